@@ -1,0 +1,33 @@
+"""ONNX Runtime on an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+
+from medseg.errors import EngineError
+from medseg.task import Array
+
+
+class OnnxRuntimeEngine:
+    """An ONNX Runtime session, on CUDA where the installed package offers it, else on the CPU."""
+
+    def __init__(self, file: Path, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        # Spinning threads take the cores from other processes on the machine, a server's steps above all.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        offered = onnxruntime.get_available_providers()
+        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in offered]
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), options, providers)
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime cannot open {file} ({error}): export it again") from error
+
+    def __call__(self, batch: Array) -> Array:
+        return self._session.run(["output"], {"input": batch})[0]
+
+    def close(self) -> None:
+        del self._session

@@ -1,0 +1,30 @@
+"""PyTorch on a saved torch.export program (.pt2): the yardstick every other file is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from medseg.errors import EngineError
+from medseg.task import Array
+
+
+class TorchEngine:
+    """A torch.export program on the GPU where there is one, else on the CPU."""
+
+    def __init__(self, file: Path, threads: int | None = None) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self._module = torch.export.load(file).module().to(self._device)
+        except Exception as error:
+            raise EngineError(f"{file} is not a torch.export program ({error}): export it again") from error
+
+    def __call__(self, batch: Array) -> Array:
+        with torch.inference_mode():
+            return self._module(torch.from_numpy(batch).to(self._device)).float().cpu().numpy()
+
+    def close(self) -> None:
+        del self._module

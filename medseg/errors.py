@@ -1,0 +1,35 @@
+"""Every error a user can cause, as a tree:
+
+MedsegError                 one sentence: what was wrong, the value, what was expected, what to do
+├── InputError              a file, folder, picture, volume or table that cannot be used as given
+├── RunError                a run folder that is missing, incomplete or not what its manifest says
+├── EngineError             an engine that is not installed, or cannot open or run the file it was given
+├── ExportError             an exported file that could not be made, or is not good enough to be recorded
+└── ServerError             a Triton server that does not start, does not answer, or answers with an error
+
+Anything else that is raised is a fault of medseg itself and keeps its traceback.
+"""
+
+
+class MedsegError(Exception):
+    """A user's mistake; the command line prints it as one `error:` line and exits with 1."""
+
+
+class InputError(MedsegError):
+    """A file, folder, picture, volume or table that cannot be used as given."""
+
+
+class RunError(MedsegError):
+    """A run folder that is missing, incomplete or not what its manifest says."""
+
+
+class EngineError(MedsegError):
+    """An engine that is not installed, or cannot open or run the file it was given."""
+
+
+class ExportError(MedsegError):
+    """An exported file that could not be made, or is not good enough to be recorded."""
+
+
+class ServerError(MedsegError):
+    """A Triton server that does not start, does not answer, or answers with an error."""

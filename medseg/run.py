@@ -1,0 +1,122 @@
+"""Run: the folder that commands hand to each other. Training or importing makes it, every later command adds files to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import RunError
+
+FORMAT = 1
+WEIGHTS = "weights.pt"
+
+
+class Run:
+    """A run folder with its manifest.json: which network, where its weights come from, and every file with its sha256."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.manifest = _read_manifest(self.path / "manifest.json")
+
+    @classmethod
+    def create(cls, path: Path | str, network: str, options: Mapping[str, Any], source: Mapping[str, Any]) -> Run:
+        """A new, empty run for a network. Raises RunError where the folder already holds one."""
+        folder = Path(path)
+        if (folder / "manifest.json").exists():
+            raise RunError(f"run folder {folder} already holds a run; expected a new folder: choose another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest = {"format": FORMAT, "network": network, "options": dict(options), "source": dict(source), "files": {}}
+        _write_manifest(folder / "manifest.json", manifest)
+        return cls(folder)
+
+    @property
+    def network(self) -> str:
+        """The name of the network this run holds."""
+        return str(self.manifest["network"])
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the network was built with (architecture, features, ...)."""
+        return dict(self.manifest["options"])
+
+    @property
+    def files(self) -> dict[str, dict[str, Any]]:
+        """Every recorded file by name, with its facts: sha256, bytes, and what its maker said of it."""
+        return dict(self.manifest["files"])
+
+    @contextmanager
+    def adding(self, name: str, facts: dict[str, Any]) -> Iterator[Path]:
+        """A temporary path to write the file `name` to; it is renamed and recorded with `facts` only if nothing is raised."""
+        with whole_file(self.path / name) as path:
+            yield path
+            facts = facts | {"sha256": sha256(path), "bytes": path.stat().st_size}
+        self.record(files=self.files | {name: facts})
+
+    def record(self, **entries: Any) -> None:
+        """Write top-level entries of the manifest."""
+        self.manifest |= entries
+        _write_manifest(self.path / "manifest.json", self.manifest)
+
+    def file(self, **wanted: Any) -> Path:
+        """The recorded file whose facts match. Raises RunError naming what the run holds instead."""
+        for name, facts in self.files.items():
+            if all(facts.get(key) == value for key, value in wanted.items()):
+                return self.path / name
+        words = ", ".join(f"{key} {value}" for key, value in wanted.items())
+        held = ", ".join(self.files) or "no files"
+        raise RunError(f"run {self.path} has no file with {words}; it holds {held}: run `medseg export {self.path}` first")
+
+    def problems(self) -> list[str]:
+        """What differs from the manifest: missing files and changed bytes. Empty when all is well."""
+        found = []
+        for name, facts in self.files.items():
+            path = self.path / name
+            if not path.is_file():
+                found.append(f"{path}: missing; the manifest lists it: export again")
+            elif sha256(path) != facts["sha256"]:
+                found.append(f"{path}: its bytes changed since it was recorded (sha256 differs): export again")
+        return found
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it at the end: the file appears whole or not at all."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise RunError(f"{path.parent} is not a run: it has no manifest.json; make one with `medseg import` or `medseg train`")
+    try:
+        manifest = json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path} is not valid JSON ({error}); expected a run's manifest: restore it or import again") from error
+    if manifest.get("format") != FORMAT:
+        found = manifest.get("format")
+        raise RunError(f"{path} has format {found}; this medseg reads format {FORMAT}: export again with this version")
+    return dict(manifest)
+
+
+def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n")

@@ -1,0 +1,159 @@
+"""The nouns of the project: Task, Network, Pipeline, Step, Tensor, Case and Recipe. Needs numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Tensors = dict[str, Array]
+Infer = Callable[[Array], Array]  # (n, *input_shape) float32 -> (n, *output_shape) float32
+Networks = Callable[[str], Infer]  # a network by its name: a local engine, a remote model, or a call inside Triton
+
+IDENTITY_DIRECTION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a volume lies in the patient: millimetres, axes in the order x, y, z (that of SimpleITK and DICOM).
+
+    A volume's array is indexed (index, row, col), the reverse: index runs along z, row along y, col along x.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    direction: tuple[float, ...] = IDENTITY_DIRECTION  # 3 x 3 cosines, row by row
+
+    def world_from_voxel(self, irc: Array) -> Array:
+        """World coordinates (n, 3) x, y, z in mm of voxel coordinates (n, 3) index, row, col."""
+        cri = np.asarray(irc, np.float64)[..., ::-1]
+        return (cri * self.spacing_mm) @ self._direction.T + np.asarray(self.origin_mm)
+
+    def voxel_from_world(self, xyz_mm: Array) -> Array:
+        """Voxel coordinates (n, 3) index, row, col, not rounded, of world coordinates (n, 3) x, y, z in mm."""
+        shifted = np.asarray(xyz_mm, np.float64) - np.asarray(self.origin_mm)
+        return ((shifted @ np.linalg.inv(self._direction).T) / self.spacing_mm)[..., ::-1]
+
+    def nearest_voxel(self, xyz_mm: Array) -> Array:
+        """Nearest voxel (n, 3) index, row, col as int64 of world coordinates (n, 3) in mm; halves round to even."""
+        return np.round(self.voxel_from_world(xyz_mm)).astype(np.int64)
+
+    @property
+    def _direction(self) -> Array:
+        return np.asarray(self.direction, np.float64).reshape(3, 3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture or volume with its truth: what a metric, a fit or a benchmark works on."""
+
+    id: str
+    image: Array
+    mask: Array | None = None
+    geometry: Geometry | None = None
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...] | None:
+        """Voxel spacing in array order (index, row, col), or None where the format has none."""
+        return self.geometry.spacing_mm[::-1] if self.geometry else None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of one training run; each can be overridden on the command line."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: str = "adam"
+    loss: str = "dice"
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    precision: str = "32-true"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """One neural network: one tensor `input`, one tensor `output`, both float32 with a free batch axis first."""
+
+    name: str
+    input_shape: tuple[int, ...]  # without the batch axis, at the size it was trained for
+    output_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    recipe: Recipe
+    build: Callable[..., Any]  # (**options) -> torch.nn.Module in the form that is exported
+    options: Mapping[str, Any] = field(default_factory=dict)  # defaults of build, recorded in the run
+    free_axes: Mapping[int, int] = field(default_factory=dict)  # input axis (batch is 0) -> its sizes' common multiple
+    keys: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None  # a published checkpoint's state -> ours
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A named wire of a pipeline; -1 marks a free axis, `limit` bounds its size before anything is allocated."""
+
+    name: str
+    dtype: str  # numpy's name, or "bytes" for encoded pictures and text
+    shape: tuple[int, ...]
+    optional: bool = False
+    limit: int = 4096
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a pipeline: a network by its name, or a plain function of the tensors it names."""
+
+    name: str
+    run: str | Callable[[Tensors, Networks], Tensors]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A task's inference: named steps over named tensors. It runs here as it is; written out, it is a Triton ensemble."""
+
+    tensors: tuple[Tensor, ...]  # every wire
+    inputs: tuple[str, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
+
+    def __call__(self, tensors: Tensors, networks: Networks) -> Tensors:
+        """The pipeline's outputs for these inputs; `networks` finds the networks."""
+        known = dict(tensors)
+        for step in self.steps:
+            known |= run_step(step, {name: known[name] for name in step.inputs if name in known}, networks)
+        return {name: known[name] for name in self.outputs if name in known}
+
+    def tensor(self, name: str) -> Tensor:
+        """The wire of this name."""
+        return next(tensor for tensor in self.tensors if tensor.name == name)
+
+
+def run_step(step: Step, tensors: Tensors, networks: Networks) -> Tensors:
+    """The outputs of one step."""
+    if callable(step.run):
+        return step.run(tensors, networks)
+    return {step.outputs[0]: networks(step.run)(tensors[step.inputs[0]])}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A clinical question and everything that makes it that question."""
+
+    name: str
+    title: str
+    networks: tuple[Network, ...]
+    pipeline: Pipeline
+    patients: Callable[[Path], Sequence[str]]  # a data folder -> its patients, sorted
+    read: Callable[[Path, str], Sequence[Case]]  # a data folder, a patient -> that patient's cases
+    phantom: Callable[[Path, int, int], None]  # write n made-up patients in the native layout: folder, n, seed
+
+    def network(self, name: str) -> Network:
+        """The task's network of this name."""
+        return next(network for network in self.networks if network.name == name)

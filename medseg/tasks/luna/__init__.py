@@ -1,0 +1,1 @@
+"""LUNA: a CT in, lung nodules out."""
