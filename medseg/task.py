@@ -91,6 +91,7 @@ class Network:
     options: Mapping[str, Any] = field(default_factory=dict)  # defaults of build, recorded in the run
     free_axes: Mapping[int, int] = field(default_factory=dict)  # input axis (batch is 0) -> its sizes' common multiple
     keys: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None  # a published checkpoint's state -> ours
+    input_range: tuple[float, float] = (0.0, 1.0)  # of the values it is fed, e.g. HU; written into exported files
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ SEGMENT = Network(
     output_shape=(1, 512, 512),
     classes=("nodule",),
     recipe=Recipe(epochs=10, batch_size=16, lr=1e-3, optimizer="adam", loss="luna-dice"),
+    input_range=(-1000.0, 1000.0),
     build=_unet,
     options={"context": 3, "features": 16, "depth": 3},
     free_axes={2: 4, 3: 4},
@@ -35,6 +36,7 @@ NODULE = Network(
     output_shape=(2,),
     classes=("non-nodule", "nodule"),
     recipe=Recipe(epochs=10, batch_size=32, lr=1e-3, optimizer="sgd", loss="cross-entropy"),
+    input_range=(-1000.0, 1000.0),
     build=_cnn,
     options={"features": 8},
 )
@@ -44,6 +46,8 @@ MALIGNANCY = Network(
     output_shape=(2,),
     classes=("benign", "malignant"),
     recipe=Recipe(epochs=10, batch_size=32, lr=3e-4, optimizer="sgd", loss="cross-entropy"),
+    input_range=(-1000.0, 1000.0),
     build=_cnn,
     options={"features": 8},
 )
+NETWORKS = (SEGMENT, NODULE, MALIGNANCY)
