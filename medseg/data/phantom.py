@@ -14,7 +14,7 @@ def grid_mm(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> Array:
 
 
 def ellipsoid(grid: Array, centre_mm: Array, radii_mm: Array) -> Array:
-    """Distance in mm, right near the surface and negative inside, to an ellipsoid; an infinite radius makes a cylinder."""
+    """Distance in mm, negative inside, to an ellipsoid: right near its surface; an infinite radius makes a cylinder."""
     axes = (-1,) + (1,) * (grid.ndim - 1)
     radii = np.asarray(radii_mm, np.float32)
     reach = np.sqrt((((grid - np.reshape(centre_mm, axes)) / radii.reshape(axes)) ** 2).sum(0))
@@ -31,7 +31,7 @@ def tube(grid: Array, start_mm: Array, end_mm: Array, radius_mm: float) -> Array
 
 
 def paint(image: Array, distance_mm: Array, value: float, edge_mm: float) -> None:
-    """Blend `value` into the float image, in place, where the shape is; as in a real scan its border is `edge_mm` wide."""
+    """Blend `value` into the float image, in place, where the shape is, with a border `edge_mm` wide as in real scans."""
     share = np.clip(0.5 - distance_mm / edge_mm, 0, 1)
     image += share * (value - image)
 

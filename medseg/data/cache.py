@@ -1,0 +1,70 @@
+"""Arrays that are made once, in parallel, and memory-mapped ever after."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from medseg.task import Array
+
+
+def cache_folder() -> Path:
+    """Where made arrays are kept: $MEDSEG_CACHE, else ~/.cache/medseg."""
+    return Path(os.environ.get("MEDSEG_CACHE", Path.home() / ".cache" / "medseg"))
+
+
+def fingerprint(source: Path, *arguments: object) -> str:
+    """A digest of a source file (path, size, time of change) and of the arguments of what is made of it."""
+    facts = source.stat()
+    text = repr((str(source.resolve()), facts.st_size, facts.st_mtime_ns, arguments))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def build(make: Callable[..., Array], jobs: Mapping[Path, tuple[Any, ...]], title: str, workers: int = 0) -> None:
+    """Write `make(*arguments)` as .npy to every path of `jobs` that is not there yet; progress goes to stderr.
+
+    Each file appears whole or not at all, so an interrupted build goes on where it stopped.
+    `workers` 0 means one process a core. `make` and its arguments are pickled.
+    """
+    missing = {path: arguments for path, arguments in jobs.items() if not path.is_file()}
+    workers = min(workers or os.cpu_count() or 1, len(missing))
+    with tqdm(total=len(missing), desc=title, disable=None, delay=2) as progress:
+        if workers < 2:
+            for path, arguments in missing.items():
+                _write(path, make, arguments)
+                progress.update()
+        else:
+            _build_in_processes(make, missing, workers, progress)
+
+
+def _build_in_processes(
+    make: Callable[..., Array], jobs: Mapping[Path, tuple[Any, ...]], workers: int, progress: tqdm
+) -> None:
+    # spawn: a forked child inherits ITK's and torch's thread pools without their threads, and hangs
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        futures = [pool.submit(_write, path, make, arguments) for path, arguments in jobs.items()]
+        for future in as_completed(futures):
+            future.result()
+            progress.update()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write(path: Path, make: Callable[..., Array], arguments: tuple[Any, ...]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.save(file, make(*arguments))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

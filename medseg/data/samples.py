@@ -1,0 +1,28 @@
+"""Samples: what a fit draws from, one picture or crop and its target at a time, not yet augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from medseg.task import Array
+
+Sample = tuple[Array, Any]  # image (c, h, w) or (c, d, h, w) float32; mask (classes, h, w) uint8, or a class as int
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A sequence of (image, target) by index, with what samplers weigh them by."""
+
+    load: Callable[[int], Sample]  # picklable, so that loader processes can have it
+    patients: tuple[str, ...]  # each sample's patient
+    foreground: Array  # (n,) float64: each target's foreground pixels, or its class where the target is a class
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.load(index % len(self))
