@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -21,7 +22,7 @@ CPU_DEFAULT = "openvino"
 
 
 class Engine(Protocol):
-    """One exported file, open. `threads` None lets the library choose."""
+    """One exported file, open. It may be called from several threads at once."""
 
     def __call__(self, batch: Array) -> Array:
         """(n, *input_shape) float32 -> (n, *output_shape) float32; blocks until the answer is in host memory."""
@@ -32,8 +33,13 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(name: str, file: Path, threads: int | None = None) -> Engine:
-    """An engine on an exported file. Raises EngineError for an unknown name, a missing package or an unfit file."""
+def open_engine(name: str, file: Path, threads: int | None = None, streams: int = 1) -> Engine:
+    """An engine on an exported file.
+
+    `threads` None takes every core. `streams` calls are answered at the same time, each on its share of the threads:
+    one stream answers a single call soonest, as many as there are cores answer the most calls per second.
+    Raises EngineError for an unknown name, a missing package or an unfit file.
+    """
     if name not in ENGINES:
         raise EngineError(f"engine {name!r} is unknown; expected one of {', '.join(ENGINES)}")
     where, package, extra, suffix = ENGINES[name]
@@ -46,4 +52,4 @@ def open_engine(name: str, file: Path, threads: int | None = None) -> Engine:
         if error.name is None or error.name.split(".")[0] != package:
             raise
         raise EngineError(f"engine {name!r} needs {package!r}: pip install 'medseg[{extra}]'") from error
-    return cast(Engine, opener(file, threads))
+    return cast(Engine, opener(file, threads or os.cpu_count() or 1, streams))

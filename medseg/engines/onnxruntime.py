@@ -13,9 +13,9 @@ from medseg.task import Array
 class OnnxRuntimeEngine:
     """An ONNX Runtime session, on CUDA where the installed package offers it, else on the CPU."""
 
-    def __init__(self, file: Path, threads: int | None = None) -> None:
+    def __init__(self, file: Path, threads: int, streams: int) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
+        options.intra_op_num_threads = max(1, threads // streams)
         options.log_severity_level = 3
         # Spinning threads take the cores from other processes on the machine, a server's steps above all.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from queue import SimpleQueue
 
 import openvino
 
@@ -13,18 +14,26 @@ from medseg.task import Array
 class OpenVinoEngine:
     """An OpenVINO compiled model on the CPU, in float32 unless the file says otherwise."""
 
-    def __init__(self, file: Path, threads: int | None = None) -> None:
-        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        if threads:
-            config["INFERENCE_NUM_THREADS"] = str(threads)
+    def __init__(self, file: Path, threads: int, streams: int) -> None:
+        config = {
+            "NUM_STREAMS": str(streams),
+            "INFERENCE_NUM_THREADS": str(threads),
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
         try:
             self._model = openvino.Core().compile_model(str(file), "CPU", config)
         except Exception as error:
             raise EngineError(f"OpenVINO cannot open {file} ({error}): export it again") from error
-        self._request = self._model.create_infer_request()
+        self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(self._model.create_infer_request())
 
     def __call__(self, batch: Array) -> Array:
-        return self._request.infer({0: batch}, share_inputs=True)[0].copy()
+        request = self._idle.get()
+        try:
+            return request.infer({0: batch}, share_inputs=True)[0].copy()
+        finally:
+            self._idle.put(request)
 
     def close(self) -> None:
-        del self._request, self._model
+        del self._idle, self._model

@@ -13,9 +13,8 @@ from medseg.task import Array
 class TorchEngine:
     """A torch.export program on the GPU where there is one, else on the CPU."""
 
-    def __init__(self, file: Path, threads: int | None = None) -> None:
-        if threads:
-            torch.set_num_threads(threads)
+    def __init__(self, file: Path, threads: int, streams: int) -> None:
+        torch.set_num_threads(max(1, threads // streams))
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             self._module = torch.export.load(file).module().to(self._device)

@@ -1,0 +1,138 @@
+"""Volumes with their geometry, through SimpleITK: MetaImage, NRRD, NIfTI and folders of DICOM slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from medseg.data.dicom import series_files
+from medseg.errors import InputError
+from medseg.run import whole_file
+from medseg.task import Array, Geometry
+
+SUFFIXES = (".mhd", ".mha", ".nrrd", ".nii", ".nii.gz")
+_INT16 = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume (index, row, col) int16 (CT: HU) and where it lies in the patient."""
+
+    path: Path
+    array: Array
+    geometry: Geometry
+    notes: tuple[str, ...] = ()  # what reading had to round
+
+    @property
+    def name(self) -> str:
+        """The file's or folder's name without its suffix: for LUNA the series' UID."""
+        return self.path.name.removesuffix(".gz").removesuffix(self._suffix)
+
+    @property
+    def _suffix(self) -> str:
+        return self.path.with_suffix("").suffix if self.path.suffix == ".gz" else self.path.suffix * (not self.is_dicom)
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether it was read from a folder of DICOM slices."""
+        return self.path.is_dir()
+
+
+def read_volume(path: Path) -> Volume:
+    """The volume in a file (.mhd with .raw or .zraw, .mha, .nrrd, .nii, .nii.gz) or a folder of DICOM slices.
+
+    Raises InputError where the file is missing, truncated, not three-dimensional, holds NaN or infinite values,
+    or where a DICOM folder holds two series, lacks slices or spaces them unequally.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; expected a volume ({', '.join(SUFFIXES)}) or a folder of DICOM slices")
+    image = _read_dicom(path) if path.is_dir() else _read_file(path)
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        found = f"{image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} channels"
+        raise InputError(f"{path} has {found}; expected 3 dimensions and 1 channel: pick one volume of it")
+    array, notes = _int16(sitk.GetArrayFromImage(image), path)
+    return Volume(path, array, _geometry(image, path), notes)
+
+
+def write_mask(path: Path, mask: Array, geometry: Geometry) -> None:
+    """Write a mask (index, row, col) uint8 in the volume's own geometry; the suffix chooses the format, compressed."""
+    image = sitk.GetImageFromArray(mask)
+    image.SetSpacing(geometry.spacing_mm)
+    image.SetOrigin(geometry.origin_mm)
+    image.SetDirection(geometry.direction)
+    if path.suffix == ".mhd":  # two files, one naming the other: no renaming
+        sitk.WriteImage(image, str(path), useCompression=True)
+        return
+    with whole_file(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+
+
+def _read_file(path: Path) -> sitk.Image:
+    if not path.name.lower().endswith(SUFFIXES):
+        raise InputError(f"{path} is not a volume medseg reads; expected {', '.join(SUFFIXES)} or a folder of DICOM slices")
+    _check_raw(path)
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path} cannot be read ({_reason(error)}); the file is damaged or truncated: copy it again") from error
+
+
+def _check_raw(path: Path) -> None:
+    """A MetaImage header whose pixel file is absent or short of the bytes it promises is refused by name."""
+    if path.suffix.lower() != ".mhd":
+        return
+    header = dict(line.split("=", 1) for line in path.read_text(errors="replace").splitlines() if "=" in line)
+    fields = {key.strip(): value.strip() for key, value in header.items()}
+    raw = path.parent / fields.get("ElementDataFile", "")
+    if fields.get("ElementDataFile") in (None, "LOCAL", "LIST"):
+        return
+    if not raw.is_file():
+        raise InputError(f"{path} names {raw.name}, which is not beside it; expected both files: copy {raw.name} too")
+    size = {"UCHAR": 1, "CHAR": 1, "USHORT": 2, "SHORT": 2, "FLOAT": 4, "INT": 4, "UINT": 4, "DOUBLE": 8}
+    promised = int(np.prod([int(n) for n in fields.get("DimSize", "0").split()])) * size.get(
+        fields.get("ElementType", "").removeprefix("MET_"), 0
+    )
+    if fields.get("CompressedData", "False") == "True":
+        promised = int(fields.get("CompressedDataSize", "0"))
+    if raw.stat().st_size < promised:
+        raise InputError(f"{raw} has {raw.stat().st_size} bytes; expected {promised}: it is truncated, copy it again")
+
+
+def _read_dicom(folder: Path) -> sitk.Image:
+    files = series_files(folder)
+    try:
+        return sitk.ReadImage([str(file) for file in files])
+    except RuntimeError as error:
+        raise InputError(f"{folder}: its DICOM slices cannot be read ({_reason(error)}): export the series again") from error
+
+
+def _int16(array: Array, path: Path) -> tuple[Array, tuple[str, ...]]:
+    """The values as int16. HU beyond its range are clipped: every network clips far below; fractions are rounded and said."""
+    if array.dtype == np.int16:
+        return array, ()
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        raise InputError(f"{path} holds {count} NaN or infinite voxels; expected finite HU: fill them before inference")
+    notes: tuple[str, ...] = ()
+    if array.dtype.kind == "f":
+        rounded = np.rint(array)
+        if not np.array_equal(rounded, array):
+            notes = (f"{path} holds fractions of HU; they were rounded to whole HU",)
+        array = rounded
+    return array.clip(_INT16.min, _INT16.max).astype(np.int16), notes
+
+
+def _geometry(image: sitk.Image, path: Path) -> Geometry:
+    spacing = image.GetSpacing()
+    if not (np.isfinite(spacing).all() and min(spacing) > 0):
+        raise InputError(f"{path} has voxel spacing {spacing} mm; expected three positive numbers: mend its header")
+    return Geometry(spacing, image.GetOrigin(), image.GetDirection())
+
+
+def _reason(error: Exception) -> str:
+    """The last line that says something, without SimpleITK's source positions."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].split("): ")[-1] if lines else type(error).__name__

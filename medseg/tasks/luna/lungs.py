@@ -1,0 +1,79 @@
+"""The region of the lungs with a margin: where a clinic looks for lung nodules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+
+from medseg.errors import InputError
+from medseg.task import Array, Geometry
+
+_GRID_MM = 5.0  # the region is found on a coarse grid: its margin is wider than a grid cell
+_AIR_HU = -500  # between lung (-850) and soft tissue (0)
+_SMALLEST_LITRES = 0.2  # smaller pockets of air are bowel gas or noise
+_CLOSING_MM = 15.0  # nodules and vessels at the pleura belong to the region
+_MARGIN_MM = 10.0
+
+
+@dataclass(frozen=True)
+class Region:
+    """A coarse mask; voxel (i, r, c) of the CT lies in cell (i // steps[0], r // steps[1], c // steps[2])."""
+
+    cells: Array  # bool
+    steps: tuple[int, int, int]
+
+    def contains(self, irc: tuple[Array, ...]) -> Array:
+        """Whether each of these voxels (three integer arrays) lies in the region."""
+        return self.cells[tuple(axis // step for axis, step in zip(irc, self.steps, strict=True))]
+
+    def box(self, first: int, last: int) -> tuple[slice, slice] | None:
+        """The smallest rows and columns that hold the region in slices [first, last), or None where it is empty."""
+        plane = self.cells[first // self.steps[0] : (last - 1) // self.steps[0] + 1].any(0)
+        if not plane.any():
+            return None
+        rows, cols = np.flatnonzero(plane.any(1)), np.flatnonzero(plane.any(0))
+        _, down, right = self.steps
+        return slice(rows[0] * down, (rows[-1] + 1) * down), slice(cols[0] * right, (cols[-1] + 1) * right)
+
+
+def lungs(ct: Array, geometry: Geometry) -> Region:
+    """The lungs of a CT (index, row, col) int16 HU, closed and grown by 10 mm.
+
+    Air that does not reach the sides of the picture, in pieces of at least 0.2 l. Raises InputError where there is none.
+    """
+    spacing = np.array(geometry.spacing_mm[::-1])
+    steps = tuple(int(n) for n in np.maximum(1, np.round(_GRID_MM / spacing)))
+    cell_mm = spacing * steps
+    # A cell is the first voxel of its block: noise is far below the step from lung to tissue.
+    inner = _without_sides(ct[:: steps[0], :: steps[1], :: steps[2]] < _AIR_HU)
+    pieces, sizes = _pieces(inner)
+    large = np.flatnonzero(sizes * cell_mm.prod() / 1e6 >= _SMALLEST_LITRES)
+    if len(large) == 0:
+        raise InputError(f"no lungs found in the CT of shape {ct.shape}; expected a chest CT in HU: use --roi all")
+    wide = int(np.ceil((_CLOSING_MM + _MARGIN_MM) / cell_mm.min())) + 1
+    cells = np.pad(np.isin(pieces, large), wide)
+    near = ndimage.distance_transform_edt(~cells, sampling=cell_mm) <= _CLOSING_MM + _MARGIN_MM
+    grown = ndimage.distance_transform_edt(near, sampling=cell_mm) > _CLOSING_MM
+    return Region(grown[wide:-wide, wide:-wide, wide:-wide], steps)  # type: ignore[arg-type]
+
+
+def _without_sides(air: Array) -> Array:
+    """Air that is not joined, slice by slice, to the picture's edge: the room around the patient is left out."""
+    kept = np.zeros_like(air)
+    for plane, out in zip(air, kept, strict=True):
+        labels, count = ndimage.label(plane)
+        edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+        inside = np.setdiff1d(np.arange(1, count + 1), edge)
+        out[:] = np.isin(labels, inside)
+    return kept
+
+
+def _pieces(mask: Array) -> tuple[Array, Array]:
+    """Connected pieces (labels from 1) and their sizes in cells; the background's size is given as 0."""
+    labels = cc3d.connected_components(mask, connectivity=6)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return labels, sizes
