@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -9,7 +11,7 @@ from torch import nn
 def luna_unet(context: int = 3, features: int = 16, depth: int = 3) -> nn.Module:
     """U-Net of "Deep Learning with PyTorch", part 2: (n, 7, h, w) float32 HU in [-1000, 1000] -> (n, 1, h, w) logits.
 
-    118,271 parameters at the defaults; state keys as in the published checkpoint. h and w are multiples of 2**(depth - 1).
+    118,271 parameters at the defaults; state keys as in the published checkpoint. h, w: multiples of 2**(depth - 1).
     The input's batch norm takes raw HU, so it must stay in float32 when the rest is converted to FP16.
     """
     return _LunaUnet(2 * context + 1, features, depth)
@@ -34,7 +36,7 @@ class _Unet(nn.Module):
         widths = [features * 2**level for level in range(depth)]
         self.down_path = nn.ModuleList(_Block(a, b) for a, b in zip([channels, *widths[:-1]], widths, strict=True))
         up = widths[::-1]
-        self.up_path = nn.ModuleList(_Up(a, b) for a, b in zip(up[:-1], up[1:], strict=True))
+        self.up_path = nn.ModuleList(_Up(a, b) for a, b in pairwise(up))
         self.last = nn.Conv2d(features, 1, kernel_size=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,16 @@ def task_named(name: str) -> Task:
 
 def network_named(name: str) -> Network:
     """The network of this name, of whichever task has it. Raises InputError listing the names there are."""
-    networks = {network.name: network for task in TASKS for network in task_named(task).networks}
+    networks = {network.name: network for task in TASKS for network in _networks(task)}
     if name not in networks:
         raise InputError(f"network {name!r} is unknown; expected one of {', '.join(networks)}")
     return networks[name]
+
+
+def task_of(network: Network) -> str:
+    """The name of the task that has this network."""
+    return next(task for task in TASKS if network in _networks(task))
+
+
+def _networks(task: str) -> tuple[Network, ...]:
+    return cast(tuple[Network, ...], import_module(f"{TASKS[task]}.networks").NETWORKS)

@@ -1,0 +1,1 @@
+"""The fit: weights, data, the Lightning module, optimizers, sweeps."""

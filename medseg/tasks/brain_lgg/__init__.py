@@ -1,0 +1,1 @@
+"""Brain LGG: an MR volume in, the lower-grade glioma outlined."""

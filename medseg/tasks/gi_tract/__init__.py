@@ -1,0 +1,1 @@
+"""GI tract: an MR slice in, large bowel, small bowel and stomach outlined."""

@@ -1,0 +1,26 @@
+"""The GI tract's network: a U-Net with an EfficientNet-B1 encoder, as the UW-Madison notebook uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medseg.task import Network, Recipe
+
+
+def _build(**options: Any) -> Any:
+    from medseg.models.encoder_unet import encoder_unet
+
+    return encoder_unet(channels=3, classes=3, **options)
+
+
+GI_TRACT = Network(
+    name="gi-tract",
+    input_shape=(3, 224, 224),
+    output_shape=(3, 224, 224),
+    classes=("large_bowel", "small_bowel", "stomach"),
+    recipe=Recipe(epochs=15, batch_size=128, lr=2e-3, loss="bce-tversky", schedule="cosine", precision="16-mixed"),
+    build=_build,
+    options={"encoder": "efficientnet-b1"},
+    free_axes={2: 32, 3: 32},
+)
+NETWORKS = (GI_TRACT,)

@@ -1,0 +1,1 @@
+"""STAS: a pathology picture in, spread through air spaces outlined."""
