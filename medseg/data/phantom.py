@@ -31,7 +31,7 @@ def tube(grid: Array, start_mm: Array, end_mm: Array, radius_mm: float) -> Array
 
 
 def paint(image: Array, distance_mm: Array, value: float, edge_mm: float) -> None:
-    """Blend `value` into the float image, in place, where the shape is, with a border `edge_mm` wide as in real scans."""
+    """Blend `value` into the float image, in place, where the shape is, with a border `edge_mm` wide as scans have."""
     share = np.clip(0.5 - distance_mm / edge_mm, 0, 1)
     image += share * (value - image)
 

@@ -72,7 +72,7 @@ def _anatomy(rng: np.random.Generator, extent_mm: Array) -> _Anatomy:
 
 
 def _nodules(rng: np.random.Generator, lungs: Sequence[tuple[Array, Array]]) -> list[tuple[Array, float]]:
-    """Three to five balls of 6 to 20 mm inside the lungs, well apart: centres and radii; at least one small, one large."""
+    """Three to five balls of 6 to 20 mm in the lungs, well apart: centres and radii; at least one small, one large."""
     found: list[tuple[Array, float]] = []
     diameters = [rng.uniform(6, 10), rng.uniform(12, 20), *rng.uniform(6, 20, rng.integers(1, 4))]
     for number, radius in enumerate(np.array(diameters) / 2):
