@@ -19,6 +19,8 @@ class OpenVinoEngine:
             "NUM_STREAMS": str(streams),
             "INFERENCE_NUM_THREADS": str(threads),
             "INFERENCE_PRECISION_HINT": "f32",
+            # Pinned, the single threads of two server processes would share core 0 and leave core 1 idle.
+            "ENABLE_CPU_PINNING": "NO",
         }
         try:
             self._model = openvino.Core().compile_model(str(file), "CPU", config)

@@ -58,18 +58,19 @@ def split(tensors: Tensors, _: Networks) -> Tensors:
 
 
 def judge(tensors: Tensors, networks: Networks) -> Tensors:
-    """Steps 3 and 4: candidates to nodule probabilities (n,), and to malignancy where that network is among the runs.
+    """Steps 3 and 4: candidates to nodule probabilities (n,) and malignancy probabilities (n, 1).
 
-    Malignancy is asked only of candidates that will be listed; the others' is NaN. Without the network it has size 0.
+    Malignancy is asked only of candidates that will be listed; the others' is NaN. Where that network is not among the
+    runs, malignancy has shape (n, 0).
     """
     ct, centres = tensors["ct"], tensors["centres"]
     nodule = classify.classify(ct, centres, networks("luna-nodule"))
     malignancy_network = _if_there(networks, "luna-malignancy")
     if malignancy_network is None:
-        return {"nodule_probability": nodule, "malignancy_probability": np.zeros(0)}
+        return {"nodule_probability": nodule, "malignancy_probability": np.zeros((len(nodule), 0))}
     listed = nodule >= _threshold(tensors)
-    malignancy = np.full(len(nodule), np.nan)
-    malignancy[listed] = classify.classify(ct, centres[listed], malignancy_network)
+    malignancy = np.full((len(nodule), 1), np.nan)
+    malignancy[listed, 0] = classify.classify(ct, centres[listed], malignancy_network)
     return {"nodule_probability": nodule, "malignancy_probability": malignancy}
 
 
@@ -78,10 +79,7 @@ def report(tensors: Tensors, _: Networks) -> Tensors:
     probability, malignancy = tensors["nodule_probability"], tensors["malignancy_probability"]
     centres = tensors["centres"]
     world = geometry_from(tensors["geometry"]).world_from_voxel(centres)
-    columns = [world, centres, tensors["diameters_mm"][:, None], probability[:, None]]
-    if len(malignancy) == len(probability):
-        columns.append(malignancy[:, None])
-    table = np.concatenate(columns, 1)
+    table = np.concatenate([world, centres, tensors["diameters_mm"][:, None], probability[:, None], malignancy], 1)
     order = np.argsort(-probability, kind="stable")
     listed = order[probability[order] >= _threshold(tensors)]
     return {"nodules": table[listed], "mask": tensors["candidate_mask"]}
@@ -113,7 +111,7 @@ PIPELINE = Pipeline(
         Tensor("centres", "float64", (-1, 3)),
         Tensor("diameters_mm", "float64", (-1,)),
         Tensor("nodule_probability", "float64", (-1,)),
-        Tensor("malignancy_probability", "float64", (-1,)),
+        Tensor("malignancy_probability", "float64", (-1, -1)),
         Tensor("nodules", "float64", (-1, -1)),
         Tensor("mask", "uint8", (-1,)),
     ),

@@ -1,0 +1,84 @@
+"""A model on a Triton server, over HTTP or gRPC: called like a pipeline with tensors by name, or like an engine."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import tritonclient.grpc
+import tritonclient.http
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from medseg.errors import EngineError, InputError, ServerError
+from medseg.task import Array, Tensors
+
+_LARGEST_MESSAGE = 2**31 - 1  # gRPC's own limit; its default of 4 MB is less than one mask
+_PROTOCOLS: dict[str, Any] = {"http": tritonclient.http, "grpc": tritonclient.grpc}
+
+
+class TritonModel:
+    """One model of a server, by its address (http://HOST:PORT or grpc://HOST:PORT) and name.
+
+    Volumes are best sent over HTTP: gRPC keeps a copy of the largest message it saw.
+    """
+
+    def __init__(self, url: str, model: str, timeout_s: float = 600.0, in_flight: int = 4) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in _PROTOCOLS or not parts.port:
+            raise InputError(f"server address {url!r} is not usable; expected http://HOST:PORT or grpc://HOST:PORT")
+        self._library = _PROTOCOLS[parts.scheme]
+        self._url, self._model, self._timeout_s = url, model, timeout_s
+        if parts.scheme == "http":
+            options: dict[str, Any] = {"network_timeout": timeout_s, "connection_timeout": 10.0, "concurrency": in_flight}
+        else:
+            limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
+            options = {"channel_args": [(limit, _LARGEST_MESSAGE) for limit in limits]}
+        self._client = self._library.InferenceServerClient(parts.netloc, **options)
+
+    def __call__(self, batch: Array) -> Array:
+        """The network's output for a batch, as an engine's."""
+        return self.ask({"input": batch})["output"]
+
+    def ask(self, tensors: Tensors, outputs: tuple[str, ...] = ("output",)) -> Tensors:
+        """The named outputs. Raises InputError where the server refuses the input, ServerError where it fails."""
+        inputs = [self._input(name, array) for name, array in tensors.items()]
+        wanted = [self._library.InferRequestedOutput(name) for name in outputs]
+        try:
+            result = self._client.infer(self._model, inputs, outputs=wanted)
+        except InferenceServerException as error:
+            raise self._said(error) from error
+        except Exception as error:  # a refused or broken connection comes as one of many types
+            raise ServerError(f"{self._url} does not answer ({error}); expected a Triton server: start one") from error
+        return {name: result.as_numpy(name) for name in outputs}
+
+    def statistics(self) -> dict[str, Any]:
+        """Triton's statistics of every model: counts and nanoseconds of queue and compute."""
+        if self._library is tritonclient.grpc:
+            return dict(self._client.get_inference_statistics(as_json=True))
+        return dict(self._client.get_inference_statistics())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _input(self, name: str, array: Array) -> Any:
+        wire = self._library.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        wire.set_data_from_numpy(np.ascontiguousarray(array))
+        return wire
+
+    def _said(self, error: InferenceServerException) -> Exception:
+        """The server's refusal in our words: its own message is already one sentence."""
+        status, message = str(error.status() or ""), error.message()
+        message = message.removeprefix(f"in ensemble '{self._model}', ")
+        if any(code in status for code in ("400", "INVALID_ARGUMENT")):
+            return InputError(message)
+        return ServerError(f"{self._url}, model {self._model!r}: {message}")
+
+
+def network(url: str, name: str) -> TritonModel:
+    """A network on a server as an engine. Raises EngineError where the server does not have it."""
+    model = TritonModel(url, name)
+    if not model._client.is_model_ready(name):
+        raise EngineError(f"{url} does not serve network {name!r}; expected a server started with `medseg serve`")
+    return model

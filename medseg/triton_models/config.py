@@ -1,0 +1,104 @@
+"""config.pbtxt of every model of a task's repository, as messages of Triton's own protobuf schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from medseg.task import Network, Pipeline, Step, Tensor
+
+MAX_NETWORK_BATCH = 64  # a crop batch of the LUNA chain is 8; larger requests gain nothing on a CPU
+_TYPES = {
+    "bool": pb.TYPE_BOOL,
+    "uint8": pb.TYPE_UINT8,
+    "int16": pb.TYPE_INT16,
+    "int32": pb.TYPE_INT32,
+    "int64": pb.TYPE_INT64,
+    "float32": pb.TYPE_FP32,
+    "float64": pb.TYPE_FP64,
+    "bytes": pb.TYPE_STRING,
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """One network as it is served: the exported file, the engine that opens it, and how it shares the cores."""
+
+    network: Network
+    file: str
+    engine: str
+    instances: int
+    threads: int  # of each instance
+
+
+def step_model(task: str, step: Step) -> str:
+    """The name of a step's model on the server."""
+    return f"{task}-{step.name}-step"
+
+
+def ensemble(task: str, pipeline: Pipeline) -> pb.ModelConfig:
+    """The task itself: its steps joined by the pipeline's wires."""
+    config = pb.ModelConfig(name=task, platform="ensemble", max_batch_size=0)
+    config.version_policy.latest.num_versions = 1
+    _boundary(config, pipeline, pipeline.inputs, pipeline.outputs)
+    for step in pipeline.steps:
+        part = config.ensemble_scheduling.step.add(model_version=-1)
+        part.model_name = step.run if isinstance(step.run, str) else step_model(task, step)
+        ours = (("input",), ("output",)) if isinstance(step.run, str) else (step.inputs, step.outputs)
+        part.input_map.update(zip(ours[0], step.inputs, strict=True))
+        part.output_map.update(zip(ours[1], step.outputs, strict=True))
+    return config
+
+
+def step(task: str, pipeline: Pipeline, step: Step, networks: tuple[str, ...]) -> pb.ModelConfig:
+    """One step in plain Python; `networks` are those it may call."""
+    config = _python_model(step_model(task, step), 0, 1)
+    _boundary(config, pipeline, step.inputs, step.outputs)
+    _parameters(config, {"task": task, "step": step.name, "networks": ",".join(networks)})
+    return config
+
+
+def network(served: Served) -> pb.ModelConfig:
+    """One network in the engine that opens its file."""
+    found = served.network
+    config = _python_model(found.name, MAX_NETWORK_BATCH, served.instances)
+    shape = [-1 if axis in found.free_axes else size for axis, size in enumerate(found.input_shape, 1)]
+    answer = [-1 if free_output(found, axis) else size for axis, size in enumerate(found.output_shape, 1)]
+    config.input.add(name="input", data_type=pb.TYPE_FP32, dims=shape)
+    config.output.add(name="output", data_type=pb.TYPE_FP32, dims=answer)
+    _parameters(config, {"file": served.file, "engine": served.engine, "threads": str(served.threads)})
+    return config
+
+
+def text(config: pb.ModelConfig) -> str:
+    """The file's text. `max_batch_size: 0` is written out: left away, Triton would complete the configuration itself."""
+    lines = text_format.MessageToString(config)
+    return lines if config.max_batch_size else lines + "max_batch_size: 0\n"
+
+
+def free_output(network: Network, axis: int) -> bool:
+    """Whether an output axis (batch is 0) follows a free axis of the input: it does where both have the same sizes."""
+    free = axis in network.free_axes
+    return free and len(network.output_shape) == len(network.input_shape)
+
+
+def _python_model(name: str, max_batch_size: int, instances: int) -> pb.ModelConfig:
+    config = pb.ModelConfig(name=name, backend="python", max_batch_size=max_batch_size)
+    config.version_policy.latest.num_versions = 1
+    config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=instances)
+    return config
+
+
+def _boundary(config: pb.ModelConfig, pipeline: Pipeline, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+    for wire in map(pipeline.tensor, inputs):
+        config.input.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=wire.shape, optional=wire.optional)
+    for wire in map(pipeline.tensor, outputs):
+        config.output.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=wire.shape)
+
+
+def _parameters(config: pb.ModelConfig, values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        config.parameters[name].string_value = value

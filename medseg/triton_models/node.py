@@ -1,0 +1,139 @@
+"""A step or a network as a Triton python model: the only file that knows `triton_python_backend_utils`.
+
+Triton's python backend imports a model.py that holds nothing but `from medseg.triton_models.node import TritonPythonModel`.
+What the model is stands in its config.pbtxt, as parameters: `task` and `step`, or `file` and `engine` (see config.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from medseg.engines import Engine, open_engine
+from medseg.errors import InputError, MedsegError, RunError, ServerError
+from medseg.task import Array, Infer, Networks, Tensors, run_step
+from medseg.tasks import task_named
+
+Answer = Tensors | Exception
+Work = Callable[[list[Tensors]], list[Answer]]
+
+
+class TritonPythonModel:
+    """What Triton's python backend calls: every request of a batch gets its own answer or its own error."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the model's configuration and open what it names."""
+        config = json.loads(args["model_config"])
+        parameters = {name: entry["string_value"] for name, entry in config["parameters"].items()}
+        self._outputs = [output["name"] for output in config["output"]]
+        self._work = _network(parameters, config["input"][0]["dims"]) if "engine" in parameters else _step(parameters)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """One response for each request, in order."""
+        inputs = [{tensor.name(): _array(tensor) for tensor in request.inputs()} for request in requests]
+        pairs = zip(requests, self._work(inputs), strict=True)
+        return [self._response(set(request.requested_output_names()), answer) for request, answer in pairs]
+
+    def _response(self, wanted: set[str], answer: Answer) -> Any:
+        if isinstance(answer, Exception):
+            return pb_utils.InferenceResponse(output_tensors=[], error=_refusal(answer))
+        names = [name for name in self._outputs if name in answer and (not wanted or name in wanted)]
+        return pb_utils.InferenceResponse([_tensor(name, answer[name]) for name in names])
+
+
+def _step(parameters: dict[str, str]) -> Work:
+    """One step of a task's pipeline; the networks it asks for are models of the same server."""
+    steps = task_named(parameters["task"]).pipeline.steps
+    step = next(step for step in steps if step.name == parameters["step"])
+    networks = _networks(tuple(name for name in parameters["networks"].split(",") if name))
+    return lambda requests: [_tried(lambda t: run_step(step, t, networks), tensors) for tensors in requests]
+
+
+def _network(parameters: dict[str, str], dims: list[int]) -> Work:
+    """One exported file, open in its engine; requests of one shape are answered as one batch."""
+    engine = open_engine(parameters["engine"], Path(parameters["file"]), int(parameters["threads"]))
+
+    def work(requests: list[Tensors]) -> list[Answer]:
+        answers: list[Answer] = [InputError(_misfit(tensors["input"], dims)) for tensors in requests]
+        alike = defaultdict(list)
+        for index, tensors in enumerate(requests):
+            shape = tensors["input"].shape[1:]
+            if len(shape) == len(dims) and all(want in (-1, size) for want, size in zip(dims, shape, strict=True)):
+                alike[shape].append(index)
+        for indices in alike.values():
+            for index, answer in zip(indices, _batched(engine, [requests[i]["input"] for i in indices]), strict=True):
+                answers[index] = answer
+        return answers
+
+    return work
+
+
+def _batched(engine: Engine, inputs: list[Array]) -> list[Answer]:
+    """The answers to several inputs of one shape, computed as one batch; alone where there is only one."""
+    batch = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
+    outcome = _tried(lambda tensors: {"output": engine(tensors["input"])}, {"input": batch})
+    if isinstance(outcome, Exception):
+        return [outcome] * len(inputs)
+    parts = np.split(outcome["output"], np.cumsum([len(one) for one in inputs])[:-1])
+    return [{"output": part} for part in parts]
+
+
+def _tried(work: Callable[[Tensors], Tensors], tensors: Tensors) -> Answer:
+    """What `work` returns or raises: an error belongs to its own request, never to the others of the batch."""
+    try:
+        return work(tensors)
+    except Exception as error:
+        return error
+
+
+def _networks(names: tuple[str, ...]) -> Networks:
+    """The networks that other models of this server are; RunError for one that is not served."""
+
+    def find(name: str) -> Infer:
+        if name not in names:
+            raise RunError(f"network {name!r} is not served here; expected one of {', '.join(names)}")
+        return lambda batch: _ask(name, batch)
+
+    return find
+
+
+def _ask(model: str, batch: Array) -> Array:
+    tensor = _tensor("input", batch)
+    response = pb_utils.InferenceRequest(model_name=model, requested_output_names=["output"], inputs=[tensor]).exec()
+    if response.has_error():
+        raise ServerError(f"network {model!r} did not answer: {response.error().message()}")
+    return _array(pb_utils.get_output_tensor_by_name(response, "output"))
+
+
+def _array(tensor: Any) -> Array:
+    """A view of the tensor, through DLPack: the stub was built for numpy 1, its own `as_numpy` is wrong under numpy 2."""
+    return np.from_dlpack(tensor)
+
+
+def _tensor(name: str, array: Array) -> Any:
+    """A tensor that shares the array's memory.
+
+    The stub compares strides to the letter, also on axes of length 0 and 1, where numpy leaves them open: reshaping sets them.
+    """
+    return pb_utils.Tensor.from_dlpack(name, np.require(array, requirements="CW").reshape(-1).reshape(array.shape))
+
+
+def _misfit(array: Array, dims: list[int]) -> str:
+    return f"tensor 'input' has shape {array.shape}; expected a batch of {tuple(dims)}, where -1 is free"
+
+
+def _refusal(error: Exception) -> Any:
+    """The error as its client reads it: a user's mistake in its own words, a fault of ours without server paths."""
+    if isinstance(error, InputError):
+        return pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+    if isinstance(error, MedsegError):
+        return pb_utils.TritonError(str(error), pb_utils.TritonError.UNAVAILABLE)
+    pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")
+    message = f"internal error ({type(error).__name__}): the server's log has more"
+    return pb_utils.TritonError(message, pb_utils.TritonError.INTERNAL)

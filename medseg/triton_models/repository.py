@@ -1,0 +1,37 @@
+"""A task's model repository: one folder for each step and network, the ensemble on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.task import Task
+from medseg.triton_models import config
+from medseg.triton_models.config import Served, pb
+
+_MODEL = '''"""What this model does stands in config.pbtxt."""
+
+from medseg.triton_models.node import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+def models(task: Task, served: Sequence[Served]) -> list[pb.ModelConfig]:
+    """The configurations of every model of a task's repository; the ensemble, which needs the others, comes last."""
+    names = tuple(one.network.name for one in served)
+    functions = [step for step in task.pipeline.steps if callable(step.run)]
+    steps = [config.step(task.name, task.pipeline, step, names) for step in functions]
+    return [*map(config.network, served), *steps, config.ensemble(task.name, task.pipeline)]
+
+
+def write(folder: Path, task: Task, served: Sequence[Served]) -> list[str]:
+    """Write the repository into a folder and return its models' names, in the order in which they must be loaded."""
+    configs = models(task, served)
+    for one in configs:
+        version = folder / one.name / "1"
+        version.mkdir(parents=True, exist_ok=True)
+        (folder / one.name / "config.pbtxt").write_text(config.text(one))
+        if one.backend == "python":
+            (version / "model.py").write_text(_MODEL)
+    return [one.name for one in configs]
