@@ -1,0 +1,125 @@
+"""The brain tumour's inference as named steps: a volume's encoded slices in; its mask on the slices' own grid out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cc3d
+import numpy as np
+
+from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, decode, pack
+from medseg.data.grid import png, probability, resized
+from medseg.errors import InputError
+from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
+from medseg.tasks.brain_lgg.networks import BRAIN_LGG
+from medseg.tasks.brain_lgg.prepare import Frame, prepare
+from medseg.tasks.wanted import WANTED, wanted
+
+BATCH = 8  # slices a network call; a volume has 20 to 90, whose feature maps do not fit into memory at once
+_FACES: Literal[6] = 6  # voxels that share a face are connected, as in the reference's evaluation
+_BACKGROUND = -30.0  # the logit of what the network never sees, outside of the brain
+
+
+def checked(tensors: Tensors, _: Networks) -> Tensors:
+    """Step 1: `encoded` (n,) bytes to `packed` (n, bytes) uint8 and the slices' `size` (n, 2): height, width in pixels.
+
+    Raises InputError naming the slice that is no whole RGB picture or not of the first one's size.
+    """
+    encoded = tensors["encoded"].ravel()
+    if len(encoded) == 0:
+        raise InputError("tensor 'encoded' holds no slices; expected a volume's slices in order")
+    sizes = [check(data, RGB, f"slice {index}") for index, data in enumerate(encoded)]
+    for index, size in enumerate(sizes):
+        if size != sizes[0]:
+            raise InputError(
+                f"slice {index} is {size[0]} x {size[1]}; expected {sizes[0][0]} x {sizes[0][1]} like slice 0"
+            )
+    return {"packed": pack(encoded.tolist()), "size": np.array(sizes, np.int32)}
+
+
+def decoded(tensors: Tensors, _: Networks) -> Tensors:
+    """Step 2: `packed` to the `volume` (n, h, w, 3) uint8; DALI has the same step."""
+    slices = [decode(data.tobytes(), RGB, f"slice {index}") for index, data in enumerate(tensors["packed"])]
+    return {"volume": np.stack(slices)}
+
+
+def normalised(tensors: Tensors, _: Networks) -> Tensors:
+    """Step 3: the `volume` to `input` (slices in the brain, 3, 256, 256) float32 and the `frame` it lies in."""
+    image, frame = prepare(tensors["volume"])
+    return {"input": image, "frame": _numbers(frame)}
+
+
+def segment(tensors: Tensors, networks: Networks) -> Tensors:
+    """Step 4: `input` to `logits` (slices in the brain, 1, 256, 256) float32, BATCH slices at a time."""
+    infer, image = networks(BRAIN_LGG.name), tensors["input"]
+    return {"logits": np.concatenate([infer(image[first : first + BATCH]) for first in range(0, len(image), BATCH)])}
+
+
+def answer(tensors: Tensors, _: Networks) -> Tensors:
+    """The last step: `logits` to the tumour's mask on the slices' own grid, with what else is wanted of it.
+
+    `mask` (n, h, w) uint8 0/1, its largest connected piece alone; `mask_png` (n,) 0/255 PNGs; `probability` (n, h, w)
+    uint8, 255 is certain, of every piece.
+    """
+    logits = restored(tensors["logits"][:, 0], _frame(tensors["frame"]))
+    mask = largest(logits > 0)
+    offers = {
+        "mask": lambda: mask,
+        "mask_png": lambda: np.array([png(one * np.uint8(255)) for one in mask], object),
+        "probability": lambda: probability(logits),
+    }
+    return wanted(offers, tensors)
+
+
+def restored(logits: Array, frame: Frame) -> Array:
+    """Logits (slices in the brain, size, size) on the volume's own grid, (n, h, w) float32, background outside."""
+    square = resized(logits, (frame.side, frame.side))
+    rows, columns = (
+        slice(low, low + part.stop - part.start) for low, part in zip(frame.before[1:], frame.brain[1:], strict=True)
+    )
+    volume = np.full(frame.shape, _BACKGROUND, np.float32)
+    volume[frame.brain] = square[:, rows, columns]
+    return volume
+
+
+def largest(mask: Array) -> Array:
+    """The largest connected piece of a mask (n, h, w) as uint8 0/1; empty where the mask is."""
+    return (cc3d.largest_k(mask, k=1, connectivity=_FACES) > 0).astype(np.uint8)
+
+
+def _numbers(frame: Frame) -> Array:
+    """A frame as (13,) int32: shape, the brain's starts, its stops, padding in front, side."""
+    starts, stops = [part.start for part in frame.brain], [part.stop for part in frame.brain]
+    return np.array([*frame.shape, *starts, *stops, *frame.before, frame.side], np.int32)
+
+
+def _frame(numbers: Array) -> Frame:
+    values = [int(value) for value in numbers]
+    z, y, x = (slice(start, stop) for start, stop in zip(values[3:6], values[6:9], strict=True))
+    return Frame(tuple(values[:3]), (z, y, x), (values[9], values[10], values[11]), values[12])
+
+
+PIPELINE = Pipeline(
+    tensors=(
+        Tensor("encoded", "bytes", (-1,), limit=1024),
+        Tensor("packed", "uint8", (-1, -1), limit=MAX_BYTES),
+        Tensor("size", "int32", (-1, 2)),
+        Tensor("volume", "uint8", (-1, -1, -1, 3), limit=MAX_SIDE),
+        Tensor("input", "float32", (-1, *BRAIN_LGG.input_shape)),
+        Tensor("frame", "int32", (13,)),
+        Tensor("logits", "float32", (-1, *BRAIN_LGG.output_shape)),
+        WANTED,
+        Tensor("mask", "uint8", (-1, -1, -1), limit=MAX_SIDE),
+        Tensor("mask_png", "bytes", (-1,), optional=True),
+        Tensor("probability", "uint8", (-1, -1, -1), optional=True, limit=MAX_SIDE),
+    ),
+    inputs=("encoded", "wanted"),
+    steps=(
+        Step("check", checked, ("encoded",), ("packed", "size")),
+        Step("decode", decoded, ("packed",), ("volume",)),
+        Step("normalise", normalised, ("volume",), ("input", "frame")),
+        Step("segment", segment, ("input",), ("logits",)),
+        Step("answer", answer, ("logits", "frame", "wanted"), ("mask", "mask_png", "probability")),
+    ),
+    outputs=("mask", "mask_png", "probability"),
+)

@@ -1,0 +1,85 @@
+"""The GI tract's inference as named steps: one encoded MR slice in; three masks on the slice's own grid out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medseg.data.encoded import GREY16, MAX_BYTES, MAX_SIDE, check, decode, pack
+from medseg.data.grid import png, probability, resized
+from medseg.errors import InputError
+from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
+from medseg.tasks.gi_tract.networks import GI_TRACT
+from medseg.tasks.wanted import WANTED, wanted
+
+SIZE = (GI_TRACT.input_shape[1], GI_TRACT.input_shape[2])
+
+
+def checked(tensors: Tensors, _: Networks) -> Tensors:
+    """Step 1: `encoded` (1,) bytes to `packed` (1, bytes) uint8 and its `size` (1, 2): height, width in pixels.
+
+    Raises InputError where it is not one whole 16-bit grey PNG.
+    """
+    encoded = tensors["encoded"].ravel()
+    if len(encoded) != 1:
+        raise InputError(f"tensor 'encoded' holds {len(encoded)} pictures; expected 1 slice a request")
+    return {"packed": pack([encoded[0]]), "size": np.array([check(encoded[0], GREY16, "slice")], np.int32)}
+
+
+def decoded(tensors: Tensors, _: Networks) -> Tensors:
+    """Step 2: `packed` to the network's `input` (1, 3, 224, 224) float32; DALI has the same step."""
+    return {"input": prepare(decode(tensors["packed"][0].tobytes(), GREY16, "slice"))[np.newaxis]}
+
+
+def prepare(picture: Array) -> Array:
+    """The network's input (3, 224, 224) float32 of a slice (h, w) uint16: divided by its maximum, thrice the same."""
+    scaled = picture.astype(np.float32) / max(1, int(picture.max()))
+    return np.repeat(resized(scaled[np.newaxis], SIZE), 3, axis=0)
+
+
+def run_lengths(mask: Array) -> str:
+    """A mask (h, w) as the competition's text: "start length ..." of its runs, 1-based, row by row."""
+    edges = np.flatnonzero(np.diff(np.pad(mask.ravel() > 0, 1).astype(np.int8)))
+    starts, lengths = edges[::2] + 1, edges[1::2] - edges[::2]
+    return " ".join(map(str, np.stack([starts, lengths], axis=1).ravel()))
+
+
+def answer(tensors: Tensors, _: Networks) -> Tensors:
+    """The last step: `logits` (1, 3, 224, 224) to masks on the slice's grid, with what else is wanted of them.
+
+    `mask` (3, h, w) uint8 0/1: large bowel, small bowel, stomach, which may overlap; `rle` (3,) the competition's text;
+    `mask_png` (1,) an RGB PNG with a class a channel; `probability` (3, h, w) uint8, 255 is certain.
+    """
+    height, width = tensors["size"][0].tolist()
+    logits = resized(tensors["logits"][0], (height, width))
+    mask = (logits > 0).astype(np.uint8)
+    offers = {
+        "mask": lambda: mask,
+        "rle": lambda: np.array([run_lengths(organ).encode() for organ in mask], object),
+        "mask_png": lambda: np.array([png(np.ascontiguousarray(mask.transpose(1, 2, 0) * np.uint8(255)))], object),
+        "probability": lambda: probability(logits),
+    }
+    return wanted(offers, tensors)
+
+
+PIPELINE = Pipeline(
+    tensors=(
+        Tensor("encoded", "bytes", (1,)),
+        Tensor("packed", "uint8", (1, -1), limit=MAX_BYTES),
+        Tensor("size", "int32", (1, 2)),
+        Tensor("input", "float32", (1, *GI_TRACT.input_shape)),
+        Tensor("logits", "float32", (1, *GI_TRACT.output_shape)),
+        WANTED,
+        Tensor("mask", "uint8", (3, -1, -1), limit=MAX_SIDE),
+        Tensor("rle", "bytes", (3,), optional=True),
+        Tensor("mask_png", "bytes", (1,), optional=True),
+        Tensor("probability", "uint8", (3, -1, -1), optional=True, limit=MAX_SIDE),
+    ),
+    inputs=("encoded", "wanted"),
+    steps=(
+        Step("check", checked, ("encoded",), ("packed", "size")),
+        Step("decode", decoded, ("packed",), ("input",)),
+        Step("segment", GI_TRACT.name, ("input",), ("logits",)),
+        Step("answer", answer, ("logits", "size", "wanted"), ("mask", "rle", "mask_png", "probability")),
+    ),
+    outputs=("mask", "rle", "mask_png", "probability"),
+)

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from medseg.data.encoded import encoded_tensor
+from medseg.data.grid import png
+from medseg.errors import InputError
+from medseg.tasks.brain_lgg.pipeline import PIPELINE, largest
+from medseg.tasks.brain_lgg.prepare import prepare
+from medseg.tasks.brain_lgg.reader import read, slice_paths
+from tests.shared import SHARED, needs_shared
+from tests.tasks.perfect import dice, perfect_logits
+
+BRAINS = SHARED / "data/brain_lgg/kaggle_3m"
+
+
+def framed_logits(mask: np.ndarray, frame) -> np.ndarray:
+    """Perfect logits (slices in the brain, 1, 256, 256) of a mask on the volume's own grid."""
+    brain = mask[frame.brain]
+    _, top, left = frame.before
+    square = np.zeros((len(brain), frame.side, frame.side), np.uint8)
+    square[:, top : top + brain.shape[1], left : left + brain.shape[2]] = brain
+    return perfect_logits(square, (256, 256))[:, None]
+
+
+@needs_shared
+@pytest.mark.parametrize("patient", ["TCGA_CS_4944_20010208", "TCGA_DU_7014_19860618", "TCGA_HT_7692_19960724"])
+def test_a_perfect_network_gives_a_perfect_volume(patient: str) -> None:
+    (case,) = read(BRAINS.parent, patient)
+    truth = largest(case.mask)  # the pipeline keeps one piece, as the reference's evaluation does
+    logits = framed_logits(case.mask, prepare(case.image)[1])
+    calls: list[int] = []
+
+    def infer(batch: np.ndarray) -> np.ndarray:
+        first = sum(calls)
+        calls.append(len(batch))
+        return logits[first : first + len(batch)]
+
+    files = [path.read_bytes() for path in slice_paths(BRAINS / patient)]
+    found = PIPELINE({"encoded": encoded_tensor(files)}, lambda _: infer)
+    assert max(calls) <= 8
+    assert found["mask"].shape == case.mask.shape
+    assert found["mask"].dtype == np.uint8
+    assert dice(found["mask"], truth) > 0.995  # the brain is enlarged to 256 pixels, so little is lost
+    assert len(found["mask_png"]) == len(case.mask)
+
+
+@needs_shared
+def test_the_decoded_volume_is_the_readers() -> None:
+    (case,) = read(BRAINS.parent, "TCGA_CS_4941_19960909")
+    seen: list[np.ndarray] = []
+    files = [path.read_bytes() for path in slice_paths(BRAINS / case.id)]
+    PIPELINE({"encoded": encoded_tensor(files)}, lambda _: lambda batch: seen.append(batch) or batch[:, :1])
+    assert np.array_equal(np.concatenate(seen), prepare(case.image)[0])
+
+
+def test_only_the_largest_piece_is_kept() -> None:
+    mask = np.zeros((4, 8, 8), bool)
+    mask[0, 0, 0] = mask[2, 4:7, 4:7] = True
+    assert largest(mask).sum() == 9
+    assert largest(np.zeros((4, 8, 8), bool)).sum() == 0
+
+
+def test_a_dark_volume_has_no_tumour_and_no_error() -> None:
+    slices = encoded_tensor([png(np.zeros((64, 64, 3), np.uint8))] * 3)
+    found = PIPELINE({"encoded": slices}, lambda _: lambda batch: batch[:, :1] - 1)
+    assert found["mask"].shape == (3, 64, 64)
+    assert not found["mask"].any()
+
+
+def test_slices_of_unequal_size_are_refused_by_number() -> None:
+    slices = encoded_tensor([png(np.zeros((64, 64, 3), np.uint8)), png(np.zeros((64, 32, 3), np.uint8))])
+    with pytest.raises(InputError, match="slice 1 is 64 x 32; expected 64 x 64"):
+        PIPELINE({"encoded": slices}, lambda _: lambda batch: batch)
+
+
+def test_a_damaged_slice_is_named() -> None:
+    whole = png(np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(InputError, match="slice 1 ends too early"):
+        PIPELINE({"encoded": encoded_tensor([whole, whole[:-20]])}, lambda _: lambda batch: batch)
+    with pytest.raises(InputError, match="holds no slices"):
+        PIPELINE({"encoded": encoded_tensor([])}, lambda _: lambda batch: batch)
