@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ class Recipe:
     loss: str = "dice"
     weight_decay: float = 0.0
     schedule: str = "constant"
+    momentum: float = 0.9  # of sgd alone
     precision: str = "32-true"
     seed: int = 0
 
@@ -144,6 +145,15 @@ def run_step(step: Step, tensors: Tensors, networks: Networks) -> Tensors:
 
 
 @dataclass(frozen=True)
+class Request:
+    """One file or folder as a pipeline's inputs, with what writing the answer needs to know of it."""
+
+    name: str
+    tensors: Tensors
+    source: Any
+
+
+@dataclass(frozen=True)
 class Task:
     """A clinical question and everything that makes it that question."""
 
@@ -154,6 +164,8 @@ class Task:
     patients: Callable[[Path], Sequence[str]]  # a data folder -> its patients, sorted
     read: Callable[[Path, str], Sequence[Case]]  # a data folder, a patient -> that patient's cases
     phantom: Callable[[Path, int, int], None]  # write n made-up patients in the native layout: folder, n, seed
+    requests: Callable[[Path], Iterator[Request]] | None = None  # a file or folder -> what to ask the pipeline, one by one
+    write: Callable[[Request, Tensors, Path], list[Path]] | None = None  # an answer -> files in the field's formats in a folder
 
     def network(self, name: str) -> Network:
         """The task's network of this name."""
