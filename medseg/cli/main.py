@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from importlib import import_module
+from typing import Annotated
 
 import click
 import typer
 
+from medseg import __version__
+from medseg.cli.bench import bench
+from medseg.cli.import_ import import_
+from medseg.cli.info import info
+from medseg.cli.predict import predict
+from medseg.cli.serve import serve
 from medseg.errors import MedsegError
 
-# A command's module holds a function of the same name; the order is that of the help text.
-COMMANDS = ("info", "doctor", "data", "import", "train", "sweep", "evaluate", "export", "verify", "serve", "predict", "bench")
-
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Production inference and benchmarking for medical image segmentation.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, name="medseg"
 )
+
+
+@app.callback()
+def medseg(
+    _: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on))] = False,
+) -> None:
+    """Production inference and benchmarking for medical image segmentation."""
+
+
+app.command("info")(info)
+app.command("import")(import_)
+app.command("serve")(serve)
+app.command("predict")(predict)
+app.command("bench")(bench)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 on success, 1 on a user's mistake, 130 when interrupted."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except MedsegError as error:
+        sys.exit(f"error: {error}")
+    except click.UsageError as error:
+        hint = f"; `{error.ctx.command_path} --help` shows an example" if error.ctx else ""
+        sys.exit(f"error: {error.format_message().rstrip('.')}{hint}")
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+
+
+def _version(on: bool) -> None:
+    if on:
+        typer.echo(f"medseg {__version__}")
+        raise typer.Exit

@@ -1,0 +1,10 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunsOption = Annotated[list[Path] | None, typer.Option("--run", help="A run; give one for each of the task's networks.")]

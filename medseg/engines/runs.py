@@ -1,0 +1,54 @@
+"""Runs as open engines: the file of each for an engine and a precision, and all of them as a pipeline's networks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from medseg.engines import ENGINES, Engine, open_engine
+from medseg.errors import EngineError, RunError
+from medseg.run import Run
+from medseg.task import Infer, Networks
+
+
+def exported_file(run: Run, engine: str, precision: str) -> Path:
+    """The run's file for an engine in a precision. Raises RunError saying what the run holds."""
+    if engine not in ENGINES:
+        raise EngineError(f"engine {engine!r} is unknown; expected one of {', '.join(ENGINES)}")
+    suffix = ENGINES[engine][3]
+    for name, facts in run.files.items():
+        if name.endswith(suffix) and facts.get("precision") == precision:
+            return run.path / name
+    held = ", ".join(run.files) or "no files"
+    raise RunError(f"run {run.path} has no {precision} {suffix} file for {engine}; it holds {held}: `medseg export` makes one")
+
+
+@contextmanager
+def opened(runs: Sequence[Run], engine: str, precision: str) -> Iterator[Networks]:
+    """The runs' networks, each open with one stream a core, closed at the end."""
+    with ExitStack() as stack:
+        engines: dict[str, Engine] = {}
+        for run in runs:
+            if run.network in engines:
+                raise RunError(f"run {run.path} holds {run.network}, as another of the runs does; expected one run a network")
+            engines[run.network] = open_engine(engine, exported_file(run, engine, precision), streams=cores())
+            stack.callback(engines[run.network].close)
+        yield found_in(engines)
+
+
+def found_in(engines: dict[str, Engine]) -> Networks:
+    """Networks by name; RunError for one that is not there."""
+
+    def find(name: str) -> Infer:
+        if name not in engines:
+            raise RunError(f"network {name!r} is not among the runs ({', '.join(engines)}): give a --run of it too")
+        return engines[name]
+
+    return find
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0))

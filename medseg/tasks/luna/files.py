@@ -1,0 +1,48 @@
+"""LUNA's files: a CT as a request, and the answer as nodules.csv, nodules.json, a mask and a picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medseg.data.volume import Volume, read_volume, write_mask
+from medseg.run import whole_file
+from medseg.task import Array, Request, Tensors
+from medseg.tasks.luna.picture import draw
+from medseg.tasks.luna.pipeline import MALIGNANCY_COLUMN, NODULE_COLUMNS, geometry_tensor, mask_from_bits
+
+
+def requests(path: Path) -> Iterator[Request]:
+    """The CT in a file or DICOM folder; of a folder of .mhd files, each."""
+    files = sorted(path.glob("*.mhd")) if path.is_dir() else []
+    for file in files or [path]:
+        volume = read_volume(file)
+        tensors = {"ct": volume.array, "geometry": geometry_tensor(volume.geometry)}
+        yield Request(volume.name, tensors, volume)
+
+
+def nodules(table: Array) -> list[dict[str, Any]]:
+    """The rows of the answer's table with their columns' names."""
+    names = (*NODULE_COLUMNS, MALIGNANCY_COLUMN)[: table.shape[1]]
+    return [dict(zip(names, row, strict=True)) for row in table.tolist()]
+
+
+def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
+    """Write nodules.csv, nodules.json, the candidates' mask in the CT's geometry and nodules.png; returns their paths."""
+    volume: Volume = request.source
+    rows = nodules(answer["nodules"])
+    mask = mask_from_bits(answer["mask"], volume.array.shape)
+    paths = [folder / name for name in ("nodules.csv", "nodules.json", "mask.nii.gz", "nodules.png")]
+    columns = (*NODULE_COLUMNS, MALIGNANCY_COLUMN)[: answer["nodules"].shape[1]]
+    with whole_file(paths[0]) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    with whole_file(paths[1]) as temporary:
+        temporary.write_text(json.dumps({"nodules": rows, "notes": volume.notes}, indent=2) + "\n")
+    write_mask(paths[2], mask.view("uint8"), volume.geometry)
+    draw(paths[3], volume, mask, rows)
+    return paths
