@@ -1,0 +1,65 @@
+"""Ledger: where the time of a request goes, stage by stage, summing to the whole; and what to speed up next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from medseg.bench.load import Timing
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage of the ledger."""
+
+    stage: str
+    seconds: float
+    share: float  # of the whole, 0 to 1
+    items: float | None = None  # what a network was given within one request: slices, candidates
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The rows in the order in which the stages run, and the measured median they explain."""
+
+    rows: tuple[Row, ...]
+    median_s: float
+
+    @property
+    def total_s(self) -> float:
+        """Seconds in all rows together."""
+        return sum(row.seconds for row in self.rows)
+
+
+def ledger(timings: Sequence[Timing]) -> Ledger | None:
+    """The ledger of the middle half of the requests by latency, None where none succeeded.
+
+    The middle half, because its mean is close to the median and, unlike medians, stages' means add up.
+    """
+    good = sorted((timing for timing in timings if timing.error is None), key=lambda timing: timing.latency_s)
+    if not good:
+        return None
+    cut = (len(good) - 1) // 4 if len(good) > 3 else (len(good) - 1) // 2
+    middle = good[cut : len(good) - cut]
+    stages = dict.fromkeys(stage for timing in middle for stage in timing.stages)
+    seconds = {stage: fmean(timing.stages.get(stage, 0.0) for timing in middle) for stage in stages}
+    given = {stage for timing in middle for stage in timing.items}
+    items = {stage: fmean(timing.items.get(stage, 0) for timing in middle) for stage in given}
+    return Ledger(rows(seconds, items), median(timing.latency_s for timing in good))
+
+
+def rows(seconds: Mapping[str, float], items: Mapping[str, float]) -> tuple[Row, ...]:
+    """Rows with their shares of the whole."""
+    total_s = sum(seconds.values()) or 1.0
+    return tuple(Row(stage, value, value / total_s, items.get(stage)) for stage, value in seconds.items())
+
+
+def amdahl(book: Ledger) -> str:
+    """One sentence: the stage most worth speeding up, and what that could bring at most."""
+    top = max(book.rows, key=lambda row: row.share)
+    twice, free = 1 / (1 - top.share / 2), 1 / max(1 - top.share, 1e-3)
+    return (
+        f"Speed up `{top.stage}` next: it is {top.share:.0%} of the time; twice as fast there makes the whole "
+        f"{twice:.2f} times as fast, and no gain there can exceed {free:.1f} times."
+    )

@@ -1,0 +1,254 @@
+"""Load: many questions at once, closed loop (N askers) or open loop (arrivals that slow answers do not delay)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate, count, cycle
+from queue import Empty, SimpleQueue
+from threading import Event, Lock, Semaphore, Thread
+from time import perf_counter, sleep
+
+from medseg.bench.clock import Clock, fan_out, shares
+from medseg.bench.target import Question, Target
+from medseg.task import Tensors
+
+IN_FLIGHT = 512  # requests of one open loop; what is due beyond them is counted as an error, not dropped
+TIMEOUT = "timeout"
+_TICK_S = 0.02
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how hard to measure; times in seconds."""
+
+    warmup: int = 2  # requests whose times are not reported
+    rounds: int = 3  # times each case is asked, one at a time, for the ledger and the score
+    window_s: float = 3.0
+    limit_s: float = 30.0  # for one level of load
+    stable: float = 0.1  # three windows whose rates and medians lie this close end a level
+    timeout_s: float = 60.0
+
+
+QUICK = Plan(warmup=0, rounds=1, window_s=1.0, limit_s=6.0)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One request: seconds since its level began, where they went, and what went wrong."""
+
+    case: str
+    intended_s: float  # when it was due: waiting to be sent is part of its latency
+    sent_s: float
+    done_s: float
+    stages: dict[str, float] = field(default_factory=dict)
+    items: dict[str, int] = field(default_factory=dict)  # a network's inputs within the request
+    error: str | None = None
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds from the moment the request was due."""
+        return self.done_s - self.intended_s
+
+
+Asked = tuple[Timing, Tensors | None]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a level: what was finished in it."""
+
+    start_s: float
+    end_s: float
+    answered: int
+    failed: int
+    median_s: float | None
+
+    @property
+    def per_s(self) -> float:
+        """Answers per second."""
+        return self.answered / (self.end_s - self.start_s)
+
+
+@dataclass(frozen=True)
+class Level:
+    """All requests of one concurrency or one rate."""
+
+    mode: str  # closed, poisson, constant
+    load: float  # askers, or requests per second
+    timings: list[Timing]
+    windows: list[Window]
+    stable: bool
+
+
+class Crew:
+    """Threads that do jobs, as many as there are jobs at once. A thread stays, and so does what its clients keep open.
+
+    Daemons, unlike those of an executor: a server that never answers must not keep the program from ending.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._idle = Semaphore(0)
+
+    def do(self, job: Callable[[], object]) -> None:
+        """Start a job at once, on an idle thread or a new one."""
+        self._jobs.put(job)
+        if not self._idle.acquire(blocking=False):
+            Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._jobs.get()()
+            self._idle.release()
+
+
+class _Log:
+    """The requests of one level, begun and finished."""
+
+    def __init__(self) -> None:
+        self.start_s = perf_counter()
+        self.timings: list[Timing] = []
+        self.open: dict[int, tuple[str, float, float]] = {}
+        self._lock = Lock()
+        self._tickets = count()
+
+    def now(self) -> float:
+        return perf_counter() - self.start_s
+
+    def begin(self, case: str, intended_s: float, sent_s: float) -> int:
+        with self._lock:
+            ticket = next(self._tickets)
+            self.open[ticket] = (case, intended_s, sent_s)
+        return ticket
+
+    def finish(self, ticket: int, timing: Timing) -> None:
+        with self._lock:
+            if self.open.pop(ticket, None):
+                self.timings.append(timing)
+
+    def refuse(self, case: str, intended_s: float, why: str) -> None:
+        self.timings.append(Timing(case, intended_s, self.now(), self.now(), error=why))
+
+    def expire(self, age_s: float) -> None:
+        """Count what was sent longer ago than this and never came back as timeouts; a late answer changes nothing."""
+        with self._lock:
+            old = {ticket: entry for ticket, entry in self.open.items() if self.now() - entry[2] >= age_s}
+            for ticket, (case, intended_s, sent_s) in old.items():
+                self.timings.append(Timing(case, intended_s, sent_s, self.now(), error=TIMEOUT))
+                del self.open[ticket]
+
+
+def _ask(target: Target, question: Question, log: _Log, intended_s: float | None = None) -> Asked:
+    """The timing of one request and its answer, None where it failed; nothing is raised."""
+    clock, sent_s, answer, error = Clock(), log.now(), None, None
+    due_s = sent_s if intended_s is None else intended_s
+    ticket = log.begin(question.id, due_s, sent_s)
+    try:
+        answer = target.answer(question, clock)
+    except Exception as problem:  # whatever a target does wrong is a result of the measurement
+        error = f"{type(problem).__name__}: {problem}".splitlines()[0]
+    done_s = log.now()
+    stages = shares(clock.spans, log.start_s + sent_s, log.start_s + done_s)
+    timing = Timing(question.id, due_s, sent_s, done_s, stages, fan_out(clock.spans), error)
+    log.finish(ticket, timing)
+    return timing, answer
+
+
+def ask_within(crew: Crew, target: Target, question: Question, timeout_s: float) -> Asked:
+    """One request and its answer, None where it failed or took too long; nothing is raised, and the wait has an end."""
+    log, answers = _Log(), SimpleQueue[Asked]()
+    crew.do(lambda: answers.put(_ask(target, question, log)))
+    try:
+        return answers.get(timeout=timeout_s)
+    except Empty:
+        log.expire(0.0)
+        return log.timings[0], None
+
+
+def closed_loop(crew: Crew, target: Target, questions: Sequence[Question], concurrency: int, plan: Plan) -> Level:
+    """A level with this many askers, each asking again as soon as it is answered."""
+    log, stop, turn, order = _Log(), Event(), Lock(), cycle(questions)
+
+    def asker() -> None:
+        while not stop.is_set():
+            with turn:
+                question = next(order)
+            _ask(target, question, log)
+
+    for _ in range(concurrency):
+        crew.do(asker)
+    windows, stable = _windows(log, plan, at_least=concurrency)
+    stop.set()
+    _drain(log, plan.timeout_s)
+    return Level("closed", concurrency, log.timings, windows, stable)
+
+
+def open_loop(
+    crew: Crew, target: Target, questions: Sequence[Question], rate: float, plan: Plan, arrivals: str = "poisson"
+) -> Level:
+    """A level with arrivals at a rate per second, Poisson or constant, sent when due whatever became of earlier ones.
+
+    Latency counts from the moment a request was due, so that a stall delays all that were due meanwhile.
+    """
+    log, stop = _Log(), Event()
+
+    def send() -> None:
+        for due_s, question in zip(_due(rate, arrivals), cycle(questions), strict=False):
+            if stop.wait(max(0.0, due_s - log.now())):
+                return
+            if len(log.open) < IN_FLIGHT:
+                crew.do(partial(_ask, target, question, log, due_s))
+            else:
+                log.refuse(question.id, due_s, f"not sent: {IN_FLIGHT} requests were already in flight")
+
+    crew.do(send)
+    windows, stable = _windows(log, plan, at_least=1)
+    stop.set()
+    _drain(log, plan.timeout_s)
+    return Level(arrivals, rate, log.timings, windows, stable)
+
+
+def _due(rate: float, arrivals: str) -> Iterator[float]:
+    gaps = random.Random(0)  # noqa: S311 - arrival times, not secrets; the same in every run
+    return accumulate(gaps.expovariate(rate) if arrivals == "poisson" else 1 / rate for _ in count())
+
+
+def _windows(log: _Log, plan: Plan, at_least: int) -> tuple[list[Window], bool]:
+    """Windows until three agree, or the time is up, or nothing but errors comes back."""
+    windows: list[Window] = []
+    while log.now() < plan.limit_s:
+        windows.append(_window(log, plan, at_least))
+        if _agree(windows[-3:], plan.stable):
+            return windows, True
+        if windows[-1].failed and not windows[-1].answered:
+            break
+    return windows, False
+
+
+def _window(log: _Log, plan: Plan, at_least: int) -> Window:
+    start_s, seen = log.now(), len(log.timings)
+    while log.now() < plan.limit_s:
+        sleep(min(_TICK_S, plan.window_s / 10))
+        log.expire(plan.timeout_s)
+        if log.now() - start_s >= plan.window_s and len(log.timings) - seen >= at_least:
+            break
+    finished = log.timings[seen:]
+    latencies = sorted(timing.latency_s for timing in finished if timing.error is None)
+    failed = sum(timing.error is not None for timing in finished)
+    return Window(start_s, log.now(), len(latencies), failed, latencies[len(latencies) // 2] if latencies else None)
+
+
+def _agree(windows: Sequence[Window], tolerance: float) -> bool:
+    if len(windows) < 3 or any(window.median_s is None for window in windows):
+        return False
+    rates, medians = [window.per_s for window in windows], [window.median_s or 0.0 for window in windows]
+    return all(max(values) - min(values) <= tolerance * max(values) for values in (rates, medians))
+
+
+def _drain(log: _Log, timeout_s: float) -> None:
+    while log.open:
+        sleep(0.01)
+        log.expire(timeout_s)

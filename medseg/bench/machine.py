@@ -1,0 +1,153 @@
+"""Machine: what a measurement was made on, how busy it was, and the memory and power used meanwhile."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import psutil
+
+BUSY = 0.25  # share of the cores that others used while a target was measured: above it, times mean little
+PACKAGES = ("medseg", "numpy", "torch", "onnxruntime", "openvino", "tensorrt-rtx-cu12", "nvidia-pytriton")
+MIB = 2**20
+
+
+def facts() -> dict[str, Any]:
+    """The machine: processor, cores, memory, load, GPU where there is one, and the versions that matter."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "clock_mhz": round(psutil.cpu_freq().current) if psutil.cpu_freq() else None,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_at_start": [round(value, 2) for value in psutil.getloadavg()],
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "gpu": _gpu_facts(),
+        "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
+    }
+
+
+def _cpu_name() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _installed(package: str) -> bool:
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+@dataclass
+class Usage:
+    """Peaks and means while a target was measured."""
+
+    peak_client_mib: float = 0.0
+    peak_server_mib: float = 0.0
+    peak_gpu_mib: float | None = None
+    mean_gpu_watts: float | None = None
+    busy: float = 0.0  # share of the cores that processes other than ours used
+    samples: list[tuple[float, float]] = field(default_factory=list)  # MiB of client and server, over time
+
+
+@contextmanager
+def sampling(pids: Sequence[int], every_s: float = 0.2) -> Iterator[Usage]:
+    """Sample memory, GPU and load in the background; the usage is complete when the block ends."""
+    usage, stop = Usage(), Event()
+    sampler = Thread(target=_sample, args=(usage, stop, pids, every_s), daemon=True)
+    before = _cpu_seconds(pids)
+    sampler.start()
+    try:
+        yield usage
+    finally:
+        stop.set()
+        sampler.join()
+        usage.busy = _others_share(before, _cpu_seconds(pids))
+
+
+def _sample(usage: Usage, stop: Event, pids: Sequence[int], every_s: float) -> None:
+    watts: list[float] = []
+    with _nvml() as nvml:
+        while not stop.wait(every_s):
+            client, server = _rss_mib([os.getpid()]), _rss_mib(pids)
+            usage.samples.append((client, server))
+            usage.peak_client_mib = max(usage.peak_client_mib, client)
+            usage.peak_server_mib = max(usage.peak_server_mib, server)
+            if nvml:
+                handle = nvml.nvmlDeviceGetHandleByIndex(0)
+                usage.peak_gpu_mib = max(usage.peak_gpu_mib or 0.0, nvml.nvmlDeviceGetMemoryInfo(handle).used / MIB)
+                watts.append(nvml.nvmlDeviceGetPowerUsage(handle) / 1000)
+    usage.mean_gpu_watts = sum(watts) / len(watts) if watts else None
+
+
+def _family(pids: Sequence[int]) -> list[psutil.Process]:
+    family: list[psutil.Process] = []
+    for pid in pids:
+        with suppress(psutil.Error):
+            parent = psutil.Process(pid)
+            family += [parent] if pid == os.getpid() else [parent, *parent.children(recursive=True)]
+    return family
+
+
+def _rss_mib(pids: Sequence[int]) -> float:
+    total = 0
+    for process in _family(pids):
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total / MIB
+
+
+def _cpu_seconds(pids: Sequence[int]) -> tuple[float, float, float]:
+    """Seconds that all cores were busy, that all cores had, and that our own processes used, since they began."""
+    times, own = psutil.cpu_times(), 0.0
+    for process in _family([os.getpid(), *pids]):
+        with suppress(psutil.Error):
+            used = process.cpu_times()
+            own += used.user + used.system
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    return sum(times[:8]) - idle, sum(times[:8]), own
+
+
+def _others_share(before: tuple[float, float, float], after: tuple[float, float, float]) -> float:
+    busy, available, own = (end - begin for begin, end in zip(before, after, strict=True))
+    return max(0.0, busy - own) / available if available else 0.0
+
+
+@contextmanager
+def _nvml() -> Iterator[Any]:
+    """NVIDIA's management library, or None where the package or a GPU is missing."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no package, no driver, no GPU: each has an exception of its own
+        yield None
+        return
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu_facts() -> dict[str, Any] | None:
+    with _nvml() as nvml:
+        if not nvml:
+            return None
+        handle = nvml.nvmlDeviceGetHandleByIndex(0)
+        return {
+            "name": str(nvml.nvmlDeviceGetName(handle)),
+            "driver": str(nvml.nvmlSystemGetDriverVersion()),
+            "memory_gib": round(nvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30, 1),
+            "clock_mhz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
+            "clock_limit_mhz": nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),
+        }

@@ -1,0 +1,116 @@
+"""Record: what a benchmark measured, as the plain data of bench.json; raw times are kept for later comparisons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.bench.ledger import Ledger, amdahl, ledger
+from medseg.bench.load import Level, Timing
+from medseg.bench.measure import Measured
+from medseg.bench.served import opened_up, server_stages
+from medseg.bench.target import SERVER
+from medseg.errors import InputError
+from medseg.run import whole_file
+from medseg.task import Task
+
+SCHEMA = 1
+PERCENTILES = (50, 90, 95, 99)
+RAW = ("case", "intended_s", "sent_s", "done_s", "error")  # kept of every request under load
+
+Record = dict[str, Any]
+
+
+def target_record(measured: Measured, task: Task | None, inside: Mapping[str, Iterable[str]]) -> Record:
+    """One target's part of bench.json; `inside` names the networks that each step calls."""
+    book = _ledger(measured, task, inside)
+    return {
+        "name": measured.name,
+        "facts": dict(measured.facts),
+        "first_s": measured.first.latency_s if measured.first else None,
+        "serial": {"summary": latencies(measured.serial), "timings": [asdict(timing) for timing in measured.serial]},
+        "ledger": _ledger_record(book) if book else None,
+        "levels": [_level_record(level) for level in measured.levels],
+        "scores": {case: dict(scores) for case, scores in measured.scores.items()},
+        "answers": measured.digests,
+        "problems": measured.problems,
+        "warnings": [],
+    }
+
+
+def unmeasured_record(name: str, facts: Mapping[str, Any], problem: str) -> Record:
+    """The part of a target that could not be opened."""
+    record = target_record(Measured(name, facts, problems=[problem]), None, {})
+    return record | {"usage": None}
+
+
+def _ledger(measured: Measured, task: Task | None, inside: Mapping[str, Iterable[str]]) -> Ledger | None:
+    book = ledger(measured.serial)
+    if book is None or task is None or task.name not in measured.server:
+        return book
+    stages = server_stages(measured.server, task.name, task.pipeline.steps, inside)
+    waited = [timing.stages.get(SERVER, 0.0) for timing in measured.serial if timing.error is None]
+    return opened_up(book, stages, sum(waited) / len(waited))
+
+
+def _ledger_record(book: Ledger) -> Record:
+    rows = [asdict(row) for row in book.rows]
+    return {"rows": rows, "total_s": book.total_s, "median_s": book.median_s, "next": amdahl(book)}
+
+
+def _level_record(level: Level) -> Record:
+    answered = sum(window.answered for window in level.windows)
+    seconds = sum(window.end_s - window.start_s for window in level.windows)
+    raw = {key: [getattr(timing, key) for timing in level.timings] for key in RAW}
+    return {
+        "mode": level.mode,
+        "load": level.load,
+        "stable": level.stable,
+        "per_s": answered / seconds if seconds else 0.0,
+        "summary": latencies(level.timings),
+        "windows": [asdict(window) | {"per_s": window.per_s} for window in level.windows],
+        "timings": raw,
+    }
+
+
+def latencies(timings: Sequence[Timing]) -> Record:
+    """Percentiles of the answered requests' latencies in seconds, and the counts of all requests."""
+    good = [timing.latency_s for timing in timings if timing.error is None]
+    counts = {"requests": len(timings), "errors": len(timings) - len(good)}
+    if not good:
+        return counts
+    late_s = [timing.sent_s - timing.intended_s for timing in timings]
+    quantiles = {f"p{q}_s": float(np.percentile(good, q)) for q in PERCENTILES}
+    return counts | quantiles | {"sent_late_p99_s": float(np.percentile(late_s, 99))}
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write bench.json, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(rounded(record), indent=1) + "\n")
+
+
+def rounded(value: Any) -> Any:
+    """The same data with floats to the microsecond, which is finer than any clock here."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def read_json(path: Path) -> Record:
+    """A bench.json. Raises InputError for a file that is not one of this schema."""
+    try:
+        record = json.loads(path.read_text())
+        schema = record["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a bench.json ({error}); expected one written by `medseg bench`") from error
+    if schema != SCHEMA:
+        raise InputError(f"{path} has schema {schema}; this medseg compares schema {SCHEMA}: run `medseg bench` again")
+    return dict(record)

@@ -1,0 +1,74 @@
+"""Target: something that answers questions and can be measured, here or behind a URL. Question: one case to ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import local
+from typing import Any
+
+from medseg.bench.clock import Clock, timed_pipeline
+from medseg.task import Networks, Pipeline, Task, Tensors
+
+SERVER = "server"  # the stage of a remote request that the server's own statistics break down further
+
+Scores = Mapping[str, float]
+Statistics = Mapping[str, Mapping[str, Any]]  # model -> Triton's inference_stats
+
+
+@dataclass(frozen=True)
+class Question:
+    """One case: how to read it into the pipeline's inputs, and how good an answer to it is."""
+
+    id: str
+    read: Callable[[], Tensors]
+    files: tuple[Path, ...] = ()
+    score: Callable[[Tensors], Scores] | None = None
+    picture: Callable[[Tensors], Any] | None = None  # (h, w, 3) uint8: the answer drawn over the image
+
+
+@dataclass(frozen=True)
+class Target:
+    """A named way to answer, with what it is made of and, for a server, its own statistics."""
+
+    name: str
+    answer: Callable[[Question, Clock], Tensors]
+    facts: Mapping[str, Any] = field(default_factory=dict)  # engine, precision, where
+    statistics: Callable[[], Statistics] | None = None
+    pids: Sequence[int] = ()  # processes whose memory belongs to this target, besides our own
+
+
+def local_target(name: str, pipeline: Pipeline, networks: Networks, facts: Mapping[str, Any]) -> Target:
+    """A target that runs the pipeline in this process."""
+
+    def answer(question: Question, clock: Clock) -> Tensors:
+        with clock("read"):
+            tensors = question.read()
+        return timed_pipeline(pipeline, clock)(tensors, networks)
+
+    return Target(name, answer, {"where": "local", **facts})
+
+
+def served_target(name: str, task: Task, url: str, facts: Mapping[str, Any], pids: Sequence[int] = ()) -> Target:
+    """A target that asks the task's ensemble on a Triton server."""
+    from medseg.engines.triton import TritonModel  # here, so that local benchmarks need no client
+
+    own = local()
+
+    def model() -> TritonModel:
+        # A client for each thread: Triton's HTTP client must not be shared between threads.
+        if not hasattr(own, "model"):
+            own.model = TritonModel(url, task.name)
+        return own.model
+
+    def answer(question: Question, clock: Clock) -> Tensors:
+        with clock("read"):
+            tensors = question.read()
+        with clock(SERVER):
+            return model().ask(tensors, task.pipeline.outputs)
+
+    def statistics() -> Statistics:
+        return {entry["name"]: entry["inference_stats"] for entry in model().statistics()["model_stats"]}
+
+    return Target(name, answer, {"where": "served", **facts}, statistics, pids)

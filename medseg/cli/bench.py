@@ -1,0 +1,60 @@
+"""`medseg bench`: speed and score of every engine and precision on the same cases, and where the time goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
+    data: Annotated[Path | None, typer.Argument(help="A folder in the task's own layout, or one file.")] = None,
+    run: Annotated[list[Path] | None, typer.Option(help="A run of each of the task's networks.")] = None,
+    url: Annotated[list[str] | None, typer.Option(help="A server, such as grpc://localhost:8001.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Engines to compare; openvino if absent.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="Precisions to compare; fp32 if absent.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="local, served; both if absent.")] = None,
+    concurrency: Annotated[list[int] | None, typer.Option(help="How many requests at once; repeatable.")] = None,
+    rate: Annotated[list[float] | None, typer.Option(help="Requests per second, sent when due.")] = None,
+    arrivals: Annotated[str, typer.Option(help="poisson or constant, for --rate.")] = "poisson",
+    cases: Annotated[int | None, typer.Option(help="Use only the first cases.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a request counts as failed.")] = 120.0,
+    quick: Annotated[bool, typer.Option("--quick", help="One round over at most 8 cases, short levels.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder for bench.json and the report.")] = Path("bench"),
+    json: Annotated[bool, typer.Option("--json", help="Print bench.json instead of tables.")] = False,
+) -> None:
+    """Measure latency, throughput and score, and write a report.
+
+    Example: medseg bench luna ct.mhd --run runs/segment --run runs/nodule --precision fp32 --precision fp16 --out bench
+    """
+    from dataclasses import replace
+
+    from medseg.bench.benchmark import Settings, benchmark, run_facts
+    from medseg.bench.lineup import WHERE, entries, lineup, remote
+    from medseg.bench.load import QUICK, Plan
+    from medseg.bench.markdown import markdown, said
+    from medseg.bench.measure import Loads
+    from medseg.bench.questions import made_up, questions
+    from medseg.bench.record import write_json
+    from medseg.errors import InputError
+    from medseg.run import Run
+    from medseg.tasks import task_named
+
+    if bool(run) == bool(url):
+        raise InputError(
+            f"--run is {run} and --url is {url}; expected one of the two: runs to open, or a server to ask"
+        )
+    subject, runs = task_named(task), [Run(path) for path in run or []]
+    asked = questions(subject, data or made_up(subject, out / "phantom"))[: cases or (8 if quick else None)]
+    combinations = entries(engine or ["openvino"], precision or ["fp32"], where or WHERE)
+    openings = lineup(subject, runs, combinations) if runs else [remote(subject, address) for address in url or []]
+    plan = replace(QUICK if quick else Plan(), timeout_s=timeout)
+    settings = Settings(plan, Loads(concurrency or (), rate or (), arrivals), lambda line: typer.echo(line, err=True))
+    record = benchmark(subject, openings, asked, settings) | {"runs": run_facts(runs)}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "bench.json", record)
+    (out / "bench.md").write_text(markdown(record))
+    typer.echo((out / "bench.json").read_text() if json else markdown(record))
+    raise typer.Exit(bool(said(record, "problems")))
