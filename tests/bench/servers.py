@@ -1,0 +1,38 @@
+"""Small targets of our own whose behaviour is known: what the benchmark says of them can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from time import sleep
+
+import numpy as np
+
+from medseg.bench.clock import Clock
+from medseg.bench.target import Question, Target
+from medseg.task import Tensors
+
+
+def question(name: str = "case", value: float = 1.0, score: Callable | None = None) -> Question:
+    """A case whose only tensor is one number."""
+    return Question(name, lambda: {"x": np.array([value])}, score=score)
+
+
+def target(behave: Callable[[int], None] = lambda _: None, name: str = "ours") -> Target:
+    """A server with one worker that returns its input; `behave(n)` is called for its n-th request."""
+    turn, calls = Lock(), []
+
+    def answer(asked: Question, clock: Clock) -> Tensors:
+        with clock("read"):
+            tensors = asked.read()
+        with turn, clock("work"):
+            calls.append(None)
+            behave(len(calls))
+        return tensors
+
+    return Target(name, answer)
+
+
+def busy(seconds: float) -> Callable[[int], None]:
+    """A worker that takes this long."""
+    return lambda _: sleep(seconds)
