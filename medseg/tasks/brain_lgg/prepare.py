@@ -26,7 +26,7 @@ class Frame:
 
 
 def prepare(volume: Array, size: int = SIZE) -> tuple[Array, Frame]:
-    """The network's input (slices in the brain, 3, size, size) float32, and its frame, of (slices, rows, columns, 3) uint8.
+    """The network's input (slices in the brain, 3, size, size) float32 of (slices, rows, columns, 3) uint8; its frame.
 
     Equal to the reference with scikit-image to 3e-7, except that the first and last slice are kept.
     """

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.image import read_image
+from medseg.data.encoded import RGB, Kind, encoded_tensor
+from medseg.data.image import GREY8, read_bytes, read_image
 from medseg.data.samples import Sample, Samples
 from medseg.errors import InputError
-from medseg.task import Array, Case
+from medseg.task import Array, Case, Tensors
 from medseg.tasks.brain_lgg.prepare import prepare, prepare_mask
 
 VALIDATION = (  # the patients that validate in the reference
@@ -62,9 +63,14 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
         raise InputError(
             f"{root(directory) / patient}: no {patient}_N.tif; expected kaggle_3m's layout: check the folder"
         )
-    image = _stack(paths, channels=3)
-    mask = _stack([mask_path(path) for path in paths], channels=1)
-    return [Case(patient, image, (mask[..., 0] > 0).astype(np.uint8))]
+    image = _stack(paths, RGB)
+    mask = _stack([mask_path(path) for path in paths], GREY8)
+    return [Case(patient, image, (mask > 0).astype(np.uint8))]
+
+
+def requests(directory: Path, patient: str) -> list[Tensors]:
+    """What the pipeline is asked for the patient's case."""
+    return [{"encoded": encoded_tensor([read_bytes(path) for path in slice_paths(root(directory) / patient)])}]
 
 
 def samples(directory: Path, patients: Sequence[str]) -> Samples:
@@ -90,12 +96,12 @@ def _sample(images: Array, masks: Array, index: int) -> Sample:
     return images[index], masks[index, None]
 
 
-def _stack(paths: Sequence[Path], channels: int) -> Array:
-    pictures = [read_image(path) for path in paths]
-    pictures = [picture[..., None] if picture.ndim == 2 else picture for picture in pictures]
-    expected = (*pictures[0].shape[:2], channels)
+def _stack(paths: Sequence[Path], kind: Kind) -> Array:
+    pictures = [read_image(path, kind) for path in paths]
     for path, picture in zip(paths, pictures, strict=True):
-        if picture.shape != expected or picture.dtype != np.uint8:
-            found = f"{picture.shape} {picture.dtype}"
-            raise InputError(f"{path}: is {found}; expected {expected} uint8 like its neighbours: replace the file")
+        if picture.shape != pictures[0].shape:
+            expected = pictures[0].shape
+            raise InputError(
+                f"{path}: is {picture.shape} pixels; expected {expected} like {paths[0]}: replace the file"
+            )
     return np.stack(pictures)
