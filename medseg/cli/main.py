@@ -10,6 +10,7 @@ import typer
 
 from medseg import __version__
 from medseg.cli.bench import bench
+from medseg.cli.export import export
 from medseg.cli.import_ import import_
 from medseg.cli.info import info
 from medseg.cli.predict import predict
@@ -30,6 +31,7 @@ def medseg(
 
 app.command("info")(info)
 app.command("import")(import_)
+app.command("export")(export)
 app.command("serve")(serve)
 app.command("predict")(predict)
 app.command("bench")(bench)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import SimpleITK as sitk
 
@@ -74,6 +75,7 @@ def _read_file(path: Path) -> sitk.Image:
     if not path.name.lower().endswith(SUFFIXES):
         raise InputError(f"{path} is not a volume medseg reads; expected {', '.join(SUFFIXES)} or a folder of DICOM slices")
     _check_raw(path)
+    _check_nifti(path)
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -101,6 +103,23 @@ def _check_raw(path: Path) -> None:
         raise InputError(f"{raw} has {raw.stat().st_size} bytes; expected {promised}: it is truncated, copy it again")
 
 
+def _check_nifti(path: Path) -> None:
+    """NaN is looked for before ITK reads the file, since its NIfTI reader turns NaN into 0 without a word."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return
+    try:
+        image = nibabel.Nifti1Image.from_filename(path)
+        values = image.dataobj.get_unscaled() if image.get_data_dtype().kind == "f" else np.zeros(0)
+    except Exception as error:
+        raise InputError(f"{path} cannot be read ({error}); the file is damaged or truncated: copy it again") from error
+    _check_finite(values, path)
+
+
+def _check_finite(values: Array, path: Path) -> None:
+    if bad := int((~np.isfinite(values)).sum()):
+        raise InputError(f"{path} holds {bad} NaN or infinite voxels; expected finite HU: fill them before inference")
+
+
 def _read_dicom(folder: Path) -> sitk.Image:
     files = series_files(folder)
     try:
@@ -113,11 +132,9 @@ def _int16(array: Array, path: Path) -> tuple[Array, tuple[str, ...]]:
     """The values as int16. HU beyond its range are clipped: every network clips far below; fractions are rounded and said."""
     if array.dtype == np.int16:
         return array, ()
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        count = int((~np.isfinite(array)).sum())
-        raise InputError(f"{path} holds {count} NaN or infinite voxels; expected finite HU: fill them before inference")
     notes: tuple[str, ...] = ()
     if array.dtype.kind == "f":
+        _check_finite(array, path)
         rounded = np.rint(array)
         if not np.array_equal(rounded, array):
             notes = (f"{path} holds fractions of HU; they were rounded to whole HU",)

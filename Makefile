@@ -1,0 +1,31 @@
+# Everything starts from python3 and make. `make demo` shows the main job, `make test` proves it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+READY := $(VENV)/.ready
+
+.PHONY: demo test check docs clean
+
+demo: $(READY)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
+	$(BIN)/python -m medseg.demo demo
+
+test: $(READY)  ## the whole suite
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## linters, types and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy medseg
+	$(BIN)/lint-imports
+
+docs: $(READY)  ## docs/cli.md from the commands' own --help
+	$(BIN)/python -m medseg.cli.reference docs/cli.md
+
+$(READY): pyproject.toml uv.lock
+	test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --quiet --locked --active --inexact --extra cpu --extra rtx --extra wandb
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

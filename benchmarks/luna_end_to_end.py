@@ -1,0 +1,170 @@
+"""LUNA end to end: the authors' PyTorch chain, medseg in this process, and medseg's Triton ensemble, in one run.
+
+    python -m benchmarks.luna_end_to_end CT --segment RUN --nodule RUN [--rounds 3]
+
+Prints a Markdown table (medians and spread over the rounds), whether the answers agree, peak memory, and a roofline line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks.luna_reference import chain, network
+from medseg.data.volume import read_volume
+from medseg.engines.runs import cores, exported_file, opened
+from medseg.engines.triton import TritonModel
+from medseg.run import Run
+from medseg.task import Array, Tensors
+from medseg.tasks import task_named
+from medseg.tasks.luna.pipeline import geometry_tensor
+from medseg.triton_models.config import Served
+from medseg.triton_models.repository import write
+from medseg.triton_models.server import Server, free_ports, serving
+
+# Multiply-adds of the U-Net for each pixel of a slice: its convolutions' weights at full, half and quarter size.
+UNET_MACS_A_PIXEL = 1008 + 2304 + 3456 + 3456 + 512 + 6912 + 512 + 6912 + 16
+CNN_MACS_A_CROP = 32 * 48 * 48 * (27 * 8 + 27 * 64 + (27 * 128 + 27 * 256) / 8 + (27 * 512 + 27 * 1024) / 64 + (27 * 2048 + 27 * 4096) / 512)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("ct", type=Path)
+    parser.add_argument("--segment", type=Path, required=True)
+    parser.add_argument("--nodule", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engine", default="openvino")
+    parser.add_argument("--precision", default="fp32")
+    asked = parser.parse_args()
+    runs = [Run(asked.segment), Run(asked.nodule)]
+    unet, cnn = network(asked.segment), network(asked.nodule)
+    task = task_named("luna")
+    seconds: dict[str, list[float]] = {}
+    answers: dict[str, Any] = {}
+    peaks: dict[str, list[float]] = {}
+
+    def measure(name: str, work: Callable[[], Any], pids: list[int]) -> None:
+        with _peak(pids) as peak:
+            start = time.perf_counter()
+            answers[name] = work()
+            seconds.setdefault(name, []).append(time.perf_counter() - start)
+        peaks.setdefault(name, []).append(peak[0])
+        print(f"<!-- {name}: {seconds[name][-1]:.2f} s, {peak[0]:.2f} GB -->", flush=True)
+
+    with opened(runs, asked.engine, asked.precision) as networks, tempfile.TemporaryDirectory() as folder:
+        served = [
+            Served(task.network(run.network), str(exported_file(run, asked.engine, asked.precision).resolve()), asked.engine, cores(), 1)
+            for run in runs
+        ]
+        names = write(Path(folder) / "models", task, served)
+        for _ in range(asked.rounds):
+            measure("reference", lambda: chain(asked.ct, unet, cnn), [psutil.Process().pid])
+            measure("local, all", lambda: _ask(asked.ct, 0, lambda t: task.pipeline(t, networks)), [psutil.Process().pid])
+            with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "log") as server:
+                for roi, name in ((0, "Triton, all"), (1, "Triton, lungs"), (0, "Triton, all, again")):
+                    measure(name, lambda roi=roi: _served(asked.ct, roi, server), [psutil.Process().pid, server.process.pid])
+    print(_table(seconds, peaks))
+    print(_agreement(answers))
+    print(_roofline(asked.ct, seconds, len(answers["reference"]["candidates"])))
+
+
+def _ask(ct: Path, roi: int, ask: Callable[[Tensors], Tensors]) -> Tensors:
+    volume = read_volume(ct)
+    options = {"roi": np.array([roi], np.uint8), "threshold": np.zeros(1, np.float32)}
+    return ask({"ct": volume.array, "geometry": geometry_tensor(volume.geometry)} | options)
+
+
+def _served(ct: Path, roi: int, server: Server) -> Tensors:
+    model = TritonModel(server.url, "luna")
+    try:
+        return _ask(ct, roi, lambda tensors: model.ask(tensors, ("nodules", "mask")))
+    finally:
+        model.close()
+
+
+@contextmanager
+def _peak(pids: list[int]) -> Iterator[list[float]]:
+    """The largest proportional memory (GB) of these processes and their children while the block runs."""
+    peak, stop = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.5):
+            peak[0] = max(peak[0], sum(map(_pss_gb, pids)))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _pss_gb(pid: int) -> float:
+    total = 0
+    root = psutil.Process(pid)
+    # The server is a child of this process: counted where it is named, not twice.
+    below = [] if root.pid == psutil.Process().pid else root.children(recursive=True)
+    for process in [root, *below]:
+        try:
+            total += process.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return total / 1e9
+
+
+def _table(seconds: dict[str, list[float]], peaks: dict[str, list[float]]) -> str:
+    base = float(np.median(seconds["reference"]))
+    lines = ["| way | seconds (median, min to max) | times faster | peak GB |", "| --- | ---: | ---: | ---: |"]
+    for name, values in seconds.items():
+        middle = float(np.median(values))
+        spread = f"{middle:.1f} ({min(values):.1f} to {max(values):.1f})"
+        lines.append(f"| {name} | {spread} | {base / middle:.1f} | {max(peaks[name]):.2f} |")
+    return "\n".join(lines)
+
+
+def _agreement(answers: dict[str, Any]) -> str:
+    reference, lines = answers["reference"]["candidates"], []
+    for name, answer in answers.items():
+        if name == "reference":
+            continue
+        nodules: Array = answer["nodules"]
+        voxels = int(np.unpackbits(answer["mask"]).sum())
+        distance = np.linalg.norm(nodules[:, None, 3:6] - reference[None, :, :3], axis=2)
+        near = distance.argmin(0)
+        matched = distance.min(0) < 1.5
+        off = np.abs(nodules[near, 7] - reference[:, 3])[matched].max()
+        lines.append(
+            f"- {name}: {matched.sum()} of {len(reference)} reference candidates matched, probabilities within {off:.1e}, "
+            f"{voxels} mask voxels (reference {answers['reference']['mask_voxels']})"
+        )
+    lines.append(f"- local and Triton identical: {np.array_equal(answers['local, all']['nodules'], answers['Triton, all']['nodules'])}")
+    return "\n".join(lines)
+
+
+def _roofline(ct: Path, seconds: dict[str, list[float]], crops: int) -> str:
+    """FLOP/s achieved end to end against this machine's best matrix product."""
+    macs = UNET_MACS_A_PIXEL * float(read_volume(ct).array.size) + CNN_MACS_A_CROP * crops
+    size = 2048
+    square = np.random.default_rng(0).random((size, size), np.float32)
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        square @ square
+        times.append(time.perf_counter() - start)
+    peak, achieved = 2 * size**3 / min(times), 2 * macs / float(np.median(seconds["Triton, all"]))
+    return f"Roofline: {achieved / 1e9:.0f} GFLOP/s end to end of {peak / 1e9:.0f} GFLOP/s matrix product ({achieved / peak:.0%})"
+
+
+if __name__ == "__main__":
+    main()
