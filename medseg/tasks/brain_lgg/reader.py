@@ -68,7 +68,7 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
     return [Case(patient, image, (mask > 0).astype(np.uint8))]
 
 
-def requests(directory: Path, patient: str) -> list[Tensors]:
+def questions(directory: Path, patient: str) -> list[Tensors]:
     """What the pipeline is asked for the patient's case."""
     return [{"encoded": encoded_tensor([read_bytes(path) for path in slice_paths(root(directory) / patient)])}]
 

@@ -70,7 +70,7 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
     return [_case(one, truth, directory) for one in found]
 
 
-def requests(directory: Path, patient: str) -> list[Tensors]:
+def questions(directory: Path, patient: str) -> list[Tensors]:
     """What the pipeline is asked for each of the patient's cases, in the order of `read`."""
     return [{"encoded": encoded_tensor([read_bytes(one.path)])} for one in slices(directory, patient)]
 
