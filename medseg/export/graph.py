@@ -1,0 +1,163 @@
+"""The graph of a run: one torch.export trace, kept as a program (.pt2) and translated to ONNX."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import onnx
+import torch
+
+from medseg import __version__
+from medseg.errors import ExportError, RunError
+from medseg.models.checkpoint import load_state, read_state
+from medseg.run import WEIGHTS, Run
+from medseg.task import Network
+
+# Opset 20 with IR 10 is what TensorRT 10 and 11, ONNX Runtime and OpenVINO all read.
+OPSET = 20
+PROGRAM = "fp32.pt2"
+GRAPH = "fp32.onnx"
+AXES = ("batch", "d", "h", "w")
+TRACED = 2  # free axes are traced at twice their multiple: a size of one would be taken for a constant
+
+
+def trained(run: Run, network: Network) -> torch.nn.Module:
+    """The run's network with its weights, in evaluation mode. Raises RunError where the weights do not fit."""
+    path = run.path / WEIGHTS
+    if not path.is_file():
+        raise RunError(f"run {run.path} has no {WEIGHTS}; make one with `medseg import` or `medseg train`")
+    module: torch.nn.Module = network.build(**run.options)
+    load_state(module, read_state(path), path)
+    return module.eval()
+
+
+def save_program(run: Run, network: Network) -> torch.export.ExportedProgram:
+    """The run's program, traced, written to fp32.pt2 and recorded. Raises ExportError where it cannot be traced.
+
+    A program that was loaded again cannot be translated to ONNX (torch 2.15 loses what a free axis is a multiple of),
+    so an export starts from a new trace, and fp32.pt2 is always of the same trace as the ONNX files.
+    """
+    program = trace(trained(run, network), network)
+    facts = {"precision": "fp32", "suffix": ".pt2", "torch": torch.__version__, "free_axes": free_axes(network)}
+    with run.adding(PROGRAM, facts) as path:
+        torch.export.save(program, path)
+    return program
+
+
+def trace(module: torch.nn.Module, network: Network) -> torch.export.ExportedProgram:
+    """The module as one graph with a free batch axis, and the free axes that the network names."""
+    example = torch.zeros(example_shape(network))
+    try:
+        with quiet(), torch.inference_mode():
+            return torch.export.export(module, (example,), dynamic_shapes=(_dynamic(network),))
+    except Exception as error:
+        raise ExportError(f"network {network.name} cannot be traced with free axes: {_first_cause(error)}") from error
+
+
+def onnx_from_program(program: torch.export.ExportedProgram, network: Network) -> onnx.ModelProto:
+    """The program as one simplified ONNX graph `input` -> `output`, weights inside, named axes, metadata."""
+    try:
+        with quiet():
+            exported = torch.onnx.export(
+                program, input_names=["input"], output_names=["output"], opset_version=OPSET, dynamo=True, verbose=False
+            )
+        assert exported is not None
+        model = exported.model_proto
+    except Exception as error:
+        raise ExportError(f"network {network.name} cannot be written as ONNX: {_first_cause(error)}") from error
+    _name_axes(model, network)
+    _name_nodes(model)
+    return model
+
+
+def save_graph(run: Run, network: Network, model: onnx.ModelProto, name: str, facts: dict[str, Any]) -> None:
+    """Write an ONNX model to the run with its metadata inside, checked, and record it with `facts`."""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, _metadata(run, network, facts["precision"]))
+    model.producer_name, model.producer_version = "medseg", __version__
+    facts = {"suffix": ".onnx", "opset": OPSET, "onnx": onnx.__version__, "free_axes": free_axes(network)} | facts
+    with run.adding(name, facts) as path:
+        onnx.save(model, path)
+        onnx.checker.check_model(str(path))
+
+
+def example_shape(network: Network) -> tuple[int, ...]:
+    """A small input shape, batch first, that the network accepts: its free axes are shrunk."""
+    shape = [TRACED, *network.input_shape]
+    for axis, multiple in network.free_axes.items():
+        shape[axis] = min(shape[axis], TRACED * multiple * (2 if multiple < 16 else 1))
+    return tuple(shape)
+
+
+def free_axes(network: Network) -> dict[str, str]:
+    """The free input axes by position, and what their sizes are multiples of."""
+    named = {str(axis): f"{multiple}*{_axis(network, axis)}" for axis, multiple in network.free_axes.items()}
+    return {"0": "batch"} | named
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence for the exporter's chatter, which says nothing to somebody who did not write the exporter."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
+
+
+def _dynamic(network: Network) -> dict[int, Any]:
+    axes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    for axis, multiple in network.free_axes.items():
+        axes[axis] = multiple * torch.export.Dim(_axis(network, axis))
+    return axes
+
+
+def _axis(network: Network, axis: int) -> str:
+    return AXES[axis - len(network.input_shape) - 1] if axis else AXES[0]
+
+
+def _name_axes(model: onnx.ModelProto, network: Network) -> None:
+    """Give the exporter's symbols (s74) the axes' names; sizes in between are left for each engine to infer."""
+    names = {}
+    for axis, dim in enumerate(model.graph.input[0].type.tensor_type.shape.dim):
+        for symbol in re.findall(r"[A-Za-z_]\w*", dim.dim_param):
+            names[symbol] = _axis(network, axis)
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(r"[A-Za-z_]\w*", lambda found: names.get(found[0], found[0]), dim.dim_param)
+    del model.graph.value_info[:]
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """A unique name for every node: manifests name the nodes that stay in float32."""
+    for index, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{index}"
+        del node.metadata_props[:]
+
+
+def _metadata(run: Run, network: Network, precision: str) -> dict[str, str]:
+    return {
+        "network": network.name,
+        "classes": json.dumps(list(network.classes)),
+        "input_range": json.dumps(list(network.input_range)),
+        "options": json.dumps(run.options),
+        "output": "logits",
+        "precision": precision,
+        "medseg": __version__,
+    }
