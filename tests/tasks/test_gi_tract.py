@@ -5,23 +5,16 @@ import cv2
 import numpy as np
 import pytest
 
+from medseg.data import rle
 from medseg.data.encoded import encoded_tensor
 from medseg.data.grid import resized
 from medseg.errors import InputError
-from medseg.tasks.gi_tract.pipeline import PIPELINE, prepare, run_lengths
+from medseg.tasks.gi_tract.pipeline import PIPELINE, prepare
 from tests.shared import SHARED, needs_shared
 from tests.tasks.perfect import dice, perfect_logits
 
 GI_TRACT = SHARED / "data/gi_tract"
 CLASSES = ("large_bowel", "small_bowel", "stomach")
-
-
-def from_runs(text: str, shape: tuple[int, int]) -> np.ndarray:
-    mask = np.zeros(shape, np.uint8)
-    numbers = np.array(text.split(), int).reshape(-1, 2)
-    for start, length in numbers:
-        mask.reshape(-1)[start - 1 : start - 1 + length] = 1
-    return mask
 
 
 def real_masks(every: int) -> list[tuple[list[str], np.ndarray]]:
@@ -33,7 +26,7 @@ def real_masks(every: int) -> list[tuple[list[str], np.ndarray]]:
         sizes = {row["id"]: (int(row["height"]), int(row["width"])) for row in csv.DictReader(file)}
     texts = {name: [organs[organ] for organ in CLASSES] for name, organs in rows.items() if any(organs.values())}
     names = sorted(texts)[::every]
-    return [(texts[name], np.stack([from_runs(text, sizes[name]) for text in texts[name]])) for name in names]
+    return [(texts[name], np.stack([rle.decode(text, sizes[name]) for text in texts[name]])) for name in names]
 
 
 def encoded(picture: np.ndarray) -> np.ndarray:
@@ -67,12 +60,6 @@ def test_perfect_networks_give_perfect_masks_on_real_truth() -> None:
 
 
 @needs_shared
-def test_run_lengths_are_the_competitions_own() -> None:
-    for texts, masks in real_masks(every=20):
-        assert [run_lengths(mask) for mask in masks] == texts
-
-
-@needs_shared
 def test_real_slices_pass_and_every_output_agrees() -> None:
     for path in sorted(GI_TRACT.glob("train/*/*/scans/*.png")):
         picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -83,7 +70,7 @@ def test_real_slices_pass_and_every_output_agrees() -> None:
         shown = cv2.imdecode(np.frombuffer(found["mask_png"][0], np.uint8), cv2.IMREAD_COLOR_RGB)
         assert np.array_equal(shown, 255 * found["mask"].transpose(1, 2, 0))
         assert np.array_equal(found["probability"] > 127, found["mask"] > 0)
-        assert np.array_equal(from_runs(found["rle"][0].decode(), picture.shape), found["mask"][0])
+        assert np.array_equal(rle.decode(found["rle"][0].decode(), picture.shape), found["mask"][0])
 
 
 @pytest.mark.parametrize(

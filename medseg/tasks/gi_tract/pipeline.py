@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from medseg.data import rle
 from medseg.data.encoded import GREY16, MAX_BYTES, MAX_SIDE, check, decode, pack
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
@@ -36,13 +37,6 @@ def prepare(picture: Array) -> Array:
     return np.repeat(resized(scaled[np.newaxis], SIZE), 3, axis=0)
 
 
-def run_lengths(mask: Array) -> str:
-    """A mask (h, w) as the competition's text: "start length ..." of its runs, 1-based, row by row."""
-    edges = np.flatnonzero(np.diff(np.pad(mask.ravel() > 0, 1).astype(np.int8)))
-    starts, lengths = edges[::2] + 1, edges[1::2] - edges[::2]
-    return " ".join(map(str, np.stack([starts, lengths], axis=1).ravel()))
-
-
 def answer(tensors: Tensors, _: Networks) -> Tensors:
     """The last step: `logits` (1, 3, 224, 224) to masks on the slice's grid, with what else is wanted of them.
 
@@ -54,7 +48,7 @@ def answer(tensors: Tensors, _: Networks) -> Tensors:
     mask = (logits > 0).astype(np.uint8)
     offers = {
         "mask": lambda: mask,
-        "rle": lambda: np.array([run_lengths(organ).encode() for organ in mask], object),
+        "rle": lambda: np.array([rle.encode(organ).encode() for organ in mask], object),
         "mask_png": lambda: np.array([png(np.ascontiguousarray(mask.transpose(1, 2, 0) * np.uint8(255)))], object),
         "probability": lambda: probability(logits),
     }

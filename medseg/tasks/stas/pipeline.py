@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-import cv2
 import numpy as np
 
 from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, decode, pack
 from medseg.data.grid import png, probability, resized
+from medseg.data.labelme import labelme_from_mask
 from medseg.errors import InputError
 from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.stas.networks import NETWORKS
@@ -17,7 +16,6 @@ from medseg.tasks.wanted import WANTED, wanted
 
 SIZE = (NETWORKS[0].input_shape[1], NETWORKS[0].input_shape[2])
 VOTERS = tuple(network.name for network in NETWORKS)
-_FEWEST_POINTS = 3  # of a polygon, or LabelMe does not open the file
 _LOGITS = tuple(f"{voter.removeprefix('stas-').replace('-', '_')}_logits" for voter in VOTERS)
 
 
@@ -52,25 +50,6 @@ def vote(masks: Array) -> Array:
     return (np.count_nonzero(masks, axis=0) >= 2) * masks.max()
 
 
-def outlines(mask: Array) -> dict[str, Any]:
-    """A mask (h, w) as a LabelMe document: one polygon a piece, through the middles of its border pixels."""
-    pieces, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    shapes = [
-        {
-            "label": "STAS",
-            "points": piece[:, 0].astype(float).tolist(),
-            "group_id": None,
-            "shape_type": "polygon",
-            "flags": {},
-        }
-        for piece in pieces
-        if len(piece) >= _FEWEST_POINTS
-    ]
-    height, width = mask.shape
-    size = {"imageHeight": height, "imageWidth": width}
-    return {"version": "5.0.1", "flags": {}, "shapes": shapes, "imagePath": "", "imageData": None, **size}
-
-
 def answer(tensors: Tensors, _: Networks) -> Tensors:
     """The last step: three logits (1, 1, 800, 800) to the voted mask on the picture's grid, with what else is wanted.
 
@@ -88,7 +67,7 @@ def answer(tensors: Tensors, _: Networks) -> Tensors:
         "votes": lambda: votes,
         "probability": lambda: np.round(probability(logits).mean(axis=0)).astype(np.uint8),
         "mask_png": lambda: np.array([png(mask * np.uint8(255))], object),
-        "polygons": lambda: np.array([json.dumps(outlines(mask)).encode()], object),
+        "polygons": lambda: np.array([json.dumps(labelme_from_mask(mask, "", "STAS")).encode()], object),
     }
     return wanted(offers, tensors)
 

@@ -1,0 +1,166 @@
+"""The `decode` step of each task's pipeline as a DALI definition: the same on a CPU and, as `mixed`, on a GPU.
+
+The step's plain function in medseg/tasks is the reference; docs/dali.md states how far the two may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nvidia.dali import fn
+from nvidia.dali import math as dali_math
+from nvidia.dali.pipeline import Pipeline as DaliPipeline
+from nvidia.dali.types import DALIDataType, DALIImageType, DALIInterpType
+
+from medseg.errors import InputError
+from medseg.task import Array, Networks, Tensors
+from medseg.tasks.gi_tract import pipeline as gi_tract_pipeline
+from medseg.tasks.stas import pipeline as stas_pipeline
+
+Node = Any  # nvidia.dali.data_node.DataNode
+BATCH = 32
+DECODERS = {"cpu": "cpu", "gpu": "mixed"}  # a JPEG's bytes start on the CPU and its pixels end on the GPU: "mixed"
+
+
+def gi_tract(packed: Node, device: str) -> Node:
+    """`input` (3, 224, 224) float32 of a 16-bit grey PNG: divided by its maximum, thrice the same channel."""
+    grey = fn.decoders.image(
+        packed,
+        device=DECODERS[device],
+        output_type=DALIImageType.ANY_DATA,
+        dtype=DALIDataType.UINT16,
+        adjust_orientation=False,
+    )
+    scaled = resized(grey, gi_tract_pipeline.SIZE) / fn.cast(brightest(grey), dtype=DALIDataType.FLOAT)
+    channel = fn.transpose(scaled, perm=[2, 0, 1])
+    return fn.cat(channel, channel, channel, axis=0)
+
+
+def stas(packed: Node, device: str) -> Node:
+    """`input` (3, 800, 800) float32 of an RGB picture: its darkest value 0, its brightest 1."""
+    picture = rgb(packed, device)
+    darkest = fn.cast(fn.reductions.min(picture), dtype=DALIDataType.FLOAT)
+    spread = fn.cast(fn.reductions.max(picture), dtype=DALIDataType.FLOAT) - darkest
+    scaled = (resized(picture, stas_pipeline.SIZE) - darkest) / at_least_one(spread)
+    return fn.transpose(scaled, perm=[2, 0, 1])
+
+
+def brain_lgg(packed: Node, device: str) -> Node:
+    """One slice (h, w, 3) uint8 of the `volume`. What follows needs the whole volume, so it is not DALI's."""
+    return rgb(packed, device)
+
+
+def rgb(packed: Node, device: str) -> Node:
+    """A picture (h, w, 3) uint8 as it is stored: no EXIF rotation, chroma interpolated as Pillow and OpenCV do."""
+    return fn.decoders.image(
+        packed,
+        device=DECODERS[device],
+        output_type=DALIImageType.RGB,
+        adjust_orientation=False,
+        jpeg_fancy_upsampling=True,
+    )
+
+
+def resized(picture: Node, size: Sequence[int]) -> Node:
+    """Bilinear with half-pixel centres and no antialiasing, as medseg.data.grid."""
+    return fn.resize(
+        picture, size=size, interp_type=DALIInterpType.INTERP_LINEAR, antialias=False, dtype=DALIDataType.FLOAT
+    )
+
+
+def brightest(picture: Node) -> Node:
+    """The picture's maximum, 1 for a black one."""
+    return at_least_one(fn.reductions.max(picture))
+
+
+def at_least_one(value: Node) -> Node:
+    """The value or 1, whichever is larger: a divisor."""
+    return dali_math.max(value, 1)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A task's decode step: what makes it, and which tensor of the task's pipeline, `ndim` without the batch axis."""
+
+    make: Callable[[Node, str], Node]
+    output: str
+    dtype: Any
+    ndim: int = 3
+
+
+DEFINITIONS = {
+    "gi-tract": Definition(gi_tract, "input", DALIDataType.FLOAT),
+    "brain-lgg": Definition(brain_lgg, "volume", DALIDataType.UINT8),
+    "stas": Definition(stas, "input", DALIDataType.FLOAT),
+}
+
+
+def decode_pipeline(task: str, device: str = "cpu", device_id: int | None = None, threads: int = 2) -> DaliPipeline:
+    """A DALI pipeline from `packed`, a batch of encoded pictures as uint8 vectors, to the task's decoded tensor.
+
+    Input and output are named as the task's step names them, so that Triton's `dali` backend can serve it as that step.
+    Without a device id a definition for `gpu` can be serialized, but not run.
+    """
+    definition = DEFINITIONS[task]
+    kinds = {"output_dtype": [definition.dtype], "output_ndim": [definition.ndim]}
+    pipeline = DaliPipeline(BATCH, threads, device_id, prefetch_queue_depth=1, **kinds)
+    with pipeline:
+        packed = fn.external_source(name="packed", dtype=DALIDataType.UINT8, ndim=1)
+        pipeline.set_outputs(fn.copy(definition.make(packed, device), name=definition.output))
+    return pipeline
+
+
+def serialize(task: str, device: str, path: Path) -> None:
+    """Write the definition as the `model.dali` of Triton's `dali` backend. Needs no GPU, also for `gpu`."""
+    path.write_bytes(decode_pipeline(task, device).serialize())
+
+
+class Decoder:
+    """A task's `decode` step by DALI, to be called in place of the task's own function."""
+
+    def __init__(self, task: str, device: str = "cpu", threads: int = 2) -> None:
+        self._build = partial(decode_pipeline, task, device, 0 if device == "gpu" else None, threads)
+        self._output = DEFINITIONS[task].output
+        self._pipeline = self._build()
+
+    def __call__(self, tensors: Tensors, _: Networks | None = None) -> Tensors:
+        """The decoded tensor of `packed` (n, bytes) uint8. Raises InputError naming the picture that is damaged."""
+        packed = tensors["packed"]
+        parts = [self._decode(packed, first) for first in range(0, len(packed), BATCH)]
+        return {self._output: parts[0] if len(parts) == 1 else np.concatenate(parts)}
+
+    def _decode(self, packed: Array, first: int) -> Array:
+        """BATCH pictures from `first` on; where they fail, each alone, to find the one that is damaged."""
+        rows = packed[first : first + BATCH]
+        try:
+            return self._run(rows)
+        except RuntimeError:
+            return np.concatenate([self._alone(row, first + index) for index, row in enumerate(rows)])
+
+    def _alone(self, row: Array, index: int) -> Array:
+        try:
+            return self._run(row[np.newaxis])
+        except RuntimeError as error:
+            raise InputError(f"picture {index} cannot be decoded ({_reason(error)}); expected a whole file") from error
+
+    def _run(self, rows: Array) -> Array:
+        try:
+            self._pipeline.feed_input("packed", list(rows))
+            (batch,) = self._pipeline.run()
+        except RuntimeError:
+            self._pipeline = self._build()  # one bad sample makes DALI refuse every later batch: "no longer valid"
+            raise
+        return np.array(batch.as_cpu().as_array())
+
+
+def _reason(error: RuntimeError) -> str:
+    """The line of DALI's message that says what was wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next(
+        (line for line in lines if "rror" in line and "operator" not in line), lines[0] if lines else "no reason given"
+    )
