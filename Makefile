@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test check docs clean
 
 demo: $(READY)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
-	$(BIN)/python -m medseg.demo demo
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
 
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest

@@ -25,7 +25,7 @@ class OpenVinoEngine:
         try:
             self._model = openvino.Core().compile_model(str(file), "CPU", config)
         except Exception as error:
-            raise EngineError(f"OpenVINO cannot open {file} ({error}): export it again") from error
+            raise EngineError(f"OpenVINO cannot open {file} ({_reason(error)}): export it again") from error
         self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(streams):
             self._idle.put(self._model.create_infer_request())
@@ -39,3 +39,9 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         del self._idle, self._model
+
+
+def _reason(error: Exception) -> str:
+    """The first line that is not a position in OpenVINO's sources."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Exception from")), type(error).__name__)

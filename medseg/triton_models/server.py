@@ -189,10 +189,10 @@ def _answers(url: str) -> bool:
 
 
 def _log_reason(log: Path) -> str:
-    """The log's first error lines and where the rest is."""
-    lines = log.read_text(errors="replace").splitlines()
-    errors = [line.split("] ", 1)[-1] for line in lines if line.startswith("E") or "error:" in line.lower()]
-    return f"{' | '.join(errors[:3]) or 'it says nothing'} (log: {log})"
+    """Why a model failed to load, or the log's last error, and where the rest is."""
+    errors = [line.split("] ", 1)[-1] for line in log.read_text(errors="replace").splitlines() if line.startswith("E")]
+    load = [line for line in errors if "failed to load" in line]
+    return f"{(load or errors[-1:] or ['it says nothing'])[0]} (log: {log})"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -13,7 +13,7 @@ from medseg.task import Array, Geometry
 
 _GRID_MM = 5.0  # the region is found on a coarse grid: its margin is wider than a grid cell
 _AIR_HU = -500  # between lung (-850) and soft tissue (0)
-_SMALLEST_LITRES = 0.2  # smaller pockets of air are bowel gas or noise
+_SMALLEST_LITRES = 0.1  # smaller pockets of air are bowel gas or noise
 _CLOSING_MM = 15.0  # nodules and vessels at the pleura belong to the region
 _MARGIN_MM = 10.0
 
@@ -42,7 +42,7 @@ class Region:
 def lungs(ct: Array, geometry: Geometry) -> Region:
     """The lungs of a CT (index, row, col) int16 HU, closed and grown by 10 mm.
 
-    Air that does not reach the sides of the picture, in pieces of at least 0.2 l. Raises InputError where there is none.
+    Air that does not reach the sides of the picture, in pieces of at least 0.1 l. Raises InputError where there is none.
     """
     spacing = np.array(geometry.spacing_mm[::-1])
     steps = tuple(int(n) for n in np.maximum(1, np.round(_GRID_MM / spacing)))

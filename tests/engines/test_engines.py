@@ -1,0 +1,87 @@
+"""One contract over all engines that run on a CPU."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.engines import ENGINES, open_engine
+from medseg.engines.runs import exported_file, opened
+from medseg.errors import EngineError, RunError
+from medseg.run import Run
+
+CPU_ENGINES = ["torch", "onnxruntime", "openvino"]
+
+
+def _crops(count: int) -> np.ndarray:
+    return np.random.default_rng(count).uniform(-1000, 1000, (count, 1, 32, 48, 48)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_every_engine_gives_torchs_answer_for_every_batch_size(luna_runs: list[Run], name: str) -> None:
+    run = luna_runs[1]
+    yardstick = open_engine("torch", exported_file(run, "torch", "fp32"))
+    engine = open_engine(name, exported_file(run, name, "fp32"))
+    for count in (1, 5, 2):
+        answer = engine(_crops(count))
+        assert answer.shape == (count, 2) and answer.dtype == np.float32
+        np.testing.assert_allclose(answer, yardstick(_crops(count)), rtol=1e-5, atol=1e-3)
+    engine.close()
+    yardstick.close()
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_height_and_width_are_free_where_the_network_says_so(luna_runs: list[Run], name: str) -> None:
+    engine = open_engine(name, exported_file(luna_runs[0], name, "fp32"))
+    for height, width in ((32, 48), (64, 36), (32, 48)):
+        assert engine(np.zeros((1, 7, height, width), np.float32)).shape == (1, 1, height, width)
+    engine.close()
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_calls_from_several_threads_do_not_mix(luna_runs: list[Run], name: str) -> None:
+    engine = open_engine(name, exported_file(luna_runs[1], name, "fp32"), threads=2, streams=2)
+    batches = [_crops(n) for n in (1, 2, 3, 4, 1, 2, 3, 4)]
+    alone = [engine(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(engine, batches))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    engine.close()
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_an_answer_survives_the_next_call(luna_runs: list[Run], name: str) -> None:
+    engine = open_engine(name, exported_file(luna_runs[1], name, "fp32"))
+    first = engine(_crops(2))
+    kept = first.copy()
+    engine(_crops(2) * 0)
+    assert np.array_equal(first, kept)
+    engine.close()
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_a_damaged_file_is_one_error(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"broken{ENGINES[name][3]}"
+    path.write_bytes(b"not a network")
+    with pytest.raises(EngineError, match="broken"):
+        open_engine(name, path)
+
+
+def test_what_cannot_be_opened_is_said(luna_runs: list[Run], tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"'tensorflow' is unknown; expected one of torch, onnxruntime"):
+        open_engine("tensorflow", tmp_path / "a.onnx")
+    with pytest.raises(EngineError, match=r"cannot open .*a\.plan; expected a \.onnx file"):
+        open_engine("openvino", tmp_path / "a.plan")
+    with pytest.raises(RunError, match="has no int8 .onnx file for openvino"):
+        exported_file(luna_runs[0], "openvino", "int8")
+
+
+def test_runs_open_as_networks_by_name(luna_runs: list[Run]) -> None:
+    with opened(luna_runs[1:], "openvino", "fp32") as networks:
+        assert networks("luna-nodule")(_crops(1)).shape == (1, 2)
+        with pytest.raises(RunError, match="'luna-segment' is not among the runs"):
+            networks("luna-segment")
+    with pytest.raises(RunError, match="expected one run a network"), opened([luna_runs[1]] * 2, "openvino", "fp32"):
+        pass

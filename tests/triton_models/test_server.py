@@ -1,0 +1,177 @@
+"""The real tritonserver: whole answers, errors that stay alone, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("pytriton")
+pytest.importorskip("tritonclient.grpc")
+
+from medseg.engines.runs import exported_file, opened
+from medseg.engines.triton import TritonModel
+from medseg.errors import InputError, ServerError
+from medseg.run import Run
+from medseg.task import Geometry, Tensors
+from medseg.tasks.luna import TASK
+from medseg.tasks.luna.pipeline import geometry_tensor
+from medseg.triton_models.config import Served
+from medseg.triton_models.repository import write
+from medseg.triton_models.server import Ports, Server, free_ports, serving
+
+
+def _served(runs: list[Run]) -> list[Served]:
+    return [Served(TASK.network(run.network), str(exported_file(run, "openvino", "fp32")), "openvino", 2, 1) for run in runs]
+
+
+@pytest.fixture(scope="module")
+def server(luna_runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    names = write(folder / "models", TASK, _served(luna_runs))
+    with serving(folder / "models", names, free_ports(), folder / "triton.log") as running:
+        yield running
+
+
+def _ct(seed: int = 0) -> Tensors:
+    ct = np.random.default_rng(seed).integers(-1000, 1000, (9, 64, 72)).astype(np.int16)
+    return {"ct": ct, "geometry": geometry_tensor(Geometry((1.0, 1.0, 2.0))), "threshold": np.zeros(1, np.float32)}
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_the_ensemble_answers_as_the_local_pipeline(server: Server, luna_runs: list[Run], scheme: str) -> None:
+    port = server.ports.http if scheme == "http" else server.ports.grpc
+    model = TritonModel(f"{scheme}://127.0.0.1:{port}", "luna")
+    with opened(luna_runs, "openvino", "fp32") as networks:
+        for seed in range(2):
+            local, remote = TASK.pipeline(_ct(seed), networks), model.ask(_ct(seed), TASK.pipeline.outputs)
+            assert len(local["nodules"]) > 0
+            for name in TASK.pipeline.outputs:
+                np.testing.assert_allclose(remote[name], local[name], rtol=1e-5, atol=1e-6)
+    model.close()
+
+
+def test_any_output_may_be_asked_alone(server: Server) -> None:
+    model = TritonModel(server.url, "luna")
+    assert set(model.ask(_ct(), ("mask",))) == {"mask"}
+    assert model.ask(_ct(), ("nodules",))["nodules"].shape[1] == 9
+    model.close()
+
+
+def test_a_network_is_an_engine(server: Server) -> None:
+    model = TritonModel(server.url, "luna-nodule")
+    assert model(np.zeros((3, 1, 32, 48, 48), np.float32)).shape == (3, 2)
+    model.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"geometry": np.zeros(15)}, "expected positive, finite numbers"),
+        ({"roi": np.array([9], np.uint8)}, "tensor 'roi' is 9"),
+        ({"ct": np.zeros((9, 64), np.int16)}, "expected|Expected|expects"),
+        ({"ct": np.zeros((9, 64, 72), np.float32)}, "INT16|int16"),
+        ({"geometry": np.zeros(3)}, r"\[15\]|15"),
+    ],
+)
+def test_a_bad_request_is_refused_and_the_server_goes_on(server: Server, change: Tensors, message: str) -> None:
+    model = TritonModel(server.url, "luna")
+    with pytest.raises(InputError, match=message):
+        model.ask(_ct() | change, ("nodules",))
+    assert model.ask(_ct(), ("nodules",))["nodules"].ndim == 2
+    model.close()
+
+
+def test_one_bad_request_among_many_fails_alone(server: Server) -> None:
+    model = TritonModel(f"grpc://127.0.0.1:{server.ports.grpc}", "luna")
+
+    def ask(number: int) -> object:
+        bad = {"geometry": np.zeros(15)} if number == 3 else {}
+        try:
+            return model.ask(_ct(number) | bad, ("nodules",))["nodules"].shape
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    assert isinstance(answers[3], InputError)
+    assert all(isinstance(answer, tuple) for number, answer in enumerate(answers) if number != 3)
+    model.close()
+
+
+def test_memory_does_not_grow_with_repeated_requests(server: Server) -> None:
+    model = TritonModel(server.url, "luna")
+
+    def megabytes() -> float:
+        family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+        return sum(one.memory_full_info().pss for one in family) / 1e6
+
+    for _ in range(4):
+        model.ask(_ct(), ("nodules",))
+    before = megabytes()
+    for _ in range(12):
+        model.ask(_ct(), ("nodules",))
+    assert megabytes() < before + 30
+    model.close()
+
+
+def test_a_missing_server_is_said() -> None:
+    with pytest.raises(ServerError, match="does not answer"):
+        TritonModel(f"http://127.0.0.1:{free_ports().http}", "luna").ask(_ct(), ("nodules",))
+    with pytest.raises(InputError, match="expected http://HOST:PORT"):
+        TritonModel("localhost", "luna")
+
+
+def test_a_taken_port_is_said(server: Server, tmp_path: Path) -> None:
+    taken = Ports(server.ports.http, 1, 2)
+    with pytest.raises(ServerError, match=f"port {server.ports.http} is taken"), serving(tmp_path, [], taken, tmp_path / "log"):
+        pass
+
+
+def test_a_model_that_does_not_load_is_said_with_the_logs_reason(luna_runs: list[Run], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"nothing")
+    served = [Served(TASK.network("luna-nodule"), str(broken), "openvino", 1, 1)]
+    names = write(tmp_path / "models", TASK, served)
+    with pytest.raises(ServerError, match=r"OpenVINO cannot open .*broken.onnx"):
+        with serving(tmp_path / "models", names, free_ports(), tmp_path / "triton.log"):
+            pass
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_serve_leaves_no_process_and_no_memory_behind(luna_runs: list[Run], tmp_path: Path, how: signal.Signals) -> None:
+    """Stopped or killed: tritonserver and its stubs end, and the next start removes what a kill left in /dev/shm."""
+    ports = free_ports()
+    options = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
+    runs = [word for run in luna_runs for word in ("--run", str(run.path))]
+    command = [sys.executable, "-m", "medseg", "serve", "luna", *runs, *options, "--log", str(tmp_path / "log")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and "serving luna at" in process.stdout.readline()
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert any("tritonserver" in one.name() for one in family)
+    process.send_signal(how)
+    code = process.wait(60)
+    assert code == (-how if how == signal.SIGKILL else 0)
+    deadline = time.monotonic() + 30
+    while (alive := [one for one in family if _runs(one)]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not alive
+    if how == signal.SIGKILL:
+        with serving(tmp_path, [], free_ports(), tmp_path / "next.log"):
+            pass
+    assert not list(Path("/dev/shm").glob(f"medseg_{process.pid}_*"))
+    assert os.path.exists(tmp_path / "log")
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
