@@ -13,6 +13,7 @@ import numpy as np
 from medseg.data.encoded import RGB, Kind, encoded_tensor
 from medseg.data.image import GREY8, read_bytes, read_image
 from medseg.data.samples import Sample, Samples
+from medseg.data.split import Split, drawn, named
 from medseg.errors import InputError
 from medseg.task import Array, Case, Tensors
 from medseg.tasks.brain_lgg.prepare import prepare, prepare_mask
@@ -84,6 +85,14 @@ def samples(directory: Path, patients: Sequence[str]) -> Samples:
 
 
 SAMPLES = {"brain-lgg": samples}
+
+
+def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
+    """The reference's ten patients validate as fold 0; in a folder that has none of them, one of ten drawn parts does."""
+    names = patients(directory)
+    if fold == 0 and set(names) & set(VALIDATION):
+        return named(names, VALIDATION, "the reference")
+    return drawn(names, 10, fold, seed)
 
 
 def _prepared(directory: Path, patient: str) -> tuple[Array, Array]:

@@ -16,6 +16,7 @@ from medseg.data.encoded import GREY16, encoded_tensor
 from medseg.data.grid import NEAREST, resized
 from medseg.data.image import read_bytes, read_image
 from medseg.data.samples import Sample, Samples
+from medseg.data.split import Split, folds
 from medseg.errors import InputError
 from medseg.task import Array, Case, Geometry, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
@@ -85,6 +86,11 @@ def samples(directory: Path, patients: Sequence[str]) -> Samples:
 
 
 SAMPLES = {GI_TRACT.name: samples}
+
+
+def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
+    """One of five folds of the labelled slices, stratified by emptiness and grouped by case."""
+    return folds(samples(directory, patients(directory)), 5, fold, seed)
 
 
 def read_slice(one: Slice) -> Array:

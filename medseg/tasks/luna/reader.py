@@ -11,6 +11,7 @@ import numpy as np
 
 from medseg.data.cache import build, cache_folder, fingerprint
 from medseg.data.samples import Sample, Samples
+from medseg.data.split import Split, every_nth
 from medseg.data.volume import Volume, read_volume
 from medseg.metrics.finding import Finding
 from medseg.task import Array, Case
@@ -56,6 +57,11 @@ def malignancy_samples(directory: Path, patients: Sequence[str]) -> Samples:
 
 
 SAMPLES = {"luna-segment": segment_samples, "luna-nodule": nodule_samples, "luna-malignancy": malignancy_samples}
+
+
+def split(directory: Path, _seed: int = 0, fold: int = 0) -> Split:
+    """Ten to one, as in the reference: every tenth scan validates, whatever the seed; `fold` 0 to 9 moves the start."""
+    return every_nth(patients(directory), 10, fold)
 
 
 def crops(path: Path, centres: Centres) -> Array:

@@ -13,6 +13,7 @@ from medseg.data.grid import NEAREST, resized
 from medseg.data.image import read_bytes
 from medseg.data.labelme import mask_of, read_labelme
 from medseg.data.samples import Sample, Samples
+from medseg.data.split import Split, drawn
 from medseg.task import Array, Case, Tensors
 from medseg.tasks.stas.networks import NETWORKS
 from medseg.tasks.stas.pipeline import SIZE, prepare
@@ -74,6 +75,11 @@ def samples(directory: Path, patients: Sequence[str]) -> Samples:
 
 
 SAMPLES = {network.name: samples for network in NETWORKS}
+
+
+def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
+    """One of four parts of the pictures, drawn with the seed, validates."""
+    return drawn(patients(directory), 4, fold, seed)
 
 
 def _sample(directory: Path, annotated: Sequence[str], index: int) -> Sample:
