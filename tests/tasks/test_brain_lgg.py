@@ -1,12 +1,17 @@
 import numpy as np
 import pytest
+import SimpleITK
+import tifffile
 
 from medseg.data.encoded import encoded_tensor
 from medseg.data.grid import png
+from medseg.data.overlay import AMBER, BLUE
 from medseg.errors import InputError
+from medseg.tasks.brain_lgg import TASK
+from medseg.tasks.brain_lgg.files import picture
 from medseg.tasks.brain_lgg.pipeline import PIPELINE, largest
 from medseg.tasks.brain_lgg.prepare import prepare
-from medseg.tasks.brain_lgg.reader import read, slice_paths
+from medseg.tasks.brain_lgg.reader import mask_path, read, root, slice_paths
 from tests.shared import SHARED, needs_shared
 from tests.tasks.perfect import dice, perfect_logits
 
@@ -79,3 +84,34 @@ def test_a_damaged_slice_is_named() -> None:
         PIPELINE({"encoded": encoded_tensor([whole, whole[:-20]])}, lambda _: lambda batch: batch)
     with pytest.raises(InputError, match="holds no slices"):
         PIPELINE({"encoded": encoded_tensor([])}, lambda _: lambda batch: batch)
+
+
+def test_written_masks_are_the_answer_slice_by_slice(tmp_path) -> None:
+    TASK.phantom(tmp_path / "data", 2, 0)
+    requests = list(TASK.requests(root(tmp_path / "data")))
+    assert [request.name for request in requests] == list(TASK.patients(tmp_path / "data"))
+    (case,) = TASK.read(tmp_path / "data", requests[0].name)
+    answer = TASK.pipeline(requests[0].tensors, lambda _: lambda batch: batch[:, 1:2] - 1)
+    nifti, outline, *slices = TASK.write(requests[0], answer, tmp_path)
+    assert answer["mask"].any()
+    assert np.array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(nifti))), answer["mask"])
+    assert [path.name for path in slices] == [mask_path(path).name for path in requests[0].source]
+    assert np.array_equal(np.stack([tifffile.imread(path) for path in slices]), 255 * answer["mask"])
+    assert len(slices) == len(case.image)
+    assert outline.stat().st_size > 10_000
+
+
+def test_outlines_of_several_answers_are_told_apart() -> None:
+    volume = np.full((2, 64, 64, 3), 100, np.uint8)
+    masks = {name: np.zeros((2, 64, 64), np.uint8) for name in ("one", "other")}
+    masks["one"][:, 22:36, 10:30] = masks["other"][:, 40:60, 40:60] = 1
+    shown = picture(volume, masks)
+    amber, blue = (np.abs(shown[:64, :64].astype(int) - colour).sum(-1) < 30 for colour in (AMBER, BLUE))
+    assert amber[22, 15:25].all()
+    assert blue[40, 45:55].all()
+    assert not amber[40:].any()
+
+
+def test_a_folder_without_patients_is_named(tmp_path) -> None:
+    with pytest.raises(InputError, match="holds no PATIENT_N"):
+        list(TASK.requests(tmp_path))

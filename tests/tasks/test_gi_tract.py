@@ -9,6 +9,8 @@ from medseg.data import rle
 from medseg.data.encoded import encoded_tensor
 from medseg.data.grid import resized
 from medseg.errors import InputError
+from medseg.tasks.gi_tract import TASK
+from medseg.tasks.gi_tract.files import picture
 from medseg.tasks.gi_tract.pipeline import PIPELINE, prepare
 from tests.shared import SHARED, needs_shared
 from tests.tasks.perfect import dice, perfect_logits
@@ -84,3 +86,39 @@ def test_real_slices_pass_and_every_output_agrees() -> None:
 def test_another_kind_of_picture_is_refused_in_words(picture: np.ndarray, words: str) -> None:
     with pytest.raises(InputError, match=words):
         PIPELINE({"encoded": encoded(picture)}, lambda _: lambda batch: batch)
+
+
+def test_the_submission_has_each_slice_once_and_gives_the_masks_back(tmp_path) -> None:
+    TASK.phantom(tmp_path / "data", 2, 0)
+    requests = list(TASK.requests(tmp_path / "data"))
+    cases = [case for patient in TASK.patients(tmp_path / "data") for case in TASK.read(tmp_path / "data", patient)]
+    assert sorted(request.name for request in requests) == sorted(case.id for case in cases)
+    masks = {}
+    for request in [*requests[:3], *requests[:2]]:  # two of them again
+        networks = lambda _: lambda batch: 20 * batch - 8  # noqa: E731
+        answer = TASK.pipeline(request.tensors, networks)
+        (tmp_path / request.name).mkdir(exist_ok=True)
+        paths = TASK.write(request, answer, tmp_path / request.name)
+        masks[request.name] = answer["mask"]
+    assert [path.name for path in paths] == ["submission.csv", "mask.png", "overlay.png"]
+    rows = list(csv.DictReader((tmp_path / "submission.csv").open()))
+    assert len(rows) == 9
+    for row in rows:
+        mask = masks[row["id"]][CLASSES.index(row["class"])]
+        assert np.array_equal(rle.decode(row["segmentation"], mask.shape), mask)
+
+
+def test_the_overlay_shows_the_classes_in_red_green_and_blue() -> None:
+    mask = np.zeros((3, 100, 100), np.uint8)
+    for index in range(3):
+        mask[index, 30 * index : 30 * index + 20, 20:80] = 1
+    shown = picture(np.full((100, 100), 500, np.uint16), mask)
+    for index in range(3):
+        inside = shown[8 * (30 * index + 10), 8 * 50].astype(int)
+        assert inside.argmax() == index
+        assert inside.max() > 1.2 * inside.min() + 5
+
+
+def test_a_folder_without_slices_is_named(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"holds no \.png files"):
+        list(TASK.requests(tmp_path))

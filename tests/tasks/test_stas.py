@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from medseg.data.encoded import encoded_tensor
+from medseg.data.labelme import mask_of, read_labelme
 from medseg.errors import InputError
-from medseg.tasks.stas import vote
+from medseg.tasks.stas import TASK, vote
 from medseg.tasks.stas.pipeline import PIPELINE, VOTERS, prepare
 from tests.shared import SHARED, needs_shared
 from tests.tasks.perfect import dice, perfect_logits
@@ -87,3 +88,22 @@ def test_an_output_that_is_not_on_offer_is_named() -> None:
     networks = lambda _: lambda batch: batch[:, :1]  # noqa: E731
     with pytest.raises(InputError, match="'masks' is unknown; expected one of mask, agreement"):
         PIPELINE({"encoded": encoded, "wanted": encoded_tensor([b"masks"])}, networks)
+
+
+def test_the_written_mask_and_labelme_file_give_the_answer_back(tmp_path) -> None:
+    TASK.phantom(tmp_path / "data", 2, 0)
+    pictures = next((tmp_path / "data").rglob("*.jpg")).parent
+    request = next(TASK.requests(pictures))
+    answer = TASK.pipeline(request.tensors, lambda _: lambda batch: 10 * (0.6 - batch[:, 1:2]))
+    mask_png, document, overlay = TASK.write(request, answer, tmp_path)
+    assert answer["mask"].any()
+    assert np.array_equal(cv2.imread(str(mask_png), cv2.IMREAD_UNCHANGED), 255 * answer["mask"])
+    annotation = read_labelme(document)
+    assert annotation.image_name == f"{request.name}.jpg"
+    assert np.array_equal(mask_of(annotation, answer["mask"].shape), answer["mask"])
+    assert cv2.imread(str(overlay)).shape[1] == answer["mask"].shape[1]
+
+
+def test_a_folder_without_pictures_is_named(tmp_path) -> None:
+    with pytest.raises(InputError, match="holds no pictures"):
+        list(TASK.requests(tmp_path))

@@ -1,5 +1,22 @@
 """STAS: a pathology picture in, spread through air spaces outlined."""
 
-from medseg.tasks.stas.pipeline import vote
+from medseg.task import Task
+from medseg.tasks.stas.files import requests, write
+from medseg.tasks.stas.networks import NETWORKS
+from medseg.tasks.stas.phantom import phantom
+from medseg.tasks.stas.pipeline import PIPELINE, vote
+from medseg.tasks.stas.reader import patients, read
 
-__all__ = ["vote"]
+__all__ = ["TASK", "vote"]
+
+TASK = Task(
+    "stas",
+    "tumour spread through air spaces",
+    NETWORKS,
+    PIPELINE,
+    patients,
+    read,
+    phantom,
+    requests,
+    write,
+)

@@ -1,0 +1,79 @@
+"""Answers drawn over pictures: tints, outlines, a legend, many slices on one sheet. Pictures are (h, w, 3) uint8 RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from medseg.task import Array
+
+Colour = tuple[int, int, int]
+RED, GREEN, BLUE = (255, 64, 64), (48, 205, 96), (70, 130, 255)  # pure ones are too dark on grey, or glare
+AMBER = (255, 176, 0)
+_PAPER, _INK = (255, 255, 255), (30, 30, 30)
+_LEGEND_PX, _FONT_PX = 30, 15
+_SUBPIXELS = 4  # cv2 draws at 1/16 of a pixel when coordinates carry 4 binary digits behind the point
+
+
+def grey(picture: Array, brightest: float = 99.5) -> Array:
+    """A grey picture (h, w) of any kind as RGB, black at its minimum and white at this percentile."""
+    low, high = float(picture.min()), float(np.percentile(picture, brightest))
+    scaled = np.clip((picture.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+    return np.repeat(np.round(255 * scaled).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+
+
+def enlarged(picture: Array, factor: int) -> Array:
+    """The picture this many times as large, smoothly."""
+    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC))
+
+
+def painted(picture: Array, mask: Array, colour: Colour, tint: float = 0.25, width: int = 2) -> Array:
+    """A copy with the mask tinted and outlined. The picture may be a whole number of times as large as the mask."""
+    factor = picture.shape[0] // mask.shape[0]
+    large = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    mixed = np.where(large[..., np.newaxis] > 0, (1 - tint) * picture + tint * np.array(colour), picture)
+    canvas = np.ascontiguousarray(np.round(mixed).astype(np.uint8))
+    pieces, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    smooth = [_smoothed(piece[:, 0], factor) for piece in pieces]
+    cv2.polylines(canvas, smooth, True, colour, width, cv2.LINE_AA, shift=_SUBPIXELS)
+    return canvas
+
+
+def legend(picture: Array, entries: Mapping[str, Colour], title: str = "") -> Array:
+    """The picture with a white strip below: a title, then each name beside its colour."""
+    strip = Image.new("RGB", (picture.shape[1], _LEGEND_PX), _PAPER)
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(_FONT_PX)
+    across = 8.0
+    if title:
+        draw.text((across, 6), title, _INK, font)
+        across += draw.textlength(title, font) + 18
+    for name, colour in entries.items():
+        draw.rectangle([across, 9, across + 12, 21], colour)
+        draw.text((across + 18, 6), name, _INK, font)
+        across += draw.textlength(name, font) + 36
+    return np.concatenate([picture, np.array(strip)])
+
+
+def sheet(pictures: Sequence[Array], captions: Sequence[str], columns: int) -> Array:
+    """Pictures of one size on one black sheet, row by row, each with its caption in the corner."""
+    height, width = pictures[0].shape[:2]
+    rows = -(-len(pictures) // columns)
+    paper = Image.new("RGB", (columns * width, rows * height))
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(_FONT_PX)
+    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        corner = (index % columns * width, index // columns * height)
+        paper.paste(Image.fromarray(picture), corner)
+        draw.text((corner[0] + 6, corner[1] + 4), caption, _PAPER, font)
+    return np.array(paper)
+
+
+def _smoothed(points: Array, factor: int) -> Array:
+    """A closed outline without the stairs that enlarging made, in cv2's fixed-point coordinates."""
+    if factor > 1 and len(points) > 2 * factor:
+        window = np.ones(2 * factor + 1) / (2 * factor + 1)
+        around = np.concatenate([points[-factor:], points, points[:factor]]).astype(np.float64)
+        points = np.stack([np.convolve(around[:, axis], window, "valid") for axis in (0, 1)], axis=1)
+    return np.round(points * (1 << _SUBPIXELS)).astype(np.int32)

@@ -1,0 +1,76 @@
+"""The brain tumour's files: a patient's slices as a request, and the answer as NIfTI, TIFF masks and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from medseg.data import overlay
+from medseg.data.encoded import RGB, decode, encoded_tensor
+from medseg.data.grid import png
+from medseg.data.image import read_bytes
+from medseg.data.volume import write_mask
+from medseg.errors import InputError
+from medseg.run import whole_file
+from medseg.task import Array, Geometry, Request, Tensors
+from medseg.tasks.brain_lgg.reader import slice_paths
+
+_UNKNOWN = Geometry((1.0, 1.0, 1.0))  # the collection's TIFF files do not say how large a pixel is
+_SHOWN, _COLUMNS = 12, 4
+_FLAIR = 1  # the channel in which a lower-grade glioma is bright
+
+
+def requests(path: Path) -> Iterator[Request]:
+    """The volume of a patient's folder; of a folder of patients, each. Raises InputError where there is none."""
+    folders = [path] if slice_paths(path) else sorted(folder for folder in path.glob("*") if slice_paths(folder))
+    if not folders:
+        raise InputError(
+            f"{path} holds no PATIENT_N.tif slices; expected a folder PATIENT, or a folder of such folders"
+        )
+    for folder in folders:
+        paths = slice_paths(folder)
+        yield Request(folder.name, {"encoded": encoded_tensor([read_bytes(one) for one in paths])}, paths)
+
+
+def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
+    """Write mask.nii.gz, a PATIENT_N_mask.tif for each slice as the collection has them, and outline.png."""
+    slices: list[Path] = request.source
+    mask, paths = answer["mask"], [folder / "mask.nii.gz", folder / "outline.png"]
+    write_mask(paths[0], mask, _UNKNOWN)
+    volume = np.stack(
+        [decode(data, RGB, str(path)) for data, path in zip(request.tensors["encoded"], slices, strict=True)]
+    )
+    with whole_file(paths[1]) as temporary:
+        temporary.write_bytes(png(picture(volume, {"tumour": mask})))
+    for path, one in zip(slices, mask, strict=True):
+        paths.append(folder / f"{path.stem}_mask.tif")
+        with whole_file(paths[-1]) as temporary:
+            tifffile.imwrite(temporary, one * np.uint8(255))
+    return paths
+
+
+def picture(volume: Array, masks: Mapping[str, Array]) -> Array:
+    """Up to 12 slices of a volume (n, h, w, 3) with each named mask (n, h, w) outlined in its own colour, RGB.
+
+    Shown are the slices with most of the first mask, or evenly spread ones where it is empty.
+    """
+    colours = dict(zip(masks, (overlay.AMBER, overlay.BLUE, overlay.RED, overlay.GREEN), strict=False))
+    chosen = _chosen(next(iter(masks.values())))
+    panels = []
+    for index in chosen:
+        panel = overlay.grey(volume[index, ..., _FLAIR])
+        for name, colour in colours.items():
+            panel = overlay.painted(panel, masks[name][index], colour, tint=0.0, width=1)
+        panels.append(panel)
+    sheet = overlay.sheet(panels, [f"slice {index + 1}" for index in chosen], _COLUMNS)
+    return overlay.legend(sheet, colours)
+
+
+def _chosen(mask: Array) -> list[int]:
+    sizes = np.count_nonzero(mask, axis=(1, 2))
+    if not sizes.any():
+        return sorted({int(index) for index in np.linspace(0, len(mask) - 1, _SHOWN)})
+    return sorted(int(index) for index in np.argsort(-sizes, kind="stable")[:_SHOWN] if sizes[index])

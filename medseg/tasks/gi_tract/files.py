@@ -1,0 +1,67 @@
+"""The GI tract's files: slices as requests, and the answers as the competition's table, a mask and a picture."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from medseg.data import overlay
+from medseg.data.encoded import GREY16, decode, encoded_tensor
+from medseg.data.grid import png
+from medseg.data.image import read_bytes
+from medseg.errors import InputError
+from medseg.run import whole_file
+from medseg.task import Array, Request, Tensors
+from medseg.tasks.gi_tract.networks import GI_TRACT
+
+COLOURS = dict(zip(GI_TRACT.classes, (overlay.RED, overlay.GREEN, overlay.BLUE), strict=True))
+_COLUMNS = ("id", "class", "segmentation")
+_WIDEST_PX = 800
+
+
+def requests(path: Path) -> Iterator[Request]:
+    """The slice in a PNG file; of a folder, every PNG below it. Raises InputError where there is none."""
+    files = sorted(path.rglob("*.png")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path} holds no .png files; expected 16-bit grey PNG slices: check the folder")
+    for file in files:
+        data = read_bytes(file)
+        yield Request(slice_id(file), {"encoded": encoded_tensor([data])}, data)
+
+
+def slice_id(path: Path) -> str:
+    """The competition's id of a slice, `case7_day0_slice_0001`, by where its file lies; else the file's name."""
+    match = re.match(r"slice_\d+", path.name)
+    return f"{path.parts[-3]}_{match[0]}" if match and path.parent.name == "scans" else path.stem
+
+
+def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
+    """Write overlay.png and mask.png, and the slice's rows to submission.csv beside the folder; returns the paths."""
+    paths = [folder.parent / "submission.csv", folder / "mask.png", folder / "overlay.png"]
+    submit(paths[0], request.name, [text.decode() for text in answer["rle"]])
+    shown = png(picture(decode(request.source, GREY16, request.name), answer["mask"]))
+    for path, content in zip(paths[1:], (answer["mask_png"][0], shown), strict=True):
+        with whole_file(path) as temporary:
+            temporary.write_bytes(content)
+    return paths
+
+
+def submit(table: Path, slice_name: str, texts: list[str]) -> None:
+    """Add a slice's run-length texts to the competition's table, in place of rows it may already have."""
+    rows: list[list[str]] = []
+    if table.is_file():
+        with table.open(newline="") as file:
+            rows = [row for row in csv.reader(file) if row[:1] not in ([slice_name], [_COLUMNS[0]])]
+    rows += [[slice_name, name, text] for name, text in zip(GI_TRACT.classes, texts, strict=True)]
+    with whole_file(table) as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
+
+
+def picture(pixels: Array, mask: Array) -> Array:
+    """The slice (h, w) with its mask (3, h, w) drawn over it, RGB: red large bowel, green small bowel, blue stomach."""
+    shown = overlay.enlarged(overlay.grey(pixels), max(1, _WIDEST_PX // pixels.shape[1]))
+    for organ, colour in zip(mask, COLOURS.values(), strict=True):
+        shown = overlay.painted(shown, organ, colour)
+    return overlay.legend(shown, {name.replace("_", " "): colour for name, colour in COLOURS.items()})

@@ -1,0 +1,51 @@
+"""STAS's files: pictures as requests, and the answers as mask PNG, LabelMe JSON and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from medseg.data import overlay
+from medseg.data.encoded import RGB, decode, encoded_tensor
+from medseg.data.grid import png
+from medseg.data.image import read_bytes
+from medseg.errors import InputError
+from medseg.run import whole_file
+from medseg.task import Array, Request, Tensors
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
+
+
+def requests(path: Path) -> Iterator[Request]:
+    """The picture in a file; of a folder, every picture in it. Raises InputError where there is none."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise InputError(f"{path} holds no pictures; expected {', '.join(sorted(_SUFFIXES))} files: check the folder")
+    for file in files:
+        data = read_bytes(file)
+        yield Request(file.stem, {"encoded": encoded_tensor([data])}, (file, data))
+
+
+def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
+    """Write NAME_mask.png (0/255), NAME.json for LabelMe and NAME_overlay.png; returns their paths."""
+    file, data = request.source
+    document = json.loads(answer["polygons"][0]) | {"imagePath": file.name}
+    contents = {
+        f"{request.name}_mask.png": answer["mask_png"][0],
+        f"{request.name}.json": json.dumps(document, indent=2).encode(),
+        f"{request.name}_overlay.png": png(picture(decode(data, RGB, str(file)), answer["mask"], answer["agreement"])),
+    }
+    for name, content in contents.items():
+        with whole_file(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return [folder / name for name in contents]
+
+
+def picture(pixels: Array, mask: Array, agreement: Array) -> Array:
+    """The picture (h, w, 3) with the voted mask outlined, and what one voter alone saw tinted, RGB."""
+    shown = overlay.painted(pixels, agreement == 1, overlay.AMBER, tint=0.3, width=1)
+    shown = overlay.painted(shown, mask, overlay.BLUE, tint=0.15, width=3)
+    return overlay.legend(shown, {"STAS, by at least two of three": overlay.BLUE, "one voter alone": overlay.AMBER})
