@@ -1,4 +1,4 @@
-"""Answers drawn over pictures: tints, outlines, a legend, many slices on one sheet. Pictures are (h, w, 3) uint8 RGB."""
+"""Answers drawn over pictures: tints, outlines, a legend, many slices on one sheet. Pictures: (h, w, 3) uint8 RGB."""
 
 from __future__ import annotations
 
