@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medseg.bench.target import Target, local_target, served_target
-from medseg.engines import ENGINES, open_engine
-from medseg.errors import EngineError, RunError
+from medseg.engines import ENGINES
+from medseg.engines.runs import cores, exported_file
+from medseg.engines.runs import opened as runs_opened
+from medseg.errors import EngineError, InputError
 from medseg.run import Run
-from medseg.task import Infer, Networks, Task
+from medseg.task import Task
 
 WHERE = ("local", "served")
 
@@ -44,7 +45,10 @@ class Entry:
 
 
 def entries(engines: Sequence[str], precisions: Sequence[str], where: Sequence[str]) -> list[Entry]:
-    """Every combination. Raises EngineError for an unknown engine."""
+    """Every combination. Raises EngineError for an unknown engine, InputError for an unknown place."""
+    for place in where:
+        if place not in WHERE:
+            raise InputError(f"place {place!r} is unknown; expected one of {', '.join(WHERE)}")
     for engine in engines:
         if engine not in ENGINES:
             raise EngineError(f"engine {engine!r} is unknown; expected one of {', '.join(ENGINES)}")
@@ -62,36 +66,10 @@ def remote(task: Task, url: str) -> Opening:
     return Opening(url, facts, lambda: nullcontext(served_target(url, task, url, facts)))
 
 
-def exported(run: Run, entry: Entry) -> Path:
-    """The run's file for an engine in a precision. Raises RunError saying what the run holds."""
-    suffix = ENGINES[entry.engine][3]
-    for name, facts in run.files.items():
-        if name.endswith(suffix) and facts.get("precision") == entry.precision:
-            return run.path / name
-    held = ", ".join(run.files) or "no files"
-    wanted = f"{entry.precision} {suffix} file for {entry.engine}"
-    raise RunError(f"run {run.path} has no {wanted}; it holds {held}: `medseg export` makes one")
-
-
 @contextmanager
 def _local(entry: Entry, task: Task, runs: Sequence[Run]) -> Iterator[Target]:
-    with ExitStack() as stack:
-        engines: dict[str, Infer] = {}
-        for run in runs:
-            engine = open_engine(entry.engine, exported(run, entry), streams=_cores())
-            stack.callback(engine.close)
-            engines[run.network] = engine
-        yield local_target(entry.name, task.pipeline, _finder(engines), asdict(entry))
-
-
-def _finder(engines: dict[str, Infer]) -> Networks:
-    def find(name: str) -> Infer:
-        if name not in engines:
-            held = ", ".join(engines)
-            raise RunError(f"network {name!r} is not among the runs; they hold {held}: give its --run too")
-        return engines[name]
-
-    return find
+    with runs_opened(runs, entry.engine, entry.precision) as networks:
+        yield local_target(entry.name, task.pipeline, networks, asdict(entry))
 
 
 @contextmanager
@@ -101,15 +79,11 @@ def _served(entry: Entry, task: Task, runs: Sequence[Run]) -> Iterator[Target]:
     from medseg.triton_models.server import free_ports, serving
 
     with tempfile.TemporaryDirectory(prefix="medseg-bench-") as folder:
-        files = {run.network: str(exported(run, entry).resolve()) for run in runs}
-        served = [Served(task.network(name), file, entry.engine, _cores(), 1) for name, file in files.items()]
+        files = {run.network: str(exported_file(run, entry.engine, entry.precision).resolve()) for run in runs}
+        served = [Served(task.network(name), file, entry.engine, cores(), 1) for name, file in files.items()]
         names = write(Path(folder) / "models", task, served)
         with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "triton.log") as server:
             yield served_target(entry.name, task, server.url, asdict(entry), [server.process.pid])
 
 
 _OPENERS = {"local": _local, "served": _served}
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

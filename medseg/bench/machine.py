@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import timeit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 import psutil
 
 BUSY = 0.25  # share of the cores that others used while a target was measured: above it, times mean little
@@ -46,6 +48,12 @@ def _installed(package: str) -> bool:
         return bool(metadata.version(package))
     except metadata.PackageNotFoundError:
         return False
+
+
+def yardstick_s() -> float:
+    """Seconds of a fixed piece of arithmetic on one core, the least of many tries: was the machine itself slower?"""
+    numbers = np.linspace(0.0, 1.0, 50_000)
+    return min(timeit.repeat(lambda: np.exp(numbers), number=1, repeat=100))
 
 
 @dataclass

@@ -12,6 +12,9 @@ def markdown(record: Record) -> str:
     parts = [f"# medseg bench {record['task']}", _machine_line(record), _summary_table(record)]
     parts += [_ledger_table(target) for target in record["targets"] if target["ledger"]]
     parts += [_levels_table(target) for target in record["targets"] if target["levels"]]
+    if "against" in record:
+        lines = [f"- {line}" for line in record["against"]["sentences"]]
+        parts.append(f"## Against {record['against']['started']}\n\n" + "\n".join(lines))
     for title, kind in (("Problems", "problems"), ("Warnings", "warnings")):
         if lines := said(record, kind):
             parts.append(f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines))

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from medseg.bench.accuracy import worst
 from medseg.bench.load import Crew, Level, Plan, Timing, ask_within, closed_loop, open_loop
 from medseg.bench.served import Spent, spent
 from medseg.bench.target import Question, Statistics, Target
 from medseg.errors import MedsegError
-from medseg.task import Tensors
+from medseg.task import Array, Tensors
 
 Say = Callable[[str], None]
+PICTURES = 4  # worst cases shown of each target
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Measured:
     levels: list[Level] = field(default_factory=list)
     scores: dict[str, Mapping[str, float]] = field(default_factory=dict)  # case -> metric -> value
     digests: dict[str, str] = field(default_factory=dict)  # case -> sha256 of the answer
+    pictures: dict[str, Array] = field(default_factory=dict)  # the worst cases, (h, w, 3) uint8
     problems: list[str] = field(default_factory=list)
     server: Spent = field(default_factory=dict)  # what the server spent on each of the serial requests, in the mean
 
@@ -89,6 +92,17 @@ def _serial_round(crew: Crew, target: Target, result: Measured, questions: Seque
             result.problems.append(f"{question.id}: two answers to the same question differ")
         if question.score and question.id not in result.scores:
             result.scores[question.id] = question.score(answer)
+            _keep_picture(result, question, answer)
+
+
+def _keep_picture(result: Measured, question: Question, answer: Tensors) -> None:
+    """Draw the answer while it is at hand if it is among the worst so far."""
+    if question.picture and result.scores[question.id]:
+        metric = next(iter(result.scores[question.id]))
+        bottom = worst(result.scores, metric, PICTURES)
+        if question.id in bottom:
+            result.pictures[question.id] = question.picture(answer)
+        result.pictures = {case: result.pictures[case] for case in bottom}
 
 
 def _levels(crew: Crew, target: Target, questions: Sequence[Question], plan: Plan, loads: Loads) -> Iterator[Level]:

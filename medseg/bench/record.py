@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
+from medseg.bench.accuracy import summary
 from medseg.bench.ledger import Ledger, amdahl, ledger
 from medseg.bench.load import Level, Timing
 from medseg.bench.measure import Measured
@@ -37,7 +40,9 @@ def target_record(measured: Measured, task: Task | None, inside: Mapping[str, It
         "ledger": _ledger_record(book) if book else None,
         "levels": [_level_record(level) for level in measured.levels],
         "scores": {case: dict(scores) for case, scores in measured.scores.items()},
+        "accuracy": summary(measured.scores),
         "answers": measured.digests,
+        "pictures": [_picture_record(measured, case) for case in measured.pictures],
         "problems": measured.problems,
         "warnings": [],
     }
@@ -46,7 +51,7 @@ def target_record(measured: Measured, task: Task | None, inside: Mapping[str, It
 def unmeasured_record(name: str, facts: Mapping[str, Any], problem: str) -> Record:
     """The part of a target that could not be opened."""
     record = target_record(Measured(name, facts, problems=[problem]), None, {})
-    return record | {"usage": None}
+    return record | {"usage": None, "yardstick_s": None}
 
 
 def _ledger(measured: Measured, task: Task | None, inside: Mapping[str, Iterable[str]]) -> Ledger | None:
@@ -56,6 +61,12 @@ def _ledger(measured: Measured, task: Task | None, inside: Mapping[str, Iterable
     stages = server_stages(measured.server, task.name, task.pipeline.steps, inside)
     waited = [timing.stages.get(SERVER, 0.0) for timing in measured.serial if timing.error is None]
     return opened_up(book, stages, sum(waited) / len(waited))
+
+
+def _picture_record(measured: Measured, case: str) -> Record:
+    metric, value = next(iter(measured.scores[case].items()))
+    _, png = cv2.imencode(".png", measured.pictures[case][..., ::-1])
+    return {"case": case, "metric": metric, "value": value, "png": base64.b64encode(png.tobytes()).decode()}
 
 
 def _ledger_record(book: Ledger) -> Record:

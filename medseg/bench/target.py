@@ -9,7 +9,7 @@ from threading import local
 from typing import Any
 
 from medseg.bench.clock import Clock, timed_pipeline
-from medseg.task import Networks, Pipeline, Task, Tensors
+from medseg.task import Array, Networks, Pipeline, Task, Tensors
 
 SERVER = "server"  # the stage of a remote request that the server's own statistics break down further
 
@@ -25,7 +25,7 @@ class Question:
     read: Callable[[], Tensors]
     files: tuple[Path, ...] = ()
     score: Callable[[Tensors], Scores] | None = None
-    picture: Callable[[Tensors], Any] | None = None  # (h, w, 3) uint8: the answer drawn over the image
+    picture: Callable[[Tensors], Array] | None = None  # (h, w, 3) uint8: truth and answer drawn over the image
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +24,13 @@ def bench(
     timeout: Annotated[float, typer.Option(help="Seconds after which a request counts as failed.")] = 120.0,
     quick: Annotated[bool, typer.Option("--quick", help="One round over at most 8 cases, short levels.")] = False,
     out: Annotated[Path, typer.Option(help="The folder for bench.json and the report.")] = Path("bench"),
+    against: Annotated[Path | None, typer.Option(help="An earlier bench.json to compare with.")] = None,
+    fail_on: Annotated[str, typer.Option(help="What --against fails on, as metric:change.")] = "score:-0.1%,p50:+10%",
     json: Annotated[bool, typer.Option("--json", help="Print bench.json instead of tables.")] = False,
 ) -> None:
     """Measure latency, throughput and score, and write a report.
+
+    Exits with 1 where a request failed or --against found something worse; the report is written all the same.
 
     Example: medseg bench luna ct.mhd --run runs/segment --run runs/nodule --precision fp32 --precision fp16 --out bench
     """
@@ -34,27 +39,30 @@ def bench(
     from medseg.bench.benchmark import Settings, benchmark, run_facts
     from medseg.bench.lineup import WHERE, entries, lineup, remote
     from medseg.bench.load import QUICK, Plan
-    from medseg.bench.markdown import markdown, said
     from medseg.bench.measure import Loads
     from medseg.bench.questions import made_up, questions
-    from medseg.bench.record import write_json
+    from medseg.bench.report import bad, with_comparison, write_report
     from medseg.errors import InputError
     from medseg.run import Run
     from medseg.tasks import task_named
 
     if bool(run) == bool(url):
-        raise InputError(
-            f"--run is {run} and --url is {url}; expected one of the two: runs to open, or a server to ask"
-        )
+        raise InputError("--run and --url: got both or neither; expected runs to open, or a server to ask")
     subject, runs = task_named(task), [Run(path) for path in run or []]
     asked = questions(subject, data or made_up(subject, out / "phantom"))[: cases or (8 if quick else None)]
     combinations = entries(engine or ["openvino"], precision or ["fp32"], where or WHERE)
     openings = lineup(subject, runs, combinations) if runs else [remote(subject, address) for address in url or []]
     plan = replace(QUICK if quick else Plan(), timeout_s=timeout)
-    settings = Settings(plan, Loads(concurrency or (), rate or (), arrivals), lambda line: typer.echo(line, err=True))
+    settings = Settings(plan, Loads(concurrency or (), rate or (), arrivals), _say)
     record = benchmark(subject, openings, asked, settings) | {"runs": run_facts(runs)}
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "bench.json", record)
-    (out / "bench.md").write_text(markdown(record))
-    typer.echo((out / "bench.json").read_text() if json else markdown(record))
-    raise typer.Exit(bool(said(record, "problems")))
+    if against:
+        record = with_comparison(record, against, fail_on)
+    written = write_report(out, record)
+    typer.echo((out / "bench.json" if json else out / "bench.md").read_text())
+    typer.echo(f"report: {written}", err=True)
+    raise typer.Exit(bad(record))
+
+
+def _say(line: str) -> None:
+    if sys.stderr.isatty():
+        typer.echo(line, err=True)

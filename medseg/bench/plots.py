@@ -1,0 +1,152 @@
+"""Plots: inline SVG that takes its colours from the page, so that one drawing serves light and dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from medseg.bench.record import Record
+
+INK, GRID = "#010203", "#040506"  # stand-ins, replaced by the page's variables
+SERIES = tuple(f"#0a0b{number:02x}" for number in range(8))
+MARKERS = "osD^vPX*"  # a shape for each series, for those who do not see its colour
+
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "medseg",
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+}
+
+
+def latency_throughput(record: Record) -> str | None:
+    """Median (solid) and p95 (dashed) latency against throughput, a curve a target; None where nothing was loaded."""
+    targets = [target for target in record["targets"] if _loaded(target)]
+
+    def draw(axes: Any) -> None:
+        for number, target in enumerate(targets):
+            levels = sorted(_loaded(target), key=lambda level: (level["mode"], level["load"]))
+            for quantile, line in ((50, "-"), (95, ":")):
+                points = [(level["per_s"], level["summary"][f"p{quantile}_s"] * 1000) for level in levels]
+                label = target["name"] if quantile == 50 else None
+                axes.plot(
+                    *zip(*points, strict=True),
+                    line,
+                    color=SERIES[number % 8],
+                    marker=MARKERS[number % 8],
+                    ms=5,
+                    label=label,
+                )
+        axes.set(xlabel="answers per second", ylabel="latency, ms (solid p50, dotted p95)", yscale="log")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    return svg(draw, "Latency against throughput of every target at every load", len(targets)) if targets else None
+
+
+def _loaded(target: Record) -> list[Record]:
+    return [level for level in target["levels"] if "p50_s" in level["summary"]]
+
+
+def pareto(record: Record, metric: str) -> str | None:
+    """Mean score against median latency, a point a target with its interval; the undominated are joined."""
+    targets = [target for target in record["targets"] if metric in target["accuracy"] and _p50_ms(target)]
+    points = [(_p50_ms(target), target["accuracy"][metric]["mean"]) for target in targets]
+    front = [one for one in sorted(points) if all(other[1] < one[1] for other in points if other[0] < one[0])]
+
+    def draw(axes: Any) -> None:
+        axes.plot(*zip(*front, strict=True), "--", color=INK, lw=1)
+        for number, (target, (x, y)) in enumerate(zip(targets, points, strict=True)):
+            entry = target["accuracy"][metric]
+            reach = None if entry["low"] is None else [[y - entry["low"]], [entry["high"] - y]]
+            axes.errorbar(
+                x, y, reach, fmt=MARKERS[number % 8], color=SERIES[number % 8], ms=7, capsize=3, label=target["name"]
+            )
+        axes.set(xlabel="median latency, ms", ylabel=metric)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    return svg(draw, f"{metric} against median latency of every target", len(targets)) if points else None
+
+
+def _p50_ms(target: Record) -> float:
+    return target["serial"]["summary"].get("p50_s", 0.0) * 1000
+
+
+def strips(record: Record, metric: str) -> str | None:
+    """Every case's score, a strip a target; a case's points are joined, so that a loss on one case shows."""
+    targets = [target for target in record["targets"] if metric in target["accuracy"]]
+    cases = [
+        case
+        for case in (targets[0]["scores"] if targets else ())
+        if all(metric in t["scores"].get(case, {}) for t in targets)
+    ]
+
+    def draw(axes: Any) -> None:
+        values = np.array([[target["scores"][case][metric] for target in targets] for case in cases])
+        for row in values:
+            axes.plot(range(len(targets)), row, color=GRID, lw=0.8, zorder=1)
+        for number, column in enumerate(values.T):
+            spread = np.random.default_rng(number).uniform(-0.08, 0.08, len(column)) * (len(column) > 1)
+            axes.scatter(number + spread, column, s=18, color=SERIES[number % 8], marker=MARKERS[number % 8], zorder=2)
+        axes.set_xticks(range(len(targets)), [_broken(target["name"]) for target in targets])
+        axes.set(ylabel=metric, xlim=(-0.5, len(targets) - 0.5))
+
+    return svg(draw, f"{metric} of each of {len(cases)} cases, by target", 0) if cases else None
+
+
+def latencies(record: Record) -> str | None:
+    """Every request's latency one at a time, a strip a target."""
+    series = [(target["name"], _serial_ms(target)) for target in record["targets"] if _serial_ms(target)]
+
+    def draw(axes: Any) -> None:
+        for number, (_, values) in enumerate(series):
+            places = number + np.linspace(-0.25, 0.25, len(values))
+            axes.scatter(places, values, s=14, color=SERIES[number % 8], marker=MARKERS[number % 8])
+        axes.set_xticks(range(len(series)), [_broken(name) for name, _ in series])
+        axes.set(ylabel="latency, ms", ylim=(0, None), xlim=(-0.5, len(series) - 0.5))
+
+    return svg(draw, "Latency of every request sent alone, in the order sent, by target", 0) if series else None
+
+
+def _serial_ms(target: Record) -> list[float]:
+    return [1000 * (row["done_s"] - row["intended_s"]) for row in target["serial"]["timings"] if row["error"] is None]
+
+
+def _broken(name: str) -> str:
+    return re.sub(r"[ ,]+", "\n", name)
+
+
+def svg(draw: Callable[[Any], None], title: str, legend_lines: int) -> str:
+    """An SVG element of a drawing, 4.6 inches wide so that its text is readable on a phone; `title` is its alt text."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 3.0 + 0.17 * legend_lines), layout="constrained")
+        draw(figure.subplots())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    drawing = buffer.getvalue()
+    drawing = drawing[drawing.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.S)
+    for colour, variable in _variables():
+        drawing = drawing.replace(colour, f"var(--{variable})")
+    return drawing
+
+
+def _variables() -> Sequence[tuple[str, str]]:
+    return [(INK, "ink"), (GRID, "line"), *((colour, f"s{number}") for number, colour in enumerate(SERIES))]

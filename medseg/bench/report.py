@@ -1,0 +1,53 @@
+"""Report: bench.json, Markdown, HTML and JUnit XML of one record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from medseg.bench.compare import WORSE, Check, compare, junit, limits_from, sentence
+from medseg.bench.html import html
+from medseg.bench.markdown import markdown, said
+from medseg.bench.record import Record, read_json, write_json
+from medseg.run import whole_file
+
+
+def with_comparison(record: Record, against: Path, fail_on: str) -> Record:
+    """The record with every check against an earlier bench.json."""
+    limits, before = limits_from(fail_on), read_json(against)
+    checks = compare(before, record, limits)
+    return record | {
+        "against": {
+            "file": str(against),
+            "started": before["started"],
+            "checks": [asdict(check) for check in checks],
+            "sentences": [sentence(check) for check in checks],
+        }
+    }
+
+
+def bad(record: Record) -> bool:
+    """Whether a request failed, a target could not be opened, or something got worse."""
+    worse = any(check["verdict"] == WORSE for check in _checks(record))
+    return bool(said(record, "problems")) or worse
+
+
+def write_report(folder: Path, record: Record) -> Path:
+    """Write bench.json, bench.md, bench.html and, after a comparison, junit.xml; returns the HTML's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "bench.json", record)
+    _write(folder / "bench.md", markdown(record).encode())
+    _write(folder / "bench.html", html(record).encode())
+    if "against" in record:
+        _write(folder / "junit.xml", junit([Check(**check) for check in _checks(record)], record["task"]))
+    return folder / "bench.html"
+
+
+def _checks(record: Record) -> list[Mapping]:
+    return list(record.get("against", {}).get("checks", []))
+
+
+def _write(path: Path, content: bytes) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from defusedxml import ElementTree
+
+from medseg.bench.clock import Clock
+from medseg.bench.compare import OK, UNCLEAR, WORSE, compare, junit, limits_from
+from medseg.bench.load import Plan
+from medseg.bench.record import Record, rounded
+from medseg.bench.target import Question, Target
+from medseg.errors import InputError
+from tests.bench.measuring import PLAN, measured
+from tests.bench.servers import busy, question, target
+
+CASES = [question(f"case {n}", 0.9 + n / 100, score=lambda answer: {"dice": float(answer["x"][0])}) for n in range(3)]
+
+
+def slowed(by: Target, factor: float) -> Target:
+    """A target that takes this many times as long and answers the same."""
+
+    def answer(asked: Question, clock: Clock):
+        with clock("slowed"):
+            busy(0.02 * (factor - 1))(1)
+        return by.answer(asked, clock)
+
+    return replace(by, answer=answer)
+
+
+def verdicts(before: Record, after: Record, limits: str) -> dict[str, str]:
+    return {check.what: check.verdict for check in compare(rounded(before), rounded(after), limits_from(limits))}
+
+
+def test_repeating_an_idle_run_reports_nothing_in_nine_of_ten():
+    runs = [measured([target(busy(0.01))], CASES) for _ in range(11)]
+    clean = [set(verdicts(runs[0], run, "score:-0.1%,p50:+10%,p95:+10%").values()) == {OK} for run in runs[1:]]
+    assert sum(clean) >= 9
+
+
+def test_a_slowdown_of_15_percent_is_caught():
+    before, after = (measured([slowed(target(busy(0.02)), factor)], CASES) for factor in (1.0, 1.15))
+    found = verdicts(before, after, "score:-0.1%,p50:+10%")
+    assert found == {"p50, one at a time": WORSE, "dice": OK}
+
+
+def test_a_loss_of_1_percent_in_dice_is_caught_and_a_smaller_one_than_the_limit_is_not():
+    def lossy(by: float) -> Target:
+        return replace(target(), answer=lambda asked, clock: {"x": asked.read()["x"] * (1 - by)})
+
+    before, worse, same = (measured([lossy(by)], CASES, plan=Plan(0, 1)) for by in (0.0, 0.01, 0.0005))
+    assert verdicts(before, worse, "dice:-0.1%") == {"dice": WORSE}
+    assert verdicts(before, same, "dice:-0.1%") == {"dice": OK}
+
+
+def test_too_few_requests_are_unclear_never_worse():
+    before, after = (measured([target(busy(seconds))], CASES[:1], plan=Plan(0, 2)) for seconds in (0.01, 0.05))
+    assert verdicts(before, after, "p50:+10%") == {"p50, one at a time": UNCLEAR}
+
+
+@pytest.mark.parametrize("text", ["p95", "p95:10%", "p95:+10", ":+1%", "p95:+10%,", ""])
+def test_a_limit_that_is_none_is_refused_with_its_text(text: str):
+    with pytest.raises(InputError, match="expected METRIC"):
+        limits_from(text)
+
+
+def test_runs_of_other_targets_cannot_be_compared():
+    before, after = (measured([target(name=name)], CASES, plan=Plan(0, 1)) for name in "ab")
+    with pytest.raises(InputError, match="nothing to compare"):
+        compare(before, after, {"p50": 0.1})
+
+
+def test_junit_names_what_got_worse():
+    before, after = (measured([target(busy(seconds))], CASES, plan=PLAN) for seconds in (0.01, 0.02))
+    suite = ElementTree.fromstring(junit(compare(before, after, limits_from("p50:+10%,score:-1%")), "ours"))
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    (failure,) = suite.iter("failure")
+    assert "p50" in failure.get("message") and "+10.0%" in failure.get("message")
+    assert np.char.count(failure.get("message"), "worse") == 1

@@ -1,0 +1,95 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.bench.load import Plan
+from medseg.bench.markdown import markdown
+from medseg.bench.measure import Loads
+from medseg.bench.record import read_json
+from medseg.bench.report import bad, with_comparison, write_report
+from medseg.errors import InputError, ServerError
+from tests.bench.measuring import measured
+from tests.bench.servers import busy, question, target
+
+
+def picture(_) -> np.ndarray:
+    return np.full((8, 8, 3), 127, np.uint8)
+
+
+QUICKLY = busy(0.005)
+
+
+def record(behave=QUICKLY, names=("fast", "slow")) -> dict:
+    cases = [
+        replace(question(f"case {n}", 0.8 + n / 50, lambda answer: {"dice": float(answer["x"][0])}), picture=picture)
+        for n in range(6)
+    ]
+    targets = [target(behave, names[0]), target(lambda n: busy(0.01)(n), names[1])]
+    return measured(targets, cases, Loads((1, 2), (50,)), Plan(0, 3, window_s=0.1, limit_s=0.4, timeout_s=0.5))
+
+
+def test_the_ledger_sums_to_the_median_and_the_report_has_every_part(tmp_path: Path):
+    made = record()
+    for one in made["targets"]:
+        assert one["ledger"]["total_s"] == pytest.approx(one["ledger"]["median_s"], rel=0.03)
+        assert sum(row["share"] for row in one["ledger"]["rows"]) == pytest.approx(1)
+    assert made["targets"][1]["paired"]["dice"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "cases": 6}
+    assert [one["case"] for one in made["targets"][0]["pictures"]] == ["case 0", "case 1", "case 2", "case 3"]
+    assert 0 < made["client"]["overhead_s"] < 1e-3
+    page = write_report(tmp_path, made).read_text()
+    assert page.count("<svg") == 4 and page.count('alt="Case') == 8
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+    assert not bad(made)
+
+
+def test_bench_json_reads_back_with_its_raw_times(tmp_path: Path):
+    write_report(tmp_path, record())
+    again = read_json(tmp_path / "bench.json")
+    first = again["targets"][0]
+    assert len(first["serial"]["timings"]) == 18
+    assert len(first["levels"][0]["timings"]["done_s"]) == first["levels"][0]["summary"]["requests"]
+
+
+def test_markdown_tables_are_rectangular():
+    for block in markdown(record()).split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_a_server_that_dies_midway_is_reported_and_the_others_are_still_measured(tmp_path: Path):
+    def die(n: int) -> None:
+        busy(0.005)(n)
+        if n > 10:
+            raise ServerError("connection refused")
+
+    made = record(die)
+    page = write_report(tmp_path, made).read_text()
+    assert bad(made)
+    assert "requests failed: ServerError: connection refused" in page
+    assert made["targets"][0]["serial"]["summary"]["errors"] == 9  # the first of the 10 good answers was the cold one
+    assert not made["targets"][1]["problems"]
+
+
+def test_a_server_that_stalls_is_reported(tmp_path: Path):
+    made = record(lambda n: busy(1.5 if n == 4 else 0.005)(n))
+    assert any("timeout" in problem for problem in made["targets"][0]["problems"])
+    assert "timeout" in write_report(tmp_path, made).read_text()
+
+
+def test_a_comparison_is_part_of_every_file(tmp_path: Path):
+    before, after = write_report(tmp_path / "a", record()), record(busy(0.02))
+    compared = with_comparison(after, before.parent / "bench.json", "p50:+10%,score:-0.1%")
+    write_report(tmp_path / "b", compared)
+    assert bad(compared)
+    for name in ("bench.html", "bench.md", "junit.xml", "bench.json"):
+        assert "worse" in (tmp_path / "b" / name).read_text()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"schema": 0})])
+def test_a_file_that_is_no_bench_json_is_refused_by_name(tmp_path: Path, text: str):
+    (tmp_path / "old.json").write_text(text)
+    with pytest.raises(InputError, match=r"old\.json"):
+        read_json(tmp_path / "old.json")
