@@ -1,0 +1,1 @@
+"""Metrics of masks and of findings. Each says what it answers where there is nothing to find."""
