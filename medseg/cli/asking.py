@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def asking(task: str, runs: Sequence[Path], url: str | None, engine: str, precis
 def predictions(
     task: str, inputs: Sequence[Path], ask: Ask, out: Path, options: Mapping[str, float]
 ) -> Iterator[tuple[str, list[Path]]]:
-    """Each input's name and the files written for it; several inputs get a folder each.
+    """Each input's name and the files written for it: into `out`, or into a folder each where there are several.
 
     A bad input is told on stderr and the others go on; at the end InputError counts the bad ones.
     """
@@ -49,7 +50,7 @@ def predictions(
     failed = []
     for path in inputs:
         try:
-            yield from _answers(subject, path, ask, out, options)
+            yield from _answers(subject, path, ask, out, options, len(inputs) > 1)
         except InputError as error:
             if len(inputs) == 1:
                 raise
@@ -59,15 +60,17 @@ def predictions(
         raise InputError(f"{len(failed)} of {len(inputs)} inputs could not be answered; each has its own error above")
 
 
-def _answers(task: Task, path: Path, ask: Ask, out: Path, options: Mapping[str, float]) -> Iterator[tuple[str, list[Path]]]:
+def _answers(
+    task: Task, path: Path, ask: Ask, out: Path, options: Mapping[str, float], several: bool
+) -> Iterator[tuple[str, list[Path]]]:
     assert task.requests is not None and task.write is not None
-    known = {
-        name: np.array([value]).astype(task.pipeline.tensor(name).dtype) for name, value in options.items()
-    }
-    for request in task.requests(path):
+    known = {name: np.array([value]).astype(task.pipeline.tensor(name).dtype) for name, value in options.items()}
+    requests = list(islice(stream := task.requests(path), 2))  # never all of them: each may hold a whole CT
+    several = several or len(requests) > 1
+    for request in chain(requests, stream):
         for note in getattr(request.source, "notes", ()):
             print(f"note: {note}", file=sys.stderr)
         answer = ask(dict(request.tensors) | known)
-        folder = out / request.name
+        folder = out / request.name if several else out
         folder.mkdir(parents=True, exist_ok=True)
         yield request.name, task.write(request, answer, folder)

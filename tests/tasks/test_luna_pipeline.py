@@ -138,7 +138,7 @@ def test_grouping_equals_scipy() -> None:
     expected = ndimage.center_of_mass(ct.clip(-1000, 1000) + 1001.0, labels, range(1, count + 1))
     centres, sizes = group(ct, mask)
     np.testing.assert_allclose(np.sort(centres, 0), np.sort(np.array(expected), 0))
-    assert sizes.min() >= 7
+    assert (1 <= sizes).all() and sizes.sum() <= mask.sum()
 
 
 def test_air_is_skipped_without_changing_a_voxel() -> None:

@@ -40,7 +40,7 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     with whole_file(paths[0]) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: f"{value:.6f}" for name, value in row.items()} for row in rows)
     with whole_file(paths[1]) as temporary:
         temporary.write_text(json.dumps({"nodules": rows, "notes": volume.notes}, indent=2) + "\n")
     write_mask(paths[2], mask.view("uint8"), volume.geometry)

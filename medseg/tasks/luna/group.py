@@ -8,6 +8,9 @@ import numpy as np
 from medseg.task import Array
 from medseg.tasks.luna.crops import AIR_HU, clipped
 
+# Halfway from lung (about -850 HU) to soft tissue: a nodule's edge in a blurred picture. On the annotated nodules of a real
+# CT (21.5, 12.8 and 8.8 mm) it gives 22.2, 13.3 and 7.9 mm; counting every marked voxel gives 27.1, 14.7 and 9.7 mm.
+_DENSE_HU = -500
 _STEPS = np.array([(0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)])
 
 
@@ -15,7 +18,7 @@ def group(ct: Array, mask: Array) -> tuple[Array, Array]:
     """Centres (n, 3) float64 index, row, col and sizes (n,) int64 in voxels of the candidates in a mask.
 
     One erosion, 6-connected pieces, centres of mass weighted by HU + 1001, as the reference. A candidate's size counts
-    its piece with the layer that the erosion took off.
+    the dense voxels of its piece with the layer that the erosion took off, or all of them where none is dense.
     """
     eroded = _erode(mask)
     labels = cc3d.connected_components(eroded, connectivity=6)
@@ -25,7 +28,7 @@ def group(ct: Array, mask: Array) -> tuple[Array, Array]:
     weight = clipped(ct[voxels]).astype(np.float64) - AIR_HU + 1
     total = np.bincount(piece, weight, count)
     centres = np.stack([np.bincount(piece, weight * axis, count) / total for axis in voxels], 1)
-    return centres, _sizes(piece, np.stack(voxels, 1), mask.shape)
+    return centres, _sizes(ct, piece, np.stack(voxels, 1))
 
 
 def _erode(mask: Array) -> Array:
@@ -41,10 +44,12 @@ def _erode(mask: Array) -> Array:
     return eroded
 
 
-def _sizes(piece: Array, voxels: Array, shape: tuple[int, ...]) -> Array:
-    """Voxels of each piece together with their six neighbours, each counted once."""
+def _sizes(ct: Array, piece: Array, voxels: Array) -> Array:
+    """Dense voxels of each piece together with its voxels' six neighbours, each counted once."""
     around = (voxels[:, None] + _STEPS).reshape(-1, 3)
-    place = np.ravel_multi_index(tuple(around.T), shape)
-    owner = np.repeat(piece, len(_STEPS))
-    pairs = np.unique(owner * int(np.prod(shape)) + place)
-    return np.bincount(pairs // int(np.prod(shape)), minlength=int(piece.max()) + 1 if len(piece) else 0)
+    places = np.ravel_multi_index(tuple(around.T), ct.shape)
+    pairs = np.unique(np.repeat(piece, len(_STEPS)) * ct.size + places)
+    owner, place = np.divmod(pairs, ct.size)
+    count = int(piece.max()) + 1 if len(piece) else 0
+    dense = np.bincount(owner[ct.reshape(-1)[place] > _DENSE_HU], minlength=count)
+    return np.where(dense > 0, dense, np.bincount(owner, minlength=count))

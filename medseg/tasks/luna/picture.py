@@ -19,7 +19,10 @@ _OUTLINE = "#ffb000"
 
 
 def draw(path: Path, volume: Volume, mask: Array, rows: list[dict[str, Any]]) -> None:
-    """Write a PNG of the most probable nodules (at most 8), each 60 mm wide, seen from the feet as radiologists do."""
+    """Write a PNG of the most probable nodules (at most 8): axial cut-outs 60 mm wide, rows and columns as stored.
+
+    A cross marks the nodule's centre, the outline is that of the candidates' mask in that slice.
+    """
     from matplotlib.figure import Figure
 
     shown = rows[:_SHOWN]
@@ -39,6 +42,8 @@ def draw(path: Path, volume: Volume, mask: Array, rows: list[dict[str, Any]]) ->
 
 
 def _panel(panel: Any, volume: Volume, mask: Array, row: dict[str, Any]) -> None:
+    from matplotlib.patheffects import Normal, Stroke
+
     index, line, column = (row[f"center_{axis}"] for axis in ("index", "row", "col"))
     across, down, _ = volume.geometry.spacing_mm
     half_row, half_col = round(_SIDE_MM / 2 / down), round(_SIDE_MM / 2 / across)
@@ -50,8 +55,11 @@ def _panel(panel: Any, volume: Volume, mask: Array, row: dict[str, Any]) -> None
         panel.contour(outline.astype(np.uint8), [0.5], colors=[_OUTLINE], linewidths=1.2)
     panel.set_xlim(column - half_col, column + half_col)
     panel.set_ylim(line + half_row, line - half_row)
-    panel.plot([column - half_col + 10 / across, column - half_col + 20 / across], [line + half_row * 0.9] * 2, color="white", lw=2)
-    panel.text(column - half_col + 15 / across, line + half_row * 0.85, "10 mm", color="white", fontsize=7, ha="center")
+    panel.plot(column, line, "+", color=_OUTLINE, markersize=7, markeredgewidth=1.2)
+    dark = [Stroke(linewidth=3, foreground="black"), Normal()]  # readable on lung and on bone
+    left, bottom = column - half_col + 5 / across, line + half_row * 0.9
+    panel.plot([left, left + 10 / across], [bottom] * 2, color="white", lw=2, path_effects=dark)
+    panel.text(left + 5 / across, bottom - 2 / down, "10 mm", color="white", fontsize=7, ha="center", path_effects=dark)
 
 
 def _caption(number: int, row: dict[str, Any]) -> str:
