@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import bootstrap
 
 from medseg.task import Array
 
-CONFIDENCE = 0.95
-_RESAMPLES = 2000
+RESAMPLES = 2000
 
 Scores = Mapping[str, Mapping[str, float]]  # case -> metric -> value
 
@@ -41,9 +41,8 @@ def interval(values: Array) -> dict[str, Any]:
     mean = float(values.mean())
     if len(values) < 2:
         return {"mean": mean, "low": None, "high": None, "cases": len(values)}
-    means = np.random.default_rng(0).choice(values, (_RESAMPLES, len(values))).mean(1)
-    low, high = np.percentile(means, (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)))
-    return {"mean": mean, "low": float(low), "high": float(high), "cases": len(values)}
+    band = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0).confidence_interval
+    return {"mean": mean, "low": float(band.low), "high": float(band.high), "cases": len(values)}
 
 
 def _names(scores: Scores) -> Sequence[str]:

@@ -60,6 +60,6 @@ def amdahl(book: Ledger) -> str:
     top = max(book.rows, key=lambda row: row.share)
     twice, free = 1 / (1 - top.share / 2), 1 / max(1 - top.share, 1e-3)
     return (
-        f"Speed up `{top.stage}` next: it is {top.share:.0%} of the time; twice as fast there makes the whole "
-        f"{twice:.2f} times as fast, and no gain there can exceed {free:.1f} times."
+        f"Next to speed up: {top.stage}, {top.share:.0%} of the time. Twice as fast there, the whole is {twice:.2f} "
+        f"times as fast; if it took no time at all, {free:.3g} times."
     )

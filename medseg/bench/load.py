@@ -26,13 +26,14 @@ class Plan:
 
     warmup: int = 2  # requests whose times are not reported
     rounds: int = 3  # times each case is asked, one at a time, for the ledger and the score
+    requests: int = 6  # at least so many of those: more rounds where there are few cases
     window_s: float = 3.0
     limit_s: float = 30.0  # for one level of load
     stable: float = 0.1  # three windows whose rates and medians lie this close end a level
     timeout_s: float = 60.0
 
 
-QUICK = Plan(warmup=0, rounds=1, window_s=1.0, limit_s=6.0)
+QUICK = Plan(warmup=0, rounds=1, requests=1, window_s=1.0, limit_s=6.0)
 
 
 @dataclass(frozen=True)

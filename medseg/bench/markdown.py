@@ -69,7 +69,9 @@ def seconds(value: float | None) -> str:
     """A time with the unit that reads best."""
     if value is None:
         return "-"
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.3g} ms"
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{value * 1e3:.3g} ms" if value >= 1e-4 or value == 0 else f"{value * 1e6:.2g} µs"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -59,8 +59,9 @@ def measure(target: Target, questions: Sequence[Question], plan: Plan, loads: Lo
     for question in islice(cycle(questions), plan.warmup):
         ask_within(crew, target, question, plan.timeout_s)
     before = _statistics(target)
-    for turn in range(plan.rounds):
-        say(f"{target.name}: round {turn + 1} of {plan.rounds} over {len(questions)} cases")
+    rounds = max(plan.rounds, -(-plan.requests // len(questions)))
+    for turn in range(rounds):
+        say(f"{target.name}: round {turn + 1} of {rounds} over {len(questions)} cases")
         _serial_round(crew, target, result, questions, plan)
     answered = sum(timing.error is None for timing in result.serial)
     result.server = spent(before, _statistics(target), answered) if before and answered else {}

@@ -21,7 +21,7 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "medseg",
     "font.family": "sans-serif",
-    "font.size": 9.5,
+    "font.size": 10.5,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
@@ -33,7 +33,7 @@ _STYLE: Any = {
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 9.5,
 }
 
 
@@ -56,6 +56,8 @@ def latency_throughput(record: Record) -> str | None:
                     label=label,
                 )
         axes.set(xlabel="answers per second", ylabel="latency, ms (solid p50, dotted p95)", yscale="log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
     return svg(draw, "Latency against throughput of every target at every load", len(targets)) if targets else None

@@ -1,26 +1,34 @@
-"""Questions: a task's data folder as cases that any target can be asked, with their scores where the truth is known."""
+"""Questions: a task's data folder as cases that any target can be asked, scored where the truth is known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from medseg.bench import scores
 from medseg.bench.target import Question
 from medseg.errors import InputError
-from medseg.task import Task, Tensors
+from medseg.task import Array, Case, Task, Tensors
 
-PHANTOMS = 4
+PHANTOMS = 4  # made-up patients where no data is given
+WANTED = np.array([b"mask"], object)  # what the 2-D pipelines are asked for: the mask, not every format of it
 
 
 def questions(task: Task, data: Path) -> list[Question]:
-    """Every case of a data folder, or the one case in a file. Raises InputError where there is none."""
-    found = _MAKERS[task.name](data)
+    """Every case of a data folder, or the one case in a file, whose truth is not known.
+
+    Raises InputError where there is none.
+    """
+    if not data.exists():
+        raise InputError(f"{data} does not exist; expected a data folder of {task.name}, or one of its files")
+    found = _CASES[task.name](data) if data.is_dir() else [_Case(data.stem, data)]
     if not found:
         raise InputError(f"{data} holds no cases of {task.name}; expected its native layout: try `medseg data check`")
-    return found
+    return [_question(task, case) for case in found]
 
 
 def made_up(task: Task, folder: Path) -> Path:
@@ -31,23 +39,93 @@ def made_up(task: Task, folder: Path) -> Path:
     return folder
 
 
-def _luna(data: Path) -> list[Question]:
-    from medseg.tasks.luna.tables import scans
-
-    paths = sorted(scans(data).values()) if data.is_dir() else [data]
-    return [Question(path.stem, partial(_ct, path), _mhd_files(path)) for path in paths]
-
-
-def _ct(path: Path) -> Tensors:
-    from medseg.data.volume import read_volume
-    from medseg.tasks.luna.pipeline import geometry_tensor
-
-    volume = read_volume(path)
-    return {"ct": volume.array, "geometry": geometry_tensor(volume.geometry), "threshold": np.array([0.5], np.float32)}
+@dataclass(frozen=True)
+class _Case:
+    id: str
+    path: Path  # what Task.requests reads
+    score: Callable[[Tensors], scores.Scores] | None = None
+    picture: Callable[[Tensors], Array] | None = None
 
 
-def _mhd_files(path: Path) -> tuple[Path, ...]:
-    return tuple(file for suffix in (path.suffix, ".raw", ".zraw") if (file := path.with_suffix(suffix)).is_file())
+def _question(task: Task, case: _Case) -> Question:
+    return Question(case.id, partial(_tensors, task, case.path), _files(case.path), case.score, case.picture)
 
 
-_MAKERS: dict[str, Callable[[Path], list[Question]]] = {"luna": _luna}
+def _tensors(task: Task, path: Path) -> Tensors:
+    assert task.requests is not None
+    tensors = next(iter(task.requests(path))).tensors
+    return tensors | ({"wanted": WANTED} if "wanted" in task.pipeline.inputs else {})
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    if path.is_dir():
+        return tuple(sorted(file for file in path.iterdir() if file.is_file()))
+    return tuple(sorted(file for file in path.parent.glob(f"{path.stem}.*") if file.is_file()))
+
+
+def _luna(data: Path) -> list[_Case]:
+    from medseg.tasks.luna.tables import findings, nodules, scans
+
+    found = scans(data) or {path.stem: path for path in sorted(data.glob("*.mhd"))}
+    if not (data / "annotations.csv").is_file():
+        return [_Case(series, path) for series, path in found.items()]
+    truth, excluded = nodules(data), findings(data / "annotations_excluded.csv", "diameter_mm")
+    annotated = {row.series for row in truth}
+    return [
+        _Case(series, path, partial(scores.nodules, series=series, truth=truth, excluded=excluded))
+        if series in annotated
+        else _Case(series, path)
+        for series, path in found.items()
+    ]
+
+
+def _gi_tract(data: Path) -> list[_Case]:
+    from medseg.tasks.gi_tract.reader import patients, read_mask, read_slice, slices, truths
+
+    cases, truth = [], truths(data)
+    for one in (one for patient in patients(data) for one in slices(data, patient)):
+        if one.id in truth:
+            mask = partial(read_mask, one, truth[one.id], data / "train.csv")
+            case = _masked(_Case(one.id, one.path), partial(read_slice, one), mask, one.spacing_mm)
+            cases.append(case)
+        else:
+            cases.append(_Case(one.id, one.path))
+    return cases
+
+
+def _brain_lgg(data: Path) -> list[_Case]:
+    from medseg.tasks.brain_lgg.reader import patients, read, root
+
+    return [_read_case(_Case(name, root(data) / name), partial(read, data, name)) for name in patients(data)]
+
+
+def _stas(data: Path) -> list[_Case]:
+    from medseg.tasks.stas.reader import annotation_path, patients, picture_path, read
+
+    found = [(name, _Case(name, picture_path(data, name))) for name in patients(data)]
+    return [
+        _read_case(case, partial(read, data, name)) if annotation_path(data, name).is_file() else case
+        for name, case in found
+        if case.path.is_file()
+    ]
+
+
+def _read_case(case: _Case, read: Callable[[], Sequence[Case]]) -> _Case:
+    return _masked(case, lambda: read()[0].image, lambda: np.asarray(read()[0].mask)[None])
+
+
+def _masked(
+    case: _Case, image: Callable[[], Array], truth: Callable[[], Array], spacing_mm: Sequence[float] | None = None
+) -> _Case:
+    def score(answer: Tensors) -> scores.Scores:
+        there = truth()
+        return scores.masks(answer["mask"].reshape(there.shape), there, spacing_mm)
+
+    def picture(answer: Tensors) -> Array:
+        there = truth()
+        return scores.drawn(image(), there, answer["mask"].reshape(there.shape))
+
+    return replace(case, score=score, picture=picture)
+
+
+_CASES = {"luna": _luna, "gi-tract": _gi_tract, "brain-lgg": _brain_lgg, "stas": _stas}

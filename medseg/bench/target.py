@@ -66,9 +66,15 @@ def served_target(name: str, task: Task, url: str, facts: Mapping[str, Any], pid
         with clock("read"):
             tensors = question.read()
         with clock(SERVER):
-            return model().ask(tensors, task.pipeline.outputs)
+            return model().ask(tensors, _outputs(task, tensors))
 
     def statistics() -> Statistics:
         return {entry["name"]: entry["inference_stats"] for entry in model().statistics()["model_stats"]}
 
     return Target(name, answer, {"where": "served", **facts}, statistics, pids)
+
+
+def _outputs(task: Task, tensors: Tensors) -> tuple[str, ...]:
+    """The outputs a question wants: all of them where it does not say."""
+    wanted = tensors.get("wanted")
+    return task.pipeline.outputs if wanted is None else tuple(name.decode() for name in wanted)

@@ -53,7 +53,9 @@ def test_a_loss_of_1_percent_in_dice_is_caught_and_a_smaller_one_than_the_limit_
 
 
 def test_too_few_requests_are_unclear_never_worse():
-    before, after = (measured([target(busy(seconds))], CASES[:1], plan=Plan(0, 2)) for seconds in (0.01, 0.05))
+    before, after = (
+        measured([target(busy(seconds))], CASES[:1], plan=Plan(0, 2, requests=1)) for seconds in (0.01, 0.05)
+    )
     assert verdicts(before, after, "p50:+10%") == {"p50, one at a time": UNCLEAR}
 
 
