@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data import rle
-from medseg.data.encoded import GREY16, encoded_tensor
+from medseg.data.encoded import GREY16, check, encoded_tensor
 from medseg.data.grid import NEAREST, resized
 from medseg.data.image import read_bytes, read_image
 from medseg.data.samples import Sample, Samples
@@ -51,7 +51,7 @@ def patients(directory: Path) -> Sequence[str]:
 
 def slices(directory: Path, patient: str) -> list[Slice]:
     """A case's slices by day and number. Raises InputError for a file whose name does not tell size and spacing."""
-    return [_slice(path) for path in sorted((directory / "train" / patient).glob("*/scans/*.png"))]
+    return [slice_of(path) for path in sorted((directory / "train" / patient).glob("*/scans/*.png"))]
 
 
 def truths(directory: Path) -> Truth:
@@ -82,7 +82,8 @@ def samples(directory: Path, patients: Sequence[str]) -> Samples:
     found = [(patient, one) for patient in patients for one in slices(directory, patient) if one.id in truth]
     chosen = tuple((one, truth[one.id]) for _, one in found)
     foreground = [sum(rle.pixels(text) for text in runs.values()) for _, runs in chosen]
-    return Samples(partial(_sample, chosen), tuple(patient for patient, _ in found), np.array(foreground, float))
+    names, sizes = tuple(patient for patient, _ in found), np.array(foreground, float)
+    return Samples(partial(_sample, chosen), names, sizes, partial(_encoded, chosen))
 
 
 SAMPLES = {GI_TRACT.name: samples}
@@ -111,7 +112,8 @@ def read_mask(one: Slice, runs: Mapping[str, str], where: Path) -> Array:
         raise InputError(f"{where}, {one.id}: {error}") from error
 
 
-def _slice(path: Path) -> Slice:
+def slice_of(path: Path) -> Slice:
+    """What a slice's path says. Raises InputError where its name does not tell size and spacing."""
     match = _NAME.fullmatch(path.name)
     if match is None:
         raise InputError(f"{path}: expected a name like slice_0001_266_266_1.50_1.50.png: rename the file")
@@ -128,6 +130,13 @@ def _sample(chosen: Sequence[tuple[Slice, Mapping[str, str]]], index: int) -> Sa
     one, runs = chosen[index]
     mask = read_mask(one, runs, one.path)
     return prepare(read_slice(one)), resized(mask, SIZE, NEAREST)
+
+
+def _encoded(chosen: Sequence[tuple[Slice, Mapping[str, str]]], index: int) -> tuple[bytes, Array]:
+    one, runs = chosen[index]
+    content = read_bytes(one.path)
+    check(content, GREY16, str(one.path))
+    return content, read_mask(one, runs, one.path)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,75 @@
+"""`medseg data`: made-up patients to try everything with, and what is wrong with a data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+data = typer.Typer(no_args_is_help=True, help="Make up data, and check data.", rich_markup_mode=None)
+
+
+@data.command("phantom")
+def phantom(
+    task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write to; it must be new or empty.")],
+    patients: Annotated[int, typer.Option(min=1, max=10_000, help="How many patients.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")] = 0,
+) -> None:
+    """Write made-up patients in the task's native layout.
+
+    Example: medseg data phantom luna data/phantom --patients 4
+    """
+    from medseg.errors import InputError
+    from medseg.tasks import task_named
+
+    subject = task_named(task)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError(f"{directory} is not empty; made-up patients must not mix with others: choose a new folder")
+    directory.mkdir(parents=True, exist_ok=True)
+    subject.phantom(directory, patients, seed)
+    typer.echo(f"{directory}: {patients} made-up {'patients' if patients > 1 else 'patient'} of {task}")
+
+
+@data.command("check")
+def check(
+    task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder in the task's native layout.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Read every file of a data folder: what there is, and every problem with its path; exit code 1 if there is any.
+
+    Example: medseg data check luna data/luna
+    """
+    from importlib import import_module
+    from json import dumps
+
+    from tqdm import tqdm
+
+    from medseg.data.check import report
+    from medseg.errors import InputError
+    from medseg.tasks import TASKS, task_named
+
+    subject = task_named(task)
+    patients = len(subject.patients(directory))
+    if not patients:
+        raise InputError(f"{directory} holds no patients of {task}; expected its native layout: check the folder")
+    inspect = import_module(f"{TASKS[task]}.check").inspect
+    found = report(tqdm(inspect(directory), desc="checking", total=patients, disable=None, delay=2))
+    typer.echo(dumps(found.record, indent=2) if json else _text(found.record))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _text(found: dict[str, Any]) -> str:
+    lines = [f"{name.replace('_', ' ')}: {_value(value)}" for name, value in found.items() if name != "problems"]
+    return "\n".join(
+        [*lines, *(f"problem: {problem}" for problem in found["problems"]), f"problems: {len(found['problems'])}"]
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} ({count} times)" for name, count in value.items()) or "unknown"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
