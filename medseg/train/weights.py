@@ -41,9 +41,9 @@ def build_options(network: Network, chosen: Mapping[str, Any]) -> dict[str, Any]
     return {**network.options, **chosen}
 
 
-def save_weights(run: Run, module: nn.Module) -> None:
+def save_weights(run: Run, module: nn.Module, name: str = WEIGHTS) -> None:
     """Write the module's weights and its parameter count to the run."""
-    with run.adding(WEIGHTS, {"engine": None, "precision": "fp32"}) as path:
+    with run.adding(name, {"precision": "fp32", "suffix": ".pt"}) as path:
         torch.save({key: value.detach().cpu() for key, value in module.state_dict().items()}, path)
     run.record(parameters=parameter_count(module))
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from medseg.task import Network, Recipe
 
-ARCHITECTURES = ("unet", "unet-residual", "unet-resnext50", "fpn", "unetpp", "unet3p")
-
 
 def _build(**options: Any) -> Any:
     from medseg.models.brain import brain_network

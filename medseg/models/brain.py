@@ -1,0 +1,45 @@
+"""The architectures that were tried on LGG, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import segmentation_models_pytorch as smp
+from torch import nn
+
+from medseg.errors import InputError
+from medseg.models.brain_unet import brain_unet
+from medseg.models.nested_unet import unet3p, unetpp
+
+RESNEXT = "resnext50_32x4d"
+
+
+def brain_network(arch: str = "unet", features: int = 32) -> nn.Module:
+    """The architecture of this name: (n, 3, h, w) float32 -> (n, 1, h, w) logits; h and w are multiples of 32.
+
+    `features` is the width of the first level; with an encoder of its own it scales the decoder alone.
+    Raises InputError listing the names there are.
+    """
+    if arch not in ARCHITECTURES:
+        raise InputError(f"architecture {arch!r} is unknown; expected one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[arch](features)
+
+
+def _resnext(features: int) -> nn.Module:
+    widths = [features * 8, features * 4, features * 2, features, features // 2]
+    return smp.Unet(RESNEXT, encoder_weights=None, decoder_channels=widths)
+
+
+def _fpn(features: int) -> nn.Module:
+    widths = {"decoder_pyramid_channels": features * 8, "decoder_segmentation_channels": features * 4}
+    return smp.FPN(RESNEXT, encoder_weights=None, **widths)
+
+
+ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
+    "unet": brain_unet,
+    "unet-residual": lambda features: brain_unet(features, residual=True),
+    "unet-resnext50": _resnext,
+    "fpn": _fpn,
+    "unetpp": unetpp,
+    "unet3p": unet3p,
+}

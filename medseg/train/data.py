@@ -1,0 +1,105 @@
+"""The data module: a task's samples, split by patient, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from medseg.data.samples import Samples
+from medseg.data.split import Split
+from medseg.errors import InputError
+from medseg.task import Network
+from medseg.tasks import TASKS, task_of
+from medseg.train.sampling import EpochSampler, shares, weights_for
+from medseg.train.settings import Settings
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # images, masks or classes, each sample's patient by number
+
+
+def samples_of(network: Network, directory: Path, patients: Sequence[str]) -> Samples:
+    """The network's samples of these patients. Raises InputError where there are none."""
+    samples: Samples = _reader(network).SAMPLES[network.name](directory, patients)
+    if not len(samples):
+        raise InputError(
+            f"{directory} has no samples for {network.name} of its {len(patients)} patients: check the folder"
+        )
+    return samples
+
+
+def _reader(network: Network) -> Any:
+    return import_module(f"{TASKS[task_of(network)]}.reader")
+
+
+class Tensors(Dataset[Batch]):
+    """Samples as tensors, resized where a size is given, each with its patient's number."""
+
+    def __init__(self, samples: Samples, size: int | None = None) -> None:
+        self.samples, self.size = samples, size
+        self.numbers = {patient: number for number, patient in enumerate(sorted(set(samples.patients)))}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Batch:
+        image, target = self.samples[index]
+        pair = torch.from_numpy(image.copy()), torch.as_tensor(target)
+        if self.size is not None:
+            pair = resized(*pair, self.size)
+        return *pair, torch.tensor(self.numbers[self.samples.patients[index]])
+
+
+def resized(image: torch.Tensor, target: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """An image (c, h, w) and its mask (classes, h, w) as squares of this size; a class stays as it is."""
+    image = F.interpolate(image[None], (size, size), mode="bilinear", antialias=True)[0]
+    return image, F.interpolate(target[None], (size, size), mode="nearest-exact")[0] if target.ndim else target
+
+
+class DataModule(pl.LightningDataModule):
+    """A network's training and validation batches."""
+
+    def __init__(self, network: Network, directory: Path, settings: Settings) -> None:
+        super().__init__()
+        self.network, self.settings = network, settings
+        self.split: Split = _reader(network).split(directory, settings.recipe.seed, settings.fold)
+        self.training = samples_of(network, directory, self.split.train)
+        self.validation = samples_of(network, directory, self.split.validation)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches in an order that the seed and the epoch fix."""
+        masks = len(self.network.output_shape) > 1
+        count = self.settings.samples_per_epoch or len(self.training)
+        weights = weights_for(task_of(self.network), self.training, masks)
+        rank, ranks = self._rank()
+        sampler = EpochSampler(count, weights, self.settings.recipe.seed, rank, ranks)
+        return loader(Tensors(self.training, self.settings.size), sampler, self.settings)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Every validation sample once."""
+        return loader(
+            Tensors(self.validation, self.settings.size), shares(*self._rank(), len(self.validation)), self.settings
+        )
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def loader(dataset: Dataset[Batch], order: Sampler[int] | Sequence[int], settings: Settings) -> DataLoader[Batch]:
+    """Batches of a dataset in this order; the one place where a fit's input is made."""
+    workers = settings.workers
+    if workers is None:
+        workers = min(8, torch.multiprocessing.cpu_count()) if torch.cuda.is_available() else 0
+    return DataLoader(
+        dataset,
+        batch_size=settings.recipe.batch_size,
+        sampler=order,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

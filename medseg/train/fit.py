@@ -1,0 +1,156 @@
+"""The fit: a network, its data and its settings into a run with weights, history and curves."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import nn
+
+from medseg.data.split import Split
+from medseg.errors import InputError
+from medseg.models.checkpoint import load_state, read_state
+from medseg.models.encoder import load_encoder
+from medseg.run import WEIGHTS, Run, whole_file
+from medseg.task import Network
+from medseg.train.data import DataModule
+from medseg.train.history import History, draw_curves, read_history
+from medseg.train.module import Fit
+from medseg.train.settings import TRAINABLE, Settings
+from medseg.train.weights import save_weights
+
+LAST = "last.pt"
+
+
+def fit(run: Run, data: DataModule, settings: Settings, module: nn.Module) -> Run:
+    """The run, fitted: from its last whole epoch where it has one, else from the weights that `module` has."""
+    record_split(run, data.split)
+    lightning = Fit(data.network, module, settings.recipe, len(set(data.validation.patients)))
+    last = run.path / "checkpoints" / "last.ckpt"
+    with quiet():
+        trainer = trainer_for(run, settings, lightning.best_score)
+        trainer.fit(lightning, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    if not trainer.is_global_zero:  # the other processes of a distributed fit end here; the first one writes the run
+        raise SystemExit(0)
+    finish(run, module, lightning.best_score)
+    return run
+
+
+def trainer_for(run: Run, settings: Settings, best_score: str) -> pl.Trainer:
+    """A Trainer that keeps everything it makes inside the run. Raises InputError for more devices than there are."""
+    gpus = torch.cuda.device_count()
+    if gpus and settings.devices > gpus:
+        raise InputError(f"--devices is {settings.devices}; this machine has {gpus} GPUs: choose at most {gpus}")
+    return pl.Trainer(
+        accelerator="auto",
+        devices=settings.devices,
+        strategy="ddp" if settings.devices > 1 else "auto",
+        precision=settings.recipe.precision,  # type: ignore[arg-type]
+        max_epochs=settings.recipe.epochs,
+        accumulate_grad_batches=settings.accumulate,
+        callbacks=list(_callbacks(run, settings, best_score)),
+        logger=list(_loggers(run, settings)),
+        plugins=[WholeCheckpoints()],
+        sync_batchnorm=settings.devices > 1 and gpus > 0,
+        use_distributed_sampler=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+    )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all, so that a kill at any moment leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write beside `path`, then rename."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(Path(path)) as temporary:
+            super().save_checkpoint(checkpoint, temporary, storage_options)
+
+
+def starting_module(network: Network, options: Mapping[str, Any], settings: Settings) -> nn.Module:
+    """The network as the fit starts with it: fresh, with a pretrained encoder, or with another run's weights."""
+    pl.seed_everything(settings.recipe.seed, verbose=False)
+    module: nn.Module = network.build(**options)
+    if settings.encoder_weights:
+        load_encoder(module, Path(settings.encoder_weights))
+    if settings.start:
+        weights = Run(settings.start).path / WEIGHTS
+        load_state(module, read_state(weights), weights)
+    freeze(module, settings.trainable)
+    return module
+
+
+def freeze(module: nn.Module, trainable: str) -> None:
+    """Let only a part learn: `all`, the `last-block` with the head, or the `head`. Raises InputError otherwise."""
+    if trainable not in TRAINABLE:
+        raise InputError(f"--trainable is {trainable!r}; expected one of {', '.join(TRAINABLE)}")
+    if trainable == "all":
+        return
+    *_, block, head = dict(module.named_children())
+    kept = {"head": (head,), "last-block": (block, head)}[trainable]
+    for name, part in module.named_children():
+        part.requires_grad_(name in kept)
+
+
+def finish(run: Run, module: nn.Module, best_score: str) -> None:
+    """Write the best and the last weights, the curves and the result to the run."""
+    for name in ("last", "best"):
+        module.load_state_dict(read_state(run.path / "checkpoints" / f"{name}.ckpt"))  # Fit.module's prefix is dropped
+        save_weights(run, module, WEIGHTS if name == "best" else LAST)
+    rows = read_history(run.path)
+    best = max(rows, key=lambda row: row[best_score])
+    totals = {"epochs": len(rows), "seconds": sum(row["seconds"] for row in rows)}
+    run.record(result={"best_by": best_score, **best, **totals})
+    draw_curves(run.path)
+
+
+def record_split(run: Run, split: Split) -> None:
+    """Write which patients the fit learns from and is judged on into the run's source."""
+    run.record(source={**run.manifest["source"], "split": asdict(split)})
+
+
+def _callbacks(run: Run, settings: Settings, best_score: str) -> Iterator[Callback]:
+    yield History(run.path)
+    yield ModelCheckpoint(
+        run.path / "checkpoints",
+        filename="best",
+        monitor=best_score,
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,  # after the history's row, so that what is resumed has its rows
+        enable_version_counter=False,
+    )
+    if settings.patience:
+        yield EarlyStopping(best_score, mode="max", patience=settings.patience)
+
+
+def _loggers(run: Run, settings: Settings) -> Iterator[Logger]:
+    yield TensorBoardLogger(run.path, name="tensorboard", version="")
+    if settings.wandb:
+        os.environ["WANDB_SILENT"] = "true"
+        yield WandbLogger(run.path.name, run.path, project="medseg", offline=settings.wandb == "offline")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's notices silenced, its progress bar on stderr, so that stdout holds results alone."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch")
+        yield

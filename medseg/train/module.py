@@ -1,0 +1,61 @@
+"""The one LightningModule: any network of the project, fitted by its recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from medseg.models.losses import loss_named
+from medseg.task import Network, Recipe
+from medseg.train.augment import AUGMENTATIONS, augment
+from medseg.train.data import Batch
+from medseg.train.optimizers import optimizer_for, schedule_for
+from medseg.train.scores import answers, scores_for
+
+
+class Fit(pl.LightningModule):
+    """Augments, steps and scores a network; `best_score` names what the best weights are chosen by."""
+
+    def __init__(self, network: Network, module: nn.Module, recipe: Recipe, patients: int) -> None:
+        super().__init__()
+        self.network, self.module, self.recipe = network, module, recipe
+        self.loss = loss_named(recipe.loss)
+        self.masks = len(network.output_shape) > 1
+        self.scores = scores_for(self.masks, patients, len(network.classes))
+        self.best_score = "val_dice" if self.masks else "val_f1"
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the epoch by its number, so that a resumed fit augments as an uninterrupted one."""
+        entropy = (self.recipe.seed, self.current_epoch, self.global_rank)
+        pl.seed_everything(int(np.random.SeedSequence(entropy).generate_state(1)[0]), verbose=False)
+
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        """The loss of an augmented batch."""
+        images, targets, _numbers = batch
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            images, masks = augment(images, targets if self.masks else None, AUGMENTATIONS[self.network.name])
+        loss = self.loss(self.module(images), targets if masks is None else masks)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(images))
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Adds a batch to the validation loss and scores."""
+        images, targets, numbers = batch
+        logits = self.module(images)
+        self.log("val_loss", self.loss(logits, targets), sync_dist=True, batch_size=len(images))
+        self.scores.update(preds=answers(logits), target=targets, patients=numbers)
+
+    def on_validation_epoch_end(self) -> None:
+        """Takes the epoch's scores."""
+        self.log_dict({name: float(score) for name, score in self.scores.compute().items()})
+        self.scores.reset()
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimizer over what may learn, and its schedule."""
+        learning = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        optimizer = optimizer_for(learning, self.recipe)
+        return {"optimizer": optimizer, "lr_scheduler": schedule_for(optimizer, self.recipe)}

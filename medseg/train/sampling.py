@@ -1,0 +1,74 @@
+"""Which samples an epoch shows, in which order: fixed by seed and epoch, so that a resumed fit sees the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from medseg.data.samples import Samples
+from medseg.task import Array
+
+TUMOUR_FLOOR = 0.1  # LGG: slices without tumour share a tenth of what tumour slices have
+
+
+class EpochSampler(Sampler[int]):
+    """Indices for one process's share of an epoch: a shuffle, or draws with replacement where weights are given.
+
+    Lightning calls `set_epoch` before each epoch. `rank` of `ranks` processes get disjoint shares of equal length.
+    """
+
+    def __init__(self, count: int, weights: Array | None, seed: int, rank: int = 0, ranks: int = 1) -> None:
+        self.count, self.weights, self.seed = count, weights, seed
+        self.rank, self.ranks = rank, ranks
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count // self.ranks
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        if self.weights is None:
+            order = rng.permutation(self.count)
+        else:
+            order = rng.choice(len(self.weights), self.count, p=self.weights / self.weights.sum())
+        yield from order[self.rank :: self.ranks][: len(self)].tolist()
+
+
+def weights_for(task: str, samples: Samples, targets_are_masks: bool) -> Array | None:
+    """How often each sample is drawn, (n,) float64, or None where each is shown once.
+
+    Classes are balanced 1:1 (LUNA); slices of the brain are weighed by their tumour within each patient.
+    """
+    if not targets_are_masks:
+        return balanced(samples.foreground)
+    return tumour_weighted(samples) if task == "brain-lgg" else None
+
+
+def balanced(classes: Array) -> Array:
+    """Weights (n,) that draw every class equally often."""
+    _, which, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    return 1 / counts[which]
+
+
+def tumour_weighted(samples: Samples) -> Array:
+    """Weights (n,) by tumour size within each patient; each patient as often as its number of slices."""
+    weights = np.ones(len(samples))
+    for patient in set(samples.patients):
+        own = np.array([other == patient for other in samples.patients])
+        pixels = samples.foreground[own]
+        if pixels.any():
+            share = pixels + TUMOUR_FLOOR * pixels.mean()
+            weights[own] = own.sum() * share / share.sum()
+    return weights
+
+
+def shares(rank: int, ranks: int, count: int) -> list[int]:
+    """The validation samples of one process; every sample belongs to exactly one."""
+    return torch.arange(count)[rank::ranks].tolist()

@@ -1,0 +1,56 @@
+"""What a fit is judged by at the end of each epoch; every score is summed over processes before it is taken."""
+
+from __future__ import annotations
+
+import torch
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, BinaryPrecision, BinaryRecall
+
+
+class PatientDice(Metric):
+    """Dice of each patient and class over all pixels of that patient's samples, then the mean.
+
+    A class that is neither there nor found scores 1. `jaccard` takes intersection over union instead.
+    """
+
+    counts: torch.Tensor  # (patients, classes, 2): pixels in both, pixels in truth plus pixels in answer
+
+    def __init__(self, patients: int, classes: int, jaccard: bool = False) -> None:
+        super().__init__()
+        self.jaccard = jaccard
+        self.add_state("counts", torch.zeros(patients, classes, 2, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, preds: torch.Tensor, target: torch.Tensor, patients: torch.Tensor) -> None:
+        """Add logits and masks, both (n, classes, h, w), of samples of these patients (n,)."""
+        found, truth = preds > 0, target > 0
+        both = (found & truth).sum((2, 3))
+        either = found.sum((2, 3)) + truth.sum((2, 3))
+        self.counts.index_add_(0, patients, torch.stack([both, either], 2).to(self.counts))
+
+    def compute(self) -> torch.Tensor:
+        """The mean over the patients that were seen and the classes."""
+        both, either = self.counts.unbind(2)
+        score = both / (either - both) if self.jaccard else 2 * both / either
+        return torch.where(either > 0, score, 1).mean().float()
+
+
+def scores_for(mask: bool, patients: int, classes: int) -> MetricCollection:
+    """The validation scores of a network that answers with masks, or with one of two classes."""
+    if mask:
+        scores: dict[str, Metric | MetricCollection] = {
+            "dice": PatientDice(patients, classes),
+            "jaccard": PatientDice(patients, classes, jaccard=True),
+        }
+    else:
+        scores = {
+            "accuracy": BinaryAccuracy(),
+            "precision": BinaryPrecision(),
+            "recall": BinaryRecall(),
+            "f1": BinaryF1Score(),
+        }
+    return MetricCollection(scores, prefix="val_", compute_groups=False)
+
+
+def answers(logits: torch.Tensor) -> torch.Tensor:
+    """Logits as the scores take them: masks as they are, two classes as the probability of the second."""
+    return logits.float() if logits.ndim > 2 else logits.float().softmax(1)[:, 1]

@@ -1,0 +1,90 @@
+"""Settings: everything a fit was asked for, as it is recorded in the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg.errors import InputError, RunError
+from medseg.run import Run
+from medseg.task import Network, Recipe
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+FREE = ("epochs", "devices", "workers", "wandb")  # may differ when a run is resumed
+TRAINABLE = ("all", "last-block", "head")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A fit's recipe, and how it is carried out here. The defaults are what most fits want."""
+
+    recipe: Recipe
+    size: int | None = None  # height and width the pictures are resized to; None keeps the network's own
+    fold: int = 0
+    samples_per_epoch: int | None = None  # None: as many as there are
+    devices: int = 1
+    accumulate: int = 1  # batches per optimizer step
+    patience: int | None = None  # epochs without a better score before the fit stops; None: never
+    workers: int | None = None  # loader processes; None: none on a CPU, which is busy fitting, else up to 8
+    wandb: str | None = None  # "offline" or "online"
+    encoder_weights: str | None = None  # a file's name
+    start: str | None = None  # the run whose weights the fit starts from
+    trainable: str = "all"
+
+
+def recipe_with(network: Network, chosen: Mapping[str, Any]) -> Recipe:
+    """The network's recipe with the user's choices, Nones left out. Raises InputError for a number that makes no sense.
+
+    Mixed precision is for GPUs: without one, a recipe that names it falls back to 32-true unless the user chose it.
+    """
+    recipe = network.recipe if torch.cuda.is_available() else replace(network.recipe, precision="32-true")
+    recipe = replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
+    for name in ("epochs", "batch_size", "lr"):
+        if not getattr(recipe, name) > 0:
+            flag = name.replace("_", "-")
+            raise InputError(
+                f"--{flag} is {getattr(recipe, name)}; expected a number above zero: choose another --{flag}"
+            )
+    if recipe.precision not in PRECISIONS:
+        raise InputError(f"precision {recipe.precision!r} is unknown; expected one of {', '.join(PRECISIONS)}")
+    if recipe.precision == "16-mixed" and not torch.cuda.is_available():
+        raise InputError("precision 16-mixed needs a GPU and none was found; expected 32-true or bf16-mixed on a CPU")
+    return recipe
+
+
+def recorded(settings: Settings) -> dict[str, Any]:
+    """The settings for a manifest: the recipe, and what differs from the defaults."""
+    plain = {field.name: field.default for field in fields(Settings)}
+    others = {name: value for name, value in asdict(settings).items() if name != "recipe" and value != plain[name]}
+    return {"recipe": asdict(settings.recipe), **others}
+
+
+def start_run(network: Network, data: Path, out: Path, options: Mapping[str, Any], settings: Settings) -> Run:
+    """A new run for this fit. Raises RunError where the folder already holds one."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # Lightning starts this command once a device; the first makes the run
+        return Run(out)
+    source = {"kind": "train", "data": str(data), **recorded(settings)}
+    return Run.create(out, network.name, options, source)
+
+
+def resumed_run(network: Network, data: Path, out: Path, options: Mapping[str, Any], settings: Settings) -> Run:
+    """The run to go on with. Raises RunError where it was started differently; only the number of epochs may change."""
+    run = Run(out)
+    asked = {"network": network.name, "data": str(data), **options, **_flat(recorded(settings))}
+    held = {"network": run.network, **run.options, **_flat(run.manifest["source"])}
+    for name in sorted(asked.keys() | held.keys() - {"kind", "split"}):
+        if asked.get(name) != held.get(name) and name not in FREE:
+            was, now = held.get(name), asked.get(name)
+            raise RunError(
+                f"run {out} was started with {name} {was}, not {now}: resume it with what it was started with"
+            )
+    return run
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != "recipe"} | dict(settings.get("recipe", {}))
