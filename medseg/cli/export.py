@@ -6,11 +6,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medseg.errors import InputError
 from medseg.run import Run
+
+if TYPE_CHECKING:
+    from medseg.export.plan import Target
 
 
 def export(
@@ -18,16 +22,25 @@ def export(
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Also float16, within a Dice of 0.999 to torch's masks.")
     ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also int8, within a Dice of 0.99. Needs --calibration.")
+    ] = False,
     calibration: Annotated[
         Path | None, typer.Option(help="The task's data: real samples to judge on. Made-up ones without.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="onnx (which openvino and onnxruntime open too), tensorrt or tensorrt-rtx.")
+    ] = "onnx",
+    gpu: Annotated[str, typer.Option(help="For tensorrt-rtx: sm75, sm80, sm86, sm89 or sm120. Needs no GPU.")] = "",
+    batch: Annotated[str, typer.Option(help="The engine's batches: smallest:tuned:largest.")] = "1:4:8",
+    workspace: Annotated[int | None, typer.Option(min=1, help="The engine's workspace limit in MiB.")] = None,
     dice: Annotated[float | None, typer.Option(min=0, max=1, help="Another Dice bound for fp16 and int8.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="How many samples to judge on.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print every recorded file with its facts as JSON.")] = False,
 ) -> None:
     """Export runs to ONNX, and prove each file against torch before it is recorded.
 
-    Example: medseg export runs/luna-segment runs/luna-nodule --fp16 --calibration ../shared/data/luna
+    Example: medseg export runs/luna-segment --fp16 --calibration DATA --engine tensorrt-rtx --gpu sm89
     """
     import json as text
     import shlex
@@ -36,11 +49,29 @@ def export(
     from medseg.tasks import network_named
 
     command = shlex.join(["medseg", *sys.argv[1:]])
-    wanted = Wanted(fp16=fp16, data=calibration, dice=dice, samples=samples, command=command)
+    target = _target(engine, gpu, batch, workspace)
+    wanted = Wanted(fp16, int8, calibration, dice, samples, target, command)
     opened = [Run(path) for path in runs]
     for run in opened:
         export(run, network_named(run.network), wanted, _progress(run.path))
     typer.echo(text.dumps({str(run.path): run.files for run in opened}) if json else _table(opened))
+
+
+def _target(engine: str, gpu: str, batch: str, workspace: int | None) -> Target | None:
+    """The engine to build, or None where ONNX files are enough. Raises InputError for what cannot be built."""
+    from medseg.export.plan import Target
+
+    if engine in ("onnx", "onnxruntime", "openvino"):
+        return None
+    if engine not in ("tensorrt", "tensorrt-rtx"):
+        raise InputError(f"engine {engine!r} is unknown; expected onnx, openvino, tensorrt or tensorrt-rtx")
+    try:
+        smallest, tuned, largest = sorted(int(part) for part in batch.split(":"))
+    except ValueError as error:
+        raise InputError(f"--batch {batch!r} is not smallest:tuned:largest, such as 1:4:8") from error
+    if smallest < 1:
+        raise InputError(f"--batch {batch!r} starts below 1; expected smallest:tuned:largest, such as 1:4:8")
+    return Target(engine, gpu, (smallest, tuned, largest), workspace)
 
 
 def _progress(path: Path) -> Callable[[str], None]:

@@ -10,11 +10,12 @@ from typing import Any
 import onnx
 import torch
 
+from medseg.errors import ExportError
 from medseg.export.graph import GRAPH, onnx_from_program, save_graph, save_program
 from medseg.export.parity import Budget, Parity, budget_for, compare, judged, onnx_infer
-from medseg.export.precision import half_share
+from medseg.export.plan import Target, build, library
 from medseg.export.samples import Calibration, calibration
-from medseg.export.search import half_within
+from medseg.export.search import half_within, int8_within
 from medseg.run import Run
 from medseg.task import Array, Network
 
@@ -30,6 +31,7 @@ class Wanted:
     data: Path | None = None  # real samples for calibration and parity; made-up ones without
     dice: float | None = None  # instead of each precision's own bound
     samples: int | None = None
+    target: Target | None = None  # also an engine, of fp16.onnx where that is wanted, else of fp32.onnx
     command: str = ""  # the command line, for the manifest
 
 
@@ -38,6 +40,10 @@ def export(run: Run, network: Network, wanted: Wanted, tell: Callable[[str], Non
 
     Files made before the one that fails stay recorded. `tell` hears each stage as it starts.
     """
+    if wanted.int8 and not wanted.data:
+        raise ExportError("int8 needs real samples to take its ranges from; expected --calibration DATA")
+    if wanted.target:
+        library(wanted.target)  # a missing package is told before the long work, not after it
     tell("trace")
     program = save_program(run, network)
     count = wanted.samples or SAMPLES[len(network.output_shape)]
@@ -46,11 +52,16 @@ def export(run: Run, network: Network, wanted: Wanted, tell: Callable[[str], Non
     full = onnx_from_program(program, network)
     parity = judged(network, GRAPH, _parity(network, full, known), _budget("fp32", wanted))
     _record(run, network, full, _facts("fp32", parity, known, wanted))
-    if wanted.fp16:
-        tell("fp16.onnx")
-        found = half_within(full, network, known, _budget("fp16", wanted))
-        facts = {"kept_fp32": dict(found.kept), "share_fp16": half_share(found.model)}
-        _record(run, network, found.model, _facts("fp16", found.parity, known, wanted) | facts)
+    for precision, lower in (("fp16", half_within), ("int8", int8_within)):
+        if getattr(wanted, precision):
+            tell(f"{precision}.onnx")
+            found = lower(full, network, known, _budget(precision, wanted))
+            facts = {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
+            _record(run, network, found.model, _facts(precision, found.parity, known, wanted) | facts)
+    if wanted.target:
+        precision = "fp16" if wanted.fp16 else "fp32"
+        tell(f"{wanted.target.engine} {wanted.target.gpu} {precision}")
+        build(run, network, precision, wanted.target)
 
 
 def _torch_infer(program: torch.export.ExportedProgram) -> Callable[[Array], Array]:

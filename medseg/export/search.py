@@ -1,8 +1,8 @@
-"""The search for the nodes that must stay in float32: by measurement on calibration samples, not by a list of names."""
+"""The search for the nodes that must keep float32: by measurement on calibration samples, not by a list of names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,64 +13,108 @@ from tqdm import tqdm
 from medseg.errors import ExportError
 from medseg.export.parity import Budget, Parity, compare, onnx_infer, probabilities, shortfall
 from medseg.export.precision import FULL, LARGEST, constants_beyond_half, element_types, half, half_share, rounded
+from medseg.export.quantize import equalized, int8_share, quantized, quantized_nodes, restored
 from medseg.export.samples import Calibration
-from medseg.task import Network
+from medseg.task import Array, Infer, Network
 
 HEADROOM = 2.0  # the next patient's values may be this much larger than those of the calibration
 GROUPS = 16  # how finely the graph is divided when its sensitive part is looked for
-LEAST_SHARE = 0.5  # of weight bytes in float16: with less, the file does not deserve its name
 
 
 @dataclass(frozen=True)
-class Half:
-    """An FP16 model within its budget: the nodes it keeps in float32 with the reason of each, and its parity."""
+class Lowered:
+    """A model of lower precision, the nodes it keeps in float32 and why, its parity, and the share that is low."""
 
     model: onnx.ModelProto
     kept: Mapping[str, str]
     parity: Parity
+    share: Mapping[str, float]
 
 
-def half_within(model: onnx.ModelProto, network: Network, calibration: Calibration, budget: Budget) -> Half:
-    """The FP16 model that holds the budget on the calibration samples.
+@dataclass(frozen=True)
+class Lowering:
+    """How a precision is made, judged and measured; the search is the same for all."""
 
-    Nodes that leave float16's range stay in float32 from the start. While more than half of the budget is used up (the
-    next patient needs the other half), more follow one by one, first that whose rounding alone disturbs the answer
-    most. Raises ExportError where nothing within the budget is worth the name.
+    precision: str
+    names: list[str]  # the nodes that can be lowered, in the graph's order
+    make: Callable[[Collection[str]], onnx.ModelProto]  # the names that stay float32 -> the model
+    judge: Callable[[onnx.ModelProto], Infer]
+    share: Callable[[onnx.ModelProto], Mapping[str, float]]
+    least_share: float  # of weight bytes: with less, the file does not deserve its name
+
+
+def half_within(model: onnx.ModelProto, network: Network, calibration: Calibration, budget: Budget) -> Lowered:
+    """The FP16 model that holds the budget. Nodes that leave float16's range stay in float32 from the start."""
+    lowering = Lowering(
+        precision="fp16",
+        names=[node.name for node in model.graph.node],
+        make=lambda keep: half(model, keep),
+        judge=lambda candidate: onnx_infer(rounded(candidate)),
+        share=half_share,
+        least_share=0.5,
+    )
+    return within(lowering, network, calibration, budget, out_of_range(model, calibration))
+
+
+def int8_within(model: onnx.ModelProto, network: Network, calibration: Calibration, budget: Budget) -> Lowered:
+    """The int8 model that holds the budget; ranges are those of every second sample, it is judged on all of them."""
+    ranges = calibration.samples[::2]
+    even = equalized(model, ranges)
+    everywhere = quantized(even, ranges)
+    lowering = Lowering(
+        precision="int8",
+        names=quantized_nodes(even),
+        make=lambda keep: restored(everywhere, even, keep),
+        judge=onnx_infer,
+        share=int8_share,
+        least_share=0.1,
+    )
+    return within(lowering, network, calibration, budget, {})
+
+
+def within(
+    lowering: Lowering, network: Network, calibration: Calibration, budget: Budget, kept: Mapping[str, str]
+) -> Lowered:
+    """The lowered model that holds the budget on the calibration samples, from `kept` onwards.
+
+    While more than half of the budget is used up (the next patient needs the other half), more nodes go back to float32
+    one by one, first that which alone disturbs the answer most. Raises ExportError where nothing within the budget is
+    worth the name.
     """
-    best = _tried(model, network, calibration, out_of_range(model, calibration))
-    if not shortfall(network, best.parity, budget.halved()):
-        return best
-    kept = dict(best.kept)
-    for name, reason in _sensitive_nodes(model, network, calibration, kept):
-        kept[name] = reason
-        tried = _tried(model, network, calibration, dict(kept))
-        if half_share(tried.model)["weight_bytes"] < LEAST_SHARE:
-            break
-        best = max(best, tried, key=lambda half: _quality(half.parity))
-        if not shortfall(network, tried.parity, budget.halved()):
-            break
-    return _accepted(network, best, budget)
+    best = _tried(lowering, network, calibration, kept)
+    if shortfall(network, best.parity, budget.halved()):
+        kept = dict(kept)
+        for name, reason in _sensitive_nodes(lowering, network, calibration, kept):
+            kept[name] = reason
+            tried = _tried(lowering, network, calibration, dict(kept))
+            if tried.share["weight_bytes"] < lowering.least_share:
+                break
+            best = max(best, tried, key=lambda found: _quality(found.parity))
+            if not shortfall(network, tried.parity, budget.halved()):
+                break
+    return _accepted(lowering, network, best, budget)
 
 
-def _tried(model: onnx.ModelProto, network: Network, calibration: Calibration, kept: Mapping[str, str]) -> Half:
-    candidate = half(model, kept)
-    infer = onnx_infer(rounded(candidate))
+def _tried(lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]) -> Lowered:
+    model = lowering.make(kept)
+    infer = lowering.judge(model)
     parity = compare(network, calibration.references, (infer(sample) for sample in calibration.samples))
-    return Half(candidate, kept, parity)
+    return Lowered(model, kept, parity, lowering.share(model))
 
 
 def _quality(parity: Parity) -> tuple[bool, float, float]:
     return parity.finite, parity.dice, -parity.probability_error
 
 
-def _accepted(network: Network, found: Half, budget: Budget) -> Half:
-    share = half_share(found.model)["weight_bytes"]
+def _accepted(lowering: Lowering, network: Network, found: Lowered, budget: Budget) -> Lowered:
     reason = shortfall(network, found.parity, budget)
-    if not reason and share < LEAST_SHARE:
-        reason = f"only {share:.0%} of its weight bytes can be float16, at least {LEAST_SHARE:.0%} are expected"
+    if not reason and found.share["weight_bytes"] < lowering.least_share:
+        reason = f"only {found.share['weight_bytes']:.0%} of its weight bytes are, expected {lowering.least_share:.0%}"
     if reason:
         kept = f"with {len(found.kept)} nodes kept in float32"
-        raise ExportError(f"fp16 of {network.name} is not recorded: {reason}, {kept}: use fp32, or a lower --dice")
+        raise ExportError(
+            f"{lowering.precision} of {network.name} is not recorded: {reason}, {kept}: use another precision or --dice"
+        )
     return found
 
 
@@ -102,28 +146,35 @@ def _peaks(model: onnx.ModelProto, calibration: Calibration) -> dict[str, float]
 
 
 def _sensitive_nodes(
-    model: onnx.ModelProto, network: Network, calibration: Calibration, kept: Mapping[str, str]
+    lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """The most sensitive nodes, worst first, each with the error that its rounding alone causes, in words.
+    """The most sensitive nodes, worst first, each with the error that lowering it alone causes, in words.
 
     The graph is cut into groups of neighbours; the worst quarter of them is cut again, until groups are single nodes.
     """
-    names = [node.name for node in model.graph.node]
-    sample = max(zip(calibration.references, calibration.samples, strict=True), key=lambda pair: (pair[0] > 0).sum())[1]
-    expected = probabilities(network, onnx_infer(model)(sample))
+    names = lowering.names
+    sample = _undecided(network, calibration)
+    expected = probabilities(network, lowering.judge(lowering.make(names))(sample))
 
     def error(group: list[str]) -> float:
-        infer = onnx_infer(rounded(half(model, set(names) - set(group))))
+        infer = lowering.judge(lowering.make(set(names) - set(group)))
         moved = float(np.abs(probabilities(network, infer(sample)) - expected).mean())
         return moved if np.isfinite(moved) else np.inf
 
     groups = _cut([name for name in names if name not in kept], GROUPS)
     while True:
-        errors = {group[0]: error(group) for group in tqdm(groups, "FP16 search", leave=False, disable=None)}
+        progress = tqdm(groups, f"{lowering.precision} search", leave=False, disable=None)
+        errors = {group[0]: error(group) for group in progress}
         groups.sort(key=lambda group: -errors[group[0]])
         if all(len(group) == 1 for group in groups):
-            return [(name, f"rounding it alone moves probabilities by {errors[name]:.1e}") for (name,) in groups]
+            return [(name, f"alone it moves probabilities by {errors[name]:.1e}") for (name,) in groups]
         groups = [part for group in groups[: GROUPS // 4] for part in _cut(group, 4)]
+
+
+def _undecided(network: Network, calibration: Calibration) -> Array:
+    """The sample that torch decides least clearly: there errors show."""
+    spread = [(chance * (1 - chance)).sum() for chance in (probabilities(network, r) for r in calibration.references)]
+    return calibration.samples[int(np.argmax(spread))]
 
 
 def _cut(names: list[str], parts: int) -> list[list[str]]:

@@ -1,0 +1,37 @@
+"""`medseg verify`: whether a run's files are still what its manifest says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.errors import RunError
+from medseg.run import Run
+
+
+def verify(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the checked files and the problems as JSON.")] = False,
+) -> None:
+    """Check every recorded file of a run against its sha256; a changed byte is found.
+
+    Example: medseg verify runs/luna-segment
+    """
+    import json as text
+
+    opened = [Run(path) for path in runs]
+    problems = {str(run.path): run.problems() for run in opened}
+    if json:
+        typer.echo(
+            text.dumps(
+                {str(run.path): {"files": list(run.files), "problems": problems[str(run.path)]} for run in opened}
+            )
+        )
+    for run in opened if not json else ():
+        if not problems[str(run.path)]:
+            typer.echo(f"{run.path}: {len(run.files)} files as recorded")
+    found = [problem for listed in problems.values() for problem in listed]
+    if found:
+        raise RunError("; ".join(found))

@@ -1,0 +1,161 @@
+"""ONNX to ONNX with int8: explicit Q/DQ pairs around the convolutions and matrix products that bear it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from medseg.export.graph import quiet
+from medseg.task import Array
+
+# Where the time goes. All else stays float: engines fuse it into these, or gain nothing from quantizing it.
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+QUANTIZED = (*CONVOLUTIONS, "Gemm", "MatMul")
+SMALLEST = 1e-3  # a channel that is always silent is not amplified without end
+# TensorRT takes symmetric int8 only; weights by channel, as every engine can.
+OPTIONS = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "OpTypesToExcludeOutputQuantization": list(QUANTIZED),
+    "DedicatedQDQPair": True,
+    "QuantizeBias": False,
+}
+
+
+class _Reader(CalibrationDataReader):
+    """Calibration samples in the form that ONNX Runtime asks for."""
+
+    def __init__(self, samples: Iterable[Array]) -> None:
+        self._samples = iter(samples)
+
+    def get_next(self) -> dict[str, Array] | None:
+        sample = next(self._samples, None)
+        return None if sample is None else {"input": sample}
+
+
+def equalized(model: onnx.ModelProto, samples: Sequence[Array]) -> onnx.ModelProto:
+    """The same function with every convolution's input channels brought to one range, so that int8 suits them all.
+
+    The input is divided by its channels' peaks and the weights are multiplied by them.
+    """
+    weights = {constant.name: constant for constant in model.graph.initializer}
+    nodes = [node for node in model.graph.node if node.op_type in CONVOLUTIONS and node.input[1] in weights]
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    peaks = _channel_peaks(model, sorted({node.input[0] for node in nodes}), samples)
+    del result.graph.node[:]
+    for node in model.graph.node:
+        if node.op_type in CONVOLUTIONS and node.input[1] in weights:
+            result.graph.node.append(_divided(result, node, weights[node.input[1]], peaks[node.input[0]]))
+            node = _changed(node, [f"{node.name}_even", f"{node.name}_weights", *node.input[2:]])
+        result.graph.node.append(node)
+    return _without_unused(result)
+
+
+def int8_share(model: onnx.ModelProto) -> dict[str, float]:
+    """The share of weight bytes in int8, each int8 counted as the float32 it replaced."""
+    sizes: dict[int, int] = {TensorProto.FLOAT: 0, TensorProto.INT8: 0}
+    for constant in model.graph.initializer:
+        if constant.data_type in sizes and len(constant.dims) > 1:
+            sizes[constant.data_type] += int(np.prod(constant.dims))
+    return {"weight_bytes": round(sizes[TensorProto.INT8] / max(sum(sizes.values()), 1), 4)}
+
+
+def _divided(model: onnx.ModelProto, node: onnx.NodeProto, weights: onnx.TensorProto, peaks: Array) -> onnx.NodeProto:
+    """The node that divides a convolution's input by its peaks; adds the multiplied weights to the model."""
+    values = numpy_helper.to_array(weights)
+    spatial = [1] * (values.ndim - 2)
+    scale = peaks.reshape(1, -1, *spatial) if node.op_type == "Conv" else peaks.reshape(-1, 1, *spatial)
+    if values.shape[1] == 1 and len(peaks) > 1 and node.op_type == "Conv":  # depthwise: a filter for each channel
+        scale = np.repeat(peaks, values.shape[0] // len(peaks)).reshape(-1, 1, *spatial)
+    divisor = (1 / peaks).reshape(1, -1, *spatial).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array((values * scale).astype(np.float32), f"{node.name}_weights"))
+    model.graph.initializer.append(numpy_helper.from_array(divisor, f"{node.name}_divisor"))
+    names = [node.input[0], f"{node.name}_divisor"]
+    return helper.make_node("Mul", names, [f"{node.name}_even"], name=f"{node.name}_divide")
+
+
+def _channel_peaks(model: onnx.ModelProto, names: list[str], samples: Sequence[Array]) -> dict[str, Array]:
+    """The largest magnitude of each channel of these tensors, relative to their geometric mean."""
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    outputs = {output.name for output in model.graph.output}
+    watched.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in outputs
+    )
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    found: dict[str, Array] = {}
+    for sample in samples:
+        for name, values in zip(names, session.run(names, {"input": sample}), strict=True):
+            peaks = np.abs(values).max(axis=tuple(axis for axis in range(values.ndim) if axis != 1))
+            found[name] = np.maximum(found.get(name, SMALLEST), peaks)
+    return {name: peaks / np.exp(np.log(peaks).mean()) for name, peaks in found.items()}
+
+
+def _changed(node: onnx.NodeProto, inputs: list[str]) -> onnx.NodeProto:
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.input[:] = inputs
+    return copy
+
+
+def quantized(model: onnx.ModelProto, samples: Iterable[Array]) -> onnx.ModelProto:
+    """The model with every convolution and matrix product in int8, ranges as seen on the calibration samples."""
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        onnx.save(onnx.shape_inference.infer_shapes(model), source)
+        quantize_static(
+            source,
+            target,
+            _Reader(samples),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTIZED),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            extra_options=OPTIONS,
+        )
+        logging.getLogger().setLevel(logging.WARNING)  # quantize_static lowers it for everybody
+        return onnx.load(target)
+
+
+def restored(int8: onnx.ModelProto, full: onnx.ModelProto, keep: Collection[str]) -> onnx.ModelProto:
+    """The int8 model with the nodes named in `keep` fed by the full model's tensors again, without their Q/DQ pairs."""
+    original = {node.name: node for node in full.graph.node}
+    result = onnx.ModelProto()
+    result.CopyFrom(int8)
+    for node in result.graph.node:
+        if node.name in keep:
+            node.input[:] = original[node.name].input
+    known = {constant.name for constant in result.graph.initializer}
+    result.graph.initializer.extend(constant for constant in full.graph.initializer if constant.name not in known)
+    return _without_unused(result)
+
+
+def quantized_nodes(model: onnx.ModelProto) -> list[str]:
+    """The names of the nodes that quantization would change, in the graph's order."""
+    return [node.name for node in model.graph.node if node.op_type in QUANTIZED]
+
+
+def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without nodes and constants that nothing reads, in place."""
+    needed = {output.name for output in model.graph.output}
+    nodes = []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    constants = [constant for constant in model.graph.initializer if constant.name in needed]
+    nodes.reverse()
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants)
+    return model
