@@ -32,6 +32,7 @@ class Froc:
     scans: int
     nodules: int
     found: int  # nodules that any mark hits
+    false: int  # marks that hit nothing
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def froc(
     false = np.concatenate([scan.false for scan in scans])
     rates = np.interp(FALSE_POSITIVES, *_curve(hits, false, len(scans), total))
     sensitivity = dict(zip(FALSE_POSITIVES, rates.tolist(), strict=True))
-    return Froc(sensitivity, float(rates.mean()), len(scans), total, len(hits))
+    return Froc(sensitivity, float(rates.mean()), len(scans), total, len(hits), len(false))
 
 
 def _by_series(rows: Iterable[Finding]) -> Mapping[str, list[Finding]]:

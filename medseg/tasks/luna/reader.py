@@ -14,8 +14,9 @@ from medseg.data.samples import Sample, Samples
 from medseg.data.split import Split, every_nth
 from medseg.data.volume import Volume, read_volume
 from medseg.metrics.finding import Finding
-from medseg.task import Array, Case
+from medseg.task import Array, Case, Tensors
 from medseg.tasks.luna.crops import CONTEXT, CROP, clipped, context_slices, crop, nodule_box, nodule_mask
+from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.tasks.luna.tables import candidates, malignancies, nodules, scan_path, scans
 
 CUT_OUT = (96, 96)  # rows and columns around a nodule; a fit crops 64 x 64 of it at random
@@ -33,6 +34,13 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
     volume = read_volume(scan_path(directory, patient))
     centres = [row.xyz_mm for row in nodules(directory) if row.series == patient]
     return [Case(patient, volume.array, nodule_mask(volume.array, _voxels(volume, centres)), volume.geometry)]
+
+
+def questions(directory: Path, patient: str) -> list[Tensors]:
+    """What the pipeline is asked for the patient's case: to list every candidate, however improbable."""
+    volume = read_volume(scan_path(directory, patient))
+    threshold = np.zeros(1, np.float32)
+    return [{"ct": volume.array, "geometry": geometry_tensor(volume.geometry), "threshold": threshold}]
 
 
 def segment_samples(directory: Path, patients: Sequence[str]) -> Samples:

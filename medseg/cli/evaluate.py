@@ -1,0 +1,113 @@
+"""`medseg evaluate`: the task's scores on patients that the runs have not learnt from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medseg.cli.options import RunsOption
+
+
+def evaluate(
+    task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
+    data: Annotated[Path, typer.Argument(help="A folder in the task's native layout.")],
+    run: RunsOption = None,
+    submission: Annotated[Path | None, typer.Option(help="luna: score this CSV of marks instead of runs.")] = None,
+    engine: Annotated[str, typer.Option(help="The engine for the runs.")] = "openvino",
+    precision: Annotated[str, typer.Option(help="The precision: fp32, fp16 or int8.")] = "fp32",
+    out: Annotated[Path | None, typer.Option(help="A folder for the tables and pictures of the worst cases.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+) -> None:
+    """Score runs on the patients that no run lists as learnt from; several runs of one network are compared.
+
+    Example: medseg evaluate brain-lgg data/brain_lgg --run runs/unet --run runs/fpn --out report
+    """
+    from json import dumps
+
+    from medseg.errors import InputError
+
+    if bool(run) == bool(submission):
+        raise InputError("--run and --submission: got both or neither; expected one of them")
+    record = (
+        _submission(task, data, submission) if submission else _runs(task, data, run or [], (engine, precision), out)
+    )
+    typer.echo(dumps(record, indent=2) if json else _text(record))
+
+
+def _submission(task: str, data: Path, path: Path) -> dict[str, Any]:
+    from medseg.cli.evaluation import froc_record
+    from medseg.errors import InputError
+    from medseg.tasks.luna.score import submission_froc
+
+    if task != "luna":
+        raise InputError(f"--submission is for luna; task {task!r} has no submission format here: give --run instead")
+    return froc_record(submission_froc(data, path))
+
+
+def _runs(task: str, data: Path, paths: list[Path], how: tuple[str, str], out: Path | None) -> dict[str, Any]:
+    from json import dumps
+
+    from medseg.cli.evaluation import evaluations, held_out, lineups, write_cases, write_worst
+    from medseg.run import Run
+    from medseg.tasks import task_named
+
+    subject, runs = task_named(task), [Run(path) for path in paths]
+    patients = held_out(subject, data, runs)
+    found = evaluations(subject, data, patients, lineups(runs), how)
+    record = {
+        "task": task,
+        "engine": how[0],
+        "precision": how[1],
+        "unknown_training": [str(run.path) for run in runs if "split" not in run.manifest["source"]],
+        "patients": patients,
+        "evaluations": {one.name: one.record for one in found},
+    }
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "evaluation.json").write_text(dumps(record, indent=2) + "\n")
+        for number, one in enumerate(found, 1):
+            write_cases(out / (f"cases-{number}.csv" if len(found) > 1 else "cases.csv"), one.rows)
+        record["pictures"] = [str(path) for path in write_worst(subject, data, found, how, out)]
+    return record
+
+
+def _text(record: dict[str, Any]) -> str:
+    if "evaluations" not in record:
+        return _froc(record)
+    lines = [
+        f"{len(record['patients'])} held-out patients of {record['task']}, {record['engine']} {record['precision']}"
+    ]
+    lines += [f"note: {path} does not say which patients it has learnt from" for path in record["unknown_training"]]
+    for name, found in record["evaluations"].items():
+        lines += ["", name, *_table(found["cases"]), "", *(_mean(*entry) for entry in found["mean"].items())]
+        lines += [_froc(found)] if "cpm" in found else []
+    return "\n".join([*lines, *(f"drawn: {path}" for path in record.get("pictures", ()))])
+
+
+def _table(cases: dict[str, dict[str, float]]) -> list[str]:
+    names = list(dict.fromkeys(name for scores in cases.values() for name in scores))
+    width = max(len(case) for case in (*cases, "case"))
+    head = f"{'case':<{width}}  " + "  ".join(f"{name:>10}" for name in names)
+    return [head] + [
+        f"{case:<{width}}  "
+        + "  ".join(
+            f"{scores[name]:>{max(10, len(name))}.4f}" if name in scores else f"{'-':>{max(10, len(name))}}"
+            for name in names
+        )
+        for case, scores in cases.items()
+    ]
+
+
+def _mean(name: str, found: dict[str, Any]) -> str:
+    if found["low"] is None:
+        return f"{name}: {found['mean']:.4f} (one case)"
+    return (
+        f"{name}: {found['mean']:.4f} (95 % interval {found['low']:.4f} to {found['high']:.4f}, {found['cases']} cases)"
+    )
+
+
+def _froc(record: dict[str, Any]) -> str:
+    points = ", ".join(f"{value:.3f} at {rate}" for rate, value in record["sensitivity"].items())
+    return f"CPM: {record['cpm']:.3f}\nsensitivity: {points} false positives a scan"

@@ -1,0 +1,150 @@
+"""Runs judged on the patients that none of them has learnt from."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from medseg.bench.accuracy import summary, worst
+from medseg.data.grid import png
+from medseg.data.picture import TRUTH, compared
+from medseg.engines.runs import opened
+from medseg.errors import InputError
+from medseg.metrics.finding import Finding
+from medseg.run import Run
+from medseg.task import Case, Networks, Task, Tensors
+from medseg.tasks import TASKS
+
+WORST = 3  # cases that are drawn
+Rows = dict[str, dict[str, float]]  # case -> score -> value
+
+
+@dataclass
+class Evaluation:
+    """What runs score together: a row for each case, each case's patient, and what only all cases together have."""
+
+    name: str
+    runs: Sequence[Run]
+    rows: Rows = field(default_factory=dict)
+    patients: dict[str, str] = field(default_factory=dict)
+    overall: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The evaluation as plain values for JSON."""
+        runs = [str(run.path) for run in self.runs]
+        return {"runs": runs, "mean": summary(self.rows), **self.overall, "cases": self.rows}
+
+
+def lineups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs that answer together, by name: all of them, or each alone where they hold the same network."""
+    networks = {run.network for run in runs}
+    if len(runs) > 1 and len(networks) == 1:
+        return {name: [run] for name, run in zip(_names(runs), runs, strict=True)}
+    return {" + ".join(_names(runs)): list(runs)}
+
+
+def held_out(task: Task, directory: Path, runs: Sequence[Run]) -> list[str]:
+    """The folder's patients that no run has learnt from. Raises InputError where there is none."""
+    patients = task.patients(directory)
+    learnt = {name for run in runs for name in run.manifest["source"].get("split", {}).get("train", ())}
+    held = [name for name in patients if name not in learnt]
+    if not held:
+        raise InputError(
+            f"{directory} holds {len(patients)} patients of {task.name} and none that the runs have not learnt from: "
+            "evaluate on other data"
+        )
+    return held
+
+
+def evaluations(
+    task: Task, directory: Path, patients: Sequence[str], chosen: Mapping[str, Sequence[Run]], how: tuple[str, str]
+) -> list[Evaluation]:
+    """One evaluation for each lineup of runs; `how` is the engine and the precision."""
+    found = []
+    for name, runs in chosen.items():
+        with opened(runs, *how) as networks:
+            found.append(_evaluation(task, directory, patients, Evaluation(name, runs), networks))
+    return found
+
+
+def _evaluation(
+    task: Task, directory: Path, patients: Sequence[str], found: Evaluation, networks: Networks
+) -> Evaluation:
+    score = _module(task, "score")
+    marks: list[Finding] = []
+    for patient in tqdm(patients, desc=f"evaluating {found.name}", disable=None, delay=2):
+        cases, answers = _answered(task, directory, patient, networks)
+        rows = score.rows(directory, cases, answers)
+        found.rows |= rows
+        found.patients |= dict.fromkeys(rows, patient)
+        if task.name == "luna":
+            marks += chain.from_iterable(
+                score.marks(case.id, answer) for case, answer in zip(cases, answers, strict=True)
+            )
+    if not found.rows:
+        raise InputError(
+            f"{directory} has no truth for its {len(patients)} patients; expected annotated ones: add the truth"
+        )
+    if task.name == "luna":
+        found.overall = froc_record(score.froc_of(directory, marks, list(found.rows)))
+    return found
+
+
+def froc_record(froc: Any) -> dict[str, Any]:
+    """A FROC as plain values: the CPM, and the sensitivity by false positives a scan."""
+    sensitivity = {f"{rate:g}": value for rate, value in froc.sensitivity.items()}
+    return {"cpm": froc.cpm, "sensitivity": sensitivity}
+
+
+def write_worst(
+    task: Task, directory: Path, found: Sequence[Evaluation], how: tuple[str, str], out: Path
+) -> Iterator[Path]:
+    """Draw the worst cases of the first evaluation, the truth and every evaluation's masks in one picture each."""
+    score = _module(task, "score")
+    for case_id in worst(found[0].rows, score.MAIN, WORST):
+        patient = found[0].patients[case_id]
+        masks: dict[str, Any] = {}
+        with ExitStack() as stack:
+            for one in found:
+                cases, answers = _answered(task, directory, patient, stack.enter_context(opened(one.runs, *how)))
+                masks[one.name] = score.masks(cases, answers)
+        path = out / "worst" / f"{case_id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        truth = {TRUTH: [case.mask for case in cases]}
+        path.write_bytes(png(compared(score.views(cases, truth | masks))))
+        yield path
+
+
+def write_cases(path: Path, rows: Rows) -> None:
+    """Write the per-case table as CSV."""
+    names = list(dict.fromkeys(chain.from_iterable(rows.values())))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["case", *names], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"case": case, **scores} for case, scores in rows.items())
+
+
+def _answered(task: Task, directory: Path, patient: str, networks: Networks) -> tuple[Sequence[Case], list[Tensors]]:
+    """A patient's cases with truth, and the pipeline's answers to them."""
+    questions = _module(task, "reader").questions(directory, patient)
+    pairs = [pair for pair in zip(task.read(directory, patient), questions, strict=True) if pair[0].mask is not None]
+    return [case for case, _ in pairs], [task.pipeline(question, networks) for _, question in pairs]
+
+
+def _module(task: Task, name: str) -> Any:
+    return import_module(f"{TASKS[task.name]}.{name}")
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The runs' folder names, or their whole paths where two folders have the same name."""
+    short = [run.path.name for run in runs]
+    return short if len(set(short)) == len(short) else [str(run.path) for run in runs]

@@ -1,0 +1,41 @@
+"""How good the tumour's outlines are, patient by patient, and what they look like beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medseg.data import overlay
+from medseg.data.picture import View, most_different
+from medseg.metrics.components import largest
+from medseg.metrics.masks import mask_scores
+from medseg.task import Array, Case, Tensors
+
+MAIN = "dice"
+_SHOWN = 6
+_FLAIR = 1  # the channel in which a lower-grade glioma is bright
+
+
+def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str, dict[str, float]]:
+    """Each volume's scores; `dice` is the reference's DSC: over the volume, of the largest connected piece.
+
+    Distances are in pixels and slices, for the files do not say how large those are.
+    """
+    pairs = zip(cases, answers, strict=True)
+    return {case.id: mask_scores(largest(answer["mask"]), np.asarray(case.mask), None) for case, answer in pairs}
+
+
+def masks(_: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:
+    """Each case's answered mask (slice, row, col)."""
+    return [answer["mask"] for answer in answers]
+
+
+def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[View]:
+    """The six slices of the volume in which the masks differ most."""
+    volume, found = cases[0].image[..., _FLAIR], {name: volumes[0] for name, volumes in masks.items()}
+    return [
+        View(overlay.grey(volume[index]), {name: mask[index] for name, mask in found.items()}, f"slice {index + 1}")
+        for index in most_different(list(found.values()), _SHOWN)
+    ]

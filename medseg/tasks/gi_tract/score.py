@@ -1,0 +1,69 @@
+"""How good the organs' outlines are, scan by scan as the competition scores them, and what they look like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from medseg.data import overlay
+from medseg.data.picture import View, most_different
+from medseg.metrics.hausdorff import hd95
+from medseg.metrics.overlap import overlap
+from medseg.metrics.uw_madison import uw_madison
+from medseg.task import Array, Case, Tensors
+from medseg.tasks.gi_tract.networks import GI_TRACT
+
+MAIN = "score"
+_SHOWN = 6
+
+Scan = tuple[Array, Array]  # answer and truth (organ, slice, row, col)
+
+
+def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str, dict[str, float]]:
+    """Each scan's scores (a scan is one day of a case): the competition's, and Dice, IoU and HD95 over its volume."""
+    known = [(case, answer) for case, answer in zip(cases, answers, strict=True) if case.mask is not None]
+    return {day: _scores(list(pairs)) for day, pairs in groupby(known, key=lambda pair: scan_of(pair[0]))}
+
+
+def scan_of(case: Case) -> str:
+    """The scan a slice belongs to: case7_day0."""
+    return case.id.split("_slice_")[0]
+
+
+def masks(_: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:
+    """Each slice's answered mask (organ, row, col)."""
+    return [answer["mask"] for answer in answers]
+
+
+def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[View]:
+    """The six slices of the first slice's size in which the masks differ most."""
+    same = [number for number, case in enumerate(cases) if case.image.shape == cases[0].image.shape]
+    found = {name: np.stack([slices[number] for number in same]) for name, slices in masks.items()}
+    return [
+        View(
+            overlay.grey(cases[same[index]].image),
+            {name: volume[index] for name, volume in found.items()},
+            cases[same[index]].id,
+        )
+        for index in most_different(list(found.values()), _SHOWN)
+    ]
+
+
+def _scores(pairs: Iterable[tuple[Case, Tensors]]) -> dict[str, float]:
+    known = list(pairs)
+    answer = np.stack([answer["mask"] for _, answer in known], axis=1)
+    truth = np.stack([np.asarray(case.mask) for case, _ in known], axis=1)
+    found = [overlap(one, other) for one, other in zip(answer, truth, strict=True)]
+    spacing = known[0][0].spacing_mm
+    assert spacing is not None, "slices' names hold their spacing"
+    distances = [hd95(one, other, spacing) for one, other in zip(answer, truth, strict=True)]
+    return {
+        **uw_madison(answer, truth),
+        "volume_dice": float(np.mean([one.dice for one in found])),
+        "volume_iou": float(np.mean([one.iou for one in found])),
+        "hd95_mm": float(np.mean(distances)),
+        **{f"dice_{name}": one.dice for name, one in zip(GI_TRACT.classes, found, strict=True)},
+    }

@@ -1,0 +1,33 @@
+"""How good STAS answers are, picture by picture, and what they look like beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medseg.data.picture import View
+from medseg.metrics.masks import mask_scores
+from medseg.task import Array, Case, Tensors
+
+MAIN = "dice"
+
+
+def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str, dict[str, float]]:
+    """Each picture's scores; distances in pixels, for nothing says how large those are."""
+    pairs = zip(cases, answers, strict=True)
+    return {case.id: mask_scores(answer["mask"], np.asarray(case.mask), None) for case, answer in pairs}
+
+
+def masks(_: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:
+    """Each case's answered mask (row, col)."""
+    return [answer["mask"] for answer in answers]
+
+
+def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[View]:
+    """The picture with the masks of every name."""
+    return [
+        View(case.image, {name: found[number] for name, found in masks.items()}, case.id)
+        for number, case in enumerate(cases)
+    ]
