@@ -29,30 +29,27 @@ DECODERS = {"cpu": "cpu", "gpu": "mixed"}  # a JPEG's bytes start on the CPU and
 
 def gi_tract(packed: Node, device: str) -> Node:
     """`input` (3, 224, 224) float32 of a 16-bit grey PNG: divided by its maximum, thrice the same channel."""
-    grey = fn.decoders.image(
-        packed,
-        device=DECODERS[device],
-        output_type=DALIImageType.ANY_DATA,
-        dtype=DALIDataType.UINT16,
-        adjust_orientation=False,
-    )
-    scaled = resized(grey, gi_tract_pipeline.SIZE) / fn.cast(brightest(grey), dtype=DALIDataType.FLOAT)
-    channel = fn.transpose(scaled, perm=[2, 0, 1])
+    picture = grey16(packed, device)
+    channel = fn.transpose(resized(picture, gi_tract_pipeline.SIZE) / brightest(picture), perm=[2, 0, 1])
     return fn.cat(channel, channel, channel, axis=0)
 
 
 def stas(packed: Node, device: str) -> Node:
     """`input` (3, 800, 800) float32 of an RGB picture: its darkest value 0, its brightest 1."""
     picture = rgb(packed, device)
-    darkest = fn.cast(fn.reductions.min(picture), dtype=DALIDataType.FLOAT)
-    spread = fn.cast(fn.reductions.max(picture), dtype=DALIDataType.FLOAT) - darkest
-    scaled = (resized(picture, stas_pipeline.SIZE) - darkest) / at_least_one(spread)
-    return fn.transpose(scaled, perm=[2, 0, 1])
+    darkest, spread = range_of(picture)
+    return fn.transpose((resized(picture, stas_pipeline.SIZE) - darkest) / spread, perm=[2, 0, 1])
 
 
 def brain_lgg(packed: Node, device: str) -> Node:
     """One slice (h, w, 3) uint8 of the `volume`. What follows needs the whole volume, so it is not DALI's."""
     return rgb(packed, device)
+
+
+def grey16(packed: Node, device: str) -> Node:
+    """A picture (h, w, 1) uint16, every bit as it is stored."""
+    kind: dict[str, Any] = {"output_type": DALIImageType.ANY_DATA, "dtype": DALIDataType.UINT16}
+    return fn.decoders.image(packed, device=DECODERS[device], adjust_orientation=False, **kind)
 
 
 def rgb(packed: Node, device: str) -> Node:
@@ -74,13 +71,19 @@ def resized(picture: Node, size: Sequence[int]) -> Node:
 
 
 def brightest(picture: Node) -> Node:
-    """The picture's maximum, 1 for a black one."""
-    return at_least_one(fn.reductions.max(picture))
+    """The picture's maximum as float32, 1 for a black one: a divisor."""
+    return dali_math.max(as_float(fn.reductions.max(picture)), 1.0)
 
 
-def at_least_one(value: Node) -> Node:
-    """The value or 1, whichever is larger: a divisor."""
-    return dali_math.max(value, 1)
+def range_of(picture: Node) -> tuple[Node, Node]:
+    """The picture's darkest value, and how far its brightest lies above it, 1 for an even picture; float32."""
+    darkest = as_float(fn.reductions.min(picture))
+    return darkest, dali_math.max(as_float(fn.reductions.max(picture)) - darkest, 1.0)
+
+
+def as_float(value: Node) -> Node:
+    """The same value as float32."""
+    return fn.cast(value, dtype=DALIDataType.FLOAT)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ class Samples:
     load: Callable[[int], Sample]  # picklable, so that loader processes can have it
     patients: tuple[str, ...]  # each sample's patient
     foreground: Array  # (n,) float64: each target's foreground pixels, or its class where the target is a class
+    # By index, for a loader that decodes by itself: the picture's file, and the mask (classes, h, w) on its own grid.
+    encoded: Callable[[int], tuple[bytes, Array]] | None = None
 
     def __len__(self) -> int:
         return len(self.patients)

@@ -71,7 +71,8 @@ def samples(directory: Path, patients: Sequence[str]) -> Samples:
     annotated = tuple(patient for patient in patients if annotation_path(directory, patient).is_file())
     drawn = [read_labelme(annotation_path(directory, patient)) for patient in annotated]
     area = [np.count_nonzero(mask_of(one, one.size)) if one.size else len(one.shapes) for one in drawn]
-    return Samples(partial(_sample, directory, annotated), annotated, np.array(area, float))
+    load, encoded = partial(_sample, directory, annotated), partial(_encoded, directory, annotated)
+    return Samples(load, annotated, np.array(area, float), encoded)
 
 
 SAMPLES = {network.name: samples for network in NETWORKS}
@@ -86,3 +87,9 @@ def _sample(directory: Path, annotated: Sequence[str], index: int) -> Sample:
     (case,) = read(directory, annotated[index])
     mask: Array = np.asarray(case.mask)
     return prepare(case.image), resized(mask[np.newaxis], SIZE, NEAREST)
+
+
+def _encoded(directory: Path, annotated: Sequence[str], index: int) -> tuple[bytes, Array]:
+    content = picture_bytes(directory, annotated[index])
+    annotation = read_labelme(annotation_path(directory, annotated[index]))
+    return content, mask_of(annotation, check(content, RGB))[np.newaxis]

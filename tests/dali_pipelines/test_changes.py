@@ -1,0 +1,53 @@
+import numpy as np
+
+from medseg.dali_pipelines.changes import CHANGES, MOST_HOLES, Changes, draw, pixel_matrix
+
+GI = CHANGES["gi-tract"]
+MANY = 4000
+
+
+def drawn(how: Changes, count: int = MANY) -> list:
+    return [draw(how, 0, 0, place) for place in range(count)]
+
+
+def test_the_same_seed_epoch_and_place_draw_the_same() -> None:
+    one, again = draw(GI, 3, 5, 7), draw(GI, 3, 5, 7)
+    assert np.array_equal(one.linear, again.linear)
+    assert np.array_equal(one.holes, again.holes)
+    others = [draw(GI, 4, 5, 7), draw(GI, 3, 6, 7), draw(GI, 3, 5, 8)]
+    assert all(not np.array_equal(one.wave, other.wave) for other in others)
+
+
+def test_changes_come_as_often_and_as_large_as_asked() -> None:
+    found = drawn(GI)
+    linear = np.stack([one.linear[:2, :2] for one in found])
+    mirrored = np.linalg.det(linear) < 0
+    assert abs(mirrored.mean() - 0.5) < 0.03
+    scale = 1 / np.sqrt(np.abs(np.linalg.det(linear)))
+    still = np.isclose(scale, 1)
+    assert abs(still.mean() - 0.5) < 0.03
+    assert 0.949 < scale.min() < 0.955
+    assert 1.045 < scale.max() < 1.051
+    angle = np.degrees(np.arctan2(linear[:, 1, 0], linear[:, 1, 1]))[~mirrored]
+    assert 9.5 < np.abs(angle).max() < 10.01
+    middle = np.stack([one.linear @ (0.5, 0.5, 1) for one in found])[:, :2] - 0.5
+    assert 0.06 < np.abs(middle).max() < 0.0626
+    assert abs(middle.mean()) < 0.003
+    bent = np.array([one.wave[:2].any() for one in found])
+    assert abs(bent.mean() - 0.25) < 0.03
+    counts = np.array([(one.holes[:, 2] > 0).sum() for one in found])
+    assert abs((counts > 0).mean() - 0.5) < 0.03
+    assert set(counts) == {0, 5, 6, 7, MOST_HOLES}
+
+
+def test_quarter_turns_are_whole_and_rare() -> None:
+    linear = np.stack([one.linear for one in drawn(CHANGES["stas"])])
+    assert np.allclose(np.abs(linear[:, :2, :2]).round(6) % 1, 0)
+    turned = ~np.isclose(linear[:, 0, 0], 1)
+    assert abs(turned.mean() - 0.3) < 0.03
+    assert len(np.unique(linear[turned].round(6), axis=0)) == 3
+
+
+def test_no_changes_is_the_resize() -> None:
+    matrix = pixel_matrix(draw(Changes(), 0, 0, 0).linear, (266, 310), (224, 224))
+    assert np.allclose(matrix, [[310 / 224, 0, 0], [0, 266 / 224, 0]])
