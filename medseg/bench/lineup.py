@@ -44,6 +44,12 @@ class Entry:
         return f"{self.engine} {self.precision}, {self.where}"
 
 
+def held(runs: Sequence[Run]) -> list[str]:
+    """The precisions in which every run holds a file, fp32 first."""
+    known = [dict.fromkeys(facts["precision"] for facts in run.files.values() if "precision" in facts) for run in runs]
+    return sorted(set.intersection(*map(set, known)), key=lambda name: (-int("".join(filter(str.isdigit, name))), name))
+
+
 def entries(engines: Sequence[str], precisions: Sequence[str], where: Sequence[str]) -> list[Entry]:
     """Every combination. Raises EngineError for an unknown engine, InputError for an unknown place."""
     for place in where:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from medseg.bench.ledger import Ledger, rows
 from medseg.bench.target import SERVER, Statistics
 from medseg.task import Step
+from medseg.triton_models.names import network_model, step_model
 
 QUEUE, COPIES, BETWEEN, TRANSFER = "queue", "tensor copies", "between steps", "transfer"
 
@@ -37,12 +38,12 @@ def server_stages(
     """
     stages = {QUEUE: 0.0, COPIES: 0.0}
     for step in steps:
-        parts = seconds.get(step.run if isinstance(step.run, str) else f"{task}-{step.name}-step", {})
+        parts = seconds.get(network_model(step.run) if isinstance(step.run, str) else step_model(task, step.name), {})
         stages[QUEUE] += parts.get("queue", 0.0)
         stages[COPIES] += parts.get("compute_input", 0.0) + parts.get("compute_output", 0.0)
         left = parts.get("compute_infer", 0.0)
         for network in inside.get(step.name, ()):
-            share = min(left, seconds.get(network, {}).get("compute_infer", 0.0))
+            share = min(left, seconds.get(network_model(network), {}).get("compute_infer", 0.0))
             stages[f"{step.name}: {network}"] = share
             left -= share
         stages[step.name] = left

@@ -52,14 +52,14 @@ def local_target(name: str, pipeline: Pipeline, networks: Networks, facts: Mappi
 
 def served_target(name: str, task: Task, url: str, facts: Mapping[str, Any], pids: Sequence[int] = ()) -> Target:
     """A target that asks the task's ensemble on a Triton server."""
-    from medseg.engines.triton import TritonModel  # here, so that local benchmarks need no client
+    from medseg.engines.triton import TritonModel, served_pipeline  # here, so that local benchmarks need no client
 
     own = local()
 
     def model() -> TritonModel:
         # A client for each thread: Triton's HTTP client must not be shared between threads.
         if not hasattr(own, "model"):
-            own.model = TritonModel(url, task.name)
+            own.model = served_pipeline(url, task)
         return own.model
 
     def answer(question: Question, clock: Clock) -> Tensors:

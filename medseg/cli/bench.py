@@ -15,7 +15,7 @@ def bench(
     run: Annotated[list[Path] | None, typer.Option(help="A run of each of the task's networks.")] = None,
     url: Annotated[list[str] | None, typer.Option(help="A server, such as grpc://localhost:8001.")] = None,
     engine: Annotated[list[str] | None, typer.Option(help="Engines to compare; openvino if absent.")] = None,
-    precision: Annotated[list[str] | None, typer.Option(help="Precisions to compare; fp32 if absent.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="Precisions to compare; all that the runs hold if absent.")] = None,
     where: Annotated[list[str] | None, typer.Option(help="local, served; both if absent.")] = None,
     concurrency: Annotated[list[int] | None, typer.Option(help="How many requests at once; repeatable.")] = None,
     rate: Annotated[list[float] | None, typer.Option(help="Requests per second, sent when due.")] = None,
@@ -37,7 +37,7 @@ def bench(
     from dataclasses import replace
 
     from medseg.bench.benchmark import Settings, benchmark, run_facts
-    from medseg.bench.lineup import WHERE, entries, lineup, remote
+    from medseg.bench.lineup import WHERE, entries, held, lineup, remote
     from medseg.bench.load import QUICK, Plan
     from medseg.bench.measure import Loads
     from medseg.bench.questions import made_up, questions
@@ -50,8 +50,11 @@ def bench(
         raise InputError("--run and --url: got both or neither; expected runs to open, or a server to ask")
     subject, runs = task_named(task), [Run(path) for path in run or []]
     asked = questions(subject, data or made_up(subject, out / "phantom"))[: cases or (8 if quick else None)]
-    combinations = entries(engine or ["openvino"], precision or ["fp32"], where or WHERE)
-    openings = lineup(subject, runs, combinations) if runs else [remote(subject, address) for address in url or []]
+    if runs:
+        combinations = entries(engine or ["openvino"], precision or held(runs), where or WHERE)
+        openings = lineup(subject, runs, combinations)
+    else:
+        openings = [remote(subject, address) for address in url or []]
     plan = replace(QUICK if quick else Plan(), timeout_s=timeout)
     settings = Settings(plan, Loads(concurrency or (), rate or (), arrivals), _say)
     record = benchmark(subject, openings, asked, settings) | {"runs": run_facts(runs)}

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from medseg.bench.accuracy import differences, summary, worst
+from medseg.bench.questions import made_up, questions
+from medseg.errors import InputError
+from medseg.tasks import TASKS, task_named
+
+SCORES = {f"case {n}": {"dice": 0.8 + n / 100} for n in range(10)}
+
+
+def test_intervals_hold_the_mean_and_one_case_has_none():
+    found = summary(SCORES)["dice"]
+    assert found["low"] < found["mean"] < found["high"] and found["cases"] == 10
+    assert found["mean"] == pytest.approx(0.845)
+    assert summary({"only": {"dice": 0.5}})["dice"] == {"mean": 0.5, "low": None, "high": None, "cases": 1}
+
+
+def test_differences_are_paired_so_a_small_steady_loss_shows_through_a_large_spread():
+    lossy = {case: {"dice": found["dice"] - 0.001} for case, found in SCORES.items()}
+    found = differences(lossy, SCORES)["dice"]
+    assert found["high"] < 0 and found["mean"] == pytest.approx(-0.001)
+    assert differences({"other": {"dice": 1.0}}, SCORES) == {}
+
+
+def test_the_worst_come_first():
+    assert worst(SCORES, "dice", 2) == ["case 0", "case 1"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_made_up_cases_of_every_task_are_asked_scored_and_drawn(name: str, tmp_path):
+    task = task_named(name)
+    cases = questions(task, made_up(task, tmp_path / "phantom"))
+    assert cases and len({case.id for case in cases}) == len(cases)
+    case = next(case for case in cases if case.score)
+    assert case.files and all(file.is_file() for file in case.files)
+    assert set(case.read()) <= set(task.pipeline.inputs)
+    if name == "luna":
+        assert case.score({"nodules": np.zeros((0, 8))})["sensitivity"] == 0
+        return
+    truth = next(
+        found.mask
+        for patient in task.patients(tmp_path / "phantom")
+        for found in task.read(tmp_path / "phantom", patient)
+        if found.id == case.id
+    )
+    assert case.score({"mask": truth})["dice"] == 1
+    picture = case.picture({"mask": truth})
+    assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
+
+
+def test_a_folder_without_cases_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match="holds no cases of brain-lgg"):
+        questions(task_named("brain-lgg"), tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        questions(task_named("stas"), tmp_path / "nothing")
