@@ -22,11 +22,12 @@ def asking(task: str, runs: Sequence[Path], url: str | None, engine: str, precis
     """The task's pipeline, on runs or on a server. Raises InputError where both or neither are given."""
     if bool(runs) == bool(url):
         raise InputError("--run and --url: got both or neither; expected one: --run for run folders, --url for a server")
-    pipeline = task_named(task).pipeline
+    subject = task_named(task)
+    pipeline = subject.pipeline
     if url:
-        from medseg.engines.triton import TritonModel
+        from medseg.engines.triton import served_pipeline
 
-        model = TritonModel(url, task)
+        model = served_pipeline(url, subject)
         try:
             yield lambda tensors: model.ask(tensors, pipeline.outputs)
         finally:

@@ -10,8 +10,9 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from medseg.errors import EngineError, InputError, ServerError
-from medseg.task import Array, Tensors
+from medseg.data.framing import framed, unframed
+from medseg.errors import InputError, ServerError
+from medseg.task import Array, Task, Tensors
 
 _LARGEST_MESSAGE = 2**31 - 1  # gRPC's own limit; its default of 4 MB is less than one mask
 _PROTOCOLS: dict[str, Any] = {"http": tritonclient.http, "grpc": tritonclient.grpc}
@@ -20,17 +21,18 @@ _PROTOCOLS: dict[str, Any] = {"http": tritonclient.http, "grpc": tritonclient.gr
 class TritonModel:
     """One model of a server, by its address (http://HOST:PORT or grpc://HOST:PORT) and name.
 
-    Volumes are best sent over HTTP: gRPC keeps a copy of the largest message it saw.
+    `texts` are the outputs that hold byte strings. Volumes are best sent over HTTP: gRPC keeps a copy of the largest
+    message it saw. An HTTP model belongs to one thread, a gRPC model may be shared.
     """
 
-    def __init__(self, url: str, model: str, timeout_s: float = 600.0, in_flight: int = 4) -> None:
+    def __init__(self, url: str, model: str, texts: frozenset[str] = frozenset(), timeout_s: float = 600.0) -> None:
         parts = urlsplit(url)
         if parts.scheme not in _PROTOCOLS or not parts.port:
             raise InputError(f"server address {url!r} is not usable; expected http://HOST:PORT or grpc://HOST:PORT")
         self._library = _PROTOCOLS[parts.scheme]
-        self._url, self._model, self._timeout_s = url, model, timeout_s
+        self._url, self._model, self._texts = url, model, texts
         if parts.scheme == "http":
-            options: dict[str, Any] = {"network_timeout": timeout_s, "connection_timeout": 10.0, "concurrency": in_flight}
+            options: dict[str, Any] = {"network_timeout": timeout_s, "connection_timeout": 10.0}
         else:
             limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
             options = {"channel_args": [(limit, _LARGEST_MESSAGE) for limit in limits]}
@@ -50,7 +52,8 @@ class TritonModel:
             raise self._said(error) from error
         except Exception as error:  # a refused or broken connection comes as one of many types
             raise ServerError(f"{self._url} does not answer ({error}); expected a Triton server: start one") from error
-        return {name: result.as_numpy(name) for name in outputs}
+        answers = {name: result.as_numpy(name) for name in outputs}
+        return {name: unframed(array, name) if name in self._texts else array for name, array in answers.items()}
 
     def statistics(self) -> dict[str, Any]:
         """Triton's statistics of every model: counts and nanoseconds of queue and compute."""
@@ -63,6 +66,7 @@ class TritonModel:
         self._client.close()
 
     def _input(self, name: str, array: Array) -> Any:
+        array = framed(array) if array.dtype == object else array
         wire = self._library.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
         wire.set_data_from_numpy(np.ascontiguousarray(array))
         return wire
@@ -76,9 +80,6 @@ class TritonModel:
         return ServerError(f"{self._url}, model {self._model!r}: {message}")
 
 
-def network(url: str, name: str) -> TritonModel:
-    """A network on a server as an engine. Raises EngineError where the server does not have it."""
-    model = TritonModel(url, name)
-    if not model._client.is_model_ready(name):
-        raise EngineError(f"{url} does not serve network {name!r}; expected a server started with `medseg serve`")
-    return model
+def served_pipeline(url: str, task: Task) -> TritonModel:
+    """The task's ensemble on a server."""
+    return TritonModel(url, task.name, frozenset(wire.name for wire in task.pipeline.tensors if wire.dtype == "bytes"))

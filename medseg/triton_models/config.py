@@ -9,6 +9,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from medseg.task import Network, Pipeline, Step, Tensor
+from medseg.triton_models.names import network_model, step_model
 
 MAX_NETWORK_BATCH = 64  # a crop batch of the LUNA chain is 8; larger requests gain nothing on a CPU
 _TYPES = {
@@ -19,7 +20,7 @@ _TYPES = {
     "int64": pb.TYPE_INT64,
     "float32": pb.TYPE_FP32,
     "float64": pb.TYPE_FP64,
-    "bytes": pb.TYPE_STRING,
+    "bytes": pb.TYPE_UINT8,  # framed, see medseg/data/framing.py
 }
 
 
@@ -34,37 +35,35 @@ class Served:
     threads: int  # of each instance
 
 
-def step_model(task: str, step: Step) -> str:
-    """The name of a step's model on the server."""
-    return f"{task}-{step.name}-step"
-
-
 def ensemble(task: str, pipeline: Pipeline) -> pb.ModelConfig:
     """The task itself: its steps joined by the pipeline's wires."""
     config = pb.ModelConfig(name=task, platform="ensemble", max_batch_size=0)
     config.version_policy.latest.num_versions = 1
     _boundary(config, pipeline, pipeline.inputs, pipeline.outputs)
+    taken = {wire for step in pipeline.steps for wire in step.inputs} | set(pipeline.outputs)
     for step in pipeline.steps:
         part = config.ensemble_scheduling.step.add(model_version=-1)
-        part.model_name = step.run if isinstance(step.run, str) else step_model(task, step)
+        part.model_name = network_model(step.run) if isinstance(step.run, str) else step_model(task, step.name)
         ours = (("input",), ("output",)) if isinstance(step.run, str) else (step.inputs, step.outputs)
         part.input_map.update(zip(ours[0], step.inputs, strict=True))
-        part.output_map.update(zip(ours[1], step.outputs, strict=True))
+        made = zip(ours[1], step.outputs, strict=True)
+        part.output_map.update({name: wire for name, wire in made if wire in taken})  # Triton refuses wires that nobody takes
     return config
 
 
-def step(task: str, pipeline: Pipeline, step: Step, networks: tuple[str, ...]) -> pb.ModelConfig:
-    """One step in plain Python; `networks` are those it may call."""
-    config = _python_model(step_model(task, step), 0, 1)
+def step(task: str, pipeline: Pipeline, step: Step, networks: tuple[str, ...], maker: str | None) -> pb.ModelConfig:
+    """One step in plain Python; `networks` are those it may call, `maker` (module:function) makes another function for it."""
+    config = _python_model(step_model(task, step.name), 0, 1)
     _boundary(config, pipeline, step.inputs, step.outputs)
-    _parameters(config, {"task": task, "step": step.name, "networks": ",".join(networks)})
+    made = {"maker": maker} if maker else {}
+    _parameters(config, {"task": task, "step": step.name, "networks": ",".join(networks)} | made)
     return config
 
 
 def network(served: Served) -> pb.ModelConfig:
     """One network in the engine that opens its file."""
     found = served.network
-    config = _python_model(found.name, MAX_NETWORK_BATCH, served.instances)
+    config = _python_model(network_model(found.name), MAX_NETWORK_BATCH, served.instances)
     shape = [-1 if axis in found.free_axes else size for axis, size in enumerate(found.input_shape, 1)]
     answer = [-1 if free_output(found, axis) else size for axis, size in enumerate(found.output_shape, 1)]
     config.input.add(name="input", data_type=pb.TYPE_FP32, dims=shape)
@@ -94,9 +93,13 @@ def _python_model(name: str, max_batch_size: int, instances: int) -> pb.ModelCon
 
 def _boundary(config: pb.ModelConfig, pipeline: Pipeline, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
     for wire in map(pipeline.tensor, inputs):
-        config.input.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=wire.shape, optional=wire.optional)
+        config.input.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=_dims(wire), optional=wire.optional)
     for wire in map(pipeline.tensor, outputs):
-        config.output.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=wire.shape)
+        config.output.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=_dims(wire))
+
+
+def _dims(wire: Tensor) -> tuple[int, ...]:
+    return (-1,) if wire.dtype == "bytes" else wire.shape
 
 
 def _parameters(config: pb.ModelConfig, values: Mapping[str, str]) -> None:

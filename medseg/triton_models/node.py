@@ -1,7 +1,8 @@
 """A step or a network as a Triton python model: the only file that knows `triton_python_backend_utils`.
 
 Triton's python backend imports a model.py that holds nothing but `from medseg.triton_models.node import TritonPythonModel`.
-What the model is stands in its config.pbtxt, as parameters: `task` and `step`, or `file` and `engine` (see config.py).
+What the model is stands in its config.pbtxt, as parameters: `task` and `step`, or `file` and `engine` (see config.py). A step's
+function may be made elsewhere: `maker` names what makes it for the task, as DALI's decoders do.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from medseg.data.framing import framed, unframed
 from medseg.engines import Engine, open_engine
 from medseg.errors import InputError, MedsegError, RunError, ServerError
 from medseg.task import Array, Infer, Networks, Tensors, run_step
 from medseg.tasks import task_named
+from medseg.triton_models.names import network_model
 
 Answer = Tensors | Exception
 Work = Callable[[list[Tensors]], list[Answer]]
@@ -49,10 +54,20 @@ class TritonPythonModel:
 
 def _step(parameters: dict[str, str]) -> Work:
     """One step of a task's pipeline; the networks it asks for are models of the same server."""
-    steps = task_named(parameters["task"]).pipeline.steps
-    step = next(step for step in steps if step.name == parameters["step"])
+    task = task_named(parameters["task"])
+    step = next(step for step in task.pipeline.steps if step.name == parameters["step"])
+    if "maker" in parameters:
+        module, maker = parameters["maker"].split(":")
+        step = replace(step, run=getattr(import_module(module), maker)(task.name))
     networks = _networks(tuple(name for name in parameters["networks"].split(",") if name))
-    return lambda requests: [_tried(lambda t: run_step(step, t, networks), tensors) for tensors in requests]
+    texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
+
+    def answer(tensors: Tensors) -> Tensors:
+        known = {name: unframed(array, name) if name in texts else array for name, array in tensors.items()}
+        made = run_step(step, known, networks)
+        return {name: framed(array) if name in texts else array for name, array in made.items()}
+
+    return lambda requests: [_tried(answer, tensors) for tensors in requests]
 
 
 def _network(parameters: dict[str, str], dims: list[int]) -> Work:
@@ -98,7 +113,7 @@ def _networks(names: tuple[str, ...]) -> Networks:
     def find(name: str) -> Infer:
         if name not in names:
             raise RunError(f"network {name!r} is not served here; expected one of {', '.join(names)}")
-        return lambda batch: _ask(name, batch)
+        return lambda batch: _ask(network_model(name), batch)
 
     return find
 

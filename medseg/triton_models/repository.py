@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from medseg.task import Task
 from medseg.triton_models import config
 from medseg.triton_models.config import Served, pb
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 _MODEL = '''"""What this model does stands in config.pbtxt."""
 
 from medseg.triton_models.node import TritonPythonModel
@@ -17,17 +19,20 @@ __all__ = ["TritonPythonModel"]
 '''
 
 
-def models(task: Task, served: Sequence[Served]) -> list[pb.ModelConfig]:
-    """The configurations of every model of a task's repository; the ensemble, which needs the others, comes last."""
+def models(task: Task, served: Sequence[Served], makers: Mapping[str, str]) -> list[pb.ModelConfig]:
+    """The configurations of every model of a task's repository; the ensemble, which needs the others, comes last.
+
+    `makers` names, for a step, the function that makes another one for it, as "module:function".
+    """
     names = tuple(one.network.name for one in served)
     functions = [step for step in task.pipeline.steps if callable(step.run)]
-    steps = [config.step(task.name, task.pipeline, step, names) for step in functions]
+    steps = [config.step(task.name, task.pipeline, step, names, makers.get(step.name)) for step in functions]
     return [*map(config.network, served), *steps, config.ensemble(task.name, task.pipeline)]
 
 
-def write(folder: Path, task: Task, served: Sequence[Served]) -> list[str]:
+def write(folder: Path, task: Task, served: Sequence[Served], makers: Mapping[str, str] = _NONE) -> list[str]:
     """Write the repository into a folder and return its models' names, in the order in which they must be loaded."""
-    configs = models(task, served)
+    configs = models(task, served, makers)
     for one in configs:
         version = folder / one.name / "1"
         version.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -190,8 +191,8 @@ def _answers(url: str) -> bool:
 
 def _log_reason(log: Path) -> str:
     """Why a model failed to load, or the log's last error, and where the rest is."""
-    errors = [line.split("] ", 1)[-1] for line in log.read_text(errors="replace").splitlines() if line.startswith("E")]
-    load = [line for line in errors if "failed to load" in line]
+    errors = re.findall(r"^E\d{4} .*?\] (.*)$", log.read_text(errors="replace"), re.MULTILINE)
+    load = [line for line in errors if "failed to load" in line or "Poll failed" in line]
     return f"{(load or errors[-1:] or ['it says nothing'])[0]} (log: {log})"
 
 

@@ -66,7 +66,7 @@ def test_any_output_may_be_asked_alone(server: Server) -> None:
 
 
 def test_a_network_is_an_engine(server: Server) -> None:
-    model = TritonModel(server.url, "luna-nodule")
+    model = TritonModel(server.url, "luna-nodule-network")
     assert model(np.zeros((3, 1, 32, 48, 48), np.float32)).shape == (3, 2)
     model.close()
 
