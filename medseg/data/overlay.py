@@ -66,7 +66,7 @@ def sheet(pictures: Sequence[Array], captions: Sequence[str], columns: int) -> A
     for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         corner = (index % columns * width, index // columns * height)
         paper.paste(Image.fromarray(picture), corner)
-        draw.text((corner[0] + 6, corner[1] + 4), caption, _PAPER, font)
+        draw.text((corner[0] + 6, corner[1] + 4), caption, _PAPER, font, stroke_width=2, stroke_fill=_INK)
     return np.array(paper)
 
 

@@ -15,7 +15,7 @@ from medseg.task import Array
 TRUTH = "truth"
 TRUTH_COLOUR = overlay.GREEN
 RUN_COLOURS = (overlay.AMBER, overlay.BLUE, overlay.RED, (214, 93, 255), (0, 214, 214), (255, 255, 255))
-_SMALLEST_PX, _LARGEST_PX, _COLUMNS = 420, 1600, 3
+_SMALLEST_PX, _LARGEST_PX, _COLUMNS = 420, 1800, 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def outlined(view: View, colours: Mapping[str, overlay.Colour]) -> Array:
     picture = overlay.enlarged(view.image[::step, ::step], max(1, -(-_SMALLEST_PX // width)))
     for name, mask in view.masks.items():
         for one in mask.reshape(-1, *mask.shape[-2:]):
-            picture = overlay.painted(picture, one[::step, ::step], colours[name], tint=0.0, width=2)
+            width_px = 4 if name == TRUTH else 2  # so that it shows on both sides of an answer that hits it
+            picture = overlay.painted(picture, one[::step, ::step], colours[name], tint=0.0, width=width_px)
     return picture
 
 

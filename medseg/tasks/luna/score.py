@@ -21,6 +21,7 @@ MAIN = "sensitivity"
 LISTED = 0.5  # nodules from this probability on are what a reader is shown
 _WINDOW_HU = (-1350, 150)
 _SHOWN, _SIDE = 6, 96  # nodules, pixels
+_FEWEST = 20  # voxels; a nodule's mask may lose single ones at its edge
 
 
 def submission_froc(directory: Path, submission: Path) -> Froc:
@@ -86,10 +87,14 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
     """Up to six places, 96 pixels wide: the annotated nodules, or the largest candidates where there are none."""
     image, found = cases[0].image, {name: volumes[0] for name, volumes in masks.items()}
     first = next((mask for mask in found.values() if mask.any()), np.zeros(image.shape, bool))
-    labels, count = ndimage.label(first)
+    labels, _ = ndimage.label(first, np.ones((3, 3, 3)))
     sizes = np.bincount(labels.ravel())[1:]
-    chosen = (np.argsort(-sizes, kind="stable")[:_SHOWN] + 1).tolist()
-    centres = ndimage.center_of_mass(first, labels, chosen) if count else [np.array(image.shape) / 2]
+    largest = [number for number in np.argsort(-sizes, kind="stable") if sizes[number] >= _FEWEST][:_SHOWN]
+    centres = (
+        ndimage.center_of_mass(first, labels, [number + 1 for number in largest])
+        if largest
+        else [np.array(image.shape) / 2]
+    )
     return [_place(image, found, np.round(centre).astype(int)) for centre in centres]
 
 
