@@ -25,15 +25,15 @@ def test_server_stages_sum_to_the_ensemble_and_take_networks_out_of_their_steps(
     seconds = {
         "ours": {"success": 10.0},
         "ours-find-step": {"queue": 0.5, "compute_input": 0.25, "compute_infer": 6.0, "compute_output": 0.25},
-        "net-a": {"compute_infer": 4.0, "queue": 9.0},
-        "net-b": {"queue": 0.5, "compute_infer": 2.0},
+        "net-a-network": {"compute_infer": 4.0, "queue": 9.0},
+        "net-b-network": {"queue": 0.5, "compute_infer": 2.0},
     }
     stages = server_stages(seconds, "ours", STEPS, {"find": ["net-a"]})
     assert stages == {QUEUE: 1.0, COPIES: 0.5, "find: net-a": 4.0, "find": 2.0, "judge": 2.0, BETWEEN: 0.5}
 
 
 def test_steps_that_ran_side_by_side_are_scaled_to_the_time_they_took_together():
-    seconds = {"ours": {"success": 3.0}, "ours-find-step": {"compute_infer": 3.0}, "net-b": {"compute_infer": 3.0}}
+    seconds = {"ours": {"success": 3.0}, "ours-find-step": {"compute_infer": 3.0}, "net-b-network": {"compute_infer": 3.0}}
     stages = server_stages(seconds, "ours", STEPS, {})
     assert sum(stages.values()) == pytest.approx(3.0)
     assert stages["find"] == stages["judge"] == pytest.approx(1.5)
