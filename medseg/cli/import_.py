@@ -26,10 +26,13 @@ def import_(
     """
     from json import dumps
 
+    from medseg.export.graph import save_program
     from medseg.tasks import network_named
     from medseg.train.weights import import_weights
 
-    run = import_weights(network_named(network), checkpoint, out, {"arch": arch, "features": features})
+    chosen = network_named(network)
+    run = import_weights(chosen, checkpoint, out, {"arch": arch, "features": features})
+    save_program(run, chosen)
     parameters = run.manifest["parameters"]
     typer.echo(
         dumps(run.manifest) if json else f"{run.path}: {run.network}, {parameters:,} parameters, from {checkpoint.name}"

@@ -51,6 +51,7 @@ def train(  # every option of the command is an argument here
     """
     from json import dumps
 
+    from medseg.export.graph import save_program
     from medseg.tasks import network_named
     from medseg.train.data import DataModule
     from medseg.train.fit import fit, starting_module
@@ -88,5 +89,7 @@ def train(  # every option of the command is an argument here
     module = starting_module(chosen, options, settings)
     samples = DataModule(chosen, data, settings)
     run = (resumed_run if resume else start_run)(chosen, data, out, options, settings)
-    result = fit(run, samples, settings, module).manifest["result"]
+    fit(run, samples, settings, module)
+    save_program(run, chosen)
+    result = run.manifest["result"]
     typer.echo(dumps(result) if json else f"{run.path}: {result['best_by']} {result[result['best_by']]:.4f}")
