@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from medseg.bench.record import Record
 
@@ -35,29 +36,24 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 9.5,
 }
+_SLANTED: Any = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
 
 
 def latency_throughput(record: Record) -> str | None:
-    """Median (solid) and p95 (dashed) latency against throughput, a curve a target; None where nothing was loaded."""
+    """Median (solid) and p95 (dotted) latency against throughput, a curve a target; hollow marks are open loops."""
     targets = [target for target in record["targets"] if _loaded(target)]
 
     def draw(axes: Any) -> None:
         for number, target in enumerate(targets):
-            levels = sorted(_loaded(target), key=lambda level: (level["mode"], level["load"]))
             for quantile, line in ((50, "-"), (95, ":")):
-                points = [(level["per_s"], level["summary"][f"p{quantile}_s"] * 1000) for level in levels]
+                look = {"color": SERIES[number % 8], "marker": MARKERS[number % 8], "ms": 5}
                 label = target["name"] if quantile == 50 else None
-                axes.plot(
-                    *zip(*points, strict=True),
-                    line,
-                    color=SERIES[number % 8],
-                    marker=MARKERS[number % 8],
-                    ms=5,
-                    label=label,
-                )
-        axes.set(xlabel="answers per second", ylabel="latency, ms (solid p50, dotted p95)", yscale="log")
+                axes.plot(*_points(target, quantile, "closed"), line, label=label, **look)
+                axes.plot(*_points(target, quantile, "poisson", "constant"), ls="", mfc="none", **look)
+        axes.set(xlabel="answers per second", ylabel="latency, ms", yscale="log", xlim=(0, None))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
     return svg(draw, "Latency against throughput of every target at every load", len(targets)) if targets else None
@@ -65,6 +61,11 @@ def latency_throughput(record: Record) -> str | None:
 
 def _loaded(target: Record) -> list[Record]:
     return [level for level in target["levels"] if "p50_s" in level["summary"]]
+
+
+def _points(target: Record, quantile: int, *modes: str) -> tuple[list[float], list[float]]:
+    levels = sorted((one for one in _loaded(target) if one["mode"] in modes), key=lambda one: one["load"])
+    return [one["per_s"] for one in levels], [1000 * one["summary"][f"p{quantile}_s"] for one in levels]
 
 
 def pareto(record: Record, metric: str) -> str | None:
@@ -107,7 +108,7 @@ def strips(record: Record, metric: str) -> str | None:
         for number, column in enumerate(values.T):
             spread = np.random.default_rng(number).uniform(-0.08, 0.08, len(column)) * (len(column) > 1)
             axes.scatter(number + spread, column, s=18, color=SERIES[number % 8], marker=MARKERS[number % 8], zorder=2)
-        axes.set_xticks(range(len(targets)), [_broken(target["name"]) for target in targets])
+        axes.set_xticks(range(len(targets)), [target["name"] for target in targets], **_SLANTED)
         axes.set(ylabel=metric, xlim=(-0.5, len(targets) - 0.5))
 
     return svg(draw, f"{metric} of each of {len(cases)} cases, by target", 0) if cases else None
@@ -121,7 +122,7 @@ def latencies(record: Record) -> str | None:
         for number, (_, values) in enumerate(series):
             places = number + np.linspace(-0.25, 0.25, len(values))
             axes.scatter(places, values, s=14, color=SERIES[number % 8], marker=MARKERS[number % 8])
-        axes.set_xticks(range(len(series)), [_broken(name) for name, _ in series])
+        axes.set_xticks(range(len(series)), [name for name, _ in series], **_SLANTED)
         axes.set(ylabel="latency, ms", ylim=(0, None), xlim=(-0.5, len(series) - 0.5))
 
     return svg(draw, "Latency of every request sent alone, in the order sent, by target", 0) if series else None
@@ -129,10 +130,6 @@ def latencies(record: Record) -> str | None:
 
 def _serial_ms(target: Record) -> list[float]:
     return [1000 * (row["done_s"] - row["intended_s"]) for row in target["serial"]["timings"] if row["error"] is None]
-
-
-def _broken(name: str) -> str:
-    return re.sub(r"[ ,]+", "\n", name)
 
 
 def svg(draw: Callable[[Any], None], title: str, legend_lines: int) -> str:

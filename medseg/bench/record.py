@@ -75,14 +75,13 @@ def _ledger_record(book: Ledger) -> Record:
 
 
 def _level_record(level: Level) -> Record:
-    answered = sum(window.answered for window in level.windows)
-    seconds = sum(window.end_s - window.start_s for window in level.windows)
+    answered = [timing.done_s for timing in level.timings if timing.error is None]
     raw = {key: [getattr(timing, key) for timing in level.timings] for key in RAW}
     return {
         "mode": level.mode,
         "load": level.load,
         "stable": level.stable,
-        "per_s": answered / seconds if seconds else 0.0,
+        "per_s": len(answered) / max(answered) if answered else 0.0,
         "summary": latencies(level.timings),
         "windows": [asdict(window) | {"per_s": window.per_s} for window in level.windows],
         "timings": raw,
