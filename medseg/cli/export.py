@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.errors import InputError
+from medseg.errors import ExportError, InputError
 from medseg.run import Run
 
 if TYPE_CHECKING:
@@ -52,9 +52,12 @@ def export(
     target = _target(engine, gpu, batch, workspace)
     wanted = Wanted(fp16, int8, calibration, dice, samples, target, command)
     opened = [Run(path) for path in runs]
+    failed: dict[str, str] = {}
     for run in opened:
-        export(run, network_named(run.network), wanted, _progress(run.path))
+        failed |= export(run, network_named(run.network), wanted, _progress(run.path))
     typer.echo(text.dumps({str(run.path): run.files for run in opened}) if json else _table(opened))
+    if failed:
+        raise ExportError("; ".join(failed.values()))
 
 
 def _target(engine: str, gpu: str, batch: str, workspace: int | None) -> Target | None:

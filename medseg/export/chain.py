@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import onnx
 import torch
 
-from medseg.errors import ExportError
+from medseg.errors import ExportError, RunError
 from medseg.export.graph import GRAPH, onnx_from_program, save_graph, save_program
 from medseg.export.parity import Budget, Parity, budget_for, compare, judged, onnx_infer
-from medseg.export.plan import Target, build, library
+from medseg.export.plan import Target, build, device, library
 from medseg.export.samples import Calibration, calibration
-from medseg.export.search import half_within, int8_within
+from medseg.export.search import Lowered, half_within, int8_within
 from medseg.run import Run
 from medseg.task import Array, Network
 
@@ -35,33 +36,64 @@ class Wanted:
     command: str = ""  # the command line, for the manifest
 
 
-def export(run: Run, network: Network, wanted: Wanted, tell: Callable[[str], None] = print) -> None:
-    """Add the wanted files to the run. Raises ExportError where one cannot be made or misses its bound.
+def export(run: Run, network: Network, wanted: Wanted, tell: Callable[[str], None] = print) -> dict[str, str]:
+    """Add the wanted files to the run; those that could not be made, with the reason of each: empty when all is well.
 
-    Files made before the one that fails stay recorded. `tell` hears each stage as it starts.
+    Raises ExportError where not even fp32.onnx can be made. `tell` hears each stage as it starts.
     """
-    if wanted.int8 and not wanted.data:
-        raise ExportError("int8 needs real samples to take its ranges from; expected --calibration DATA")
-    if wanted.target:
-        library(wanted.target)  # a missing package is told before the long work, not after it
+    _refuse_early(wanted)
     tell("trace")
     program = save_program(run, network)
     count = wanted.samples or SAMPLES[len(network.output_shape)]
     known = calibration(network, _torch_infer(program), wanted.data, count)
-    tell("fp32.onnx")
+    tell(GRAPH)
+    started = perf_counter()
     full = onnx_from_program(program, network)
     parity = judged(network, GRAPH, _parity(network, full, known), _budget("fp32", wanted))
-    _record(run, network, full, _facts("fp32", parity, known, wanted))
-    for precision, lower in (("fp16", half_within), ("int8", int8_within)):
-        if getattr(wanted, precision):
-            tell(f"{precision}.onnx")
-            found = lower(full, network, known, _budget(precision, wanted))
-            facts = {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
-            _record(run, network, found.model, _facts(precision, found.parity, known, wanted) | facts)
+    _record(run, network, full, _facts("fp32", parity, known, wanted) | {"seconds": round(perf_counter() - started, 1)})
+    failed = {}
+    for name, make in _stages(run, network, full, known, wanted):
+        tell(name)
+        try:
+            make()
+        except (ExportError, RunError) as error:
+            failed[name] = str(error)
+    return failed
+
+
+def _refuse_early(wanted: Wanted) -> None:
+    """Mistakes are told before the long work, not after it."""
+    if wanted.int8 and not wanted.data:
+        raise ExportError("int8 needs real samples to take its ranges from; expected --calibration DATA")
     if wanted.target:
-        precision = "fp16" if wanted.fp16 else "fp32"
-        tell(f"{wanted.target.engine} {wanted.target.gpu} {precision}")
-        build(run, network, precision, wanted.target)
+        library(wanted.target)
+        device(wanted.target)
+
+
+def _stages(
+    run: Run, network: Network, full: onnx.ModelProto, known: Calibration, wanted: Wanted
+) -> list[tuple[str, Callable[[], Any]]]:
+    """The files after fp32.onnx, in the order of their making, each with what makes it."""
+    stages: list[tuple[str, Callable[[], Any]]] = []
+    if wanted.fp16:
+        stages.append(("fp16.onnx", lambda: _lowered(run, network, full, known, wanted, half_within)))
+    if wanted.target:
+        target, precision = wanted.target, "fp16" if wanted.fp16 else "fp32"
+        stages.append((f"{precision}{target.suffix}", lambda: build(run, network, precision, target)))
+    if wanted.int8:
+        stages.append(("int8.onnx", lambda: _lowered(run, network, full, known, wanted, int8_within)))
+    return stages
+
+
+def _lowered(
+    run: Run, network: Network, full: onnx.ModelProto, known: Calibration, wanted: Wanted, lower: Callable[..., Lowered]
+) -> None:
+    precision = "fp16" if lower is half_within else "int8"
+    started = perf_counter()
+    found = lower(full, network, known, _budget(precision, wanted))
+    facts = {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
+    facts["seconds"] = round(perf_counter() - started, 1)
+    _record(run, network, found.model, _facts(precision, found.parity, known, wanted) | facts)
 
 
 def _torch_infer(program: torch.export.ExportedProgram) -> Callable[[Array], Array]:

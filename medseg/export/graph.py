@@ -15,6 +15,7 @@ import torch
 
 from medseg import __version__
 from medseg.errors import ExportError, RunError
+from medseg.export.bake import baked
 from medseg.models.checkpoint import load_state, read_state
 from medseg.run import WEIGHTS, Run
 from medseg.task import Network
@@ -28,13 +29,13 @@ TRACED = 2  # free axes are traced at twice their multiple: a size of one would 
 
 
 def trained(run: Run, network: Network) -> torch.nn.Module:
-    """The run's network with its weights, in evaluation mode. Raises RunError where the weights do not fit."""
+    """The run's network with its weights, baked, in evaluation mode. Raises RunError where the weights do not fit."""
     path = run.path / WEIGHTS
     if not path.is_file():
         raise RunError(f"run {run.path} has no {WEIGHTS}; make one with `medseg import` or `medseg train`")
     module: torch.nn.Module = network.build(**run.options)
     load_state(module, read_state(path), path)
-    return module.eval()
+    return baked(module).eval()
 
 
 def save_program(run: Run, network: Network) -> torch.export.ExportedProgram:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
@@ -55,14 +56,14 @@ def build(run: Run, network: Network, precision: str, target: Target) -> str:
     Raises ExportError where the library refuses, or where an FP16 file came out as an FP32 engine.
     """
     trt = library(target)
-    gpu = _gpu(target)
+    gpu = device(target)
     source = run.file(precision=precision, suffix=".onnx")
     name = f"{precision}.{gpu}{target.suffix}"
     key = _key(source, trt.__version__, gpu, target)
     recorded = run.files.get(name, {})
     if recorded.get("key") == key and (run.path / name).is_file() and sha256(run.path / name) == recorded["sha256"]:
         return name
-    log = _log(trt)
+    started, log = perf_counter(), _log(trt)
     definition = _parsed(trt, log, source)
     share = half_share(trt, definition)
     if precision == "fp16" and share["weight_bytes"] < LEAST_SHARE:
@@ -78,6 +79,7 @@ def build(run: Run, network: Network, precision: str, target: Target) -> str:
         "version": trt.__version__,
         "gpu": gpu,
     }
+    facts["seconds"] = round(perf_counter() - started, 1)
     with run.adding(
         name, facts | {"key": key, "share_fp16": share, "target": asdict(target), "onnx": source.name}
     ) as path:
@@ -124,7 +126,8 @@ def shapes(network: Network, batches: Sequence[int]) -> list[tuple[int, ...]]:
     return sizes
 
 
-def _gpu(target: Target) -> str:
+def device(target: Target) -> str:
+    """The GPU an engine is built for, as "sm89". Raises ExportError where the library cannot build for it here."""
     if target.engine == "tensorrt-rtx":
         if target.gpu not in GPUS:
             known = ", ".join(GPUS)

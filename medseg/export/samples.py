@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from scipy import ndimage
@@ -43,7 +42,7 @@ def probe(network: Network, n: int, seed: int = 0) -> list[Array]:
 
 
 def real(network: Network, data: Path, n: int) -> list[Array]:
-    """n inputs (1, *input_shape) float32 of the task's own data, at most half of them foreground where there is other.
+    """At most n inputs (1, *input_shape) float32 of the task's own data, spread over its patients.
 
     Raises InputError where the folder has no patients or no samples for this network.
     """
@@ -51,19 +50,36 @@ def real(network: Network, data: Path, n: int) -> list[Array]:
     patients = list(task_named(task).patients(data))
     if not patients:
         raise InputError(f"{data} holds no patients of task {task!r}; expected its layout: give another --calibration")
-    if network.name == "luna-segment":
-        return _slices(data, patients, n)
-    samples: Samples = _reader(task, network)(data, patients)
+    if task != "luna":
+        return [_asked(network, data, patient) for patient in _evenly(np.array(patients), n)]
+    return _slices(data, patients, n) if network.name == "luna-segment" else _crops(network, data, patients, n)
+
+
+def _asked(network: Network, data: Path, patient: str) -> Array:
+    """What the pipeline feeds the network for a patient's middle case: one input, the middle one of its batch."""
+    task = task_of(network)
+    questions = import_module(f"{TASKS[task]}.reader").questions(data, patient)
+    heard: list[Array] = []
+
+    def infer(batch: Array) -> Array:
+        heard.append(batch)
+        return np.zeros((len(batch), *network.output_shape[:1], *batch.shape[2:]), np.float32)
+
+    task_named(task).pipeline(questions[len(questions) // 2], lambda _: infer)
+    found = np.concatenate(heard)
+    return found[len(found) // 2][np.newaxis].astype(np.float32)
+
+
+def _crops(network: Network, data: Path, patients: Sequence[str], n: int) -> list[Array]:
+    """Crops around candidates, at most half of them nodules where there are others."""
+    samples: Samples = import_module(f"{TASKS['luna']}.reader").SAMPLES[network.name](data, patients)
     if not len(samples):
         raise InputError(f"{data} holds no samples for network {network.name!r}; give another --calibration folder")
-    found = np.argsort(samples.foreground == 0, kind="stable")
-    split = int((samples.foreground > 0).sum())
-    return [samples[index][0][np.newaxis].astype(np.float32) for index in _spread(found[:split], found[split:], n)]
-
-
-def _reader(task: str, network: Network) -> Callable[[Path, Sequence[str]], Samples]:
-    module = import_module(f"{TASKS[task]}.reader")
-    return cast(Callable[[Path, Sequence[str]], Samples], module.SAMPLES[network.name])
+    order = np.argsort(samples.foreground == 0, kind="stable")
+    nodules, others = np.split(order, [int((samples.foreground > 0).sum())])
+    first = min(len(nodules), n // 2 if len(others) else n)
+    chosen = [*_evenly(nodules, first), *_evenly(others, n - first)]
+    return [samples[int(index)][0][np.newaxis].astype(np.float32) for index in chosen]
 
 
 def _slices(data: Path, patients: Sequence[str], n: int) -> list[Array]:
@@ -80,13 +96,8 @@ def _shares(n: int, parts: int) -> list[int]:
     return [len(part) for part in np.array_split(np.arange(n), parts)]
 
 
-def _spread(foreground: Array, others: Array, n: int) -> list[int]:
-    first = min(len(foreground), n if not len(others) else n // 2)
-    return [int(index) for part, count in ((foreground, first), (others, n - first)) for index in _evenly(part, count)]
-
-
-def _evenly(indices: Array, n: int) -> Array:
-    return indices[np.linspace(0, len(indices) - 1, min(n, len(indices))).astype(int)]
+def _evenly(items: Array, n: int) -> Array:
+    return items[np.linspace(0, len(items) - 1, min(n, len(items))).astype(int)]
 
 
 def _made_up(network: Network, rng: np.random.Generator) -> Array:

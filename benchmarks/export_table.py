@@ -1,0 +1,174 @@
+"""The export table: every network as ONNX FP32, FP16, INT8 and as a TensorRT-RTX FP16 engine, into docs/benchmarks.md.
+
+    python benchmarks/export_table.py --shared ../shared --out build/export-table
+
+LUNA's networks have their published weights where `--shared` holds them; all others have random weights (with batch
+statistics from a few samples), which is the hardest case for Dice: their masks have no margin. Each network is exported in
+a process of its own, bounded in time; what is done already is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import shutil
+import sys
+import traceback
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+ARCHITECTURES = ("unet", "unet-residual", "unet-resnext50", "fpn", "unetpp", "unet3p")
+NETWORKS = {
+    "luna-segment": {},
+    "luna-nodule": {},
+    "luna-malignancy": {},
+    "gi-tract": {},
+    **{f"brain-lgg {arch}": {"arch": arch} for arch in ARCHITECTURES},
+    "stas-efficientnetv2-m": {},
+    "stas-eca-nfnet-l2": {},
+    "stas-efficientnet-b6": {},
+}
+DATA = {"luna": "luna", "gi-tract": "gi_tract", "brain-lgg": "brain_lgg/kaggle_3m", "stas": "stas"}
+PUBLISHED = {"luna-segment": "seg_*.state", "luna-nodule": "cls_*.state"}
+SAMPLES = {"stas": 2, "brain-lgg": 6}
+FILES = ("fp32.onnx", "fp16.onnx", "int8.onnx", "fp16.sm89.rtx")
+START, END = "<!-- export table: start -->", "<!-- export table: end -->"
+
+
+def main() -> None:
+    """Export what is missing, then print the table and put it into the document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--out", type=Path, default=Path("build/export-table"))
+    parser.add_argument("--document", type=Path, default=Path("docs/benchmarks.md"))
+    parser.add_argument("--minutes", type=float, default=12, help="the most that one network may take")
+    parser.add_argument("--only", nargs="*", default=list(NETWORKS))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.only:
+        result = options.out / f"{name.replace(' ', '-')}.json"
+        if not result.is_file():
+            bounded(name, options.shared, result, options.minutes * 60)
+    rows = [row for name in NETWORKS for row in lines(name, options.out / f"{name.replace(' ', '-')}.json")]
+    table = "\n".join([*HEAD, *rows])
+    print(table)
+    put(options.document, table)
+
+
+def bounded(name: str, shared: Path, result: Path, seconds: float) -> None:
+    """Export one network in a process of its own, stopped when it takes too long."""
+    print(name, file=sys.stderr, flush=True)
+    process = multiprocessing.get_context("spawn").Process(target=exported, args=(name, shared, result))
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.terminate()
+        process.join()
+    if not result.is_file():
+        result.write_text(json.dumps({"files": {}, "failed": {"all": f"not finished in {seconds / 60:.0f} minutes"}}))
+
+
+def exported(name: str, shared: Path, result: Path) -> None:
+    """Export one network and write what came of it: recorded files with their facts, and reasons for the others."""
+    from medseg.errors import MedsegError
+    from medseg.export.chain import Wanted, export
+    from medseg.export.plan import Target
+    from medseg.tasks import network_named, task_of
+
+    network = network_named(name.split()[0])
+    task = task_of(network)
+    data = shared / "data" / DATA[task]
+    folder = result.with_suffix("")
+    shutil.rmtree(folder, ignore_errors=True)
+    target = Target("tensorrt-rtx", "sm89", (1, 1, 4) if task == "stas" else (1, 4, 8))
+    wanted = Wanted(True, True, data if data.is_dir() else None, samples=SAMPLES.get(task), target=target)
+    run = None
+    try:
+        run = made(name, network, shared, folder)
+        failed = export(run, network, wanted, lambda stage: print("  ", stage, file=sys.stderr, flush=True))
+    except MedsegError as error:
+        failed = {"all": str(error)}
+    except Exception:
+        failed = {"all": traceback.format_exc().strip().splitlines()[-1]}
+    parameters = run.manifest.get("parameters") if run else None
+    source = run.manifest["source"] if run else {}
+    facts = {"parameters": parameters, "source": source, "files": run.files if run else {}, "failed": failed}
+    result.write_text(json.dumps(facts, indent=1))
+
+
+def made(name: str, network: Any, shared: Path, folder: Path) -> Any:
+    """The run to export: with published weights where there are any, else with random ones."""
+    import torch
+
+    from medseg.export.samples import probe
+    from medseg.run import Run
+    from medseg.train.weights import import_weights, save_weights
+
+    found = sorted((shared / "weights" / "luna").glob(PUBLISHED.get(network.name, "none")))
+    if found:
+        return import_weights(network, found[0], folder, {})
+    torch.manual_seed(0)
+    settings = {**network.options, **NETWORKS[name]}
+    module = network.build(**settings).train()
+    with torch.no_grad():
+        module(torch.cat([torch.from_numpy(sample) for sample in probe(network, 2)]))
+    run = Run.create(folder, network.name, settings, {"kind": "random", "seed": 0})
+    save_weights(run, module)
+    return run
+
+
+HEAD = (
+    "| network | weights | file | MB | seconds | share low | Dice | flipped voxels | probability error | kept FP32 |",
+    "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+)
+
+
+def lines(name: str, result: Path) -> list[str]:
+    """The table's lines of one network: one for each file, or the reason why it is not there."""
+    if not result.is_file():
+        return [f"| {name} | | not run | | | | | | | |"]
+    found = json.loads(result.read_text())
+    weights = {"import": "published", "random": "random"}.get(found.get("source", {}).get("kind"), "")
+    rows = []
+    for file in FILES:
+        facts = found["files"].get(file)
+        rows.append(f"| {name} | {weights} | {file} | {_cells(facts) if facts else _reason(file, found['failed'])} |")
+    return rows
+
+
+def _cells(facts: dict[str, Any]) -> str:
+    share = facts.get("share_fp16") or facts.get("share_int8")
+    low = f"{share['weight_bytes']:.0%}" if share else ""
+    cells = [f"{facts['bytes'] / 1e6:.1f}", f"{facts.get('seconds', '')}", low]
+    if parity := facts.get("parity"):
+        cells += [f"{parity['dice']:.5f}", f"{parity['flipped']} of {parity['voxels']}"]
+        cells += [f"{parity['probability_error']:.4f}", str(len(facts.get("kept_fp32", ())))]
+    else:
+        cells += ["as fp16.onnx, needs the GPU", "", "", ""]
+    return " | ".join(cells)
+
+
+def _reason(file: str, failed: dict[str, str]) -> str:
+    reason = failed.get(file) or failed.get(f"fp16{Path(file).suffix}") or failed.get("all") or "not made"
+    return f"| | | {reason.replace('|', '/')} | | |"
+
+
+def put(document: Path, table: str) -> None:
+    """Replace the document's section between the marks, or add it at the end."""
+    head = (
+        f"Measured {date.today().isoformat()} on a 2-core x86-64 with AVX-512, no GPU: "
+        "`python benchmarks/export_table.py --shared ../shared`."
+    )
+    section = f"{START}\n{head}\n\n{table}\n{END}"
+    text = document.read_text() if document.is_file() else "# Benchmarks\n"
+    if START in text:
+        text = text[: text.index(START)] + section + text[text.index(END) + len(END) :]
+    else:
+        text += f"\n## Export: every network in every precision\n\n{section}\n"
+    document.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

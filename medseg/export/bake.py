@@ -1,0 +1,58 @@
+"""Baking: what a network computes anew at every call although weights and sizes' multiples alone decide it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def baked(module: nn.Module) -> nn.Module:
+    """The module, in place, with timm's standardised weights computed and its "same" padding written out.
+
+    With the standardisation left in, eca_nfnet_l2 has 6,046 TensorRT layers instead of 1,661. Padding computed from a
+    free size takes minutes to export; on sizes that are multiples of the stride, as ours are, it is a constant.
+    """
+    from timm.layers.conv2d_same import Conv2dSame
+    from timm.layers.pool2d_same import AvgPool2dSame
+    from timm.layers.std_conv import ScaledStdConv2d
+
+    for name, child in module.named_children():
+        if type(child) is ScaledStdConv2d:
+            setattr(module, name, _plain(child, _standardised(child)))
+        elif type(child) is Conv2dSame:
+            setattr(module, name, nn.Sequential(_padding(child), _plain(child, child.weight)))
+        elif type(child) is AvgPool2dSame and child.kernel_size == child.stride:
+            setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride))
+        else:
+            baked(child)
+    return module
+
+
+def _standardised(conv: Any) -> torch.Tensor:
+    variance, mean = torch.var_mean(conv.weight, dim=(1, 2, 3), keepdim=True, correction=0)
+    return (conv.weight - mean) / torch.sqrt(variance + conv.eps) * conv.gain * conv.scale
+
+
+def _plain(conv: Any, weight: torch.Tensor) -> nn.Conv2d:
+    plain = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+        conv.bias is not None,
+    )
+    plain.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    plain.bias = conv.bias
+    return plain
+
+
+def _padding(conv: Any) -> nn.ZeroPad2d:
+    """TensorFlow's "same" padding for sizes that are multiples of the stride: the odd pixel goes right and below."""
+    high, wide = (max((conv.kernel_size[axis] - 1) * conv.dilation[axis] + 1 - conv.stride[axis], 0) for axis in (0, 1))
+    conv.padding = (0, 0)
+    return nn.ZeroPad2d((wide // 2, wide - wide // 2, high // 2, high - high // 2))

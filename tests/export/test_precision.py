@@ -1,0 +1,108 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from medseg.errors import ExportError
+from medseg.export.chain import Wanted, export
+from medseg.export.graph import onnx_from_program, trace
+from medseg.export.parity import budget_for, compare, onnx_infer, shortfall
+from medseg.export.precision import element_types, half, half_share, rounded
+from medseg.export.samples import calibration, probe
+from medseg.export.search import half_within, out_of_range
+from tests.export.made import Hopeless, Hostile, Overflowing, network, run_of
+
+
+def prepared(build):
+    """A module's network, ONNX graph and calibration."""
+    torch.manual_seed(0)
+    made, module = network(build), build().eval()
+    program = trace(module, made)
+    infer = lambda batch: module(torch.from_numpy(batch)).detach().numpy()  # noqa: E731
+    return made, onnx_from_program(program, made), calibration(made, infer, None, 3)
+
+
+def test_naive_half_of_a_hostile_network_misses_the_bound():
+    made, full, known = prepared(Hostile)
+    infer = onnx_infer(rounded(half(full)))
+    parity = compare(made, known.references, [infer(sample) for sample in known.samples])
+    assert shortfall(made, parity, budget_for("fp16")) is not None
+    assert parity.dice < 0.9
+
+
+def test_the_search_repairs_a_hostile_network_and_says_what_it_kept():
+    made, full, known = prepared(Hostile)
+    found = half_within(full, made, known, budget_for("fp16"))
+    assert found.parity.dice >= 0.999
+    norm = next(node.name for node in full.graph.node if node.op_type == "BatchNormalization")
+    assert "beyond float16" in found.kept[norm]
+    assert found.share["weight_bytes"] > 0.5
+
+
+def test_values_that_overflow_between_layers_are_found_by_measurement():
+    made, full, known = prepared(Overflowing)
+    infer = onnx_infer(rounded(half(full)))
+    naive = compare(made, known.references, [infer(sample) for sample in known.samples])
+    assert shortfall(made, naive, budget_for("fp16"))  # seen although the CPU computes in float32
+    kept = out_of_range(full, known)
+    assert any("too near to float16's largest" in reason for reason in kept.values())
+    assert not shortfall(made, half_within(full, made, known, budget_for("fp16")).parity, budget_for("fp16"))
+
+
+def test_a_network_that_cannot_be_half_is_refused_and_not_recorded(tmp_path):
+    torch.manual_seed(0)
+    run = run_of(Hopeless(), tmp_path / "run")
+    failed = export(run, network(Hopeless), Wanted(fp16=True, samples=2), lambda stage: None)
+    assert "is not recorded" in failed["fp16.onnx"]
+    assert set(run.files) == {"weights.pt", "fp32.pt2", "fp32.onnx"}
+    assert sorted(path.name for path in run.path.iterdir()) == ["fp32.onnx", "fp32.pt2", "manifest.json", "weights.pt"]
+
+
+def test_half_keeps_float32_at_the_boundary_and_is_valid():
+    _, full, _ = prepared(Hostile)
+    model = half(full)
+    onnx.checker.check_model(model, full_check=True)
+    types = element_types(model)
+    assert types["input"] == types["output"] == TensorProto.FLOAT
+    assert half_share(model) == {"layers": 1.0, "weight_bytes": 1.0}
+
+
+def test_a_node_that_is_kept_computes_as_before():
+    made, full, known = prepared(Hostile)
+    model = half(full, {node.name for node in full.graph.node})
+    assert half_share(model)["weight_bytes"] == 0
+    sample = known.samples[0]
+    np.testing.assert_array_equal(onnx_infer(model)(sample), onnx_infer(full)(sample))
+
+
+def test_scales_of_a_resize_stay_float32_where_the_schema_says_so():
+    nodes = [helper.make_node("Resize", ["input", "", "scales"], ["output"], name="Resize_0", mode="nearest")]
+    scales = helper.make_tensor("scales", TensorProto.FLOAT, [4], [1, 1, 2, 2])
+    boundary = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in BOUNDARY]
+    graph = helper.make_graph(nodes, "g", boundary[:1], boundary[1:], [scales])
+    model = half(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+    onnx.checker.check_model(model, full_check=True)
+    assert element_types(model)["scales"] == TensorProto.FLOAT
+    assert [node.op_type for node in model.graph.node] == ["Cast", "Resize", "Cast"]
+
+
+BOUNDARY = (("input", ["n", 1, 4, 4]), ("output", ["n", 1, 8, 8]))
+
+
+def test_an_operator_that_onnx_does_not_know_is_named():
+    nodes = [helper.make_node("Mystery", ["input"], ["output"], name="Mystery_0", domain="acme")]
+    boundary = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1, 4, 4]) for name in ("input", "output")]
+    graph = helper.make_graph(nodes, "g", boundary[:1], boundary[1:])
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("acme", 1)]
+    with pytest.raises(ExportError, match="operator Mystery"):
+        half(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+
+
+def test_made_up_samples_stay_in_the_range_and_repeat():
+    made = network(Hostile)
+    first, again = probe(made, 2, seed=3), probe(made, 2, seed=3)
+    np.testing.assert_array_equal(first, again)
+    assert first[0].shape == (1, 1, 96, 96)
+    assert first[0].dtype == np.float32
+    assert -1000 <= first[0].min() < -500 < 0 < first[0].max() <= 1000
