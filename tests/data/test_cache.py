@@ -1,0 +1,45 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.data.cache import build, fingerprint
+
+
+def squares(count: int, folder: str) -> np.ndarray:
+    (Path(folder) / f"made-{count}").write_text("")
+    if count == 13:
+        raise KeyboardInterrupt
+    return np.arange(count) ** 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_arrays_are_made_once(tmp_path: Path, workers: int) -> None:
+    jobs = {tmp_path / f"cache/{count}.npy": (count, str(tmp_path)) for count in (3, 4, 5)}
+    build(squares, jobs, "squares", workers)
+    assert [np.load(path, mmap_mode="r").tolist()[-1] for path in jobs] == [4, 9, 16]
+    for mark in tmp_path.glob("made-*"):
+        mark.unlink()
+    build(squares, jobs, "squares", workers)
+    assert not list(tmp_path.glob("made-*"))
+
+
+def test_an_interrupted_build_leaves_no_half_file_and_goes_on(tmp_path: Path) -> None:
+    first = {tmp_path / "3.npy": (3, str(tmp_path)), tmp_path / "13.npy": (13, str(tmp_path))}
+    with pytest.raises(KeyboardInterrupt):
+        build(squares, first, "squares", 1)
+    assert sorted(path.name for path in tmp_path.glob("*.npy*")) == ["3.npy"]
+    assert not list(tmp_path.glob(".*"))
+    build(squares, {tmp_path / "3.npy": (3, str(tmp_path)), tmp_path / "6.npy": (6, str(tmp_path))}, "squares", 1)
+    assert np.load(tmp_path / "6.npy").tolist()[-1] == 25
+
+
+def test_a_changed_source_has_another_fingerprint(tmp_path: Path) -> None:
+    source = tmp_path / "scan"
+    source.write_text("a")
+    first = fingerprint(source, (1.0, 2.0))
+    assert fingerprint(source, (1.0, 2.0)) == first
+    assert fingerprint(source, (1.0, 2.5)) != first
+    os.utime(source, ns=(1, 1))
+    assert fingerprint(source, (1.0, 2.0)) != first

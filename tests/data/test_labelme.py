@@ -1,0 +1,106 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from medseg.data.labelme import labelme_from_mask, mask_of, read_labelme
+from medseg.errors import InputError
+from medseg.tasks.stas import reader
+from tests.shared import SHARED, needs_shared
+
+STAS = SHARED / "data/stas"
+SIZE = (40, 50)
+
+
+def drawn(folder: Path, *shapes: dict[str, Any], size: tuple[int, int] = SIZE, **others: Any) -> np.ndarray:
+    path = folder / "a.json"
+    content = {"version": "4.5.6", "shapes": shapes, "imageHeight": size[0], "imageWidth": size[1], **others}
+    path.write_text(json.dumps(content))
+    return mask_of(read_labelme(path), SIZE)
+
+
+def shape(kind: str | None, *points: tuple[float, float]) -> dict[str, Any]:
+    return {"label": "STAS", "points": points} | ({"shape_type": kind} if kind else {})
+
+
+masks = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14), elements=st.integers(0, 1))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(masks)
+def test_any_mask_comes_back_pixel_for_pixel_holes_too(tmp_path: Path, mask: np.ndarray) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(labelme_from_mask(mask, "a.jpg", "STAS")))
+    assert (mask_of(read_labelme(path), mask.shape) == mask).all()
+
+
+def test_every_shape_is_drawn_where_it_is(tmp_path: Path) -> None:
+    square = drawn(tmp_path, shape(None, (10, 5), (20, 5), (20, 15), (10, 15)))  # version 3 names no type
+    assert square.sum() == 121
+    assert (drawn(tmp_path, shape("rectangle", (20, 15), (10, 5))) == square).all()
+    assert abs(int(drawn(tmp_path, shape("circle", (25, 20), (25, 30))).sum()) - np.pi * 10.5**2) < 10
+    assert drawn(tmp_path, shape("point", (25, 20)))[15:26, 20:31].sum() > 75
+    line = drawn(tmp_path, shape("line", (5, 20), (45, 20)))
+    assert line[20, 5:45].all()
+    assert 9 <= line[:, 25].sum() <= 11
+    strip = drawn(tmp_path, shape("linestrip", (5, 5), (25, 5), (25, 35)))
+    assert strip[5, 5:25].all()
+    assert strip[5:35, 25].all()
+
+
+def test_shapes_are_united(tmp_path: Path) -> None:
+    one, other = shape("rectangle", (0, 0), (10, 10)), shape("rectangle", (5, 5), (20, 20))
+    assert (drawn(tmp_path, one, other) == (drawn(tmp_path, one) | drawn(tmp_path, other))).all()
+    assert not drawn(tmp_path).any()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ([shape("polygon", (1, 1), (2, 2))], "has 2 points"),
+        ([shape("star", (1, 1))], "'star'"),
+        ([shape("point", (float("nan"), 1))], "not finite"),
+        ([{"label": "x"}], "no LabelMe file"),
+    ],
+)
+def test_a_wrong_shape_is_refused_with_the_files_name(tmp_path: Path, shapes: list[Any], words: str) -> None:
+    with pytest.raises(InputError, match=words) as error:
+        drawn(tmp_path, *shapes)
+    assert str(tmp_path / "a.json") in str(error.value)
+
+
+def test_another_pictures_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="use the right picture"):
+        drawn(tmp_path, size=(41, 50))
+
+
+@needs_shared
+def test_all_real_files_are_read_and_come_back(tmp_path: Path) -> None:
+    names = reader.patients(STAS)
+    assert len(names) == 81
+    for name in names:
+        (case,) = reader.read(STAS, name)
+        assert case.mask is not None
+        assert case.image.shape == (942, 1716, 3)
+        assert 0 < case.mask.mean() < 0.2
+        path = tmp_path / "a.json"
+        path.write_text(json.dumps(labelme_from_mask(case.mask, f"{name}.jpg", "STAS")))
+        assert (mask_of(read_labelme(path), case.mask.shape) == case.mask).all()
+
+
+@needs_shared
+def test_an_embedded_picture_stands_in_for_a_missing_one(tmp_path: Path) -> None:
+    annotation = reader.annotation_path(STAS, "00000573")
+    target = reader.annotation_path(tmp_path, "00000573")
+    target.parent.mkdir(parents=True)
+    target.write_bytes(annotation.read_bytes())
+    (embedded,), (stored,) = reader.read(tmp_path, "00000573"), reader.read(STAS, "00000573")
+    assert np.abs(embedded.image.astype(int) - stored.image).mean() < 2  # LabelMe stored it as another JPEG
+    assert embedded.mask is not None
+    assert stored.mask is not None
+    assert (embedded.mask == stored.mask).all()
