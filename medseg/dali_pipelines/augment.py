@@ -1,87 +1,81 @@
-"""Decoding and augmentation for training as one DALI pipeline: a picture, its mask and its changes in, a batch out.
+"""Decoding and moving for training as one DALI pipeline: encoded pictures and their masks in, a batch out.
 
-Resize, flip, shift, scale, rotation and quarter turns are one warp: a picture is interpolated once.
-The numbers come from medseg.dali_pipelines.changes; nothing in the pipeline is random.
+Resize, flip, shift, scale and rotation are one warp, so a picture is interpolated once; where nothing moves, they are
+the plain resize. The numbers come from medseg.dali_pipelines.changes; nothing in the pipeline is random.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from nvidia.dali import fn
 from nvidia.dali.pipeline import Pipeline as DaliPipeline
-from nvidia.dali.pipeline import pipeline_def
 from nvidia.dali.types import DALIDataType, DALIInterpType
 
-from medseg.dali_pipelines.changes import Changes
-from medseg.dali_pipelines.decode import Node, as_float, brightest, grey16, range_of, rgb
+from medseg.dali_pipelines.decode import Node, as_float, brightest, grey16, planes, range_of, resized, rgb
 
-FEEDS = ("picture", "mask", "matrix", "holes", "wave", "number")  # what the loader feeds of each sample
-RESULTS = ("images", "masks", "holes", "waves", "numbers")
+RESULTS = ("images", "masks")
+Place = Callable[[Node], Node]  # a picture onto the network's grid, float32
 
 
-def gi_tract(picture: Node, matrix: Node, size: tuple[int, int], device: str) -> Node:
-    """A slice (224, 224, 3) float32 of an encoded 16-bit grey PNG, divided by its maximum before it is moved."""
+def gi_tract(picture: Node, place: Place, device: str) -> Node:
+    """A slice (1, h, w) of an encoded 16-bit grey PNG, divided by its maximum before it is moved."""
     grey = grey16(picture, device)
-    channel = warped(as_float(grey), matrix, size) / brightest(grey)
-    return fn.cat(channel, channel, channel, axis=2)
+    return planes(place(as_float(grey)), 0.0, brightest(grey), device)
 
 
-def stas(picture: Node, matrix: Node, size: tuple[int, int], device: str) -> Node:
-    """A picture (800, 800, 3) float32 of an encoded one, scaled to its own range before it is moved."""
+def stas(picture: Node, place: Place, device: str) -> Node:
+    """A picture (3, h, w) of an encoded one, scaled to its own range before it is moved."""
     colours = rgb(picture, device)
-    darkest, spread = range_of(colours)
-    return (warped(colours, matrix, size) - darkest) / spread
+    return planes(place(colours), *range_of(colours), device)
 
 
-def brain_lgg(picture: Node, matrix: Node, size: tuple[int, int], device: str) -> Node:
-    """A slice (256, 256, 3) float32 of one that is already prepared: preparing needs the whole volume."""
-    return warped(picture.gpu() if device == "gpu" else picture, matrix, size)
+def brain_lgg(picture: Node, place: Place, device: str) -> Node:
+    """A slice (3, h, w) of one (h, w, 3) that is already prepared: preparing needs the whole volume."""
+    return planes(place(picture.gpu() if device == "gpu" else picture), 0.0, 1.0, device)
 
 
-def warped(picture: Node, matrix: Node, size: tuple[int, int]) -> Node:
-    """Bilinear at the places that the matrix names; what lies outside repeats the border."""
-    how: dict[str, Any] = {"interp_type": DALIInterpType.INTERP_LINEAR, "dtype": DALIDataType.FLOAT}
-    return fn.warp_affine(picture, matrix=matrix, size=size, **how)
-
-
-def punched(picture: Node, holes: Node) -> Node:
-    """Holes of zeros; `holes` are top, left, height, width for each, as shares of the sides."""
-    corners = fn.reshape(holes, shape=[-1, 4])
-    anchor, shape = fn.reshape(corners[:, :2], shape=[-1]), fn.reshape(corners[:, 2:], shape=[-1])
-    return fn.erase(picture, anchor=anchor, shape=shape, axis_names="HW", normalized=True, fill_value=0)
-
-
-# task -> how its pictures become the network's, and what is fed as `picture`: its type and number of axes
-IMAGES: dict[str, tuple[Callable[..., Node], Any, int]] = {
-    "gi-tract": (gi_tract, DALIDataType.UINT8, 1),
-    "brain-lgg": (brain_lgg, DALIDataType.FLOAT, 3),
-    "stas": (stas, DALIDataType.UINT8, 1),
+# task -> how its pictures become the network's, and what is fed: type, number of axes and their names
+IMAGES: dict[str, tuple[Callable[[Node, Place, str], Node], Any, int, str]] = {
+    "gi-tract": (gi_tract, DALIDataType.UINT8, 1, ""),
+    "brain-lgg": (brain_lgg, DALIDataType.FLOAT, 3, "HWC"),
+    "stas": (stas, DALIDataType.UINT8, 1, ""),
 }
 
 
 def training_pipeline(
-    task: str, size: tuple[int, int], how: Changes, feed: Iterable[Any], settings: dict[str, Any]
+    task: str, size: tuple[int, int], moving: bool, feed: Iterable[Any], settings: dict[str, Any]
 ) -> DaliPipeline:
-    """A DALI pipeline from what `feed` gives, a batch of FEEDS at a time, to RESULTS (images and masks n, c, h, w).
+    """A DALI pipeline to RESULTS: images (n, c, h, w) float32 and masks (n, classes, h, w) uint8.
 
-    `settings` are DALI's: batch_size, num_threads, device_id (None for the CPU).
+    `feed` gives batches of pictures, masks (h, w, classes) uint8 and, where the pictures are moving, matrices (2, 3)
+    float32. `settings` are DALI's: batch_size, num_threads, device_id (None for the CPU).
     """
     device = "cpu" if settings["device_id"] is None else "gpu"
-    make, kind, axes = IMAGES[task]
-    kinds = [kind, DALIDataType.UINT8, *[DALIDataType.FLOAT] * 3, DALIDataType.INT64]
-
-    @pipeline_def(**settings)
-    def define() -> tuple[Node, ...]:
-        picture, mask, matrix, holes, wave, number = fn.external_source(
-            feed, num_outputs=len(FEEDS), dtype=kinds, ndim=[axes, 3, 2, 1, 1, 0], layout=["", "HWC", "", "", "", ""]
+    make, kind, axes, layout = IMAGES[task]
+    pipeline = DaliPipeline(**settings)
+    with pipeline:
+        picture, mask, *matrix = fn.external_source(
+            feed,
+            num_outputs=3 if moving else 2,
+            dtype=[kind, DALIDataType.UINT8, DALIDataType.FLOAT][: 3 if moving else 2],
+            ndim=[axes, 3, 2][: 3 if moving else 2],
+            layout=[layout, "HWC", ""][: 3 if moving else 2],
         )
-        image = make(picture, matrix, size, device)
         mask = mask.gpu() if device == "gpu" else mask
-        mask = fn.warp_affine(mask, matrix=matrix, size=size, interp_type=DALIInterpType.INTERP_NN)
-        if how.holes > 0:
-            image, mask = punched(image, holes), punched(mask, holes)
-        return fn.transpose(image, perm=[2, 0, 1]), fn.transpose(mask, perm=[2, 0, 1]), holes, wave, number
+        if moving:
+            image = make(picture, partial(moved, matrix=matrix[0], size=size), device)
+            mask = fn.warp_affine(mask, matrix=matrix[0], size=size, interp_type=DALIInterpType.INTERP_NN)
+        else:
+            image = make(picture, partial(resized, size=size), device)
+            mask = fn.resize(mask, size=size, interp_type=DALIInterpType.INTERP_NN)
+        pipeline.set_outputs(image, fn.transpose(mask, perm=[2, 0, 1]))
+    return pipeline
 
-    return define()
+
+def moved(picture: Node, matrix: Node, size: tuple[int, int]) -> Node:
+    """Bilinear at the places that the matrix names; what lies outside repeats the border."""
+    how: dict[str, Any] = {"interp_type": DALIInterpType.INTERP_LINEAR, "dtype": DALIDataType.FLOAT}
+    return fn.warp_affine(picture, matrix=matrix, size=size, **how)

@@ -26,6 +26,11 @@ class Changes:
     holes: float = 0.0  # probability of 5 to 8 holes
     hole_side: float = 0.0
 
+    @property
+    def moving(self) -> bool:
+        """Whether pictures are placed by a matrix, not only resized."""
+        return self.flip > 0 or self.move > 0
+
 
 # As the reference projects did.
 CHANGES = {
@@ -41,15 +46,18 @@ CHANGES = {
 class Drawn:
     """One sample's changes. Coordinates are those of the target square, 0 to 1, its middle at 0.5."""
 
+    index: int
+    turns: int  # quarter turns against the clock
     linear: Array  # (3, 3) float64: a place in the changed picture, x y 1, to the place it comes from
     wave: Array  # (4,) float32: amplitudes along x and y as shares of the side, phases in radians
     holes: Array  # (MOST_HOLES, 4) float32: top, left, height, width; zeros for no hole
 
 
-def draw(how: Changes, seed: int, epoch: int, place: int) -> Drawn:
-    """The changes of the sample at this place of an epoch."""
-    rng = np.random.default_rng((seed, epoch, place))
-    linear = _about_middle(_turn(90.0 * int(rng.integers(1, 4)) if rng.random() < how.quarter_turns else 0.0))
+def draw(how: Changes, index: int, seeds: tuple[int, ...]) -> Drawn:
+    """The changes of a sample; `seeds` are the fit's seed, the epoch, and the place in it."""
+    rng = np.random.default_rng(seeds)
+    turns = int(rng.integers(1, 4)) if rng.random() < how.quarter_turns else 0
+    linear = np.eye(3)
     if rng.random() < how.flip:
         linear = linear @ _about_middle(np.diag([-1.0, 1.0, 1.0]))
     if rng.random() < how.move:
@@ -60,7 +68,7 @@ def draw(how: Changes, seed: int, epoch: int, place: int) -> Drawn:
     holes = np.zeros((MOST_HOLES, 4), np.float32)
     holes[:count, :2] = rng.uniform(0, 1 - how.hole_side, (count, 2))
     holes[:count, 2:] = how.hole_side
-    return Drawn(linear, wave.astype(np.float32), holes)
+    return Drawn(index, turns, linear, wave.astype(np.float32), holes)
 
 
 def pixel_matrix(linear: Array, source: tuple[int, int], target: tuple[int, int]) -> Array:

@@ -30,15 +30,14 @@ DECODERS = {"cpu": "cpu", "gpu": "mixed"}  # a JPEG's bytes start on the CPU and
 def gi_tract(packed: Node, device: str) -> Node:
     """`input` (3, 224, 224) float32 of a 16-bit grey PNG: divided by its maximum, thrice the same channel."""
     picture = grey16(packed, device)
-    channel = fn.transpose(resized(picture, gi_tract_pipeline.SIZE) / brightest(picture), perm=[2, 0, 1])
+    channel = planes(resized(picture, gi_tract_pipeline.SIZE), 0.0, brightest(picture), device)
     return fn.cat(channel, channel, channel, axis=0)
 
 
 def stas(packed: Node, device: str) -> Node:
     """`input` (3, 800, 800) float32 of an RGB picture: its darkest value 0, its brightest 1."""
     picture = rgb(packed, device)
-    darkest, spread = range_of(picture)
-    return fn.transpose((resized(picture, stas_pipeline.SIZE) - darkest) / spread, perm=[2, 0, 1])
+    return planes(resized(picture, stas_pipeline.SIZE), *range_of(picture), device)
 
 
 def brain_lgg(packed: Node, device: str) -> Node:
@@ -68,6 +67,14 @@ def resized(picture: Node, size: Sequence[int]) -> Node:
     return fn.resize(
         picture, size=size, interp_type=DALIInterpType.INTERP_LINEAR, antialias=False, dtype=DALIDataType.FLOAT
     )
+
+
+def planes(picture: Node, darkest: Any, spread: Any, device: str) -> Node:
+    """A picture (h, w, c) as planes (c, h, w) float32 with `darkest` at 0 and `spread` above it at 1."""
+    if device == "gpu":  # where the one-pass operator takes no mean that was computed on the GPU
+        return fn.transpose((picture - darkest) / spread, perm=[2, 0, 1])
+    how: dict[str, Any] = {"output_layout": "CHW", "dtype": DALIDataType.FLOAT}
+    return fn.crop_mirror_normalize(picture, mean=darkest, std=spread, **how)
 
 
 def brightest(picture: Node) -> Node:

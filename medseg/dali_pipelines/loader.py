@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,13 +15,13 @@ from nvidia.dali.plugin.base_iterator import LastBatchPolicy
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from medseg.dali_pipelines.augment import RESULTS, training_pipeline
-from medseg.dali_pipelines.bend import bent
-from medseg.dali_pipelines.changes import CHANGES, Changes, draw, pixel_matrix
+from medseg.dali_pipelines.changes import CHANGES, Changes, Drawn, draw, pixel_matrix
+from medseg.dali_pipelines.finish import finish
 from medseg.data.samples import Samples
 from medseg.task import Array
 
+CHANNELS = 3  # of every network that DALI feeds; a grey picture is shown to each
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # images, masks, each sample's patient by number
-Fed = tuple[Array, ...]  # one sample's FEEDS
 
 
 class Order(Protocol):
@@ -63,26 +64,32 @@ class DaliLoader:
         fit = self.fit
         settings = {"batch_size": fit.batch_size, "num_threads": fit.threads, "device_id": fit.device_id}
         with ThreadPoolExecutor(fit.threads) as readers:
-            feed = _feed(self._batches(readers))
-            pipeline = training_pipeline(fit.task, fit.size, self.how, feed, settings)
+            fed: deque[list[Drawn]] = deque()  # of the batches that DALI works on
+            feed = self._feed(readers, fed)
+            pipeline = training_pipeline(fit.task, fit.size, self.how.moving, feed, settings)
             batches = DALIGenericIterator([pipeline], list(RESULTS), last_batch_policy=LastBatchPolicy.PARTIAL)
             for (batch,) in batches:
-                images, masks = bent(batch["images"], batch["masks"], batch["waves"])
-                yield images, masks, batch["numbers"].reshape(-1)
+                images, masks, drawn = batch["images"], batch["masks"], fed.popleft()
+                finish(images, masks, drawn)
+                numbers = torch.tensor([self.numbers[self.samples.patients[one.index]] for one in drawn])
+                yield images.expand(-1, CHANNELS, -1, -1), masks, numbers
 
-    def _batches(self, readers: ThreadPoolExecutor) -> Iterator[list[Fed]]:
-        order = list(enumerate(self.sampler))
+    def _feed(self, readers: ThreadPoolExecutor, fed: deque[list[Drawn]]) -> Iterator[tuple[list[Array], ...]]:
+        """Batches as the pipeline wants them: pictures, masks and, where they move, matrices."""
+        order = list(self.sampler)
         for first in range(0, len(order), self.fit.batch_size):
-            yield list(readers.map(self._sample, order[first : first + self.fit.batch_size]))
+            batch = order[first : first + self.fit.batch_size]
+            drawn = [self._draw(place, index) for place, index in enumerate(batch, first)]
+            fed.append(drawn)
+            pictures, masks = zip(*readers.map(self._read, batch), strict=True)
+            pairs = zip(drawn, masks, strict=True)
+            matrices = [pixel_matrix(one.linear, mask.shape[:2], self.fit.size) for one, mask in pairs]
+            yield (list(pictures), list(masks), matrices)[: 3 if self.how.moving else 2]
 
-    def _sample(self, at: tuple[int, int]) -> Fed:
-        """FEEDS of the sample at a place of this process's share."""
-        place, index = at
-        picture, mask = self._read(index)
-        drawn = draw(self.how, self.fit.seed, self.sampler.epoch, place * self.sampler.ranks + self.sampler.rank)
-        matrix = pixel_matrix(drawn.linear, (mask.shape[0], mask.shape[1]), self.fit.size)
-        number = np.array(self.numbers[self.samples.patients[index]], np.int64)
-        return picture, mask, matrix, drawn.holes.ravel(), drawn.wave, number
+    def _draw(self, place: int, index: int) -> Drawn:
+        """The changes of the sample at a place of this process's share of the epoch."""
+        overall = place * self.sampler.ranks + self.sampler.rank
+        return draw(self.how, index, (self.fit.seed, self.sampler.epoch, overall))
 
     def _read(self, index: int) -> tuple[Array, Array]:
         """The file (bytes,) uint8, or the prepared picture (h, w, c) float32; and its mask (h, w, classes) uint8."""
@@ -91,9 +98,3 @@ class DaliLoader:
             return np.frombuffer(content, np.uint8), np.ascontiguousarray(mask.transpose(1, 2, 0))
         image, mask = self.samples[index]
         return np.ascontiguousarray(image.transpose(1, 2, 0)), np.ascontiguousarray(mask.transpose(1, 2, 0))
-
-
-def _feed(batches: Iterator[list[Fed]]) -> Iterator[list[Any]]:
-    """Batches of samples as DALI wants them: one list for each of FEEDS."""
-    for batch in batches:
-        yield [list(column) for column in zip(*batch, strict=True)]

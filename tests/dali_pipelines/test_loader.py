@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from medseg.dali_pipelines.bend import bent
 from medseg.dali_pipelines.changes import CHANGES, Changes
+from medseg.dali_pipelines.finish import bend
 from medseg.dali_pipelines.loader import DaliLoader, Fit
 from medseg.data.samples import Samples
 from medseg.tasks import task_named
@@ -19,7 +19,7 @@ SIZE = (96, 96)
 READERS = {"gi-tract": gi_reader, "brain-lgg": brain_reader, "stas": stas_reader}
 # How far a picture that nothing changes may be from the plain function's. DALI's warp steps through a row in float32:
 # on pictures 1,716 pixels wide it is up to 1/1000 of a pixel off, which is less than one of 255 grey levels.
-TOLERANCES = {"gi-tract": 3e-4, "brain-lgg": 1e-5, "stas": 4e-3}
+TOLERANCES = {"gi-tract": 3e-4, "brain-lgg": 1e-5, "stas": 1e-4}
 
 
 class Shares:
@@ -94,6 +94,7 @@ def test_real_pictures_too_are_the_readers() -> None:
         Changes(flip=1),
         Changes(move=1, shift=0.2, scale=0.3, rotate_deg=90),
         Changes(quarter_turns=1),
+        Changes(quarter_turns=1, flip=1, bend=1, bend_by=0.05),
         Changes(bend=1, bend_by=0.05),
         Changes(holes=1, hole_side=0.1),
     ],
@@ -160,7 +161,8 @@ def test_bending_moves_a_line_as_far_as_asked_and_leaves_others_alone() -> None:
     images = torch.zeros(2, 1, 100, 100)
     images[:, :, :, 50] = 1
     waves = torch.tensor([[0.1, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
-    changed, _ = bent(images.clone(), images.to(torch.uint8), waves)
+    changed = images.clone()
+    bend(changed, images.to(torch.uint8), waves.numpy())
     assert torch.equal(changed[1], images[1])
     columns = changed[0, 0].argmax(1)
     assert (columns.min(), columns.max()) == (40, 60)

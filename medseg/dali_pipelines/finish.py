@@ -1,0 +1,60 @@
+"""What DALI's operators cannot do with a batch, in torch on the batch's own device: quarter turns, bending and holes.
+
+DALI's `remap` is for GPUs alone, its `water` bends every sample alike, its `erase` costs more here than decoding.
+All functions change the batch in place: images (n, c, h, w) float32 and masks (n, classes, h, w) uint8 alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from medseg.dali_pipelines.changes import Drawn
+
+WAVES = 2  # across the picture: few enough to bend organs and not to crumple them
+
+
+def finish(images: torch.Tensor, masks: torch.Tensor, drawn: Sequence[Drawn]) -> None:
+    """Turn, bend and punch each sample as it was drawn."""
+    for index, one in enumerate(drawn):
+        if one.turns:
+            for batch in (images, masks):
+                batch[index] = batch[index].rot90(one.turns, (1, 2)).clone()
+    bend(images, masks, np.stack([one.wave for one in drawn]))
+    for index, one in enumerate(drawn):
+        punch(images[index], masks[index], one)
+
+
+def bend(images: torch.Tensor, masks: torch.Tensor, waves: np.ndarray) -> None:
+    """Displace rows and columns by sines, images linear, masks nearest; `waves` (n, 4) are those of `Drawn.wave`."""
+    (bent,) = np.nonzero(waves[:, :2].any(axis=1))
+    if len(bent) == 0:
+        return
+    chosen = torch.from_numpy(bent).to(images.device)
+    places = _places(images, torch.from_numpy(waves[bent]).to(images.device))
+    how: dict[str, Any] = {"padding_mode": "border", "align_corners": False}
+    images[chosen] = F.grid_sample(images[chosen], places, mode="bilinear", **how)
+    masks[chosen] = F.grid_sample(masks[chosen].float(), places, mode="nearest", **how).to(masks.dtype)
+
+
+def punch(image: torch.Tensor, mask: torch.Tensor, drawn: Drawn) -> None:
+    """Zeros in the holes of one sample (c, h, w)."""
+    sides = np.array(image.shape[1:] * 2)
+    for top, left, height, width in np.round(drawn.holes * sides).astype(int).tolist():
+        hole = (slice(None), slice(top, top + height), slice(left, left + width))
+        image[hole] = 0
+        mask[hole] = 0
+
+
+def _places(images: torch.Tensor, waves: torch.Tensor) -> torch.Tensor:
+    """Where each pixel comes from, (n, h, w, 2): x and y, -1 to 1 from border to border, as grid_sample wants them."""
+    y, x = ((torch.arange(size, device=images.device) + 0.5) / size for size in images.shape[2:])
+    across, down, phase_x, phase_y = waves[:, :, None, None].unbind(dim=1)
+    moved_x = x + across * torch.sin(2 * math.pi * WAVES * y[:, None] + phase_x)
+    moved_y = y[:, None] + down * torch.sin(2 * math.pi * WAVES * x + phase_y)
+    return 2 * torch.stack([moved_x, moved_y], dim=-1) - 1
