@@ -174,6 +174,17 @@ def test_real_brains_are_prepared_as_the_reference_does_and_restored() -> None:
         assert (restore_mask(mask, frame) == case.mask).all()
 
 
+@needs_shared
+def test_a_real_brain_is_prepared_to_scikit_images_numbers() -> None:
+    (case,) = part("brain-lgg", "reader").read(DATA / "brain_lgg", "TCGA_CS_4944_20010208")
+    image, frame = prepare(case.image)
+    places = ((5, 0, 100, 100), (10, 1, 128, 90), (15, 2, 60, 140), (3, 1, 200, 128))
+    # What the reference's steps give with scikit-image 0.26, all slices kept.
+    wanted = (0.4247218502435177, 2.1516591934131317, -0.8188419375109585, -0.7641950307375993)
+    assert [float(image[place]) for place in places] == pytest.approx(wanted, abs=1e-5)
+    assert frame.side == 240
+
+
 def test_what_cannot_be_read_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "train/case1/case1_day0/scans").mkdir(parents=True)
     broken = tmp_path / "train/case1/case1_day0/scans/slice_0001_266_266_1.50_1.50.png"

@@ -1,0 +1,126 @@
+import json
+from pathlib import Path
+from shutil import copytree
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from medseg.cli.evaluate import evaluate
+from medseg.cli.evaluation import held_out, lineups
+from medseg.errors import InputError
+from medseg.run import Run
+from medseg.tasks import task_named
+from tests.shared import SHARED, needs_shared
+
+FROC = SHARED / "data/luna/froc"
+app = typer.Typer()
+app.command()(evaluate)
+runner = CliRunner()
+
+
+def a_run(folder: Path, network: str, train: list[str] | None = None) -> Run:
+    source = {"kind": "train", "split": {"train": train, "validation": []}} if train is not None else {"kind": "import"}
+    return Run.create(folder, network, {}, source)
+
+
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("brains")
+    task_named("brain-lgg").phantom(folder, 3, 0)
+    return folder
+
+
+@needs_shared
+def test_a_submission_is_scored_as_published() -> None:
+    arguments = ["luna", str(FROC), "--submission", str(FROC / "deeplung_dpn26_submission.csv")]
+    found = json.loads(runner.invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout)
+    assert set(found) == {"cpm", "sensitivity"}
+    assert round(found["cpm"], 3) == 0.842
+    assert [round(found["sensitivity"][rate], 3) for rate in ("0.125", "0.25", "0.5", "1", "2", "4", "8")] == [
+        0.692,
+        0.769,
+        0.824,
+        0.865,
+        0.893,
+        0.917,
+        0.933,
+    ]
+    assert "CPM: 0.842" in runner.invoke(app, arguments, catch_exceptions=False).stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("seriesuid,coordX,coordY,coordZ\n", "has no column probability"),
+        ("seriesuid,coordX,coordY,coordZ,probability\nz,1,2,3,nan\n", "line 2: 'nan' is not a number"),
+        ("seriesuid,coordX,coordY,coordZ,probability\nz,1,2,3,1\n", "names none of the 2 scans"),
+    ],
+)
+def test_a_wrong_submission_is_refused_with_its_path(tmp_path: Path, content: str, words: str) -> None:
+    head = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
+    (tmp_path / "annotations.csv").write_text(f"{head}a,0,0,0,8\nb,0,0,0,8\n")
+    path = tmp_path / "submission.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=words) as error:
+        runner.invoke(app, ["luna", str(tmp_path), "--submission", str(path)], catch_exceptions=False)
+    assert str(path) in str(error.value)
+
+
+def test_runs_or_a_submission_but_not_neither() -> None:
+    with pytest.raises(InputError, match="got both or neither"):
+        runner.invoke(app, ["luna", "."], catch_exceptions=False)
+    with pytest.raises(InputError, match="is for luna"):
+        runner.invoke(app, ["stas", ".", "--submission", "a.csv"], catch_exceptions=False)
+
+
+def test_only_patients_that_no_run_has_learnt_from_count(brains: Path, tmp_path: Path) -> None:
+    task = task_named("brain-lgg")
+    first, second, third = task.patients(brains)
+    one = a_run(tmp_path / "one", "brain-lgg", [first])
+    other = a_run(tmp_path / "other", "brain-lgg", [second])
+    assert held_out(task, brains, [one]) == [second, third]
+    assert held_out(task, brains, [one, other]) == [third]
+    assert held_out(task, brains, [a_run(tmp_path / "imported", "brain-lgg")]) == [first, second, third]
+    with pytest.raises(InputError, match="none that the runs have not learnt from"):
+        held_out(task, brains, [a_run(tmp_path / "all", "brain-lgg", [first, second, third])])
+
+
+def test_runs_of_one_network_are_compared_and_of_several_answer_together(tmp_path: Path) -> None:
+    one, other = a_run(tmp_path / "a/one", "brain-lgg"), a_run(tmp_path / "b/one", "brain-lgg")
+    assert list(lineups([one, other]).values()) == [[one], [other]]
+    assert len(lineups([one, other])) == 2
+    segment, nodule = a_run(tmp_path / "segment", "luna-segment"), a_run(tmp_path / "nodule", "luna-nodule")
+    assert lineups([segment, nodule]) == {"segment + nodule": [segment, nodule]}
+
+
+def test_a_run_is_evaluated_on_its_held_out_patients(brains: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from medseg.export.graph import save_program
+    from medseg.tasks import network_named
+    from medseg.train.weights import save_weights
+
+    network, options = network_named("brain-lgg"), {"arch": "unet", "features": 2}
+    learnt, *held = task_named("brain-lgg").patients(brains)
+    torch.manual_seed(0)
+    source = {"kind": "train", "split": {"train": [learnt], "validation": held}}
+    run = Run.create(tmp_path / "one", network.name, options, source)
+    save_weights(run, network.build(**options).eval())
+    save_program(run, network)
+    copytree(run.path, tmp_path / "two")
+    out = tmp_path / "report"
+    arguments = ["brain-lgg", str(brains), "--engine", "torch", "--out", str(out), "--json"]
+    arguments += [part for name in ("one", "two") for part in ("--run", str(tmp_path / name))]
+    found = json.loads(runner.invoke(app, arguments, catch_exceptions=False).stdout)
+    assert found["patients"] == held
+    assert list(found["evaluations"]) == ["one", "two"]
+    for scores in found["evaluations"].values():
+        assert list(scores["cases"]) == held
+        assert scores == found["evaluations"]["one"] | {"runs": scores["runs"]}
+        values = [case["dice"] for case in scores["cases"].values()]
+        assert scores["mean"]["dice"]["mean"] == pytest.approx(np.mean(values))
+        assert scores["mean"]["dice"]["low"] <= scores["mean"]["dice"]["mean"] <= scores["mean"]["dice"]["high"]
+    assert (out / "cases-2.csv").read_text().startswith("case,dice,iou")
+    assert len(found["pictures"]) == 2
+    assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in found["pictures"])
