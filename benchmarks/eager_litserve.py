@@ -1,0 +1,31 @@
+"""LitServe around eager PyTorch; its worker is a process of its own, which must be able to import the class."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import litserve
+
+from benchmarks.eager_servers import answerer
+from medseg.task import Array
+
+
+class Api(litserve.LitAPI):
+    """Pictures and masks as base64 in JSON, as in LitServe's own examples."""
+
+    def __init__(self, task: str, runs: Sequence[str]) -> None:
+        super().__init__()
+        self.task, self.runs = task, runs
+
+    def setup(self, _device: str) -> None:
+        self.answer = answerer(self.task, self.runs)
+
+    def decode_request(self, request: dict) -> bytes:
+        return base64.b64decode(request["picture"])
+
+    def predict(self, picture: bytes) -> Array:
+        return self.answer(picture)
+
+    def encode_response(self, mask: Array) -> dict:
+        return {"mask": base64.b64encode(mask.tobytes()).decode(), "shape": mask.shape}

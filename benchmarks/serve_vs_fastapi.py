@@ -1,0 +1,138 @@
+"""The served ensemble beside what a user would write instead: FastAPI and LitServe around eager PyTorch.
+
+Same weights, files, pre- and post-processing and cores, one run; each server is started, measured and stopped.
+
+    python -m benchmarks.serve_vs_fastapi gi-tract DATA --run RUN [--concurrency 4] [--seconds 10] [--cases 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import http.client
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import local
+
+import numpy as np
+
+from medseg.bench.benchmark import Settings, benchmark
+from medseg.bench.clock import Clock
+from medseg.bench.lineup import Entry, Opening, lineup
+from medseg.bench.load import Plan
+from medseg.bench.markdown import markdown
+from medseg.bench.measure import Loads
+from medseg.bench.questions import questions
+from medseg.bench.target import Question, Target
+from medseg.run import Run
+from medseg.task import Tensors
+from medseg.tasks import task_named
+from medseg.triton_models.server import free_ports
+
+
+def main() -> None:
+    """Measure all three and print the tables."""
+    options = _options()
+    task, runs = task_named(options.task), [Run(path) for path in options.run]
+    cases = questions(task, options.data)[: options.cases]
+    ours = lineup(task, runs, [Entry(options.engine, "fp32", "served")])
+    theirs = [
+        Opening(name, {"server": name}, lambda name=name: started(name, options.task, options.run))
+        for name in ("fastapi", "litserve")
+    ]
+    plan = Plan(warmup=2, rounds=2, requests=8, window_s=options.seconds / 3, limit_s=options.seconds)
+    settings = Settings(plan, Loads((1, options.concurrency)), lambda line: print(line, file=sys.stderr))
+    record = benchmark(task, [*ours, *theirs], cases, settings)
+    print(markdown(record))
+    print(verdict(record))
+
+
+def verdict(record: dict) -> str:
+    """One sentence: our throughput against the better of the others, and whether the masks agree."""
+    ours, *theirs = record["targets"]
+    rates = {target["name"]: target["levels"][-1]["per_s"] for target in record["targets"]}
+    best = max(theirs, key=lambda target: rates[target["name"]])
+    equal = sum(ours["answers"].get(case) == mask for case, mask in best["answers"].items())
+    ratio = rates[ours["name"]] / rates[best["name"]]
+    return (
+        f"Throughput of {ours['name']}: {ratio:.2f} times that of {best['name']}, the better of the two others; "
+        f"masks identical in {equal} of {len(best['answers'])} cases."
+    )
+
+
+@contextmanager
+def started(name: str, task: str, runs: list[Path]) -> Iterator[Target]:
+    """A server of `eager_servers.py` in a process of its own, ready."""
+    port = free_ports().http
+    command = [sys.executable, "-m", "benchmarks.eager_servers", name, task, str(port), *map(str, runs)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _await(port, process)
+        yield Target(name, _asking(name, port), {"server": name}, pids=[process.pid])
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _asking(name: str, port: int):
+    own = local()
+
+    def answer(question: Question, clock: Clock) -> Tensors:
+        with clock("read"):
+            picture = question.read()["encoded"][0]
+        if not hasattr(own, "connection"):
+            own.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        with clock("server"):
+            return {"mask": _ask(name, own.connection, picture)}
+
+    return answer
+
+
+def _ask(name: str, connection: http.client.HTTPConnection, picture: bytes) -> np.ndarray:
+    body, kind = picture, "application/octet-stream"
+    if name == "litserve":
+        body, kind = json.dumps({"picture": base64.b64encode(picture).decode()}).encode(), "application/json"
+    connection.request("POST", "/predict", body, {"Content-Type": kind})
+    response = connection.getresponse()
+    content = response.read()
+    assert response.status == 200, f"{name} answered {response.status}: {content[:200]!r}"
+    if name == "litserve":
+        found = json.loads(content)
+        return np.frombuffer(base64.b64decode(found["mask"]), np.uint8).reshape(found["shape"])
+    shape = [int(size) for size in response.headers["X-Shape"].split(",")]
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _await(port: int, process: subprocess.Popen, limit_s: float = 120) -> None:
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.2)
+    raise SystemExit(f"the server on port {port} did not start within {limit_s} s")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["gi-tract", "stas"])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--run", type=Path, action="append", required=True)
+    parser.add_argument("--engine", default="openvino")
+    parser.add_argument("--concurrency", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--cases", type=int, default=8)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
