@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from medseg.train.sampling import EpochSampler, shares, weights_for
 from medseg.train.settings import Settings
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # images, masks or classes, each sample's patient by number
+Feed = Callable[[Samples, EpochSampler, Settings], Iterable[Batch]]  # training batches that are already augmented
 
 
 def samples_of(network: Network, directory: Path, patients: Sequence[str]) -> Samples:
@@ -62,22 +63,24 @@ def resized(image: torch.Tensor, target: torch.Tensor, size: int) -> tuple[torch
 
 
 class DataModule(pl.LightningDataModule):
-    """A network's training and validation batches."""
+    """A network's training and validation batches; `feed` makes the training batches in place of torch's loader."""
 
-    def __init__(self, network: Network, directory: Path, settings: Settings) -> None:
+    def __init__(self, network: Network, directory: Path, settings: Settings, feed: Feed | None = None) -> None:
         super().__init__()
-        self.network, self.settings = network, settings
+        self.network, self.settings, self.feed = network, settings, feed
         self.split: Split = _reader(network).split(directory, settings.recipe.seed, settings.fold)
         self.training = samples_of(network, directory, self.split.train)
         self.validation = samples_of(network, directory, self.split.validation)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Iterable[Batch]:
         """Batches in an order that the seed and the epoch fix."""
         masks = len(self.network.output_shape) > 1
         count = self.settings.samples_per_epoch or len(self.training)
         weights = weights_for(task_of(self.network), self.training, masks)
         rank, ranks = self._rank()
         sampler = EpochSampler(count, weights, self.settings.recipe.seed, rank, ranks)
+        if self.feed:
+            return self.feed(self.training, sampler, self.settings)
         return loader(Tensors(self.training, self.settings.size), sampler, self.settings)
 
     def val_dataloader(self) -> DataLoader[Batch]:

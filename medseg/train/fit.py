@@ -37,7 +37,8 @@ LAST = "last.pt"
 def fit(run: Run, data: DataModule, settings: Settings, module: nn.Module) -> Run:
     """The run, fitted: from its last whole epoch where it has one, else from the weights that `module` has."""
     record_split(run, data.split)
-    lightning = Fit(data.network, module, settings.recipe, len(set(data.validation.patients)))
+    patients = len(set(data.validation.patients))
+    lightning = Fit(data.network, module, settings.recipe, patients, augments=data.feed is None)
     last = run.path / "checkpoints" / "last.ckpt"
     with quiet():
         trainer = trainer_for(run, settings, lightning.best_score)

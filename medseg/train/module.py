@@ -11,18 +11,24 @@ from torch import nn
 
 from medseg.models.losses import loss_named
 from medseg.task import Network, Recipe
-from medseg.train.augment import AUGMENTATIONS, augment
+from medseg.train.augment import AUGMENTATIONS, Augmentation, augment
 from medseg.train.data import Batch
 from medseg.train.optimizers import optimizer_for, schedule_for
 from medseg.train.scores import answers, scores_for
 
 
 class Fit(pl.LightningModule):
-    """Augments, steps and scores a network; `best_score` names what the best weights are chosen by."""
+    """Augments, steps and scores a network; `best_score` names what the best weights are chosen by.
 
-    def __init__(self, network: Network, module: nn.Module, recipe: Recipe, patients: int) -> None:
+    `augments` False is for batches that come augmented.
+    """
+
+    def __init__(
+        self, network: Network, module: nn.Module, recipe: Recipe, patients: int, augments: bool = True
+    ) -> None:
         super().__init__()
         self.network, self.module, self.recipe = network, module, recipe
+        self.augmentation = AUGMENTATIONS[network.name] if augments else Augmentation()
         self.loss = loss_named(recipe.loss)
         self.masks = len(network.output_shape) > 1
         self.scores = scores_for(self.masks, patients, len(network.classes))
@@ -37,7 +43,7 @@ class Fit(pl.LightningModule):
         """The loss of an augmented batch."""
         images, targets, _numbers = batch
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            images, masks = augment(images, targets if self.masks else None, AUGMENTATIONS[self.network.name])
+            images, masks = augment(images, targets if self.masks else None, self.augmentation)
         loss = self.loss(self.module(images), targets if masks is None else masks)
         self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(images))
         return loss

@@ -35,6 +35,7 @@ class Settings:
     encoder_weights: str | None = None  # a file's name
     start: str | None = None  # the run whose weights the fit starts from
     trainable: str = "all"
+    loader: str = "torch"  # what makes the training batches: torch or dali; they augment by different random numbers
 
 
 def recipe_with(network: Network, chosen: Mapping[str, Any]) -> Recipe:

@@ -1,0 +1,100 @@
+"""`medseg train`: a run with everything a fit leaves, the same whether it was killed on the way or not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from medseg.cli.train import train
+from medseg.engines import open_engine
+from medseg.errors import InputError, RunError
+from medseg.run import Run
+from medseg.tasks import network_named
+from medseg.tasks.brain_lgg.phantom import phantom as brain_phantom
+from medseg.tasks.luna.phantom import phantom as luna_phantom
+from medseg.train.history import read_history
+from medseg.train.weights import load_run
+
+MEDSEG = [sys.executable, "-c", "from medseg.cli.main import main; main()"]
+SMALL = {"features": 2, "size": 32, "batch_size": 8, "lr": 3e-3, "epochs": 4, "patience": 10}
+FLAGS = ["--features", "2", "--size", "32", "--batch-size", "8", "--lr", "3e-3", "--epochs", "4", "--patience", "10"]
+
+
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("brains")
+    brain_phantom(folder, 4, 0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(brains, tmp_path_factory):
+    out = tmp_path_factory.mktemp("fitted") / "run"
+    train("brain-lgg", brains, out, **SMALL)
+    return out
+
+
+def test_a_fit_leaves_weights_history_curves_logs_and_a_program(fitted):
+    run = Run(fitted)
+    assert run.problems() == []
+    assert {"weights.pt", "last.pt", "fp32.pt2"} <= run.files.keys()
+    assert [row["epoch"] for row in read_history(fitted)] == [0, 1, 2, 3]
+    assert (fitted / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((fitted / "tensorboard").glob("events*"))
+    source, result = run.manifest["source"], run.manifest["result"]
+    assert source["recipe"]["lr"] == SMALL["lr"]
+    assert not set(source["split"]["train"]) & set(source["split"]["validation"])
+    assert result["val_dice"] == max(row["val_dice"] for row in read_history(fitted))
+
+
+def test_the_program_answers_as_the_weights(fitted):
+    images = torch.rand(3, 3, 64, 96)
+    module = load_run(network_named("brain-lgg"), Run(fitted))
+    with torch.inference_mode():
+        expected = module(images)
+    engine = open_engine("torch", fitted / "fp32.pt2")
+    torch.testing.assert_close(torch.from_numpy(engine(images.numpy())), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_killed_fit_goes_on_as_if_nothing_had_happened(brains, fitted, tmp_path):
+    out = tmp_path / "run"
+    command = [*MEDSEG, "train", "brain-lgg", str(brains), "--out", str(out), *FLAGS]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    while len(read_history(out)) < 2 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "result" not in Run(out).manifest, "the fit ended before it could be killed"
+    train("brain-lgg", brains, out, **SMALL, resume=True)
+    for ours, theirs in zip(read_history(out), read_history(fitted), strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-5)
+        assert ours["val_dice"] == pytest.approx(theirs["val_dice"], abs=1e-5)
+
+
+def test_a_finished_fit_takes_more_epochs_but_nothing_else(brains, fitted, tmp_path):
+    with pytest.raises(RunError, match=r"was started with lr 0\.003, not 0\.1"):
+        train("brain-lgg", brains, fitted, **{**SMALL, "lr": 0.1}, resume=True)
+    with pytest.raises(RunError, match="already holds a run"):
+        train("brain-lgg", brains, fitted, **SMALL)
+
+
+def test_malignancy_starts_from_the_nodule_network(tmp_path):
+    luna_phantom(tmp_path / "luna", 2, 0)
+    train("luna-nodule", tmp_path / "luna", tmp_path / "nodule", epochs=1, features=2, samples_per_epoch=8)
+    start = tmp_path / "nodule"
+    train("luna-malignancy", tmp_path / "luna", tmp_path / "head", epochs=1, features=2, start=start, trainable="head")
+    nodule, head = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("nodule", "head"))
+    assert torch.equal(nodule["block3.conv1.weight"], head["block3.conv1.weight"])
+    assert not torch.equal(nodule["head_linear.weight"], head["head_linear.weight"])
+
+
+def test_data_that_is_not_there_leaves_no_run(tmp_path):
+    with pytest.raises(InputError):
+        train("brain-lgg", tmp_path / "nothing", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
