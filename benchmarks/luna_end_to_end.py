@@ -2,7 +2,7 @@
 
     python -m benchmarks.luna_end_to_end CT --segment RUN --nodule RUN [--rounds 3]
 
-Prints a Markdown table (medians and spread over the rounds), whether the answers agree, peak memory, and a roofline line.
+Prints a Markdown table (medians and spread over the rounds, peak memory), whether the answers agree, and a roofline.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ from medseg.triton_models.server import Server, free_ports, serving
 
 # Multiply-adds of the U-Net for each pixel of a slice: its convolutions' weights at full, half and quarter size.
 UNET_MACS_A_PIXEL = 1008 + 2304 + 3456 + 3456 + 512 + 6912 + 512 + 6912 + 16
-CNN_MACS_A_CROP = 32 * 48 * 48 * (27 * 8 + 27 * 64 + (27 * 128 + 27 * 256) / 8 + (27 * 512 + 27 * 1024) / 64 + (27 * 2048 + 27 * 4096) / 512)
+CNN_MACS_A_CROP = (
+    32
+    * 48
+    * 48
+    * (27 * 8 + 27 * 64 + (27 * 128 + 27 * 256) / 8 + (27 * 512 + 27 * 1024) / 64 + (27 * 2048 + 27 * 4096) / 512)
+)
 
 
 def main() -> None:
@@ -63,16 +68,26 @@ def main() -> None:
 
     with opened(runs, asked.engine, asked.precision) as networks, tempfile.TemporaryDirectory() as folder:
         served = [
-            Served(task.network(run.network), str(exported_file(run, asked.engine, asked.precision).resolve()), asked.engine, cores(), 1)
+            Served(
+                task.network(run.network),
+                str(exported_file(run, asked.engine, asked.precision).resolve()),
+                asked.engine,
+                cores(),
+                1,
+            )
             for run in runs
         ]
         names = write(Path(folder) / "models", task, served)
         for _ in range(asked.rounds):
             measure("reference", lambda: chain(asked.ct, unet, cnn), [psutil.Process().pid])
-            measure("local, all", lambda: _ask(asked.ct, 0, lambda t: task.pipeline(t, networks)), [psutil.Process().pid])
+            measure(
+                "local, all", lambda: _ask(asked.ct, 0, lambda t: task.pipeline(t, networks)), [psutil.Process().pid]
+            )
             with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "log") as server:
                 for roi, name in ((0, "Triton, all"), (1, "Triton, lungs"), (0, "Triton, all, again")):
-                    measure(name, lambda roi=roi: _served(asked.ct, roi, server), [psutil.Process().pid, server.process.pid])
+                    measure(
+                        name, lambda roi=roi: _served(asked.ct, roi, server), [psutil.Process().pid, server.process.pid]
+                    )
     print(_table(seconds, peaks))
     print(_agreement(answers))
     print(_roofline(asked.ct, seconds, len(answers["reference"]["candidates"])))
@@ -145,10 +160,11 @@ def _agreement(answers: dict[str, Any]) -> str:
         matched = distance.min(0) < 1.5
         off = np.abs(nodules[near, 7] - reference[:, 3])[matched].max()
         lines.append(
-            f"- {name}: {matched.sum()} of {len(reference)} reference candidates matched, probabilities within {off:.1e}, "
+            f"- {name}: {matched.sum()} of {len(reference)} reference candidates, probabilities within {off:.1e}, "
             f"{voxels} mask voxels (reference {answers['reference']['mask_voxels']})"
         )
-    lines.append(f"- local and Triton identical: {np.array_equal(answers['local, all']['nodules'], answers['Triton, all']['nodules'])}")
+    local, served = (answers[name]["nodules"] for name in ("local, all", "Triton, all"))
+    lines.append(f"- local and Triton identical: {np.array_equal(local, served)}")
     return "\n".join(lines)
 
 
@@ -163,7 +179,8 @@ def _roofline(ct: Path, seconds: dict[str, list[float]], crops: int) -> str:
         square @ square
         times.append(time.perf_counter() - start)
     peak, achieved = 2 * size**3 / min(times), 2 * macs / float(np.median(seconds["Triton, all"]))
-    return f"Roofline: {achieved / 1e9:.0f} GFLOP/s end to end of {peak / 1e9:.0f} GFLOP/s matrix product ({achieved / peak:.0%})"
+    share = f"{achieved / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s ({achieved / peak:.0%})"
+    return f"Roofline: end to end {share} of this machine's best float32 matrix product"
 
 
 if __name__ == "__main__":

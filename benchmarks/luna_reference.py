@@ -42,7 +42,9 @@ class _Crops(torch.utils.data.Dataset):  # type: ignore[type-arg]
         return len(self.centres)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        start = np.clip(np.round(self.centres[index]).astype(int) - (16, 24, 24), 0, np.array(self.hu.shape) - (32, 48, 48))
+        start = np.clip(
+            np.round(self.centres[index]).astype(int) - (16, 24, 24), 0, np.array(self.hu.shape) - (32, 48, 48)
+        )
         i, r, c = start
         return torch.from_numpy(self.hu[i : i + 32, r : r + 48, c : c + 48].copy()).unsqueeze(0)
 

@@ -1,24 +1,24 @@
-"""Run: the folder that commands hand to each other. Training or importing makes it, every later command adds files to it."""
+"""Run: the folder that commands hand to each other. Training or importing makes it, later commands add files to it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import RunError
+from medseg.files import sha256, whole_file
+
+__all__ = ["WEIGHTS", "Run", "sha256", "whole_file"]
 
 FORMAT = 1
 WEIGHTS = "weights.pt"
 
 
 class Run:
-    """A run folder with its manifest.json: which network, where its weights come from, and every file with its sha256."""
+    """A run folder with its manifest.json: which network, where its weights come from, every file with its sha256."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -52,7 +52,7 @@ class Run:
 
     @contextmanager
     def adding(self, name: str, facts: dict[str, Any]) -> Iterator[Path]:
-        """A temporary path to write the file `name` to; it is renamed and recorded with `facts` only if nothing is raised."""
+        """A temporary path to write the file `name` to; renamed and recorded with `facts` if nothing is raised."""
         with whole_file(self.path / name) as path:
             yield path
             facts = facts | {"sha256": sha256(path), "bytes": path.stat().st_size}
@@ -70,7 +70,9 @@ class Run:
                 return self.path / name
         words = ", ".join(f"{key} {value}" for key, value in wanted.items())
         held = ", ".join(self.files) or "no files"
-        raise RunError(f"run {self.path} has no file with {words}; it holds {held}: run `medseg export {self.path}` first")
+        raise RunError(
+            f"run {self.path} has no file with {words}; it holds {held}: run `medseg export {self.path}` first"
+        )
 
     def problems(self) -> list[str]:
         """What differs from the manifest: missing files and changed bytes. Empty when all is well."""
@@ -84,33 +86,17 @@ class Run:
         return found
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it at the end: the file appears whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name}", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _read_manifest(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise RunError(f"{path.parent} is not a run: it has no manifest.json; make one with `medseg import` or `medseg train`")
+        raise RunError(
+            f"{path.parent} is not a run: it has no manifest.json; make one with `medseg import` or `medseg train`"
+        )
     try:
         manifest = json.loads(path.read_text())
     except ValueError as error:
-        raise RunError(f"{path} is not valid JSON ({error}); expected a run's manifest: restore it or import again") from error
+        raise RunError(
+            f"{path} is not valid JSON ({error}); expected a run's manifest: restore it or import again"
+        ) from error
     if manifest.get("format") != FORMAT:
         found = manifest.get("format")
         raise RunError(f"{path} has format {found}; this medseg reads format {FORMAT}: export again with this version")

@@ -118,7 +118,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A task's inference: named steps over named tensors. It runs here as it is; written out, it is a Triton ensemble."""
+    """A task's inference: named steps over named tensors. It runs as it is; written out, it is a Triton ensemble."""
 
     tensors: tuple[Tensor, ...]  # every wire
     inputs: tuple[str, ...]

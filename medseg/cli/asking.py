@@ -21,7 +21,9 @@ Ask = Callable[[Tensors], Tensors]
 def asking(task: str, runs: Sequence[Path], url: str | None, engine: str, precision: str) -> Iterator[Ask]:
     """The task's pipeline, on runs or on a server. Raises InputError where both or neither are given."""
     if bool(runs) == bool(url):
-        raise InputError("--run and --url: got both or neither; expected one: --run for run folders, --url for a server")
+        raise InputError(
+            "--run and --url: got both or neither; expected one: --run for run folders, --url for a server"
+        )
     subject = task_named(task)
     pipeline = subject.pipeline
     if url:

@@ -26,7 +26,11 @@ def info(
             one.name: {
                 "title": one.title,
                 "networks": {
-                    network.name: {"input": network.input_shape, "output": network.output_shape, "classes": network.classes}
+                    network.name: {
+                        "input": network.input_shape,
+                        "output": network.output_shape,
+                        "classes": network.classes,
+                    }
                     for network in one.networks
                 },
                 "steps": [step.name for step in one.pipeline.steps],
@@ -41,6 +45,8 @@ def info(
     for one in tasks:
         typer.echo(f"{one.name}: {one.title}")
         for network in one.networks:
-            typer.echo(f"  {network.name}  {network.input_shape} -> {network.output_shape}  {', '.join(network.classes)}")
+            typer.echo(
+                f"  {network.name}  {network.input_shape} -> {network.output_shape}  {', '.join(network.classes)}"
+            )
         typer.echo(f"  steps: {' > '.join(step.name for step in one.pipeline.steps)}")
     typer.echo(f"engines: {', '.join(ENGINES)}")

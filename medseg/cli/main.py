@@ -10,11 +10,15 @@ import typer
 
 from medseg import __version__
 from medseg.cli.bench import bench
+from medseg.cli.data import data
+from medseg.cli.evaluate import evaluate
 from medseg.cli.export import export
 from medseg.cli.import_ import import_
 from medseg.cli.info import info
 from medseg.cli.predict import predict
 from medseg.cli.serve import serve
+from medseg.cli.train import train
+from medseg.cli.verify import verify
 from medseg.errors import MedsegError
 
 app = typer.Typer(
@@ -24,14 +28,20 @@ app = typer.Typer(
 
 @app.callback()
 def medseg(
-    _: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on))] = False,
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on))
+    ] = False,
 ) -> None:
     """Production inference and benchmarking for medical image segmentation."""
 
 
 app.command("info")(info)
+app.add_typer(data, name="data")
 app.command("import")(import_)
+app.command("train")(train)
+app.command("evaluate")(evaluate)
 app.command("export")(export)
+app.command("verify")(verify)
 app.command("serve")(serve)
 app.command("predict")(predict)
 app.command("bench")(bench)

@@ -18,8 +18,12 @@ def predict(
     url: Annotated[str | None, typer.Option(help="A running server, such as http://127.0.0.1:8000.")] = None,
     engine: Annotated[str, typer.Option(help="The engine for --run.")] = "openvino",
     precision: Annotated[str, typer.Option(help="The precision for --run: fp32, fp16 or int8.")] = "fp32",
-    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="luna: list nodules from this probability on.  [default: 0.5]")] = None,
-    roi: Annotated[str, typer.Option(help="luna: 'lungs' searches the lungs with a margin, 'all' the whole CT.")] = "all",
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="luna: list nodules from this probability on.  [default: 0.5]")
+    ] = None,
+    roi: Annotated[
+        str, typer.Option(help="luna: 'lungs' searches the lungs with a margin, 'all' the whole CT.")
+    ] = "all",
     json: Annotated[bool, typer.Option("--json", help="Print the written files as JSON.")] = False,
 ) -> None:
     """Find, outline, and write the answers.

@@ -15,6 +15,9 @@ def serve(
     run: RunsOption = None,
     engine: Annotated[str, typer.Option(help="The engine that runs the networks.")] = "openvino",
     precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    decoder: Annotated[
+        str, typer.Option(help="What decodes pictures: dali, or reference (Pillow and NumPy).")
+    ] = "dali",
     write_only: Annotated[Path | None, typer.Option(help="Write the model repository here and stop.")] = None,
     http_port: Annotated[int, typer.Option(help="HTTP port on loopback.")] = 8000,
     grpc_port: Annotated[int, typer.Option(help="gRPC port on loopback.")] = 8001,
@@ -33,7 +36,7 @@ def serve(
     from medseg.run import Run
     from medseg.tasks import task_named
     from medseg.triton_models.config import Served
-    from medseg.triton_models.repository import write
+    from medseg.triton_models.repository import DECODERS, write
     from medseg.triton_models.server import Ports, serving
 
     subject, runs = task_named(task), [Run(path) for path in run or []]
@@ -43,12 +46,15 @@ def serve(
         Served(subject.network(one.network), str(exported_file(one, engine, precision).resolve()), engine, cores(), 1)
         for one in runs
     ]
+    if decoder not in DECODERS:
+        raise InputError(f"--decoder is {decoder!r}; expected one of {', '.join(DECODERS)}")
+    makers = DECODERS[decoder]
     if write_only:
-        names = write(write_only, subject, served)
+        names = write(write_only, subject, served, makers)
         typer.echo(f"{write_only}: {', '.join(names)}")
         return
     with TemporaryDirectory(prefix="medseg-repository-") as folder:
-        names = write(Path(folder), subject, served)
+        names = write(Path(folder), subject, served, makers)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops as cleanly as Ctrl-C
         with serving(Path(folder), names, Ports(http_port, grpc_port, metrics_port), log) as server:
             typer.echo(f"serving {task} at {server.url} and grpc://127.0.0.1:{grpc_port}; log: {log}; Ctrl-C stops")

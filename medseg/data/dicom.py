@@ -36,8 +36,12 @@ def series_files(folder: Path) -> list[Path]:
         raise InputError(f"{folder} holds no DICOM slices; expected the files of one CT series")
     series = {one.series: one.number for one in slices}
     if len(series) > 1:
-        counts = ", ".join(f"number {number} with {sum(s.series == uid for s in slices)}" for uid, number in series.items())
-        raise InputError(f"{folder} holds {len(series)} series ({counts} slices); expected one: keep one series per folder")
+        counts = ", ".join(
+            f"number {number} with {sum(s.series == uid for s in slices)}" for uid, number in series.items()
+        )
+        raise InputError(
+            f"{folder} holds {len(series)} series ({counts} slices); expected one: keep one series per folder"
+        )
     normal = slices[0].normal
     slices.sort(key=lambda one: float(one.position @ normal))
     _check_spacing(folder, slices)
@@ -51,7 +55,9 @@ def _read_header(path: Path) -> _Slice | None:
     except InvalidDicomError:
         return None
     except Exception as error:
-        raise InputError(f"{path} is a damaged DICOM file ({error}); expected a CT slice: export the series again") from error
+        raise InputError(
+            f"{path} is a damaged DICOM file ({error}); expected a CT slice: export the series again"
+        ) from error
     if "ImagePositionPatient" not in header or "ImageOrientationPatient" not in header:
         return None
     row, column = np.asarray(header.ImageOrientationPatient, np.float64).reshape(2, 3)
@@ -69,7 +75,9 @@ def _check_spacing(folder: Path, slices: list[_Slice]) -> None:
     step = float(np.median(steps))
     across = np.abs(np.diff(positions, axis=0) - steps[:, None] * normal).max()
     if across > _POSITION_TOLERANCE_MM:
-        raise InputError(f"{folder}: slices shift {across:.2f} mm sideways (gantry tilt); expected a straight stack: resample it")
+        raise InputError(
+            f"{folder}: slices shift {across:.2f} mm sideways (gantry tilt); expected a straight stack: resample it"
+        )
     if steps.min() < _POSITION_TOLERANCE_MM:
         raise InputError(f"{folder} holds two slices at one position; expected one file per slice: remove the doubles")
     wrong = np.flatnonzero(np.abs(steps - step) > max(_POSITION_TOLERANCE_MM, 0.01 * step))
@@ -79,5 +87,9 @@ def _check_spacing(folder: Path, slices: list[_Slice]) -> None:
     between = f"between {slices[at].path.name} and {slices[at + 1].path.name}"
     missing = round(gap / step) - 1
     if missing >= 1 and abs(gap - (missing + 1) * step) < 0.05 * step:
-        raise InputError(f"{folder} lacks {missing} slice(s) {between} (gap {gap:.2f} mm, spacing {step:.2f} mm): export it whole")
-    raise InputError(f"{folder} has unequal spacing {between} ({gap:.2f} mm, elsewhere {step:.2f} mm): resample it first")
+        raise InputError(
+            f"{folder} lacks {missing} slice(s) {between} (gap {gap:.2f} mm, spacing {step:.2f} mm): export it whole"
+        )
+    raise InputError(
+        f"{folder} has unequal spacing {between} ({gap:.2f} mm, elsewhere {step:.2f} mm): resample it first"
+    )

@@ -1,6 +1,7 @@
 """Byte strings as one uint8 tensor, each behind its length: how pictures and text cross Triton.
 
-Triton's own BYTES tensors are not used: the python stub of the embedded server, built for numpy 1, dies on them under numpy 2.
+Triton's own BYTES tensors are not used: the embedded server's python stub was built for numpy 1 and dies on them under
+numpy 2.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from medseg.data.dicom import series_files
 from medseg.errors import InputError
-from medseg.run import whole_file
+from medseg.files import whole_file
 from medseg.task import Array, Geometry
 
 SUFFIXES = (".mhd", ".mha", ".nrrd", ".nii", ".nii.gz")
@@ -49,7 +49,9 @@ def read_volume(path: Path) -> Volume:
     or where a DICOM folder holds two series, lacks slices or spaces them unequally.
     """
     if not path.exists():
-        raise InputError(f"{path} does not exist; expected a volume ({', '.join(SUFFIXES)}) or a folder of DICOM slices")
+        raise InputError(
+            f"{path} does not exist; expected a volume ({', '.join(SUFFIXES)}) or a folder of DICOM slices"
+        )
     image = _read_dicom(path) if path.is_dir() else _read_file(path)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         found = f"{image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} channels"
@@ -73,13 +75,17 @@ def write_mask(path: Path, mask: Array, geometry: Geometry) -> None:
 
 def _read_file(path: Path) -> sitk.Image:
     if not path.name.lower().endswith(SUFFIXES):
-        raise InputError(f"{path} is not a volume medseg reads; expected {', '.join(SUFFIXES)} or a folder of DICOM slices")
+        raise InputError(
+            f"{path} is not a volume medseg reads; expected {', '.join(SUFFIXES)} or a folder of DICOM slices"
+        )
     _check_raw(path)
     _check_nifti(path)
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise InputError(f"{path} cannot be read ({_reason(error)}); the file is damaged or truncated: copy it again") from error
+        raise InputError(
+            f"{path} cannot be read ({_reason(error)}); the file is damaged or truncated: copy it again"
+        ) from error
 
 
 def _check_raw(path: Path) -> None:
@@ -109,7 +115,7 @@ def _check_nifti(path: Path) -> None:
         return
     try:
         image = nibabel.Nifti1Image.from_filename(path)
-        values = image.dataobj.get_unscaled() if image.get_data_dtype().kind == "f" else np.zeros(0)
+        values = np.asarray(image.dataobj) if image.get_data_dtype().kind == "f" else np.zeros(0)
     except Exception as error:
         raise InputError(f"{path} cannot be read ({error}); the file is damaged or truncated: copy it again") from error
     _check_finite(values, path)
@@ -125,11 +131,13 @@ def _read_dicom(folder: Path) -> sitk.Image:
     try:
         return sitk.ReadImage([str(file) for file in files])
     except RuntimeError as error:
-        raise InputError(f"{folder}: its DICOM slices cannot be read ({_reason(error)}): export the series again") from error
+        raise InputError(
+            f"{folder}: its DICOM slices cannot be read ({_reason(error)}): export the series again"
+        ) from error
 
 
 def _int16(array: Array, path: Path) -> tuple[Array, tuple[str, ...]]:
-    """The values as int16. HU beyond its range are clipped: every network clips far below; fractions are rounded and said."""
+    """The values as int16. HU beyond its range are clipped, as every network clips far below; rounding is said."""
     if array.dtype == np.int16:
         return array, ()
     notes: tuple[str, ...] = ()

@@ -22,7 +22,9 @@ def exported_file(run: Run, engine: str, precision: str) -> Path:
         if name.endswith(suffix) and facts.get("precision") == precision:
             return run.path / name
     held = ", ".join(run.files) or "no files"
-    raise RunError(f"run {run.path} has no {precision} {suffix} file for {engine}; it holds {held}: `medseg export` makes one")
+    raise RunError(
+        f"run {run.path} has no {precision} {suffix} file for {engine}; it holds {held}: `medseg export` makes one"
+    )
 
 
 @contextmanager
@@ -32,7 +34,9 @@ def opened(runs: Sequence[Run], engine: str, precision: str) -> Iterator[Network
         engines: dict[str, Engine] = {}
         for run in runs:
             if run.network in engines:
-                raise RunError(f"run {run.path} holds {run.network}, as another of the runs does; expected one run a network")
+                raise RunError(
+                    f"run {run.path} holds {run.network}, as another of the runs does; expected one run a network"
+                )
             engines[run.network] = open_engine(engine, exported_file(run, engine, precision), streams=cores())
             stack.callback(engines[run.network].close)
         yield found_in(engines)

@@ -47,12 +47,12 @@ def ensemble(task: str, pipeline: Pipeline) -> pb.ModelConfig:
         ours = (("input",), ("output",)) if isinstance(step.run, str) else (step.inputs, step.outputs)
         part.input_map.update(zip(ours[0], step.inputs, strict=True))
         made = zip(ours[1], step.outputs, strict=True)
-        part.output_map.update({name: wire for name, wire in made if wire in taken})  # Triton refuses wires that nobody takes
+        part.output_map.update({name: wire for name, wire in made if wire in taken})
     return config
 
 
 def step(task: str, pipeline: Pipeline, step: Step, networks: tuple[str, ...], maker: str | None) -> pb.ModelConfig:
-    """One step in plain Python; `networks` are those it may call, `maker` (module:function) makes another function for it."""
+    """One step in plain Python; `networks` are those it may call, `maker` (module:function) makes another function."""
     config = _python_model(step_model(task, step.name), 0, 1)
     _boundary(config, pipeline, step.inputs, step.outputs)
     made = {"maker": maker} if maker else {}
@@ -73,7 +73,7 @@ def network(served: Served) -> pb.ModelConfig:
 
 
 def text(config: pb.ModelConfig) -> str:
-    """The file's text. `max_batch_size: 0` is written out: left away, Triton would complete the configuration itself."""
+    """The file's text. `max_batch_size: 0` is written out: left away, Triton would complete the file itself."""
     lines = text_format.MessageToString(config)
     return lines if config.max_batch_size else lines + "max_batch_size: 0\n"
 

@@ -1,7 +1,7 @@
 """A step or a network as a Triton python model: the only file that knows `triton_python_backend_utils`.
 
-Triton's python backend imports a model.py that holds nothing but `from medseg.triton_models.node import TritonPythonModel`.
-What the model is stands in its config.pbtxt, as parameters: `task` and `step`, or `file` and `engine` (see config.py). A step's
+Triton's python backend imports a model.py that holds nothing but the import of TritonPythonModel from here. What the
+model is stands in its config.pbtxt, as parameters: `task` and `step`, or `file` and `engine` (see config.py). A step's
 function may be made elsewhere: `maker` names what makes it for the task, as DALI's decoders do.
 """
 
@@ -127,16 +127,19 @@ def _ask(model: str, batch: Array) -> Array:
 
 
 def _array(tensor: Any) -> Array:
-    """A view of the tensor, through DLPack: the stub was built for numpy 1, its own `as_numpy` is wrong under numpy 2."""
+    """A view of the tensor, through DLPack: the stub was built for numpy 1, its `as_numpy` is wrong under numpy 2."""
     return np.from_dlpack(tensor)
 
 
 def _tensor(name: str, array: Array) -> Any:
     """A tensor that shares the array's memory.
 
-    The stub compares strides to the letter, also on axes of length 0 and 1, where numpy leaves them open: reshaping sets them.
+    The stub compares strides to the letter, also on axes of length 0 and 1, where numpy leaves them open; reshaping
+    sets them.
     """
-    return pb_utils.Tensor.from_dlpack(name, np.require(array, requirements="CW").reshape(-1).reshape(array.shape))
+    return pb_utils.Tensor.from_dlpack(
+        name, np.require(array, requirements=("C", "W")).reshape(-1).reshape(array.shape)
+    )
 
 
 def _misfit(array: Array, dims: list[int]) -> str:

@@ -6,11 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from tritonclient.grpc import model_config_pb2 as pb
+
 from medseg.task import Task
 from medseg.triton_models import config
-from medseg.triton_models.config import Served, pb
+from medseg.triton_models.config import Served
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+# What takes a pipeline's `decode` step, by the name a user gives it: the step's own function, or DALI's decoder for it.
+DECODERS: Mapping[str, Mapping[str, str]] = {
+    "reference": _NONE,
+    "dali": {"decode": "medseg.dali_pipelines.decode:Decoder"},
+}
 _MODEL = '''"""What this model does stands in config.pbtxt."""
 
 from medseg.triton_models.node import TritonPythonModel

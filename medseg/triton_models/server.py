@@ -69,7 +69,9 @@ def serving(repository: Path, models: Sequence[str], ports: Ports, log: Path) ->
     for port in (ports.http, ports.grpc, ports.metrics):
         _check_free(port)
     _remove_stale_memory()
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # stubs that a hard stop leaves behind become ours, to be reaped
+    ctypes.CDLL(None).prctl(
+        _PR_SET_CHILD_SUBREAPER, 1
+    )  # stubs that a hard stop leaves behind become ours, to be reaped
     with tempfile.TemporaryDirectory(prefix="medseg-triton-") as scratch:
         command = _command(repository, models, ports, _backends(Path(scratch)))
         with log.open("wb") as out:
@@ -103,7 +105,12 @@ def _wheel() -> Path:
 def _backends(scratch: Path) -> Path:
     """A backend folder whose python backend uses the stub built for this Python."""
     wheel = _wheel()
-    stub = wheel / "python_backend_stubs" / f"{sys.version_info.major}.{sys.version_info.minor}" / "triton_python_backend_stub"
+    stub = (
+        wheel
+        / "python_backend_stubs"
+        / f"{sys.version_info.major}.{sys.version_info.minor}"
+        / "triton_python_backend_stub"
+    )
     if not stub.is_file():
         found = ", ".join(sorted(folder.name for folder in stub.parents[1].iterdir()))
         raise ServerError(f"nvidia-pytriton has no stub for Python {stub.parent.name}; expected one of {found}")
@@ -118,7 +125,7 @@ def _backends(scratch: Path) -> Path:
 
 
 def _check_stub(stub: Path) -> None:
-    """A stub that cannot start would hang the server's load for ever: run it bare, where 127 means a library is missing."""
+    """A stub that cannot start would hang the load for ever: run it bare, where 127 means a library is missing."""
     tried = subprocess.run([str(stub)], env=_environment(), capture_output=True, timeout=30, check=False)
     if tried.returncode == 127:
         reason = tried.stderr.decode(errors="replace").strip()
@@ -168,7 +175,9 @@ def _check_free(port: int) -> None:
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
-            raise ServerError(f"port {port} is taken ({error.strerror}); expected a free one: choose another port") from error
+            raise ServerError(
+                f"port {port} is taken ({error.strerror}); expected a free one: choose another port"
+            ) from error
 
 
 def _await_ready(server: Server, models: Sequence[str]) -> None:
@@ -212,7 +221,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _remove_stale_memory() -> None:
     """Shared-memory files of servers whose parent is gone, as a crash leaves them."""
-    owners = {int(path.name.split("_")[1]) for path in _SHM.glob(f"{_SHM_PREFIX}*_*") if path.name.split("_")[1].isdigit()}
+    owners = {
+        int(path.name.split("_")[1]) for path in _SHM.glob(f"{_SHM_PREFIX}*_*") if path.name.split("_")[1].isdigit()
+    }
     for owner in owners:
         if not Path(f"/proc/{owner}").exists():
             _remove_memory(owner)

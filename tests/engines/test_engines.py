@@ -74,7 +74,7 @@ def test_what_cannot_be_opened_is_said(luna_runs: list[Run], tmp_path: Path) -> 
         open_engine("tensorflow", tmp_path / "a.onnx")
     with pytest.raises(EngineError, match=r"cannot open .*a\.plan; expected a \.onnx file"):
         open_engine("openvino", tmp_path / "a.plan")
-    with pytest.raises(RunError, match="has no int8 .onnx file for openvino"):
+    with pytest.raises(RunError, match=r"has no int8 \.onnx file for openvino"):
         exported_file(luna_runs[0], "openvino", "int8")
 
 

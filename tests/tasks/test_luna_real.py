@@ -81,7 +81,10 @@ def test_the_served_ensemble_searches_the_lungs(published: list[Run], tmp_path: 
     from medseg.triton_models.repository import write
     from medseg.triton_models.server import free_ports, serving
 
-    served = [Served(network_named(run.network), str(exported_file(run, "openvino", "fp32")), "openvino", 2, 1) for run in published]
+    served = [
+        Served(network_named(run.network), str(exported_file(run, "openvino", "fp32")), "openvino", 2, 1)
+        for run in published
+    ]
     names = write(tmp_path / "models", TASK, served)
     with serving(tmp_path / "models", names, free_ports(), tmp_path / "log") as server:
         model = TritonModel(server.url, "luna")

@@ -7,9 +7,10 @@ import pytest
 
 pytest.importorskip("tritonclient.grpc")
 from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
 
 from medseg.tasks import TASKS, task_named
-from medseg.triton_models.config import Served, pb
+from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -42,4 +43,6 @@ def test_an_ensemble_joins_every_step_by_its_wires() -> None:
     taken = {wire for step in ensemble.ensemble_scheduling.step for wire in step.input_map.values()}
     assert taken - made == {tensor.name for tensor in ensemble.input}
     assert {tensor.name for tensor in ensemble.output} <= made
-    assert not {tensor.name for tensor in ensemble.output} & taken, "an output that a later step takes can deadlock Triton"
+    assert not {tensor.name for tensor in ensemble.output} & taken, (
+        "an output that a later step takes can deadlock Triton"
+    )

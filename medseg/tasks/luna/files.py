@@ -31,7 +31,7 @@ def nodules(table: Array) -> list[dict[str, Any]]:
 
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
-    """Write nodules.csv, nodules.json, the candidates' mask in the CT's geometry and nodules.png; returns their paths."""
+    """Write nodules.csv, nodules.json, the candidates' mask in the CT's geometry and nodules.png; their paths."""
     volume: Volume = request.source
     rows = nodules(answer["nodules"])
     mask = mask_from_bits(answer["mask"], volume.array.shape)

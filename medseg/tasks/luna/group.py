@@ -8,8 +8,8 @@ import numpy as np
 from medseg.task import Array
 from medseg.tasks.luna.crops import AIR_HU, clipped
 
-# Halfway from lung (about -850 HU) to soft tissue: a nodule's edge in a blurred picture. On the annotated nodules of a real
-# CT (21.5, 12.8 and 8.8 mm) it gives 22.2, 13.3 and 7.9 mm; counting every marked voxel gives 27.1, 14.7 and 9.7 mm.
+# Halfway from lung (about -850 HU) to soft tissue: a nodule's edge in a blurred picture. On the annotated nodules of a
+# real CT (21.5, 12.8 and 8.8 mm) it gives 22.2, 13.3 and 7.9 mm; counting every marked voxel 27.1, 14.7 and 9.7 mm.
 _DENSE_HU = -500
 _STEPS = np.array([(0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)])
 

@@ -31,10 +31,10 @@ class Region:
 
     def box(self, first: int, last: int) -> tuple[slice, slice] | None:
         """The smallest rows and columns that hold the region in slices [first, last), or None where it is empty."""
-        plane = self.cells[first // self.steps[0] : (last - 1) // self.steps[0] + 1].any(0)
+        plane = self.cells[first // self.steps[0] : (last - 1) // self.steps[0] + 1].any(axis=0)
         if not plane.any():
             return None
-        rows, cols = np.flatnonzero(plane.any(1)), np.flatnonzero(plane.any(0))
+        rows, cols = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
         _, down, right = self.steps
         return slice(rows[0] * down, (rows[-1] + 1) * down), slice(cols[0] * right, (cols[-1] + 1) * right)
 
@@ -42,10 +42,10 @@ class Region:
 def lungs(ct: Array, geometry: Geometry) -> Region:
     """The lungs of a CT (index, row, col) int16 HU, closed and grown by 10 mm.
 
-    Air that does not reach the sides of the picture, in pieces of at least 0.1 l. Raises InputError where there is none.
+    Air that does not reach the sides of the picture, in pieces of at least 0.1 l. Raises InputError without any.
     """
     spacing = np.array(geometry.spacing_mm[::-1])
-    steps = tuple(int(n) for n in np.maximum(1, np.round(_GRID_MM / spacing)))
+    steps = _whole_steps(_GRID_MM / spacing)
     cell_mm = spacing * steps
     # A cell is the first voxel of its block: noise is far below the step from lung to tissue.
     inner = _without_sides(ct[:: steps[0], :: steps[1], :: steps[2]] < _AIR_HU)
@@ -57,7 +57,12 @@ def lungs(ct: Array, geometry: Geometry) -> Region:
     cells = np.pad(np.isin(pieces, large), wide)
     near = ndimage.distance_transform_edt(~cells, sampling=cell_mm) <= _CLOSING_MM + _MARGIN_MM
     grown = ndimage.distance_transform_edt(near, sampling=cell_mm) > _CLOSING_MM
-    return Region(grown[wide:-wide, wide:-wide, wide:-wide], steps)  # type: ignore[arg-type]
+    return Region(grown[wide:-wide, wide:-wide, wide:-wide], steps)
+
+
+def _whole_steps(steps: Array) -> tuple[int, int, int]:
+    index, row, col = np.maximum(1, np.round(steps)).astype(int).tolist()
+    return index, row, col
 
 
 def _without_sides(air: Array) -> Array:

@@ -30,7 +30,9 @@ def draw(path: Path, volume: Volume, mask: Array, rows: list[dict[str, Any]]) ->
     height = max(1, -(-len(shown) // _COLUMNS))
     figure = Figure(figsize=(3.2 * max(2, width), 3.9 * height + 0.5), dpi=110, facecolor="white", layout="constrained")
     count = f"{len(rows)} nodule{'s' * (len(rows) != 1)}"
-    figure.suptitle(f"{count} found" + (f", the {_SHOWN} most probable shown" if len(rows) > _SHOWN else ""), fontsize=12)
+    figure.suptitle(
+        f"{count} found" + (f", the {_SHOWN} most probable shown" if len(rows) > _SHOWN else ""), fontsize=12
+    )
     panels = figure.subplots(height, width, squeeze=False).ravel()
     for panel in panels:
         panel.axis("off")

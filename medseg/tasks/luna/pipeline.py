@@ -86,7 +86,7 @@ def report(tensors: Tensors, _: Networks) -> Tensors:
 
 
 def mask_from_bits(bits: Array, shape: tuple[int, ...]) -> Array:
-    """The mask (index, row, col) bool from its packed bits (ceil(voxels / 8),) uint8, first voxel in the highest bit."""
+    """The mask (index, row, col) bool from its packed bits (ceil(voxels / 8),) uint8, first voxel in the top bit."""
     return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).view(bool)
 
 
@@ -123,7 +123,15 @@ PIPELINE = Pipeline(
         Step(
             "report",
             report,
-            ("geometry", "threshold", "candidate_mask", "centres", "diameters_mm", "nodule_probability", "malignancy_probability"),
+            (
+                "geometry",
+                "threshold",
+                "candidate_mask",
+                "centres",
+                "diameters_mm",
+                "nodule_probability",
+                "malignancy_probability",
+            ),
             ("nodules", "mask"),
         ),
     ),

@@ -39,7 +39,12 @@ def segment(ct: Array, infer: Infer, region: Region | None = None) -> Array:
     mask = np.zeros(ct.shape, bool)
     windows = list(_lung_windows(region, ct.shape) if region else _tissue_windows(ct))
     if region is None and any(window.rows != slice(0, ct.shape[1]) for window in windows):
-        mask[:] = infer(_pad(np.full((1, 2 * CONTEXT + 1, *ct.shape[1:]), AIR_HU, np.float32)))[0, 0, : ct.shape[1], : ct.shape[2]] > 0
+        mask[:] = (
+            infer(_pad(np.full((1, 2 * CONTEXT + 1, *ct.shape[1:]), AIR_HU, np.float32)))[
+                0, 0, : ct.shape[1], : ct.shape[2]
+            ]
+            > 0
+        )
     slices = [(window, index) for window in windows for index in range(window.first, window.last)]
     logits = answers(infer, (_cut(ct, window, index) for window, index in slices))
     for (window, index), answer in zip(slices, logits, strict=True):
@@ -65,7 +70,10 @@ def _tissue_windows(ct: Array) -> Iterator[Window]:
         seen = ct[max(0, first - CONTEXT) : last + CONTEXT].max(0) > AIR_HU
         rows, cols = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
         if len(rows):
-            box = (slice(max(0, rows[0] - HALO), rows[-1] + 1 + HALO), slice(max(0, cols[0] - HALO), cols[-1] + 1 + HALO))
+            box = (
+                slice(max(0, rows[0] - HALO), rows[-1] + 1 + HALO),
+                slice(max(0, cols[0] - HALO), cols[-1] + 1 + HALO),
+            )
             yield Window(first, last, _coarse(box[0], ct.shape[1]), _coarse(box[1], ct.shape[2]))
 
 
