@@ -33,7 +33,11 @@ def test_server_stages_sum_to_the_ensemble_and_take_networks_out_of_their_steps(
 
 
 def test_steps_that_ran_side_by_side_are_scaled_to_the_time_they_took_together():
-    seconds = {"ours": {"success": 3.0}, "ours-find-step": {"compute_infer": 3.0}, "net-b-network": {"compute_infer": 3.0}}
+    seconds = {
+        "ours": {"success": 3.0},
+        "ours-find-step": {"compute_infer": 3.0},
+        "net-b-network": {"compute_infer": 3.0},
+    }
     stages = server_stages(seconds, "ours", STEPS, {})
     assert sum(stages.values()) == pytest.approx(3.0)
     assert stages["find"] == stages["judge"] == pytest.approx(1.5)
