@@ -41,6 +41,9 @@ def train(  # every option of the command is an argument here
     accumulate: Annotated[int, typer.Option(help="Batches per optimizer step.")] = 1,
     patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better score.")] = None,
     workers: Annotated[int | None, typer.Option(help="Loader processes.")] = None,
+    loader: Annotated[
+        str, typer.Option(help="torch, dali (gi-tract, brain-lgg, stas), or auto: what feeds faster here.")
+    ] = "auto",
     wandb: Annotated[str | None, typer.Option(help="Also log to Weights & Biases: offline or online.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last whole epoch.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -51,7 +54,9 @@ def train(  # every option of the command is an argument here
     """
     from json import dumps
 
+    from medseg.cli.feeding import fed
     from medseg.export.graph import save_program
+    from medseg.run import Run
     from medseg.tasks import network_named
     from medseg.train.data import DataModule
     from medseg.train.fit import fit, starting_module
@@ -88,6 +93,7 @@ def train(  # every option of the command is an argument here
     )
     module = starting_module(chosen, options, settings)
     samples = DataModule(chosen, data, settings)
+    settings = fed(samples, loader, Run(out) if resume else None)
     run = (resumed_run if resume else start_run)(chosen, data, out, options, settings)
     fit(run, samples, settings, module)
     save_program(run, chosen)

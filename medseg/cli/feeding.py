@@ -1,0 +1,93 @@
+"""Which loader feeds a fit: torch's, DALI's, or the one that is faster here. Heavy: imported by train alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.util import find_spec
+from itertools import islice
+from typing import Any
+
+import torch
+
+from medseg.data.samples import Samples
+from medseg.errors import InputError
+from medseg.run import Run
+from medseg.task import Network
+from medseg.tasks import task_of
+from medseg.train.augment import AUGMENTATIONS, augment
+from medseg.train.data import DataModule, Feed
+from medseg.train.sampling import EpochSampler
+from medseg.train.settings import Settings
+
+LOADERS = ("torch", "dali", "auto")
+DALI_TASKS = ("gi-tract", "brain-lgg", "stas")  # LUNA's crops are cut from memory-mapped volumes: nothing to decode
+_MEASURED = 4  # batches of each loader, the first of which is not counted
+
+
+def fed(data: DataModule, loader: str, resumed: Run | None = None) -> Settings:
+    """Let the loader of this name feed the data module; its settings, which now say which one it is.
+
+    `auto` keeps the loader of a run that is resumed, else measures. Raises InputError for a loader that cannot be had.
+    """
+    if loader not in LOADERS:
+        raise InputError(f"--loader is {loader!r}; expected one of {', '.join(LOADERS)}")
+    fits = task_of(data.network) in DALI_TASKS
+    if loader == "dali" and not fits:
+        raise InputError(f"--loader dali does not feed {data.network.name}; expected a task of {', '.join(DALI_TASKS)}")
+    if loader == "dali" and not _installed():
+        raise InputError("--loader dali needs 'nvidia.dali': pip install 'medseg[dali]'")
+    if loader == "auto" and resumed:
+        loader = str(resumed.manifest["source"].get("loader", "torch"))
+    if loader == "auto":
+        loader = faster(data) if fits and _installed() else "torch"
+    data.feed = dali_feed(data.network) if loader == "dali" else None
+    data.settings = replace(data.settings, loader=loader)
+    return data.settings
+
+
+def dali_feed(network: Network) -> Feed:
+    """Training batches by DALI, on the GPU where there is one."""
+    from medseg.dali_pipelines.loader import DaliLoader, Fit
+
+    def feed(samples: Samples, sampler: EpochSampler, settings: Settings) -> Iterable[Any]:
+        size = (settings.size, settings.size) if settings.size else (network.input_shape[1], network.input_shape[2])
+        fit = Fit(
+            task=task_of(network),
+            size=size,
+            batch_size=settings.recipe.batch_size,
+            seed=settings.recipe.seed,
+            device_id=torch.cuda.current_device() if torch.cuda.is_available() else None,
+            threads=settings.workers or min(8, torch.multiprocessing.cpu_count()),
+        )
+        return DaliLoader(samples, sampler, fit)
+
+    return feed
+
+
+def faster(data: DataModule) -> str:
+    """`torch` or `dali`, whichever gives the first augmented batches of this fit in less time."""
+    seconds = {}
+    for name, feed in (("torch", None), ("dali", dali_feed(data.network))):
+        data.feed = feed
+        seconds[name] = _seconds_a_batch(data.train_dataloader(), None if feed else data.network)
+    return min(seconds, key=lambda name: seconds[name])
+
+
+def _seconds_a_batch(batches: Iterable[Any], augmented_for: Network | None) -> float:
+    """Seconds a batch takes after the first one, augmentation included; infinite where there is only one."""
+    start, count = 0.0, 0
+    for count, (images, masks, _) in enumerate(islice(batches, _MEASURED)):
+        if augmented_for:
+            augment(images, masks, AUGMENTATIONS[augmented_for.name])
+        if count == 0:
+            start = time.perf_counter()
+    return (time.perf_counter() - start) / count if count else float("inf")
+
+
+def _installed() -> bool:
+    try:
+        return find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:  # not even its parent, `nvidia`
+        return False
