@@ -45,7 +45,7 @@ def asking(task: str, runs: Sequence[Path], url: str | None, engine: str, precis
 def predictions(
     task: str, inputs: Sequence[Path], ask: Ask, out: Path, options: Mapping[str, float]
 ) -> Iterator[tuple[str, list[Path]]]:
-    """Each input's name and the files written for it: into `out`, or into a folder each where there are several.
+    """Each input's name and the files written for it: into `out`; several volumes get a folder each.
 
     A bad input is told on stderr and the others go on; at the end InputError counts the bad ones.
     """
@@ -66,7 +66,6 @@ def predictions(
 def _answers(
     task: Task, path: Path, ask: Ask, out: Path, options: Mapping[str, float], several: bool
 ) -> Iterator[tuple[str, list[Path]]]:
-    assert task.requests is not None and task.write is not None
     known = {name: np.array([value]).astype(task.pipeline.tensor(name).dtype) for name, value in options.items()}
     requests = list(islice(stream := task.requests(path), 2))  # never all of them: each may hold a whole CT
     several = several or len(requests) > 1
@@ -74,6 +73,6 @@ def _answers(
         for note in getattr(request.source, "notes", ()):
             print(f"note: {note}", file=sys.stderr)
         answer = ask(dict(request.tensors) | known)
-        folder = out / request.name if several else out
+        folder = out / request.name if several and task.volumes else out
         folder.mkdir(parents=True, exist_ok=True)
         yield request.name, task.write(request, answer, folder)

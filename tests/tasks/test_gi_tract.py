@@ -97,10 +97,13 @@ def test_the_submission_has_each_slice_once_and_gives_the_masks_back(tmp_path) -
     for request in [*requests[:3], *requests[:2]]:  # two of them again
         networks = lambda _: lambda batch: 20 * batch - 8  # noqa: E731
         answer = TASK.pipeline(request.tensors, networks)
-        (tmp_path / request.name).mkdir(exist_ok=True)
-        paths = TASK.write(request, answer, tmp_path / request.name)
+        paths = TASK.write(request, answer, tmp_path)
         masks[request.name] = answer["mask"]
-    assert [path.name for path in paths] == ["submission.csv", "mask.png", "overlay.png"]
+    assert [path.name for path in paths] == [
+        "submission.csv",
+        f"{request.name}_mask.png",
+        f"{request.name}_overlay.png",
+    ]
     rows = list(csv.DictReader((tmp_path / "submission.csv").open()))
     assert len(rows) == 9
     for row in rows:

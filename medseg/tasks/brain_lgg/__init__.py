@@ -8,5 +8,14 @@ from medseg.tasks.brain_lgg.pipeline import PIPELINE
 from medseg.tasks.brain_lgg.reader import patients, read
 
 TASK = Task(
-    "brain-lgg", "lower-grade glioma in brain MR volumes", NETWORKS, PIPELINE, patients, read, phantom, requests, write
+    "brain-lgg",
+    "lower-grade glioma in brain MR volumes",
+    NETWORKS,
+    PIPELINE,
+    patients,
+    read,
+    phantom,
+    requests,
+    write,
+    volumes=True,
 )

@@ -38,8 +38,8 @@ def slice_id(path: Path) -> str:
 
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
-    """Write overlay.png and mask.png, and the slice's rows to submission.csv beside the folder; returns the paths."""
-    paths = [folder.parent / "submission.csv", folder / "mask.png", folder / "overlay.png"]
+    """Write NAME_mask.png and NAME_overlay.png, and the slice's rows to submission.csv; returns the paths."""
+    paths = [folder / name for name in ("submission.csv", f"{request.name}_mask.png", f"{request.name}_overlay.png")]
     submit(paths[0], request.name, [text.decode() for text in answer["rle"]])
     shown = png(picture(decode(request.source, GREY16, request.name), answer["mask"]))
     for path, content in zip(paths[1:], (answer["mask_png"][0], shown), strict=True):

@@ -7,4 +7,4 @@ from medseg.tasks.luna.phantom import phantom
 from medseg.tasks.luna.pipeline import PIPELINE
 from medseg.tasks.luna.reader import patients, read
 
-TASK = Task("luna", "lung nodules in CT", NETWORKS, PIPELINE, patients, read, phantom, requests, write)
+TASK = Task("luna", "lung nodules in CT", NETWORKS, PIPELINE, patients, read, phantom, requests, write, volumes=True)
