@@ -14,7 +14,7 @@ from medseg.bench.record import Record
 from medseg.errors import InputError
 from medseg.task import Array
 
-ENOUGH = 5  # requests; the spread of fewer says nothing
+ENOUGH = 5  # requests; the spread of fewer says nothing, and a percentile needs one request beyond it
 _RESAMPLES = 1000
 _BLOCKS = 10  # neighbouring requests share their disturbances, so whole blocks of them are resampled
 _LIMIT = re.compile(r"(?P<metric>[\w.-]+):(?P<change>[+-]\d+(\.\d+)?)%")
@@ -83,10 +83,11 @@ def _latency_checks(old: Record, new: Record, quantile: int, limit: float) -> It
     for where, now_s in _series(new).items():
         then_s = earlier.get(where, [])
         if now_s and then_s:
-            what, few = f"p{quantile}, {where}", min(len(now_s), len(then_s)) < ENOUGH
+            what = f"p{quantile}, {where}"
+            few = min(len(now_s), len(then_s)) < max(ENOUGH, 100 / (100 - quantile))
             middle = float(np.percentile(then_s, quantile)), float(np.percentile(now_s, quantile))
-            band = _band(_resampled(then_s, quantile), _resampled(now_s, quantile), drift)
-            yield _judged(new["name"], what, middle, band, limit, few, "s")
+            band = None if few else _band(_resampled(then_s, quantile), _resampled(now_s, quantile), drift)
+            yield _judged(new["name"], what, middle, band, limit, "s")
 
 
 def _throughput_checks(old: Record, new: Record, limit: float) -> Iterator[Check]:
@@ -96,8 +97,8 @@ def _throughput_checks(old: Record, new: Record, limit: float) -> Iterator[Check
             rates = [np.array([window["per_s"] for window in one["windows"]]) for one in (then, level)]
             few = min(map(len, rates)) < 3 or not min(rate.min(initial=1) for rate in rates)
             middle = then["per_s"], level["per_s"]
-            band = (-1.0, 1.0) if few else _band(_means(rates[0]), _means(rates[1]), 0.0)
-            yield _judged(new["name"], f"throughput, {level['load']:g} {level['mode']}", middle, band, limit, few, "/s")
+            band = None if few else _band(_means(rates[0]), _means(rates[1]), 0.0)
+            yield _judged(new["name"], f"throughput, {level['load']:g} {level['mode']}", middle, band, limit, "/s")
 
 
 def _score_check(old: Record, new: Record, metric: str, limit: float) -> Iterator[Check]:
@@ -108,17 +109,19 @@ def _score_check(old: Record, new: Record, metric: str, limit: float) -> Iterato
         pairs = np.array([(old["scores"][case][name], new["scores"][case][name]) for case in cases])
         middle = float(pairs[:, 0].mean()), float(pairs[:, 1].mean())
         change = _change(*middle)
-        yield _judged(new["name"], name, middle, (change, change), limit, few=False, unit="")
+        yield _judged(new["name"], name, middle, (change, change), limit, "")
 
 
 def _judged(
-    target: str, what: str, values: tuple[float, float], band: tuple[float, float], limit: float, few: bool, unit: str
+    target: str, what: str, values: tuple[float, float], band: tuple[float, float] | None, limit: float, unit: str
 ) -> Check:
+    """A check's verdict; without a band there was too little to tell."""
     change, beyond = _change(*values), 1.0 if limit > 0 else -1.0
+    low, high = band or (-1.0, 1.0)
     exceeds = change * beyond > abs(limit)
-    certain = min(edge * beyond for edge in band) > 0
-    verdict = UNCLEAR if few else WORSE if exceeds and certain else OK
-    return Check(target, what, *values, change, *band, limit, verdict, unit)
+    certain = min(low * beyond, high * beyond) > 0
+    verdict = UNCLEAR if band is None else WORSE if exceeds and certain else OK
+    return Check(target, what, *values, change, low, high, limit, verdict, unit)
 
 
 def _change(before: float, after: float) -> float:
@@ -178,7 +181,7 @@ def junit(checks: Sequence[Check], task: str) -> bytes:
 
 def sentence(check: Check) -> str:
     """What was found, in words."""
-    reason = f" (fewer than {ENOUGH} requests or 3 windows: too few to tell)" if check.verdict == UNCLEAR else ""
+    reason = " (too few requests or windows to tell)" if check.verdict == UNCLEAR else ""
     values = f"{check.before:.4g}{check.unit} before, {check.after:.4g}{check.unit} now, {check.change:+.1%}"
     band = f"95 % band {check.low:+.1%} to {check.high:+.1%}, limit {check.limit:+.1%}"
     return f"{check.target}: {check.what} {check.verdict}{reason}: {values} ({band})"

@@ -12,10 +12,11 @@ import numpy as np
 from medseg.bench import scores
 from medseg.bench.target import Question
 from medseg.errors import InputError
+from medseg.metrics.overlap import dice
 from medseg.task import Array, Case, Task, Tensors
 
 PHANTOMS = 4  # made-up patients where no data is given
-WANTED = np.array([b"mask"], object)  # what the 2-D pipelines are asked for: the mask, not every format of it
+WANTED = {"gi-tract": [b"mask"], "brain-lgg": [b"mask"], "stas": [b"mask", b"votes"]}  # not every format of the mask
 
 
 def questions(task: Task, data: Path) -> list[Question]:
@@ -54,7 +55,7 @@ def _question(task: Task, case: _Case) -> Question:
 def _tensors(task: Task, path: Path) -> Tensors:
     assert task.requests is not None
     tensors = next(iter(task.requests(path))).tensors
-    return tensors | ({"wanted": WANTED} if "wanted" in task.pipeline.inputs else {})
+    return tensors | ({"wanted": np.array(WANTED[task.name], object)} if task.name in WANTED else {})
 
 
 def _files(path: Path) -> tuple[Path, ...]:
@@ -102,12 +103,26 @@ def _brain_lgg(data: Path) -> list[_Case]:
 def _stas(data: Path) -> list[_Case]:
     from medseg.tasks.stas.reader import annotation_path, patients, picture_path, read
 
-    found = [(name, _Case(name, picture_path(data, name))) for name in patients(data)]
-    return [
-        _read_case(case, partial(read, data, name)) if annotation_path(data, name).is_file() else case
-        for name, case in found
-        if case.path.is_file()
-    ]
+    cases = []
+    for name in patients(data):
+        case, reading = _Case(name, picture_path(data, name)), partial(read, data, name)
+        if case.path.is_file():
+            known = annotation_path(data, name).is_file()
+            cases.append(_with_voters(_read_case(case, reading), reading) if known else case)
+    return cases
+
+
+def _with_voters(case: _Case, read: Callable[[], Sequence[Case]]) -> _Case:
+    """The case with each voter's own Dice beside that of the vote."""
+    from medseg.tasks.stas.pipeline import VOTERS
+
+    def score(answer: Tensors) -> scores.Scores:
+        assert case.score
+        alone = zip(VOTERS, answer["votes"], strict=True)
+        there = np.asarray(read()[0].mask)
+        return dict(case.score(answer)) | {f"dice of {name} alone": dice(votes, there) for name, votes in alone}
+
+    return replace(case, score=score)
 
 
 def _read_case(case: _Case, read: Callable[[], Sequence[Case]]) -> _Case:

@@ -44,7 +44,10 @@ def test_made_up_cases_of_every_task_are_asked_scored_and_drawn(name: str, tmp_p
         for found in task.read(tmp_path / "phantom", patient)
         if found.id == case.id
     )
-    assert case.score({"mask": truth})["dice"] == 1
+    found = case.score({"mask": truth, "votes": np.stack([truth, truth, truth * 0])})
+    assert found["dice"] == 1
+    if name == "stas":
+        assert [value for metric, value in found.items() if "alone" in metric] == [1, 1, 0]
     picture = case.picture({"mask": truth})
     assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
 

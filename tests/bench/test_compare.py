@@ -7,6 +7,7 @@ from defusedxml import ElementTree
 from medseg.bench.clock import Clock
 from medseg.bench.compare import OK, UNCLEAR, WORSE, compare, junit, limits_from
 from medseg.bench.load import Plan
+from medseg.bench.machine import BUSY
 from medseg.bench.record import Record, rounded
 from medseg.bench.target import Question, Target
 from medseg.errors import InputError
@@ -33,6 +34,9 @@ def verdicts(before: Record, after: Record, limits: str) -> dict[str, str]:
 
 def test_repeating_an_idle_run_reports_nothing_in_nine_of_ten():
     runs = [measured([target(busy(0.01))], CASES) for _ in range(11)]
+    others = max(run["targets"][0]["usage"]["busy"] for run in runs)
+    if others > BUSY:
+        pytest.skip(f"needs an idle machine: other programs used {others:.0%} of the cores")
     clean = [set(verdicts(runs[0], run, "score:-0.1%,p50:+10%,p95:+10%").values()) == {OK} for run in runs[1:]]
     assert sum(clean) >= 9
 
