@@ -164,12 +164,9 @@ class Task:
     patients: Callable[[Path], Sequence[str]]  # a data folder -> its patients, sorted
     read: Callable[[Path, str], Sequence[Case]]  # a data folder, a patient -> that patient's cases
     phantom: Callable[[Path, int, int], None]  # write n made-up patients in the native layout: folder, n, seed
-    requests: Callable[[Path], Iterator[Request]] | None = (
-        None  # a file or folder -> what to ask the pipeline, one by one
-    )
-    write: Callable[[Request, Tensors, Path], list[Path]] | None = (
-        None  # an answer -> files in the field's formats in a folder
-    )
+    requests: Callable[[Path], Iterator[Request]]  # a file or folder -> what to ask the pipeline, one by one
+    write: Callable[[Request, Tensors, Path], list[Path]]  # an answer -> files in the field's formats, in a folder
+    volumes: bool = False  # an answer is many files: where there are several answers, each gets a folder of its own
 
     def network(self, name: str) -> Network:
         """The task's network of this name."""
