@@ -32,7 +32,7 @@ def grid_from(words: Sequence[str]) -> list[Choice]:
 def sweep(network: str, data: Path, out: Path, choices: Sequence[Choice], more: Sequence[str]) -> list[dict[str, Any]]:
     """The table's rows, best first, once every combination has its finished run in `out`; kept up to date on the way.
 
-    A run that is there and finished is left alone, one that was stopped goes on; `more` are options that all runs share.
+    A run that is there and finished is left alone, one that was stopped goes on; `more` goes to all runs.
     Each fit is a process of its own, so that one that dies takes nothing with it. Raises MedsegError where one fails.
     """
     out.mkdir(parents=True, exist_ok=True)
