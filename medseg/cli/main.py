@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from medseg import __version__
@@ -53,10 +52,9 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except MedsegError as error:
         sys.exit(f"error: {error}")
-    except click.UsageError as error:
-        hint = f"; `{error.ctx.command_path} --help` shows an example" if error.ctx else ""
-        sys.exit(f"error: {error.format_message().rstrip('.')}{hint}")
-    except (KeyboardInterrupt, click.Abort):
+    except typer.TyperException as error:
+        sys.exit(f"error: {str(error).rstrip('.')}; `medseg COMMAND --help` shows an example")
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 from medseg.cli.main import app
@@ -19,12 +19,12 @@ def reference() -> str:
     root = typer.main.get_command(app)
     parts = ["# Commands", "", "The output of `--help`, written by `make docs`.", ""]
     for path, command in _commands("medseg", root):
-        with click.Context(command, info_name=path, max_content_width=_WIDTH, terminal_width=_WIDTH) as context:
-            parts += [f"## {path}", "", "```text", command.get_help(context), "```", ""]
+        context = typer.Context(command, info_name=path, max_content_width=_WIDTH, terminal_width=_WIDTH)
+        parts += [f"## {path}", "", "```text", command.get_help(context), "```", ""]
     return "\n".join(parts)
 
 
-def _commands(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     yield path, command
     for name, one in getattr(command, "commands", {}).items():
         yield from _commands(f"{path} {name}", one)
