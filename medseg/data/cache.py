@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from medseg.task import Array
@@ -22,9 +21,10 @@ def cache_folder() -> Path:
 
 
 def fingerprint(source: Path, *arguments: object) -> str:
-    """A digest of a source file (path, size, time of change) and of the arguments of what is made of it."""
-    facts = source.stat()
-    text = repr((str(source.resolve()), facts.st_size, facts.st_mtime_ns, arguments))
+    """A digest of a file, or of a folder's files (paths, sizes, times), and of the arguments of what is made of it."""
+    files = sorted(source.iterdir()) if source.is_dir() else [source]
+    facts = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    text = repr((facts, arguments))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -35,28 +35,12 @@ def build(make: Callable[..., Array], jobs: Mapping[Path, tuple[Any, ...]], titl
     `workers` 0 means one process a core. `make` and its arguments are pickled.
     """
     missing = {path: arguments for path, arguments in jobs.items() if not path.is_file()}
-    workers = min(workers or os.cpu_count() or 1, len(missing))
-    with tqdm(total=len(missing), desc=title, disable=None, delay=2) as progress:
-        if workers < 2:
-            for path, arguments in missing.items():
-                _write(path, make, arguments)
-                progress.update()
-        else:
-            _build_in_processes(make, missing, workers, progress)
-
-
-def _build_in_processes(
-    make: Callable[..., Array], jobs: Mapping[Path, tuple[Any, ...]], workers: int, progress: tqdm
-) -> None:
-    # spawn: a forked child inherits ITK's and torch's thread pools without their threads, and hangs
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        futures = [pool.submit(_write, path, make, arguments) for path, arguments in jobs.items()]
-        for future in as_completed(futures):
-            future.result()
-            progress.update()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    workers = min(workers or os.cpu_count() or 1, max(1, len(missing)))
+    # loky's processes, for a forked child inherits ITK's and torch's thread pools without their threads, and hangs
+    pool = Parallel(workers, backend="loky", return_as="generator_unordered")
+    written = pool(delayed(_write)(path, make, arguments) for path, arguments in missing.items())
+    for _ in tqdm(written, total=len(missing), desc=title, disable=None, delay=2):
+        pass
 
 
 def _write(path: Path, make: Callable[..., Array], arguments: tuple[Any, ...]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import cc3d
 import numpy as np
 
 from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, decode, pack
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
+from medseg.metrics.components import largest
 from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.brain_lgg.networks import BRAIN_LGG
 from medseg.tasks.brain_lgg.prepare import Frame, prepare
@@ -80,11 +80,6 @@ def restored(logits: Array, frame: Frame) -> Array:
     volume = np.full(frame.shape, _BACKGROUND, np.float32)
     volume[frame.brain] = square[:, rows, columns]
     return volume
-
-
-def largest(mask: Array) -> Array:
-    """The largest connected piece of a mask (n, h, w) as uint8 0/1; empty where the mask is."""
-    return (cc3d.largest_k(mask, k=1, connectivity=_FACES) > 0).astype(np.uint8)
 
 
 def _numbers(frame: Frame) -> Array:

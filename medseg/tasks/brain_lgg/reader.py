@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from medseg.data.cache import build, cache_folder, fingerprint
 from medseg.data.encoded import RGB, Kind, encoded_tensor
 from medseg.data.image import GREY8, read_bytes, read_image
 from medseg.data.samples import Sample, Samples
 from medseg.data.split import Split, drawn, named
 from medseg.errors import InputError
 from medseg.task import Array, Case, Tensors
-from medseg.tasks.brain_lgg.prepare import prepare, prepare_mask
+from medseg.tasks.brain_lgg.prepare import SIZE, prepare, prepare_mask
 
 VALIDATION = (  # the patients that validate in the reference
     "TCGA_CS_4944_20010208",
@@ -61,9 +61,7 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
     """
     paths = slice_paths(root(directory) / patient)
     if not paths:
-        raise InputError(
-            f"{root(directory) / patient}: no {patient}_N.tif; expected kaggle_3m's layout: check the folder"
-        )
+        raise _missing(directory, patient)
     image = _stack(paths, RGB)
     mask = _stack([mask_path(path) for path in paths], GREY8)
     return [Case(patient, image, (mask > 0).astype(np.uint8))]
@@ -75,34 +73,51 @@ def questions(directory: Path, patient: str) -> list[Tensors]:
 
 
 def samples(directory: Path, patients: Sequence[str]) -> Samples:
-    """The prepared slices of these patients: (3, 256, 256) float32 and (1, 256, 256) uint8, all held in memory."""
-    with ThreadPoolExecutor() as pool:
-        volumes = list(pool.map(partial(_prepared, directory), patients))
-    images = np.concatenate([image for image, _ in volumes]) if volumes else np.zeros((0, 3, 256, 256), np.float32)
-    masks = np.concatenate([mask for _, mask in volumes]) if volumes else np.zeros((0, 256, 256), np.uint8)
-    names = tuple(name for name, (image, _) in zip(patients, volumes, strict=True) for _ in image)
-    return Samples(partial(_sample, images, masks), names, masks.sum((1, 2), dtype=float))
+    """The prepared slices of these patients: (3, 256, 256) float32 and (1, 256, 256) uint8, cached on disk."""
+    shelf = {patient: _shelf(directory, patient) for patient in patients}
+    build(prepared, {path: (directory, patient) for patient, path in shelf.items()}, "preparing volumes")
+    volumes = {patient: np.load(path, mmap_mode="r") for patient, path in shelf.items()}
+    places = [(patient, index) for patient, volume in volumes.items() for index in range(len(volume))]
+    foreground = [np.count_nonzero(volumes[patient][index, -1]) for patient, index in places]
+    load = partial(_sample, tuple((shelf[patient], index) for patient, index in places))
+    return Samples(load, tuple(patient for patient, _ in places), np.array(foreground, float))
 
 
 SAMPLES = {"brain-lgg": samples}
 
 
 def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
-    """The reference's ten patients validate as fold 0; in a folder that has none of them, one of ten drawn parts does."""
+    """The reference's ten patients validate as fold 0; in a folder without them, one of ten drawn parts does."""
     names = patients(directory)
     if fold == 0 and set(names) & set(VALIDATION):
         return named(names, VALIDATION, "the reference")
     return drawn(names, 10, fold, seed)
 
 
-def _prepared(directory: Path, patient: str) -> tuple[Array, Array]:
+def prepared(directory: Path, patient: str) -> Array:
+    """A patient's slices (n, 4, 256, 256) float32 as the network sees them, the mask last."""
     (case,) = read(directory, patient)
     image, frame = prepare(case.image)
-    return image, prepare_mask(np.asarray(case.mask), frame)
+    mask = prepare_mask(np.asarray(case.mask), frame)
+    return np.concatenate([image, mask[:, np.newaxis]], axis=1, dtype=np.float32)
 
 
-def _sample(images: Array, masks: Array, index: int) -> Sample:
-    return images[index], masks[index, None]
+def _shelf(directory: Path, patient: str) -> Path:
+    """Where a patient's prepared slices are kept."""
+    folder = root(directory) / patient
+    if not slice_paths(folder):
+        raise _missing(directory, patient)
+    return cache_folder() / "brain-lgg" / f"{patient}-{fingerprint(folder, SIZE)}.npy"
+
+
+def _sample(places: Sequence[tuple[Path, int]], index: int) -> Sample:
+    path, place = places[index]
+    layers = np.load(path, mmap_mode="r")[place]
+    return np.array(layers[:-1]), layers[-1:].astype(np.uint8)
+
+
+def _missing(directory: Path, patient: str) -> InputError:
+    return InputError(f"{root(directory) / patient}: no {patient}_N.tif; expected kaggle_3m's layout: check the folder")
 
 
 def _stack(paths: Sequence[Path], kind: Kind) -> Array:

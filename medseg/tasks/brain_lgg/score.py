@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data import overlay
+from medseg.data.encoded import RGB, decode
 from medseg.data.picture import View, most_different
 from medseg.metrics.components import largest
 from medseg.metrics.masks import mask_scores
-from medseg.task import Array, Case, Tensors
+from medseg.task import Array, Case, Request, Tensors
 
 MAIN = "dice"
 _SHOWN = 6
@@ -25,6 +26,11 @@ def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str
     """
     pairs = zip(cases, answers, strict=True)
     return {case.id: mask_scores(largest(answer["mask"]), np.asarray(case.mask), None) for case, answer in pairs}
+
+
+def case_of(request: Request) -> Case:
+    """A request's volume as a case without truth."""
+    return Case(request.name, np.stack([decode(one, RGB, request.name) for one in request.tensors["encoded"]]))
 
 
 def masks(_: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data import overlay
+from medseg.data.encoded import GREY16, decode
 from medseg.data.picture import View, most_different
 from medseg.metrics.hausdorff import hd95
 from medseg.metrics.overlap import overlap
 from medseg.metrics.uw_madison import uw_madison
-from medseg.task import Array, Case, Tensors
+from medseg.task import Array, Case, Request, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
 
 MAIN = "score"
@@ -31,6 +32,11 @@ def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str
 def scan_of(case: Case) -> str:
     """The scan a slice belongs to: case7_day0."""
     return case.id.split("_slice_")[0]
+
+
+def case_of(request: Request) -> Case:
+    """A request's slice as a case without truth."""
+    return Case(request.name, decode(request.tensors["encoded"][0], GREY16, request.name))
 
 
 def masks(_: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:

@@ -12,7 +12,7 @@ from medseg.data.picture import View
 from medseg.errors import InputError
 from medseg.metrics.finding import Finding
 from medseg.metrics.froc import Froc, froc
-from medseg.task import Array, Case, Tensors
+from medseg.task import Array, Case, Request, Tensors
 from medseg.tasks.luna.crops import crop
 from medseg.tasks.luna.pipeline import NODULE_COLUMNS, mask_from_bits
 from medseg.tasks.luna.tables import findings, nodules, scans
@@ -76,6 +76,11 @@ def _scan_scores(directory: Path, series: str, answer: Tensors) -> dict[str, flo
         "false_positives": float(result.false),
         "listed": float(len(listed)),
     }
+
+
+def case_of(request: Request) -> Case:
+    """A request's CT as a case without truth."""
+    return Case(request.name, request.tensors["ct"])
 
 
 def masks(cases: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:

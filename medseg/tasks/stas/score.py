@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from medseg.data.encoded import RGB, decode
 from medseg.data.picture import View
 from medseg.metrics.masks import mask_scores
-from medseg.task import Array, Case, Tensors
+from medseg.task import Array, Case, Request, Tensors
 
 MAIN = "dice"
 
@@ -18,6 +19,11 @@ def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str
     """Each picture's scores; distances in pixels, for nothing says how large those are."""
     pairs = zip(cases, answers, strict=True)
     return {case.id: mask_scores(answer["mask"], np.asarray(case.mask), None) for case, answer in pairs}
+
+
+def case_of(request: Request) -> Case:
+    """A request's picture as a case without truth."""
+    return Case(request.name, decode(request.tensors["encoded"][0], RGB, request.name))
 
 
 def masks(_: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:
