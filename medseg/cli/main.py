@@ -53,9 +53,17 @@ def main() -> None:
     except MedsegError as error:
         sys.exit(f"error: {error}")
     except typer.TyperException as error:
-        sys.exit(f"error: {str(error).rstrip('.')}; `medseg COMMAND --help` shows an example")
+        sys.exit(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """A mistake in the words on the command line, as one line; without any words, the help."""
+    message = getattr(error, "format_message", error.__str__)()
+    if message.startswith("Usage:"):
+        return str(message)
+    return f"error: {message.rstrip('.')}; `medseg COMMAND --help` shows an example"
 
 
 def _version(on: bool) -> None:

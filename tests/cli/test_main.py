@@ -42,7 +42,8 @@ def test_help_is_quick() -> None:
         (["predict", "stas", "a.jpg", "--url", "http://127.0.0.1:1", "--out", "x", "--roi", "lungs"], "belong to luna"),
         (["serve", "luna"], "got no --run"),
         (["nonsense"], "No such command 'nonsense'"),
-        (["predict"], "Missing parameter: task"),
+        (["predict"], "Missing argument 'task'"),
+        (["serve", "luna", "--http-port", "x"], "--http-port"),,
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_1(words: list[str], message: str) -> None:
