@@ -3,8 +3,8 @@
     python benchmarks/export_table.py --shared ../shared --out build/export-table
 
 LUNA's networks have their published weights where `--shared` holds them; all others have random weights (with batch
-statistics from a few samples), which is the hardest case for Dice: their masks have no margin. Each network is exported in
-a process of its own, bounded in time; what is done already is not done again.
+statistics from a few samples), which is the hardest case for Dice: their masks have no margin. Each network is
+exported in a process of its own, bounded in time; what is done already is not done again.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -16,6 +17,7 @@ import torch
 from medseg import __version__
 from medseg.errors import ExportError, RunError
 from medseg.export.bake import baked
+from medseg.export.files import add
 from medseg.models.checkpoint import load_state, read_state
 from medseg.run import WEIGHTS, Run
 from medseg.task import Network
@@ -46,8 +48,9 @@ def save_program(run: Run, network: Network) -> torch.export.ExportedProgram:
     """
     program = trace(trained(run, network), network)
     facts = {"precision": "fp32", "suffix": ".pt2", "torch": torch.__version__, "free_axes": free_axes(network)}
-    with run.adding(PROGRAM, facts) as path:
-        torch.export.save(program, path)
+    content = io.BytesIO()  # torch aborts the whole process where a disk is full
+    torch.export.save(program, content)
+    add(run, PROGRAM, content.getvalue(), facts)
     return program
 
 
@@ -83,9 +86,8 @@ def save_graph(run: Run, network: Network, model: onnx.ModelProto, name: str, fa
     onnx.helper.set_model_props(model, _metadata(run, network, facts["precision"]))
     model.producer_name, model.producer_version = "medseg", __version__
     facts = {"suffix": ".onnx", "opset": OPSET, "onnx": onnx.__version__, "free_axes": free_axes(network)} | facts
-    with run.adding(name, facts) as path:
-        onnx.save(model, path)
-        onnx.checker.check_model(str(path))
+    onnx.checker.check_model(model)
+    add(run, name, model.SerializeToString(), facts)
 
 
 def example_shape(network: Network) -> tuple[int, ...]:

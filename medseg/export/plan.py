@@ -19,6 +19,7 @@ from typing import Any
 from medseg.data.cache import cache_folder
 from medseg.engines.gpu import gpu_name
 from medseg.errors import EngineError, ExportError
+from medseg.export.files import add
 from medseg.run import Run, sha256, whole_file
 from medseg.task import Network
 
@@ -80,10 +81,7 @@ def build(run: Run, network: Network, precision: str, target: Target) -> str:
         "gpu": gpu,
     }
     facts["seconds"] = round(perf_counter() - started, 1)
-    with run.adding(
-        name, facts | {"key": key, "share_fp16": share, "target": asdict(target), "onnx": source.name}
-    ) as path:
-        path.write_bytes(plan)
+    add(run, name, plan, facts | {"key": key, "share_fp16": share, "target": asdict(target), "onnx": source.name})
     return name
 
 

@@ -14,7 +14,9 @@ HU = (-1000.0, 1000.0)
 
 def network(build: Any, shape: tuple[int, ...] = (1, 96, 96), low_high: tuple[float, float] = HU) -> Network:
     recipe = Recipe(epochs=1, batch_size=1, lr=1.0)
-    return Network("made", shape, (1, *shape[1:]), ("thing",), recipe, build, free_axes={2: 4, 3: 4}, input_range=low_high)
+    return Network(
+        "made", shape, (1, *shape[1:]), ("thing",), recipe, build, free_axes={2: 4, 3: 4}, input_range=low_high
+    )
 
 
 def run_of(module: nn.Module, folder: Path) -> Run:

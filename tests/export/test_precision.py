@@ -69,7 +69,7 @@ def test_half_keeps_float32_at_the_boundary_and_is_valid():
 
 
 def test_a_node_that_is_kept_computes_as_before():
-    made, full, known = prepared(Hostile)
+    _, full, known = prepared(Hostile)
     model = half(full, {node.name for node in full.graph.node})
     assert half_share(model)["weight_bytes"] == 0
     sample = known.samples[0]

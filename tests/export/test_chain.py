@@ -1,0 +1,146 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+from medseg.engines import open_engine
+from medseg.errors import ExportError
+from medseg.export.chain import Wanted, export
+from medseg.export.parity import Budget, compare, shortfall
+from medseg.export.samples import real
+from medseg.run import Run
+from medseg.tasks import network_named
+from medseg.train.weights import import_weights
+from tests.export.made import Hostile, network, run_of
+from tests.shared import SHARED, needs_shared
+
+SAMPLES = {"luna-segment": 3, "luna-nodule": 16}  # few, for speed; an export takes more
+LUNA = SHARED / "data" / "luna"
+QUIET = lambda stage: None  # noqa: E731
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """LUNA's two published networks, exported to FP16 and judged on the real CT."""
+    runs = {}
+    for name, pattern in (("luna-segment", "seg_*"), ("luna-nodule", "cls_*")):
+        (weights,) = (SHARED / "weights" / "luna").glob(pattern)
+        run = import_weights(network_named(name), weights, tmp_path_factory.mktemp("runs") / name, {})
+        assert not export(run, network_named(name), Wanted(fp16=True, data=LUNA, samples=SAMPLES[name]), QUIET)
+        runs[name] = run
+    return runs
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["luna-segment", "luna-nodule"])
+def test_published_networks_hold_the_bound_in_fp16_on_the_real_ct(published, name):
+    facts = published[name].files["fp16.onnx"]
+    assert facts["parity"]["dice"] >= 0.999
+    assert facts["parity"]["finite"]
+    assert "from" in facts["parity"]["calibration"] and "luna" in facts["parity"]["calibration"]
+    assert "BatchNormalization_0" in facts["kept_fp32"]  # takes raw HU
+    assert facts["share_fp16"]["weight_bytes"] > 0.9
+    if name == "luna-nodule":
+        assert facts["parity"]["probability_error"] < 0.01
+
+
+@needs_shared
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_engines_open_the_fp16_file_unchanged(published, engine):
+    run = published["luna-nodule"]
+    crops = np.concatenate(real(network_named("luna-nodule"), LUNA, 3))
+    expected = open_engine("torch", run.file(precision="fp32", suffix=".pt2"))(crops)
+    found = open_engine(engine, run.file(precision="fp16", suffix=".onnx"))(crops)
+    np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_onnx_carries_its_metadata_and_named_free_axes(tmp_path):
+    run = run_of(Hostile(), tmp_path / "run")
+    assert not export(run, network(Hostile), Wanted(samples=2), QUIET)
+    model = onnx.load(run.path / "fp32.onnx")
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    assert facts["network"] == "made" and json.loads(facts["classes"]) == ["thing"]
+    assert json.loads(facts["input_range"]) == [-1000, 1000]
+    assert facts["precision"] == "fp32" and facts["medseg"]
+    for value in (model.graph.input[0], model.graph.output[0]):
+        assert [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] == [
+            "batch",
+            1,
+            "4*h",
+            "4*w",
+        ]
+    engine = open_engine("onnxruntime", run.path / "fp32.onnx")
+    assert engine(np.zeros((3, 1, 8, 20), np.float32)).shape == (3, 1, 8, 20)
+
+
+def test_what_cannot_be_traced_is_one_error(tmp_path):
+    class Deciding(Hostile):
+        def forward(self, x):
+            return x if x.mean() > 0 else -x
+
+    with pytest.raises(ExportError, match="network made cannot be traced with free axes"):
+        export(run_of(Deciding(), tmp_path / "run"), network(Deciding), Wanted(), QUIET)
+
+
+def test_int8_without_data_is_refused_before_the_work(tmp_path):
+    with pytest.raises(ExportError, match="--calibration"):
+        export(run_of(Hostile(), tmp_path / "run"), network(Hostile), Wanted(int8=True), QUIET)
+
+
+def test_a_full_disk_is_one_error_and_leaves_no_half_written_file(tmp_path):
+    run = run_of(Hostile(), tmp_path / "run")
+    code = f"""
+import resource, signal, sys
+from medseg.errors import MedsegError
+from medseg.export.chain import Wanted, export
+from medseg.run import Run
+from tests.export.made import Hostile, network
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    export(Run({str(run.path)!r}), network(Hostile), Wanted(samples=1), lambda stage: None)
+except MedsegError as error:
+    sys.exit(f"error: {{error}}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "cannot be written" in done.stderr
+    assert sorted(path.name for path in run.path.iterdir()) == ["manifest.json", "weights.pt"]
+    assert not Run(run.path).problems()
+
+
+def test_a_changed_byte_is_found(tmp_path):
+    run = run_of(Hostile(), tmp_path / "run")
+    export(run, network(Hostile), Wanted(samples=1), QUIET)
+    assert not run.problems()
+    path = run.path / "fp32.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert len(run.problems()) == 1 and "fp32.onnx" in run.problems()[0]
+
+
+def test_dice_is_of_voxels_over_all_samples_and_probabilities_judge_empty_masks():
+    made = network(Hostile)
+    mask = np.full((1, 1, 32, 32), -9.0)
+    mask[..., :16, :] = 9.0
+    moved = mask.copy()
+    moved[..., :4, :] = -9.0
+    parity = compare(made, [mask, mask], [mask, moved])
+    assert parity.dice == pytest.approx(2 * (512 + 384) / (1024 + 896))
+    assert parity.flipped == 128
+    assert "Dice" in shortfall(made, parity, Budget(0.999, 0.01))
+    empty = np.full((1, 1, 32, 32), -9.0)
+    assert "probabilities" in shortfall(made, compare(made, [empty], [empty + 8.5]), Budget(0.999, 0.01))
+    assert shortfall(made, compare(made, [empty], [empty]), Budget(0.999, 0.01)) is None
+
+
+def test_nan_is_never_good_enough():
+    made = network(Hostile)
+    fine = np.full((1, 1, 32, 32), 9.0)
+    broken = fine.copy()
+    broken[0, 0, 0, 0] = np.nan
+    assert "NaN" in shortfall(made, compare(made, [fine], [broken]), Budget(0, 1))

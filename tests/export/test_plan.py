@@ -1,0 +1,189 @@
+import ast
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.engines import gpu, open_engine
+from medseg.engines import tensorrt as engine_module
+from medseg.engines.tensorrt import outside, unfit
+from medseg.errors import EngineError, ExportError
+from medseg.export import plan
+from medseg.export.chain import Wanted, export
+from medseg.export.graph import save_graph
+from medseg.export.plan import Target, build, shapes
+from medseg.run import Run
+from tests.export.made import Hostile, network, run_of
+
+API = json.loads((Path(__file__).parent / "tensorrt_api.json").read_text())
+no_gpu = pytest.mark.skipif(bool(gpu.gpu_name()), reason="tells of a machine without a GPU")
+# What plan.py and the engine ask of each class of the two libraries.
+USED = {
+    "Builder": ["create_network", "create_builder_config", "create_optimization_profile", "build_serialized_network"],
+    "IBuilderConfig": [
+        "set_memory_pool_limit",
+        "add_optimization_profile",
+        "create_timing_cache",
+        "set_timing_cache",
+        "get_timing_cache",
+    ],
+    "NetworkDefinitionCreationFlag": ["STRONGLY_TYPED"],
+    "OnnxParser": ["parse", "num_errors", "get_error"],
+    "ParserError": ["desc"],
+    "INetworkDefinition": ["num_layers", "get_layer", "builder"],
+    "IOptimizationProfile": ["set_shape"],
+    "MemoryPoolType": ["WORKSPACE"],
+    "ILayer": ["type", "get_output_type"],
+    "IConstantLayer": ["weights"],
+    "IConvolutionLayer": ["kernel", "bias"],
+    "IDeconvolutionLayer": ["kernel", "bias"],
+    "IScaleLayer": ["scale", "shift", "power"],
+    "LayerType": ["CAST", "CONSTANT", "CONVOLUTION", "DECONVOLUTION", "SCALE"],
+    "DataType": ["FLOAT", "HALF"],
+    "Weights": ["dtype", "nbytes", "size"],
+    "ILogger": ["ERROR", "INTERNAL_ERROR"],
+    "Logger": ["ERROR"],
+    "ITimingCache": ["serialize"],
+    "Runtime": ["deserialize_cuda_engine"],
+    "ICudaEngine": ["create_execution_context", "get_tensor_profile_shape"],
+    "IExecutionContext": ["set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3"],
+}
+ONLY_RTX = {
+    "IBuilderConfig": ["num_compute_capabilities", "set_compute_capability"],
+    "ComputeCapability": ["SM75", "SM120"],
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    run = run_of(Hostile(), tmp_path_factory.mktemp("runs") / "run")
+    assert not export(run, network(Hostile), Wanted(fp16=True, samples=2), lambda stage: None)
+    return run
+
+
+@pytest.mark.parametrize("library", list(API))
+def test_both_libraries_have_what_is_used(library):
+    missing = [f"{name}.{member}" for name, used in USED.items() for member in used if member not in API[library][name]]
+    assert not missing
+
+
+def test_what_differs_between_the_libraries_is_what_the_code_treats_apart():
+    full, rtx = API["tensorrt 11.4"], API["tensorrt_rtx 1.7.1"]
+    assert "ComputeCapability" not in full
+    for name, members in ONLY_RTX.items():
+        assert set(members) <= set(rtx[name])
+        assert not set(members) & set(full.get(name, ()))
+    for flag in ("FP16", "INT8"):  # precision is the file's: there is no such switch any more
+        assert flag not in full["BuilderFlag"] and flag not in rtx["BuilderFlag"]
+
+
+def test_every_member_of_the_libraries_in_the_code_is_recorded():
+    known = {name for api in API.values() for cls, members in api.items() for name in (cls, *members)}
+    for module in (plan, engine_module):
+        tree = ast.parse(inspect.getsource(module))
+        asked = {
+            node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _root(node) in ("trt", "config")
+        }
+        assert asked - known <= {"__version__", "__name__", "__members__", "__init__"}
+
+
+def _root(node):
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def test_rtx_builds_a_strongly_typed_engine_without_a_gpu_and_reads_it_back(exported):
+    pytest.importorskip("tensorrt_rtx")
+    for gpu_name in ("sm75", "sm89", "sm120"):
+        name = build(exported, network(Hostile), "fp16", Target(gpu=gpu_name))
+        facts = exported.files[name]
+        assert facts["gpu"] == gpu_name and facts["version"] and facts["engine"] == "tensorrt-rtx"
+        assert facts["share_fp16"]["weight_bytes"] > 0.5 and facts["share_fp16"]["layers"] > 0.5
+    name = build(exported, network(Hostile), "fp32", Target(gpu="sm89"))
+    assert exported.files[name]["share_fp16"] == {"layers": 0.0, "weight_bytes": 0.0}
+
+
+def test_an_engine_of_the_same_file_version_gpu_and_options_is_not_built_again(exported):
+    pytest.importorskip("tensorrt_rtx")
+    name = build(exported, network(Hostile), "fp16", Target(gpu="sm86"))
+    before = exported.files[name]["sha256"]
+    assert build(exported, network(Hostile), "fp16", Target(gpu="sm86")) == name
+    assert exported.files[name]["sha256"] == before
+    key = exported.files[name]["key"]
+    build(exported, network(Hostile), "fp16", Target(gpu="sm86", batches=(1, 2, 2)))
+    assert exported.files[name]["key"] != key
+
+
+def test_fp16_that_came_out_as_fp32_is_an_error(tmp_path):
+    pytest.importorskip("tensorrt_rtx")
+    import onnx
+
+    run = run_of(Hostile(), tmp_path / "run")
+    export(run, network(Hostile), Wanted(samples=1), lambda stage: None)
+    save_graph(run, network(Hostile), onnx.load(run.path / "fp32.onnx"), "fp16.onnx", {"precision": "fp16"})
+    with pytest.raises(ExportError, match="0% of its weight bytes in float16"):
+        build(run, network(Hostile), "fp16", Target(gpu="sm89"))
+    assert not any(name.endswith(".rtx") for name in run.files)
+
+
+def test_a_corrupt_onnx_is_one_error_and_leaves_nothing(tmp_path):
+    pytest.importorskip("tensorrt_rtx")
+    run = Run.create(tmp_path / "run", "made", {}, {})
+    with run.adding("fp16.onnx", {"precision": "fp16", "suffix": ".onnx"}) as path:
+        path.write_bytes(b"not a graph")
+    with pytest.raises(ExportError, match=r"cannot read .*fp16\.onnx"):
+        build(run, network(Hostile), "fp16", Target(gpu="sm89"))
+    assert sorted(path.name for path in run.path.iterdir()) == ["fp16.onnx", "manifest.json"]
+
+
+def test_an_unknown_gpu_is_told_with_those_there_are():
+    with pytest.raises(ExportError, match=r"'sm90'.*sm75, sm80, sm86, sm89, sm120"):
+        plan.device(Target(gpu="sm90"))
+
+
+@no_gpu
+def test_full_tensorrt_says_that_it_needs_a_gpu():
+    with pytest.raises(ExportError, match="TensorRT builds for the GPU it runs on, here none"):
+        plan.device(Target("tensorrt"))
+
+
+@no_gpu
+def test_opening_an_engine_without_a_gpu_says_so(exported):
+    pytest.importorskip("tensorrt_rtx")
+    name = build(exported, network(Hostile), "fp16", Target(gpu="sm80"))
+    with pytest.raises(EngineError, match="no NVIDIA GPU, or no driver"):
+        open_engine("tensorrt-rtx", exported.path / name)
+
+
+def test_the_wrong_gpu_or_version_is_told_in_words():
+    facts = {"gpu": "sm89", "version": "1.7.1"}
+    assert unfit(facts, "sm89", "1.7.1") is None
+    assert "built for sm89 and this GPU is sm120" in unfit(facts, "sm120", "1.7.1")
+    assert "built with version 1.7.1 and 1.8.0 is installed" in unfit(facts, "sm89", "1.8.0")
+
+
+def test_a_batch_outside_the_profile_is_told_with_the_profile():
+    smallest, _, largest = shapes(network(Hostile), (1, 4, 8))
+    assert outside((3, 1, 96, 96), smallest, largest) is None
+    assert "(9, 1, 96, 96) is outside the engine's profile" in outside((9, 1, 96, 96), smallest, largest)
+    assert outside((1, 1, 2, 96), smallest, largest)
+
+
+def test_a_missing_package_is_told_with_its_remedy():
+    if __import__("importlib.util").util.find_spec("tensorrt"):
+        pytest.skip("full TensorRT is installed here")
+    with pytest.raises(EngineError, match=r"needs 'tensorrt': pip install 'medseg\[trt\]'"):
+        plan.library(Target("tensorrt"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not gpu.gpu_name(), reason="needs an NVIDIA GPU")
+def test_an_engine_answers_as_its_onnx_file(exported):
+    pytest.importorskip("tensorrt_rtx")
+    name = build(exported, network(Hostile), "fp16", Target(gpu=gpu.gpu_name()))
+    batch = np.random.default_rng(0).uniform(-1000, 1000, (2, 1, 96, 96)).astype(np.float32)
+    found = open_engine("tensorrt-rtx", exported.path / name)(batch)
+    np.testing.assert_allclose(found, open_engine("onnxruntime", exported.path / "fp16.onnx")(batch), atol=0.02)
