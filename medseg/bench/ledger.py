@@ -33,14 +33,14 @@ class Ledger:
 
 
 def ledger(timings: Sequence[Timing]) -> Ledger | None:
-    """The ledger of the middle half of the requests by latency, None where none succeeded.
+    """The ledger of the middle fifth of the requests by latency, None where none succeeded.
 
-    The middle half, because its mean is close to the median and, unlike medians, stages' means add up.
+    The middle fifth, because its mean is close to the median and, unlike medians, stages' means add up.
     """
     good = sorted((timing for timing in timings if timing.error is None), key=lambda timing: timing.latency_s)
     if not good:
         return None
-    cut = (len(good) - 1) // 4 if len(good) > 3 else (len(good) - 1) // 2
+    cut = min(2 * len(good) // 5, (len(good) - 1) // 2)
     middle = good[cut : len(good) - cut]
     stages = dict.fromkeys(stage for timing in middle for stage in timing.stages)
     seconds = {stage: fmean(timing.stages.get(stage, 0.0) for timing in middle) for stage in stages}

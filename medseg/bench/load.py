@@ -17,6 +17,7 @@ from medseg.task import Tensors
 
 IN_FLIGHT = 512  # requests of one open loop; what is due beyond them is counted as an error, not dropped
 TIMEOUT = "timeout"
+ARRIVALS = ("poisson", "constant")
 _TICK_S = 0.02
 
 

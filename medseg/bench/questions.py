@@ -53,7 +53,6 @@ def _question(task: Task, case: _Case) -> Question:
 
 
 def _tensors(task: Task, path: Path) -> Tensors:
-    assert task.requests is not None
     tensors = next(iter(task.requests(path))).tensors
     return tensors | ({"wanted": np.array(WANTED[task.name], object)} if task.name in WANTED else {})
 

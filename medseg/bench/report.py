@@ -34,14 +34,14 @@ def bad(record: Record) -> bool:
 
 
 def write_report(folder: Path, record: Record) -> Path:
-    """Write bench.json, bench.md, bench.html and, after a comparison, junit.xml; returns the HTML's path."""
+    """Write bench.json, report.md, report.html and, after a comparison, junit.xml; returns the HTML's path."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "bench.json", record)
-    _write(folder / "bench.md", markdown(record).encode())
-    _write(folder / "bench.html", html(record).encode())
+    _write(folder / "report.md", markdown(record).encode())
+    _write(folder / "report.html", html(record).encode())
     if "against" in record:
         _write(folder / "junit.xml", junit([Check(**check) for check in _checks(record)], record["task"]))
-    return folder / "bench.html"
+    return folder / "report.html"
 
 
 def _checks(record: Record) -> list[Mapping]:

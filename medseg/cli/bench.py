@@ -15,12 +15,14 @@ def bench(
     run: Annotated[list[Path] | None, typer.Option(help="A run of each of the task's networks.")] = None,
     url: Annotated[list[str] | None, typer.Option(help="A server, such as grpc://localhost:8001.")] = None,
     engine: Annotated[list[str] | None, typer.Option(help="Engines to compare; openvino if absent.")] = None,
-    precision: Annotated[list[str] | None, typer.Option(help="Precisions to compare; all that the runs hold if absent.")] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="Precisions to compare; all that the runs hold if absent.")
+    ] = None,
     where: Annotated[list[str] | None, typer.Option(help="local, served; both if absent.")] = None,
-    concurrency: Annotated[list[int] | None, typer.Option(help="How many requests at once; repeatable.")] = None,
+    concurrency: Annotated[list[int] | None, typer.Option(min=1, help="How many requests at once; repeatable.")] = None,
     rate: Annotated[list[float] | None, typer.Option(help="Requests per second, sent when due.")] = None,
     arrivals: Annotated[str, typer.Option(help="poisson or constant, for --rate.")] = "poisson",
-    cases: Annotated[int | None, typer.Option(help="Use only the first cases.")] = None,
+    cases: Annotated[int | None, typer.Option(min=1, help="Use only the first cases.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which a request counts as failed.")] = 120.0,
     quick: Annotated[bool, typer.Option("--quick", help="One round over at most 8 cases, short levels.")] = False,
     out: Annotated[Path, typer.Option(help="The folder for bench.json and the report.")] = Path("bench"),
@@ -38,7 +40,7 @@ def bench(
 
     from medseg.bench.benchmark import Settings, benchmark, run_facts
     from medseg.bench.lineup import WHERE, entries, held, lineup, remote
-    from medseg.bench.load import QUICK, Plan
+    from medseg.bench.load import ARRIVALS, QUICK, Plan
     from medseg.bench.measure import Loads
     from medseg.bench.questions import made_up, questions
     from medseg.bench.report import bad, with_comparison, write_report
@@ -46,6 +48,8 @@ def bench(
     from medseg.run import Run
     from medseg.tasks import task_named
 
+    if arrivals not in ARRIVALS or min(rate or [1.0]) <= 0:
+        raise InputError(f"--rate is {rate} and --arrivals {arrivals!r}; expected a positive rate, poisson or constant")
     if bool(run) == bool(url):
         raise InputError("--run and --url: got both or neither; expected runs to open, or a server to ask")
     subject, runs = task_named(task), [Run(path) for path in run or []]
@@ -61,7 +65,7 @@ def bench(
     if against:
         record = with_comparison(record, against, fail_on)
     written = write_report(out, record)
-    typer.echo((out / "bench.json" if json else out / "bench.md").read_text())
+    typer.echo((out / "bench.json" if json else out / "report.md").read_text())
     typer.echo(f"report: {written}", err=True)
     raise typer.Exit(bad(record))
 

@@ -10,9 +10,12 @@ from medseg.bench.load import Plan
 from medseg.bench.measure import Loads
 from medseg.bench.record import Record
 from medseg.bench.target import Question, Target
-from medseg.task import Case, Pipeline, Task
+from medseg.task import Pipeline, Task
 
-TASK = Task("ours", "numbers", (), Pipeline((), (), (), ()), lambda _: [], lambda *_: [Case], lambda *_: None)
+PIPELINE = Pipeline((), (), (), ())
+TASK = Task(
+    "ours", "numbers", (), PIPELINE, lambda _: [], lambda *_: [], lambda *_: None, lambda _: iter(()), lambda *_: []
+)
 PLAN = Plan(warmup=2, rounds=10, window_s=0.2, limit_s=1.0, timeout_s=1.0)
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from medseg.bench.questions import made_up
 from medseg.cli.main import app
 from medseg.engines.runs import exported_file
+from medseg.errors import MedsegError
 from medseg.run import Run
 from medseg.tasks import task_named
 from medseg.triton_models.config import Served
@@ -71,7 +72,7 @@ def test_local_and_served_give_the_same_answers_and_ledgers_that_sum(run: Run, d
     stages = {row["stage"] for row in served["ledger"]["rows"]}
     assert {"read", "check", "decode", "segment", "answer", "queue", "tensor copies", "transfer"} <= stages
     assert record["runs"][0]["files"] == {"fp32.onnx": run.files["fp32.onnx"]["sha256"]}
-    assert {path.name for path in tmp_path.iterdir()} == {"bench.html", "bench.json", "bench.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "bench.json", "report.md"}
 
 
 def test_comparing_writes_junit(run: Run, data: Path, tmp_path: Path):
@@ -90,7 +91,7 @@ def test_a_server_killed_in_the_middle_is_in_the_report_and_the_exit_code(server
     (target,) = record["targets"]
     assert code == 1 and any(timing["error"] is None for timing in target["serial"]["timings"])
     assert any("does not answer" in problem for problem in target["problems"])
-    assert "does not answer" in (tmp_path / "bench.html").read_text()
+    assert "does not answer" in (tmp_path / "report.html").read_text()
 
 
 def test_a_precision_that_was_not_exported_is_a_problem_of_that_target_alone(run: Run, data: Path, tmp_path: Path):
@@ -99,3 +100,21 @@ def test_a_precision_that_was_not_exported_is_a_problem_of_that_target_alone(run
     fine, missing = record["targets"]
     assert code == 1 and not fine["problems"]
     assert "no int8 .onnx file" in missing["problems"][0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--engine", "tensorflow"),
+        ("--where", "moon"),
+        ("--rate", "0"),
+        ("--rate", "1", "--arrivals", "never"),
+        ("--url", "http://a:1"),
+    ],
+)
+def test_a_wrong_option_is_refused_in_one_sentence_before_anything_runs(
+    run: Run, data: Path, tmp_path: Path, wrong: tuple
+):
+    with pytest.raises(MedsegError, match="expected"):
+        bench(data, "--run", run.path, "--out", tmp_path, *wrong)
+    assert not list(tmp_path.iterdir())

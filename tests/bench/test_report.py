@@ -84,7 +84,7 @@ def test_a_comparison_is_part_of_every_file(tmp_path: Path):
     compared = with_comparison(after, before.parent / "bench.json", "p50:+10%,score:-0.1%")
     write_report(tmp_path / "b", compared)
     assert bad(compared)
-    for name in ("bench.html", "bench.md", "junit.xml", "bench.json"):
+    for name in ("report.html", "report.md", "junit.xml", "bench.json"):
         assert "worse" in (tmp_path / "b" / name).read_text()
 
 
