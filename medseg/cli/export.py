@@ -14,6 +14,7 @@ from medseg.errors import ExportError, InputError
 from medseg.run import Run
 
 if TYPE_CHECKING:
+    from medseg.export.chain import Wanted
     from medseg.export.plan import Target
 
 
@@ -36,6 +37,9 @@ def export(
     workspace: Annotated[int | None, typer.Option(min=1, help="The engine's workspace limit in MiB.")] = None,
     dice: Annotated[float | None, typer.Option(min=0, max=1, help="Another Dice bound for fp16 and int8.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="How many samples to judge on.")] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also the waterfall: every file on the same samples, Dice, lesions and ms.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print every recorded file with its facts as JSON.")] = False,
 ) -> None:
     """Export runs to ONNX, and prove each file against torch before it is recorded.
@@ -56,6 +60,8 @@ def export(
     for run in opened:
         failed |= export(run, network_named(run.network), wanted, _progress(run.path))
     typer.echo(text.dumps({str(run.path): run.files for run in opened}) if json else _table(opened))
+    for run in opened if report else ():
+        _report(run, wanted)
     if failed:
         raise ExportError("; ".join(failed.values()))
 
@@ -75,6 +81,21 @@ def _target(engine: str, gpu: str, batch: str, workspace: int | None) -> Target 
     if smallest < 1:
         raise InputError(f"--batch {batch!r} starts below 1; expected smallest:tuned:largest, such as 1:4:8")
     return Target(engine, gpu, (smallest, tuned, largest), workspace)
+
+
+def _report(run: Run, wanted: Wanted) -> None:
+    """Write the run's waterfall beside its files; told on stderr, so that --json stays one document."""
+    from medseg.export.chain import SAMPLES
+    from medseg.export.samples import probe, real
+    from medseg.export.waterfall import markdown, waterfall, write
+    from medseg.tasks import network_named
+
+    network = network_named(run.network)
+    n = wanted.samples or SAMPLES[len(network.output_shape)]
+    samples = real(network, wanted.data, n) if wanted.data else probe(network, n)
+    stages = waterfall(run, network, samples)
+    write(stages, run.path, f"{len(samples)} samples from {wanted.data}" if wanted.data else f"{n} made-up samples")
+    typer.echo(markdown(stages), err=True)
 
 
 def _progress(path: Path) -> Callable[[str], None]:

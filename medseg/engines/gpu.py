@@ -22,6 +22,18 @@ def gpu_name() -> str:
     return f"sm{major}{minor}"
 
 
+def driver_version() -> str:
+    """The newest CUDA that the installed driver takes, as "CUDA 13.0", or "" without a driver."""
+    try:
+        from cuda.bindings import runtime
+    except ImportError:
+        return ""
+    error, version = runtime.cudaDriverGetVersion()
+    if error != runtime.cudaError_t.cudaSuccess or not version:
+        return ""
+    return f"CUDA {version // 1000}.{version % 1000 // 10}"
+
+
 def checked(answer: tuple[Any, ...]) -> Any:
     """What a CUDA call answered, without its error code. Raises EngineError where the code is not success."""
     error, *values = answer

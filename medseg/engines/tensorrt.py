@@ -59,9 +59,14 @@ def unfit(facts: dict[str, Any], gpu: str, version: str) -> str | None:
         return "this machine has no NVIDIA GPU, or no driver; open the .onnx file with engine openvino or onnxruntime"
     if facts.get("gpu", gpu) != gpu:
         return f"it was built for {facts['gpu']} and this GPU is {gpu}; export it with --gpu {gpu}"
-    if facts.get("version", version) != version:
+    if _release(facts.get("version", version)) != _release(version):
         return f"it was built with version {facts['version']} and {version} is installed; export it again"
     return None
+
+
+def _release(version: str) -> list[str]:
+    """Major, minor and patch: what an engine is bound to; a fourth number is the build."""
+    return version.split(".")[:3]
 
 
 def outside(shape: tuple[int, ...], smallest: tuple[int, ...], largest: tuple[int, ...]) -> str | None:

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from medseg.cli.doctor import doctor
+from medseg.cli.export import export
+from medseg.cli.verify import verify
+from medseg.errors import EngineError, InputError, RunError
+
+app = typer.Typer()
+for command in (export, verify, doctor):
+    app.command(command.__name__)(command)
+
+
+def run(*arguments):
+    """The command's result; a user's mistake is raised as it is in the program."""
+    found = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if found.exception and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    return found
+
+
+@pytest.fixture
+def copied(luna_runs, tmp_path):
+    import shutil
+
+    return shutil.copytree(luna_runs[1].path, tmp_path / "nodule")
+
+
+def test_export_adds_fp16_with_its_parity_and_command_line(copied):
+    found = run("export", copied, "--fp16", "--samples", "2", "--json")
+    facts = json.loads(found.stdout)[str(copied)]["fp16.onnx"]
+    assert facts["parity"]["samples"] == 2 and facts["parity"]["calibration"] == "2 made-up samples"
+    assert facts["command"].startswith("medseg")
+    assert not run("verify", copied).exit_code
+
+
+def test_the_report_shows_every_file_on_the_same_samples(copied):
+    run("export", copied, "--fp16", "--samples", "2", "--report", "--engine", "tensorrt-rtx", "--gpu", "sm89")
+    stages = {stage["file"]: stage for stage in json.loads((copied / "waterfall.json").read_text())["stages"]}
+    assert stages["fp32.pt2"]["dice"] == 1.0 and stages["fp32.pt2"]["flipped"] == 0
+    assert stages["fp16.onnx"]["lost"] == stages["fp16.onnx"]["gained"] == 0
+    assert stages["fp16.onnx"]["milliseconds"] > 0
+    assert stages["fp16.sm89.rtx"]["note"] or stages["fp16.sm89.rtx"]["dice"] > 0.99
+    assert (copied / "waterfall.md").read_text().startswith("| file | engine |")
+
+
+def test_verify_finds_a_changed_byte(copied):
+    path = copied / "fp32.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(RunError, match=r"fp32\.onnx: its bytes changed"):
+        run("verify", copied)
+
+
+@pytest.mark.parametrize("batch", ["4", "a:b:c", "0:1:2"])
+def test_a_wrong_batch_is_told(copied, batch):
+    with pytest.raises(InputError, match="smallest:tuned:largest"):
+        run("export", copied, "--engine", "tensorrt-rtx", "--gpu", "sm89", "--batch", batch)
+
+
+def test_an_unknown_engine_is_told(copied):
+    with pytest.raises(InputError, match="'coreml' is unknown"):
+        run("export", copied, "--engine", "coreml")
+
+
+def test_a_missing_tensorrt_is_told_before_the_work(copied):
+    import importlib.util
+
+    if importlib.util.find_spec("tensorrt"):
+        pytest.skip("full TensorRT is installed here")
+    with pytest.raises(EngineError, match="medseg\\[trt\\]"):
+        run("export", copied, "--engine", "tensorrt")
+
+
+def test_doctor_names_every_engine_and_a_remedy_for_what_is_not_ok():
+    lines = json.loads(run("doctor", "--json").stdout)
+    assert {"engine torch", "engine openvino", "engine tensorrt-rtx", "DALI", "tritonserver", "shared memory"} <= {
+        line["what"] for line in lines
+    }
+    assert {line["state"] for line in lines} <= {"ok", "missing", "problem"}
+    assert all(line["remedy"] for line in lines if line["state"] != "ok")
+
+
+def test_doctor_compares_a_plan_with_a_triton_images_tensorrt(copied):
+    from medseg.run import Run
+
+    held = Run(copied)
+    with held.adding("fp16.sm89.plan", {"engine": "tensorrt", "gpu": "sm89", "version": "10.13.3.9"}) as path:
+        path.write_bytes(b"plan")
+    fits = json.loads(run("doctor", "--run", copied, "--image-tensorrt", "10.13.3", "--json").stdout)
+    other = json.loads(run("doctor", "--run", copied, "--image-tensorrt", "10.11.0", "--json").stdout)
+    state = {"fits": fits, "other": other}
+    found = {key: next(line for line in lines if line["what"].endswith(".plan")) for key, lines in state.items()}
+    assert found["fits"]["state"] == "ok"
+    assert found["other"]["state"] == "problem" and "10.11.0" in found["other"]["remedy"]
