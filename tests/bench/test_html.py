@@ -44,8 +44,9 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, wh
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    before = write_report(folder / "before", record()).parent / "bench.json"
-    return write_report(folder / "after", with_comparison(record(), before, "p50:+10%,score:-0.1%"))
+    made = record()
+    before = write_report(folder / "before", made).parent / "bench.json"
+    return write_report(folder / "after", with_comparison(made, before, "p50:+10%,score:-0.1%"))
 
 
 def seen(page: Path, width: int, *flags: str) -> dict:

@@ -8,9 +8,8 @@ from medseg.bench.load import Timing
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 18, 100])
 def test_the_ledger_explains_the_median_however_skewed_the_latencies_are(count: int):
     draw = np.random.default_rng(count)
-    timings = []
-    for latency_s in 0.1 + draw.exponential(0.01, count) + (draw.random(count) < 0.2):
-        timings.append(Timing("case", 0.0, 0.0, latency_s, {"read": 0.02, "work": latency_s - 0.02}))
+    latencies_s = 0.1 + draw.exponential(0.01, count) + (draw.random(count) < 0.2)
+    timings = [Timing("case", 0.0, 0.0, one, {"read": 0.02, "work": one - 0.02}) for one in latencies_s]
     book = ledger(timings)
     assert book is not None and book.total_s == pytest.approx(book.median_s, rel=0.03)
     assert sum(row.share for row in book.rows) == pytest.approx(1)

@@ -31,8 +31,12 @@ def record(behave=QUICKLY, names=("fast", "slow")) -> dict:
     return measured(targets, cases, Loads((1, 2), (50,)), Plan(0, 3, window_s=0.1, limit_s=0.4, timeout_s=0.5))
 
 
-def test_the_ledger_sums_to_the_median_and_the_report_has_every_part(tmp_path: Path):
-    made = record()
+@pytest.fixture(scope="module")
+def made() -> dict:
+    return record()
+
+
+def test_the_ledger_sums_to_the_median_and_the_report_has_every_part(made: dict, tmp_path: Path):
     for one in made["targets"]:
         assert one["ledger"]["total_s"] == pytest.approx(one["ledger"]["median_s"], rel=0.03)
         assert sum(row["share"] for row in one["ledger"]["rows"]) == pytest.approx(1)
@@ -45,16 +49,16 @@ def test_the_ledger_sums_to_the_median_and_the_report_has_every_part(tmp_path: P
     assert not bad(made)
 
 
-def test_bench_json_reads_back_with_its_raw_times(tmp_path: Path):
-    write_report(tmp_path, record())
+def test_bench_json_reads_back_with_its_raw_times(made: dict, tmp_path: Path):
+    write_report(tmp_path, made)
     again = read_json(tmp_path / "bench.json")
     first = again["targets"][0]
     assert len(first["serial"]["timings"]) == 18
     assert len(first["levels"][0]["timings"]["done_s"]) == first["levels"][0]["summary"]["requests"]
 
 
-def test_markdown_tables_are_rectangular():
-    for block in markdown(record()).split("\n\n"):
+def test_markdown_tables_are_rectangular(made: dict):
+    for block in markdown(made).split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1
 
@@ -79,8 +83,8 @@ def test_a_server_that_stalls_is_reported(tmp_path: Path):
     assert "timeout" in write_report(tmp_path, made).read_text()
 
 
-def test_a_comparison_is_part_of_every_file(tmp_path: Path):
-    before, after = write_report(tmp_path / "a", record()), record(busy(0.02))
+def test_a_comparison_is_part_of_every_file(made: dict, tmp_path: Path):
+    before, after = write_report(tmp_path / "a", made), record(busy(0.02))
     compared = with_comparison(after, before.parent / "bench.json", "p50:+10%,score:-0.1%")
     write_report(tmp_path / "b", compared)
     assert bad(compared)
