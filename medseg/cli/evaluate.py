@@ -69,7 +69,7 @@ def _runs(task: str, data: Path, paths: list[Path], how: tuple[str, str], out: P
         (out / "evaluation.json").write_text(dumps(record, indent=2) + "\n")
         for number, one in enumerate(found, 1):
             write_cases(out / (f"cases-{number}.csv" if len(found) > 1 else "cases.csv"), one.rows)
-        record["pictures"] = [str(path) for path in write_worst(subject, data, found, how, out)]
+        record["pictures"] = [str(path) for path in write_worst(subject, data, found, out)]
     return record
 
 

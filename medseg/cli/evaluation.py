@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import chain
@@ -20,7 +19,7 @@ from medseg.engines.runs import opened
 from medseg.errors import InputError
 from medseg.metrics.finding import Finding
 from medseg.run import Run
-from medseg.task import Case, Networks, Task, Tensors
+from medseg.task import Array, Case, Networks, Task, Tensors
 from medseg.tasks import TASKS
 
 WORST = 3  # cases that are drawn
@@ -36,6 +35,7 @@ class Evaluation:
     rows: Rows = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     overall: dict[str, Any] = field(default_factory=dict)
+    masks: dict[str, list[Array]] = field(default_factory=dict)  # of the patients that will be drawn
 
     @property
     def record(self) -> dict[str, Any]:
@@ -68,16 +68,20 @@ def held_out(task: Task, directory: Path, runs: Sequence[Run]) -> list[str]:
 def evaluations(
     task: Task, directory: Path, patients: Sequence[str], chosen: Mapping[str, Sequence[Run]], how: tuple[str, str]
 ) -> list[Evaluation]:
-    """One evaluation for each lineup of runs; `how` is the engine and the precision."""
-    found = []
+    """One evaluation for each lineup of runs; `how` is the engine and the precision.
+
+    Each keeps the masks of the first one's worst cases, so that they can be drawn without asking again.
+    """
+    found: list[Evaluation] = []
     for name, runs in chosen.items():
         with opened(runs, *how) as networks:
-            found.append(_evaluation(task, directory, patients, Evaluation(name, runs), networks))
+            keep = set(found[0].masks) if found else None
+            found.append(_evaluation(task, directory, patients, Evaluation(name, runs), networks, keep))
     return found
 
 
 def _evaluation(
-    task: Task, directory: Path, patients: Sequence[str], found: Evaluation, networks: Networks
+    task: Task, directory: Path, patients: Sequence[str], found: Evaluation, networks: Networks, keep: set[str] | None
 ) -> Evaluation:
     score = _module(task, "score")
     marks: list[Finding] = []
@@ -86,14 +90,14 @@ def _evaluation(
         rows = score.rows(directory, cases, answers)
         found.rows |= rows
         found.patients |= dict.fromkeys(rows, patient)
+        found.masks[patient] = score.masks(cases, answers)
+        wanted = keep if keep is not None else {found.patients[row] for row in worst(found.rows, score.MAIN, WORST)}
+        found.masks = {name: masks for name, masks in found.masks.items() if name in wanted}
         if task.name == "luna":
-            marks += chain.from_iterable(
-                score.marks(case.id, answer) for case, answer in zip(cases, answers, strict=True)
-            )
+            pairs = zip(cases, answers, strict=True)
+            marks += chain.from_iterable(score.marks(case.id, answer) for case, answer in pairs)
     if not found.rows:
-        raise InputError(
-            f"{directory} has no truth for its {len(patients)} patients; expected annotated ones: add the truth"
-        )
+        raise InputError(f"{directory} has no truth for its {len(patients)} patients; expected masks: add the truth")
     if task.name == "luna":
         found.overall = froc_record(score.froc_of(directory, marks, list(found.rows)))
     return found
@@ -105,22 +109,19 @@ def froc_record(froc: Any) -> dict[str, Any]:
     return {"cpm": froc.cpm, "sensitivity": sensitivity}
 
 
-def write_worst(
-    task: Task, directory: Path, found: Sequence[Evaluation], how: tuple[str, str], out: Path
-) -> Iterator[Path]:
+def write_worst(task: Task, directory: Path, found: Sequence[Evaluation], out: Path) -> Iterator[Path]:
     """Draw the worst cases of the first evaluation, the truth and every evaluation's masks in one picture each."""
     score = _module(task, "score")
-    for case_id in worst(found[0].rows, score.MAIN, WORST):
-        patient = found[0].patients[case_id]
-        masks: dict[str, Any] = {}
-        with ExitStack() as stack:
-            for one in found:
-                cases, answers = _answered(task, directory, patient, stack.enter_context(opened(one.runs, *how)))
-                masks[one.name] = score.masks(cases, answers)
-        path = out / "worst" / f"{case_id}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        truth = {TRUTH: [case.mask for case in cases]}
-        path.write_bytes(png(compared(score.views(cases, truth | masks))))
+    folder = out / "worst"
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in worst(found[0].rows, score.MAIN, WORST):
+        patient = found[0].patients[row]
+        known = [case for case in task.read(directory, patient) if case.mask is not None]
+        shown = [number for number, case in enumerate(known) if case.id == row or case.id.startswith(f"{row}_")]
+        masks = {TRUTH: [case.mask for case in known]} | {one.name: one.masks[patient] for one in found}
+        chosen = {name: [one[number] for number in shown] for name, one in masks.items()}
+        path = folder / f"{row}.png"
+        path.write_bytes(png(compared(score.views([known[number] for number in shown], chosen))))
         yield path
 
 

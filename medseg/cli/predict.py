@@ -24,6 +24,9 @@ def predict(
     roi: Annotated[
         str, typer.Option(help="luna: 'lungs' searches the lungs with a margin, 'all' the whole CT.")
     ] = "all",
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Draw the outlines of all runs over each image instead, in NAME_runs.png.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the written files as JSON.")] = False,
 ) -> None:
     """Find, outline, and write the answers.
@@ -34,6 +37,9 @@ def predict(
 
     from medseg.cli.asking import asking, predictions
 
+    if overlay:
+        _overlay(task, inputs, run, (engine, precision), out, json)
+        return
     with asking(task, run or [], url, engine, precision) as ask:
         written = {}
         for name, paths in predictions(task, inputs, ask, out, _luna_options(task, threshold, roi)):
@@ -42,6 +48,20 @@ def predict(
                 typer.echo("\n".join(written[name]))
     if json:
         typer.echo(dumps(written, indent=2))
+
+
+def _overlay(
+    task: str, inputs: list[Path], runs: list[Path] | None, how: tuple[str, str], out: Path, json: bool
+) -> None:
+    from json import dumps
+
+    from medseg.cli.overlaying import overlays
+    from medseg.errors import InputError
+
+    if not runs:
+        raise InputError("--overlay draws the outlines of runs; got none: give --run, once for each")
+    written = [str(picture) for path in inputs for picture in overlays(task, path, runs, how, out)]
+    typer.echo(dumps({"overlay": written}, indent=2) if json else "\n".join(written))
 
 
 def _luna_options(task: str, threshold: float | None, roi: str) -> dict[str, float]:

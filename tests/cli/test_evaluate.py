@@ -124,3 +124,21 @@ def test_a_run_is_evaluated_on_its_held_out_patients(brains: Path, tmp_path: Pat
     assert (out / "cases-2.csv").read_text().startswith("case,dice,iou")
     assert len(found["pictures"]) == 2
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in found["pictures"])
+
+
+def test_outlines_of_two_runs_are_drawn_over_one_image() -> None:
+    from medseg.data.picture import TRUTH, TRUTH_COLOUR, View, compared
+
+    image = np.zeros((300, 400, 3), np.uint8)
+    masks = {}
+    for number, name in enumerate((TRUTH, "unet", "fpn")):
+        masks[name] = np.zeros((300, 400), np.uint8)
+        masks[name][50:100, 50 + 110 * number : 100 + 110 * number] = 1
+    picture = compared([View(image, masks, "slice 1")])
+    assert picture.shape[0] > picture.shape[1] * 3 / 4  # the legend lies below
+    factor = picture.shape[1] // 400
+    edges = [tuple(picture[75 * factor, (50 + 110 * number) * factor].tolist()) for number in range(3)]
+    assert edges[0] == TRUTH_COLOUR
+    assert len(set(edges)) == 3
+    with pytest.raises(InputError, match="7 runs over one picture"):
+        compared([View(image, {f"run{number}": masks[TRUTH] for number in range(7)})])
