@@ -14,6 +14,7 @@ from medseg.run import whole_file
 
 HISTORY = "history.csv"
 CURVES = "curves.png"
+LABELS = {"train_loss": "training", "val_loss": "validation"}
 
 
 class History(pl.Callback):
@@ -76,7 +77,7 @@ def draw_curves(folder: Path) -> None:
 def _draw(axes: Any, rows: list[dict[str, float]], names: list[str], title: str) -> None:
     for name in names:
         points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
-        axes.plot(*zip(*points, strict=True), marker=".", label=name.removeprefix("val_").replace("_", " "))
+        axes.plot(*zip(*points, strict=True), marker=".", label=LABELS.get(name, name.removeprefix("val_")))
     axes.set(xlabel="epoch", title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
