@@ -6,20 +6,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from medseg.bench.compare import WORSE, Check, compare, junit, limits_from, sentence
+from medseg.bench.compare import WORSE, Check, compare, junit, sentence
 from medseg.bench.html import html
 from medseg.bench.markdown import markdown, said
-from medseg.bench.record import Record, read_json, write_json
+from medseg.bench.record import Record, write_json
 from medseg.run import whole_file
 
 
-def with_comparison(record: Record, against: Path, fail_on: str) -> Record:
-    """The record with every check against an earlier bench.json."""
-    limits, before = limits_from(fail_on), read_json(against)
+def with_comparison(record: Record, before: Record, limits: Mapping[str, float]) -> Record:
+    """The record with every check against an earlier one."""
     checks = compare(before, record, limits)
     return record | {
         "against": {
-            "file": str(against),
             "started": before["started"],
             "checks": [asdict(check) for check in checks],
             "sentences": [sentence(check) for check in checks],

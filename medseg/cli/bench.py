@@ -39,10 +39,12 @@ def bench(
     from dataclasses import replace
 
     from medseg.bench.benchmark import Settings, benchmark, run_facts
+    from medseg.bench.compare import limits_from
     from medseg.bench.lineup import WHERE, entries, held, lineup, remote
     from medseg.bench.load import ARRIVALS, QUICK, Plan
     from medseg.bench.measure import Loads
     from medseg.bench.questions import made_up, questions
+    from medseg.bench.record import read_json
     from medseg.bench.report import bad, with_comparison, write_report
     from medseg.errors import InputError
     from medseg.run import Run
@@ -52,6 +54,7 @@ def bench(
         raise InputError(f"--rate is {rate} and --arrivals {arrivals!r}; expected a positive rate, poisson or constant")
     if bool(run) == bool(url):
         raise InputError("--run and --url: got both or neither; expected runs to open, or a server to ask")
+    before, limits = read_json(against) if against else None, limits_from(fail_on)
     subject, runs = task_named(task), [Run(path) for path in run or []]
     asked = questions(subject, data or made_up(subject, out / "phantom"))[: cases or (8 if quick else None)]
     if runs:
@@ -62,9 +65,10 @@ def bench(
     plan = replace(QUICK if quick else Plan(), timeout_s=timeout)
     settings = Settings(plan, Loads(concurrency or (), rate or (), arrivals), _say)
     record = benchmark(subject, openings, asked, settings) | {"runs": run_facts(runs)}
-    if against:
-        record = with_comparison(record, against, fail_on)
     written = write_report(out, record)
+    if before:
+        record = with_comparison(record, before, limits)
+        write_report(out, record)
     typer.echo((out / "bench.json" if json else out / "report.md").read_text())
     typer.echo(f"report: {written}", err=True)
     raise typer.Exit(bad(record))

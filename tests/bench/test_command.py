@@ -110,6 +110,8 @@ def test_a_precision_that_was_not_exported_is_a_problem_of_that_target_alone(run
         ("--rate", "0"),
         ("--rate", "1", "--arrivals", "never"),
         ("--url", "http://a:1"),
+        ("--against", "none.json"),
+        ("--fail-on", "p50"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_sentence_before_anything_runs(

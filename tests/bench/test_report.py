@@ -85,7 +85,7 @@ def test_a_server_that_stalls_is_reported(tmp_path: Path):
 
 def test_a_comparison_is_part_of_every_file(made: dict, tmp_path: Path):
     before, after = write_report(tmp_path / "a", made), record(busy(0.02))
-    compared = with_comparison(after, before.parent / "bench.json", "p50:+10%,score:-0.1%")
+    compared = with_comparison(after, read_json(before.parent / "bench.json"), {"p50": 0.1, "score": -0.001})
     write_report(tmp_path / "b", compared)
     assert bad(compared)
     for name in ("report.html", "report.md", "junit.xml", "bench.json"):
