@@ -29,6 +29,7 @@ def serve(
     Example: medseg serve luna --run runs/segment --run runs/nodule
     """
     import signal
+    from contextlib import suppress
     from tempfile import TemporaryDirectory
 
     from medseg.engines.runs import cores, exported_file
@@ -38,6 +39,7 @@ def serve(
     from medseg.triton_models.config import Served
     from medseg.triton_models.repository import DECODERS, write
     from medseg.triton_models.server import Ports, serving
+    from medseg.triton_models.watch import watch
 
     subject, runs = task_named(task), [Run(path) for path in run or []]
     if not runs:
@@ -57,6 +59,6 @@ def serve(
         names = write(Path(folder), subject, served, makers)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops as cleanly as Ctrl-C
         with serving(Path(folder), names, Ports(http_port, grpc_port, metrics_port), log) as server:
-            typer.echo(f"serving {task} at {server.url} and grpc://127.0.0.1:{grpc_port}; log: {log}; Ctrl-C stops")
-            code = server.wait()
-    raise typer.Exit(code)
+            with suppress(KeyboardInterrupt):
+                typer.echo(f"serving {task} at {server.url} and grpc://127.0.0.1:{grpc_port}; log: {log}; Ctrl-C stops")
+                watch(server, lambda line: typer.echo(line, err=True))

@@ -52,12 +52,9 @@ class Server:
         """The HTTP address."""
         return f"http://{LOOPBACK}:{self.ports.http}"
 
-    def wait(self) -> int:
-        """Wait until the server ends or this process is interrupted: 0, or ServerError where it ended by itself."""
-        with suppress(KeyboardInterrupt):
-            code = self.process.wait()
-            raise ServerError(f"tritonserver ended by itself with code {code}: {_log_reason(self.log)}")
-        return 0
+    def reason(self) -> str:
+        """What the log says of a failure."""
+        return _log_reason(self.log)
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Ports, Server, free_ports, serving
+from medseg.triton_models.watch import processes, watch
 
 
 def _served(runs: list[Run]) -> list[Served]:
@@ -147,6 +150,35 @@ def test_a_model_that_does_not_load_is_said_with_the_logs_reason(luna_runs: list
     start = serving(tmp_path / "models", names, free_ports(), tmp_path / "triton.log")
     with pytest.raises(ServerError, match=r"OpenVINO cannot open .*broken.onnx"), start:
         pass
+
+
+def _watch(server: Server, tell: Callable[[str], None]) -> None:
+    with suppress(ServerError):  # raised when the fixture stops the server
+        watch(server, tell)
+
+
+def test_a_killed_process_is_replaced_within_ten_seconds(server: Server) -> None:
+    """Requests meanwhile are refused, and what happened is told."""
+    told: list[str] = []
+    threading.Thread(target=_watch, args=(server, told.append), daemon=True).start()
+    before = processes(server)
+    victim = "luna-nodule-network"
+    stubs = psutil.Process(server.process.pid).children()
+    next(stub for stub in stubs if victim in " ".join(stub.cmdline())).kill()
+    model = TritonModel(server.url, "luna")
+    started, refused = time.monotonic(), []
+    while time.monotonic() < started + 60 and not any("is back" in line for line in told):
+        try:
+            model.ask(_ct(), ("nodules",))
+        except (ServerError, InputError) as error:
+            refused.append(str(error))
+        time.sleep(0.1)
+    assert told[0] == f"a process of model {victim} died; the model is loaded again"
+    assert float(told[1].split()[-2]) < 10
+    assert refused and all(victim in words for words in refused)
+    assert len(model.ask(_ct(), ("nodules",))["nodules"]) > 0
+    assert processes(server) == before
+    model.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
