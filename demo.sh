@@ -9,7 +9,7 @@ run() { say "medseg $*"; medseg "$@"; }
 rm -rf "$out"
 run data phantom luna "$out/data" --patients 10 --seed 1
 run data phantom luna "$out/unseen" --patients 1 --seed 2
-run train luna-segment "$out/data" --out "$out/segment" --epochs 6
+run train luna-segment "$out/data" --out "$out/segment" --epochs 8 --lr 0.003
 run train luna-nodule "$out/data" --out "$out/nodule" --epochs 6
 run export "$out/segment" "$out/nodule" --fp16 --calibration "$out/data"
 ct=$(ls "$out"/unseen/subset0/*.mhd)

@@ -10,12 +10,14 @@ import typer
 from medseg import __version__
 from medseg.cli.bench import bench
 from medseg.cli.data import data
+from medseg.cli.doctor import doctor
 from medseg.cli.evaluate import evaluate
 from medseg.cli.export import export
 from medseg.cli.import_ import import_
 from medseg.cli.info import info
 from medseg.cli.predict import predict
 from medseg.cli.serve import serve
+from medseg.cli.sweep import sweep
 from medseg.cli.train import train
 from medseg.cli.verify import verify
 from medseg.errors import MedsegError
@@ -35,9 +37,11 @@ def medseg(
 
 
 app.command("info")(info)
+app.command("doctor")(doctor)
 app.add_typer(data, name="data")
 app.command("import")(import_)
 app.command("train")(train)
+app.command("sweep")(sweep)
 app.command("evaluate")(evaluate)
 app.command("export")(export)
 app.command("verify")(verify)
