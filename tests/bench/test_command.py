@@ -120,3 +120,14 @@ def test_a_wrong_option_is_refused_in_one_sentence_before_anything_runs(
     with pytest.raises(MedsegError, match="expected"):
         bench(data, "--run", run.path, "--out", tmp_path, *wrong)
     assert not list(tmp_path.iterdir())
+
+
+def test_http_and_grpc_give_the_same_answers_and_server_ledgers(server: Server, data: Path, tmp_path: Path):
+    address = f"grpc://127.0.0.1:{server.ports.grpc}"
+    options = ("--quick", "--cases", 2, "--concurrency", 4, "--rate", 20, "--out", tmp_path)
+    code, record = bench(data, "--url", server.url, "--url", address, *options)
+    http, grpc = record["targets"]
+    assert code == 0 and http["answers"] == grpc["answers"]
+    for target in record["targets"]:
+        assert [level["mode"] for level in target["levels"]] == ["closed", "poisson"]
+        assert "queue" in {row["stage"] for row in target["ledger"]["rows"]}
