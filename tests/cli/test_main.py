@@ -43,7 +43,7 @@ def test_help_is_quick() -> None:
         (["serve", "luna"], "got no --run"),
         (["nonsense"], "No such command 'nonsense'"),
         (["predict"], "Missing argument 'task'"),
-        (["serve", "luna", "--http-port", "x"], "--http-port"),,
+        (["serve", "luna", "--http-port", "x"], "--http-port"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_1(words: list[str], message: str) -> None:
