@@ -159,8 +159,8 @@ def put(document: Path, table: str) -> None:
     """Replace the document's section between the marks, or add it at the end."""
     head = (
         f"Measured {date.today().isoformat()} on a 2-core x86-64 with AVX-512, no GPU: "
-        "`python benchmarks/export_table.py --shared ../shared`. Seconds are wall-clock and hold whatever else ran; those of "
-        "fp32.onnx are without the trace. Random networks show that a file can be made and rounds well, no more."
+        "`python benchmarks/export_table.py --shared ../shared`. Seconds are wall-clock on a busy machine; those "
+        "of fp32.onnx are without the trace. Random networks show that a file can be made and rounds well, no more."
     )
     section = f"{START}\n{head}\n\n{table}\n{END}"
     text = document.read_text() if document.is_file() else "# Benchmarks\n"
