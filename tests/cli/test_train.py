@@ -21,7 +21,7 @@ from medseg.train.history import read_history
 from medseg.train.weights import load_run
 
 MEDSEG = [sys.executable, "-c", "from medseg.cli.main import main; main()"]
-SMALL = {"features": 2, "size": 32, "batch_size": 8, "lr": 3e-3, "epochs": 4, "patience": 10}
+SMALL = {"features": 2, "size": 32, "batch_size": 8, "lr": 3e-3, "epochs": 4, "patience": 10, "loader": "torch"}
 FLAGS = ["--features", "2", "--size", "32", "--batch-size", "8", "--lr", "3e-3", "--epochs", "4", "--patience", "10"]
 
 

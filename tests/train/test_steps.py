@@ -51,7 +51,7 @@ def test_one_step_in_mixed_precision_is_finite_and_moves_the_weights(name, optio
 
 OVERFIT = {
     "luna-segment": lambda: luna_unet(features=8),
-    "gi-tract": lambda: encoder_unet("timm-mobilenetv3_small_minimal_100"),
+    "gi-tract": lambda: encoder_unet("tu-mobilenetv3_small_100"),
     **{f"brain-lgg {arch}": (lambda arch=arch: brain_network(arch, 8)) for arch in ARCHITECTURES},
     "stas tf_efficientnetv2": lambda: deeplab("tu-tf_efficientnetv2_b0"),
     "stas eca_nfnet": lambda: deeplab("tu-eca_nfnet_l0"),
