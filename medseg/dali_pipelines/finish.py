@@ -1,6 +1,6 @@
 """What DALI's operators cannot do with a batch, in torch on the batch's own device: quarter turns, bending and holes.
 
-DALI's `remap` is for GPUs alone, its `water` bends every sample alike, its `erase` costs more here than decoding.
+DALI's `remap` is for GPUs alone, its `water` bends every sample alike; holes come last, so they are here too.
 All functions change the batch in place: images (n, c, h, w) float32 and masks (n, classes, h, w) uint8 alike.
 """
 
