@@ -27,7 +27,7 @@ def luna_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
         network = network_named(name)
         run = Run.create(folder / name, name, options, {"kind": "test"})
         _save(network.build(**options), run.path / WEIGHTS)
-        export(run, network, Wanted(samples=2), lambda _: None)
+        assert not export(run, network, Wanted(samples=2), lambda _: None)
         runs.append(Run(run.path))
     return runs
 
