@@ -79,6 +79,8 @@ class DataModule(pl.LightningDataModule):
         weights = weights_for(task_of(self.network), self.training, masks)
         rank, ranks = self._rank()
         sampler = EpochSampler(count, weights, self.settings.recipe.seed, rank, ranks)
+        # a resumed fit draws its first batch before Lightning tells the sampler the epoch
+        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         if self.feed:
             return self.feed(self.training, sampler, self.settings)
         return loader(Tensors(self.training, self.settings.size), sampler, self.settings)
