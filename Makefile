@@ -24,7 +24,7 @@ docs: $(READY)  ## docs/cli.md from the commands' own --help
 
 $(READY): pyproject.toml uv.lock
 	test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --quiet --locked --active --inexact --extra cpu --extra rtx --extra wandb
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --quiet --compile-bytecode --locked --active --inexact --extra cpu --extra rtx --extra wandb
 	touch $(READY)
 
 clean:

@@ -7,10 +7,10 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { say "medseg $*"; medseg "$@"; }
 
 rm -rf "$out"
-run data phantom luna "$out/data" --patients 10 --seed 1
+run data phantom luna "$out/data" --patients 24 --seed 1
 run data phantom luna "$out/unseen" --patients 1 --seed 2
 run train luna-segment "$out/data" --out "$out/segment" --epochs 8 --lr 0.003
-run train luna-nodule "$out/data" --out "$out/nodule" --epochs 6
+run train luna-nodule "$out/data" --out "$out/nodule" --features 4 --optimizer adam --batch-size 8 --samples-per-epoch 384 --epochs 20
 run export "$out/segment" "$out/nodule" --fp16 --calibration "$out/data"
 ct=$(ls "$out"/unseen/subset0/*.mhd)
 
@@ -28,7 +28,7 @@ kill "$server" && wait "$server"
 trap - EXIT
 
 say "What was found, and where the phantom's nodules are"
-cat "$out"/answers/*/nodules.csv "$out/unseen/annotations.csv"
+cat "$out/answers/nodules.csv" "$out/unseen/annotations.csv"
 run bench luna "$out/unseen" "${runs[@]}" --precision fp32 --precision fp16 --quick --out "$out/bench"
-say "The nodules: $(ls "$out"/answers/*/nodules.png)"
+say "The nodules: $out/answers/nodules.png"
 say "The report: $out/bench/report.html"

@@ -7,4 +7,6 @@ from typing import Annotated
 
 import typer
 
-RunsOption = Annotated[list[Path] | None, typer.Option("--run", help="A run; give one for each of the task's networks.")]
+RunsOption = Annotated[
+    list[Path] | None, typer.Option("--run", help="A run; give one for each of the task's networks.")
+]

@@ -58,7 +58,7 @@ def serve(
     with TemporaryDirectory(prefix="medseg-repository-") as folder:
         names = write(Path(folder), subject, served, makers)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops as cleanly as Ctrl-C
-        with serving(Path(folder), names, Ports(http_port, grpc_port, metrics_port), log) as server:
-            with suppress(KeyboardInterrupt):
-                typer.echo(f"serving {task} at {server.url} and grpc://127.0.0.1:{grpc_port}; log: {log}; Ctrl-C stops")
-                watch(server, lambda line: typer.echo(line, err=True))
+        ports = Ports(http_port, grpc_port, metrics_port)
+        with serving(Path(folder), names, ports, log) as server, suppress(KeyboardInterrupt):
+            typer.echo(f"serving {task} at {server.url} and grpc://127.0.0.1:{grpc_port}; log: {log}; Ctrl-C stops")
+            watch(server, lambda line: typer.echo(line, err=True))

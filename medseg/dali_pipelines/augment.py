@@ -64,14 +64,14 @@ def training_pipeline(
             ndim=[axes, 3, 2][: 3 if moving else 2],
             layout=[layout, "HWC", ""][: 3 if moving else 2],
         )
-        mask = mask.gpu() if device == "gpu" else mask
+        target = mask.gpu() if device == "gpu" else mask
         if moving:
             image = make(picture, partial(moved, matrix=matrix[0], size=size), device)
-            mask = fn.warp_affine(mask, matrix=matrix[0], size=size, interp_type=DALIInterpType.INTERP_NN)
+            placed = fn.warp_affine(target, matrix=matrix[0], size=size, interp_type=DALIInterpType.INTERP_NN)
         else:
             image = make(picture, partial(resized, size=size), device)
-            mask = fn.resize(mask, size=size, interp_type=DALIInterpType.INTERP_NN)
-        pipeline.set_outputs(image, fn.transpose(mask, perm=[2, 0, 1]))
+            placed = fn.resize(target, size=size, interp_type=DALIInterpType.INTERP_NN)
+        pipeline.set_outputs(image, fn.transpose(placed, perm=[2, 0, 1]))
     return pipeline
 
 

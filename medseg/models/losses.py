@@ -56,8 +56,8 @@ def luna_dice(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     return _PLAIN_DICE(probabilities, masks) + FALSE_NEGATIVE_WEIGHT * _PLAIN_DICE(probabilities * masks, masks)
 
 
-# Dice and its kin are taken over the whole batch, so that a slice without foreground does not dominate; smoothing by one
-# pixel keeps an empty batch finite.
+# Dice and its kin are taken over the whole batch, so that a slice without foreground does not dominate; smoothing by
+# one pixel keeps an empty batch finite.
 _DICE = DiceLoss(sigmoid=True, batch=True, smooth_nr=1, smooth_dr=1)
 _IOU = DiceLoss(sigmoid=True, batch=True, jaccard=True, smooth_nr=1, smooth_dr=1)
 _PLAIN_DICE = DiceLoss(smooth_nr=1, smooth_dr=1)

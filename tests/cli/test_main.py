@@ -10,11 +10,23 @@ import pytest
 from medseg.cli.reference import reference
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt_rtx", "nvidia.dali", "monai", "pytorch_lightning", "tritonclient")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "tensorrt_rtx",
+    "nvidia.dali",
+    "monai",
+    "pytorch_lightning",
+    "tritonclient",
+)
 
 
 def _medseg(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "medseg", *words], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "medseg", *words], capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_nothing_heavy_is_imported_for_help() -> None:

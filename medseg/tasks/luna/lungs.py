@@ -31,7 +31,7 @@ class Region:
 
     def box(self, first: int, last: int) -> tuple[slice, slice] | None:
         """The smallest rows and columns that hold the region in slices [first, last), or None where it is empty."""
-        plane = self.cells[first // self.steps[0] : (last - 1) // self.steps[0] + 1].any(axis=0)
+        plane = np.any(self.cells[first // self.steps[0] : (last - 1) // self.steps[0] + 1], axis=0)
         if not plane.any():
             return None
         rows, cols = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
