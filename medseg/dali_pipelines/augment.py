@@ -65,12 +65,10 @@ def training_pipeline(
             layout=[layout, "HWC", ""][: 3 if moving else 2],
         )
         target = mask.gpu() if device == "gpu" else mask
-        if moving:
-            image = make(picture, partial(moved, matrix=matrix[0], size=size), device)
-            placed = fn.warp_affine(target, matrix=matrix[0], size=size, interp_type=DALIInterpType.INTERP_NN)
-        else:
-            image = make(picture, partial(resized, size=size), device)
-            placed = fn.resize(target, size=size, interp_type=DALIInterpType.INTERP_NN)
+        place: Any = fn.warp_affine if moving else fn.resize
+        where = {"size": size, **({"matrix": matrix[0]} if moving else {})}
+        image = make(picture, partial(moved if moving else resized, **where), device)
+        placed = place(target, interp_type=DALIInterpType.INTERP_NN, **where)
         pipeline.set_outputs(image, fn.transpose(placed, perm=[2, 0, 1]))
     return pipeline
 
