@@ -66,7 +66,7 @@ def training_pipeline(
         )
         target = mask.gpu() if device == "gpu" else mask
         place: Any = fn.warp_affine if moving else fn.resize
-        where = {"size": size, **({"matrix": matrix[0]} if moving else {})}
+        where: dict[str, Any] = {"size": size, **({"matrix": matrix[0]} if moving else {})}
         image = make(picture, partial(moved if moving else resized, **where), device)
         placed = place(target, interp_type=DALIInterpType.INTERP_NN, **where)
         pipeline.set_outputs(image, fn.transpose(placed, perm=[2, 0, 1]))
