@@ -13,7 +13,14 @@ from medseg.cli.options import RunsOption
 def serve(
     task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
     run: RunsOption = None,
-    engine: Annotated[str, typer.Option(help="The engine that runs the networks.")] = "openvino",
+    target: Annotated[
+        str,
+        typer.Option(help="embedded: this machine; cpu or gpu: NVIDIA's container image, with --write-only."),
+    ] = "embedded",
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What runs the networks.  [default: openvino; target cpu: onnxruntime; gpu: tensorrt]"),
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
     decoder: Annotated[
         str, typer.Option(help="What decodes pictures: dali, or reference (Pillow and NumPy).")
@@ -32,31 +39,23 @@ def serve(
     from contextlib import suppress
     from tempfile import TemporaryDirectory
 
-    from medseg.engines.runs import cores, exported_file
+    from medseg.cli.serving import Wanted, write_repository
     from medseg.errors import InputError
-    from medseg.run import Run
     from medseg.tasks import task_named
-    from medseg.triton_models.config import Served
-    from medseg.triton_models.repository import DECODERS, write
     from medseg.triton_models.server import Ports, serving
     from medseg.triton_models.watch import watch
 
-    subject, runs = task_named(task), [Run(path) for path in run or []]
-    if not runs:
-        raise InputError("`medseg serve` got no --run; expected one for each of the task's networks")
-    served = [
-        Served(subject.network(one.network), str(exported_file(one, engine, precision).resolve()), engine, cores(), 1)
-        for one in runs
-    ]
-    if decoder not in DECODERS:
-        raise InputError(f"--decoder is {decoder!r}; expected one of {', '.join(DECODERS)}")
-    makers = DECODERS[decoder]
+    subject, wanted = task_named(task), Wanted(target, engine, precision, decoder)
     if write_only:
-        names = write(write_only, subject, served, makers)
+        names = write_repository(write_only, subject, run or [], wanted)
         typer.echo(f"{write_only}: {', '.join(names)}")
         return
+    if target != "embedded":
+        raise InputError(
+            f"--target {target} is served by NVIDIA's container image, not here: add --write-only DIR (see deploy/)"
+        )
     with TemporaryDirectory(prefix="medseg-repository-") as folder:
-        names = write(Path(folder), subject, served, makers)
+        names = write_repository(Path(folder), subject, run or [], wanted)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops as cleanly as Ctrl-C
         ports = Ports(http_port, grpc_port, metrics_port)
         with serving(Path(folder), names, ports, log) as server, suppress(KeyboardInterrupt):

@@ -95,17 +95,18 @@ def as_float(value: Node) -> Node:
 
 @dataclass(frozen=True)
 class Definition:
-    """A task's decode step: what makes it, and which tensor of the task's pipeline, `ndim` without the batch axis."""
+    """A task's decode step: what makes it, which tensor of the task's pipeline, and how many pictures a request has."""
 
     make: Callable[[Node, str], Node]
     output: str
     dtype: Any
-    ndim: int = 3
+    ndim: int = 3  # without the batch axis
+    most: int = 1  # pictures
 
 
 DEFINITIONS = {
     "gi-tract": Definition(gi_tract, "input", DALIDataType.FLOAT),
-    "brain-lgg": Definition(brain_lgg, "volume", DALIDataType.UINT8),
+    "brain-lgg": Definition(brain_lgg, "volume", DALIDataType.UINT8, most=1024),
     "stas": Definition(stas, "input", DALIDataType.FLOAT),
 }
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, TiffTags
+from PIL import Image, TiffTags, UnidentifiedImageError
 
 from medseg.errors import InputError
 from medseg.task import Array
@@ -85,6 +85,8 @@ def _reading(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # Pillow warns of odd tags and large sizes; check() judges both
             with Image.open(io.BytesIO(data)) as picture:
                 yield picture
+    except UnidentifiedImageError as error:  # whose own words name a Python object
+        raise InputError(f"{name} is no picture that Pillow knows; expected {kind.words}") from error
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise InputError(f"{name} cannot be read ({error}); expected {kind.words}") from error
     except (Image.DecompressionBombError, MemoryError) as error:

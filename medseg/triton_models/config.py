@@ -11,7 +11,6 @@ from tritonclient.grpc import model_config_pb2 as pb
 from medseg.task import Network, Pipeline, Step, Tensor
 from medseg.triton_models.names import network_model, step_model
 
-MAX_NETWORK_BATCH = 64  # a crop batch of the LUNA chain is 8; larger requests gain nothing on a CPU
 _TYPES = {
     "bool": pb.TYPE_BOOL,
     "uint8": pb.TYPE_UINT8,
@@ -33,6 +32,7 @@ class Served:
     engine: str
     instances: int
     threads: int  # of each instance
+    max_batch: int = 64  # a crop batch of the LUNA chain is 8; larger requests gain nothing on a CPU
 
 
 def ensemble(task: str, pipeline: Pipeline) -> pb.ModelConfig:
@@ -56,20 +56,24 @@ def step(task: str, pipeline: Pipeline, step: Step, networks: tuple[str, ...], m
     config = _python_model(step_model(task, step.name), 0, 1)
     _boundary(config, pipeline, step.inputs, step.outputs)
     made = {"maker": maker} if maker else {}
-    _parameters(config, {"task": task, "step": step.name, "networks": ",".join(networks)} | made)
+    parameters(config, {"task": task, "step": step.name, "networks": ",".join(networks)} | made)
     return config
 
 
 def network(served: Served) -> pb.ModelConfig:
     """One network in the engine that opens its file."""
-    found = served.network
-    config = _python_model(network_model(found.name), MAX_NETWORK_BATCH, served.instances)
-    shape = [-1 if axis in found.free_axes else size for axis, size in enumerate(found.input_shape, 1)]
-    answer = [-1 if free_output(found, axis) else size for axis, size in enumerate(found.output_shape, 1)]
-    config.input.add(name="input", data_type=pb.TYPE_FP32, dims=shape)
-    config.output.add(name="output", data_type=pb.TYPE_FP32, dims=answer)
-    _parameters(config, {"file": served.file, "engine": served.engine, "threads": str(served.threads)})
+    config = _python_model(network_model(served.network.name), served.max_batch, served.instances)
+    network_boundary(config, served.network)
+    parameters(config, {"file": served.file, "engine": served.engine, "threads": str(served.threads)})
     return config
+
+
+def network_boundary(config: pb.ModelConfig, network: Network, batch: tuple[int, ...] = ()) -> None:
+    """Add a network's `input` and `output`; `batch` is (-1,) where Triton is not told of the batch axis otherwise."""
+    shape = [-1 if axis in network.free_axes else size for axis, size in enumerate(network.input_shape, 1)]
+    answer = [-1 if free_output(network, axis) else size for axis, size in enumerate(network.output_shape, 1)]
+    config.input.add(name="input", data_type=pb.TYPE_FP32, dims=[*batch, *shape])
+    config.output.add(name="output", data_type=pb.TYPE_FP32, dims=[*batch, *answer])
 
 
 def text(config: pb.ModelConfig) -> str:
@@ -98,10 +102,16 @@ def _boundary(config: pb.ModelConfig, pipeline: Pipeline, inputs: tuple[str, ...
         config.output.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=_dims(wire))
 
 
+def dtype_and_dims(wire: Tensor) -> tuple[pb.DataType, tuple[int, ...]]:
+    """How a wire is declared, batch axis and all."""
+    return _TYPES[wire.dtype], _dims(wire)
+
+
 def _dims(wire: Tensor) -> tuple[int, ...]:
     return (-1,) if wire.dtype == "bytes" else wire.shape
 
 
-def _parameters(config: pb.ModelConfig, values: Mapping[str, str]) -> None:
+def parameters(config: pb.ModelConfig, values: Mapping[str, str]) -> None:
+    """Add parameters, which every backend reads as text."""
     for name, value in values.items():
         config.parameters[name].string_value = value

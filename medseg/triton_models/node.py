@@ -119,8 +119,13 @@ def _networks(names: tuple[str, ...]) -> Networks:
 
 
 def _ask(model: str, batch: Array) -> Array:
-    tensor = _tensor("input", batch)
-    response = pb_utils.InferenceRequest(model_name=model, requested_output_names=["output"], inputs=[tensor]).exec()
+    request = pb_utils.InferenceRequest(
+        model_name=model,
+        requested_output_names=["output"],
+        inputs=[_tensor("input", batch)],
+        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),  # the steps are numpy
+    )
+    response = request.exec()
     if response.has_error():
         raise ServerError(f"network {model!r} did not answer: {response.error().message()}")
     return _array(pb_utils.get_output_tensor_by_name(response, "output"))

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from medseg.task import Task
-from medseg.triton_models import config
+from medseg.engines.runs import cores, exported_file
+from medseg.errors import InputError
+from medseg.run import Run
+from medseg.task import Network, Task
+from medseg.triton_models import config, native
 from medseg.triton_models.config import Served
+from medseg.triton_models.names import network_model, step_model
+from medseg.triton_models.targets import EMBEDDED, Target
 
-_NONE: Mapping[str, str] = MappingProxyType({})
+# What takes a step's place: the function that makes another one for it, as "module:function", or a DALI pipeline.
+Swapped = Mapping[str, str | native.Serialized]
+_NONE: Swapped = MappingProxyType({})
 # What takes a pipeline's `decode` step, by the name a user gives it: the step's own function, or DALI's decoder for it.
-DECODERS: Mapping[str, Mapping[str, str]] = {
+DECODERS: Mapping[str, Swapped] = {
     "reference": _NONE,
     "dali": {"decode": "medseg.dali_pipelines.decode:Decoder"},
 }
@@ -26,24 +34,56 @@ __all__ = ["TritonPythonModel"]
 '''
 
 
-def models(task: Task, served: Sequence[Served], makers: Mapping[str, str]) -> list[pb.ModelConfig]:
-    """The configurations of every model of a task's repository; the ensemble, which needs the others, comes last.
+def served(task: Task, runs: Sequence[Run], engine: str, precision: str, target: Target = EMBEDDED) -> list[Served]:
+    """How each run's network is served. Raises RunError where a run lacks the engine's file of this precision."""
+    return [_served(task.network(run.network), run, engine, precision, target) for run in runs]
 
-    `makers` names, for a step, the function that makes another one for it, as "module:function".
-    """
+
+def swapped(task: Task, decoder: str) -> Swapped:
+    """What takes the place of the task's steps, for a decoder's name. Raises InputError listing the names."""
+    if decoder not in DECODERS:
+        raise InputError(f"--decoder is {decoder!r}; expected one of {', '.join(DECODERS)}")
+    steps = {step.name for step in task.pipeline.steps}
+    return {name: other for name, other in DECODERS[decoder].items() if name in steps}
+
+
+def _served(network: Network, run: Run, engine: str, precision: str, target: Target) -> Served:
+    file = exported_file(run, engine, precision).resolve()
+    if target.device == "cpu":
+        return Served(network, str(file), engine, cores(), 1)
+    largest = run.files[file.name]["target"]["batches"][2]  # of the plan's optimization profile
+    return Served(network, str(file), engine, 1, 1, largest)
+
+
+def models(task: Task, served: Sequence[Served], swapped: Swapped, target: Target) -> list[pb.ModelConfig]:
+    """The configurations of every model of a task's repository; the ensemble, which needs the others, comes last."""
     names = tuple(one.network.name for one in served)
-    functions = [step for step in task.pipeline.steps if callable(step.run)]
-    steps = [config.step(task.name, task.pipeline, step, names, makers.get(step.name)) for step in functions]
-    return [*map(config.network, served), *steps, config.ensemble(task.name, task.pipeline)]
+    networks = map(native.network if target.native else config.network, served)
+    steps = [
+        native.step(task.name, task.pipeline, step, other, target.device)
+        if isinstance(other := swapped.get(step.name), native.Serialized)
+        else config.step(task.name, task.pipeline, step, names, other)
+        for step in task.pipeline.steps
+        if callable(step.run)
+    ]
+    return [*networks, *steps, config.ensemble(task.name, task.pipeline)]
 
 
-def write(folder: Path, task: Task, served: Sequence[Served], makers: Mapping[str, str] = _NONE) -> list[str]:
+def write(
+    folder: Path, task: Task, served: Sequence[Served], swapped: Swapped = _NONE, target: Target = EMBEDDED
+) -> list[str]:
     """Write the repository into a folder and return its models' names, in the order in which they must be loaded."""
-    configs = models(task, served, makers)
+    files = {network_model(one.network.name): Path(one.file) for one in served}
+    pipelines = {step_model(task.name, name): other for name, other in swapped.items()}
+    configs = models(task, served, swapped, target)
     for one in configs:
         version = folder / one.name / "1"
         version.mkdir(parents=True, exist_ok=True)
         (folder / one.name / "config.pbtxt").write_text(config.text(one))
         if one.backend == "python":
             (version / "model.py").write_text(_MODEL)
+        elif one.name in files:
+            shutil.copyfile(files[one.name], version / native.FILES[one.backend])
+        elif isinstance(other := pipelines.get(one.name), native.Serialized):
+            (version / native.FILES[one.backend]).write_bytes(other.pipeline)
     return [one.name for one in configs]

@@ -1,38 +1,139 @@
-"""The written repositories are the golden ones, and Triton's own schema reads them."""
+"""The written repositories are the golden ones, and Triton's own schema reads them, for every task and target."""
 
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 from google.protobuf import text_format
+from nvidia.dali.pipeline import Pipeline as DaliPipeline
 from tritonclient.grpc import model_config_pb2 as pb
 
+from medseg.cli.serving import Wanted, write_repository
+from medseg.data.encoded import pack
+from medseg.errors import InputError, RunError
+from medseg.run import Run
 from medseg.tasks import TASKS, task_named
 from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
+from medseg.triton_models.server import free_ports, serving
+from tests.dali_pipelines.test_decode import FILES, step
+from tests.shared import needs_shared
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+_NATIVE = [("cpu", "onnxruntime"), ("cpu", "openvino"), ("gpu", "tensorrt")]
+_SUFFIX = {"onnxruntime": ".onnx", "openvino": ".onnx", "tensorrt": ".plan"}
+
+
+def _check_golden(repository: Path, models: list[str], golden: Path) -> None:
+    """`UPDATE_GOLDEN=1 pytest` writes the golden files anew, to be read before they are committed."""
+    for model in models:
+        text = (repository / model / "config.pbtxt").read_text()
+        kept = golden / model / "config.pbtxt"
+        if os.environ.get("UPDATE_GOLDEN"):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(text)
+        assert text == kept.read_text()
+        assert text_format.Parse(text, pb.ModelConfig()).name == model
+        assert "max_batch_size" in text, "left away, Triton would complete the configuration itself"
+    assert {path.name for path in golden.iterdir()} == set(models)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_config_is_the_golden_one_and_parses(tmp_path: Path, name: str) -> None:
-    """`UPDATE_GOLDEN=1 pytest` writes the golden files anew, to be read before they are committed."""
     task = task_named(name)
     served = [Served(network, f"/runs/{network.name}/fp32.onnx", "openvino", 2, 1) for network in task.networks]
     models = write(tmp_path, task, served)
     assert models[-1] == name, "the ensemble is loaded last"
-    for model in models:
-        text = (tmp_path / model / "config.pbtxt").read_text()
-        golden = GOLDEN / name / model / "config.pbtxt"
-        if os.environ.get("UPDATE_GOLDEN"):
-            golden.parent.mkdir(parents=True, exist_ok=True)
-            golden.write_text(text)
-        assert text == golden.read_text()
-        assert text_format.Parse(text, pb.ModelConfig()).name == model
-        assert "max_batch_size" in text, "left away, Triton would complete the configuration itself"
-    assert {path.name for path in (GOLDEN / name).iterdir()} == set(models)
+    _check_golden(tmp_path, models, GOLDEN / name)
+
+
+def _runs(folder: Path, task: str, engine: str) -> list[Path]:
+    """Runs with a file for the engine; what is in it matters to nobody who does not open it."""
+    runs = []
+    for network in task_named(task).networks:
+        run = Run.create(folder / network.name, network.name, {}, {"kind": "test"})
+        facts = {"precision": "fp32", "target": {"batches": (1, 4, 8)}}
+        with run.adding(f"fp32{_SUFFIX[engine]}", facts) as path:
+            path.write_text(network.name)
+        runs.append(run.path)
+    return runs
+
+
+@pytest.fixture
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(("target", "engine"), _NATIVE)
+def test_every_config_for_a_container_is_the_golden_one(
+    tmp_path: Path, name: str, target: str, engine: str, one_core: None
+) -> None:
+    wanted = Wanted(target, engine, "fp32", "dali")
+    models = write_repository(tmp_path / "models", task_named(name), _runs(tmp_path, name, engine), wanted)
+    _check_golden(tmp_path / "models", models, GOLDEN / f"{target}-{engine}" / name)
+    for network in task_named(name).networks:
+        (file,) = (tmp_path / "models" / f"{network.name}-network" / "1").iterdir()
+        assert file.read_text() == network.name, "the repository holds the networks: it can be moved"
+
+
+_STAND_IN = """
+class TritonPythonModel:
+    def execute(self, requests):
+        return []
+"""
+
+
+@pytest.mark.parametrize("name", ["brain-lgg", "stas"])  # a whole volume through DALI; three networks side by side
+@pytest.mark.parametrize(("target", "engine"), _NATIVE[1:])
+def test_the_real_server_takes_the_ensemble_of_a_container(tmp_path: Path, name: str, target: str, engine: str) -> None:
+    """Tritonserver checks every wire of the ensemble against the models' shapes; native backends are stood in for."""
+    wanted = Wanted(target, engine, "fp32", "dali")
+    models = write_repository(tmp_path / "models", task_named(name), _runs(tmp_path, name, engine), wanted)
+    for model in models[:-1]:
+        path = tmp_path / "models" / model / "config.pbtxt"
+        config = text_format.Parse(path.read_text(), pb.ModelConfig())
+        config.backend, config.default_model_filename = "python", ""
+        config.instance_group[0].kind = pb.ModelInstanceGroup.KIND_CPU
+        del config.model_warmup[:]
+        path.write_text(text_format.MessageToString(config) + "max_batch_size: 0\n" * (config.max_batch_size == 0))
+        (path.parent / "1" / "model.py").write_text(_STAND_IN)
+    with serving(tmp_path / "models", models, free_ports(), tmp_path / "log") as server:
+        assert server.process.poll() is None
+
+
+@needs_shared
+@pytest.mark.parametrize("task", sorted(FILES))
+def test_the_served_dali_pipeline_is_loaded_back_as_its_config_says_and_decodes(tmp_path: Path, task: str) -> None:
+    """Triton's backend takes the batch size from the configuration, and so does this."""
+    wanted = Wanted("cpu", None, "fp32", "dali")
+    write_repository(tmp_path / "models", task_named(task), _runs(tmp_path, task, "onnxruntime"), wanted)
+    folder = tmp_path / "models" / f"{task}-decode-step"
+    config = text_format.Parse((folder / "config.pbtxt").read_text(), pb.ModelConfig())
+    assert config.backend == "dali"
+    kinds = {"max_batch_size": config.max_batch_size, "num_threads": 2, "device_id": None}
+    loaded = DaliPipeline.deserialize(filename=str(folder / "1" / "model.dali"), **kinds)
+    files, tolerance = FILES[task]
+    packed = pack([file.read_bytes() for file in files[: min(10, config.max_batch_size)]])
+    loaded.feed_input(config.input[0].name, list(packed))
+    found = np.array(loaded.run()[0].as_array())
+    expected = step(task, "decode")({"packed": packed}, None)[config.output[0].name]
+    assert all(want in (-1, size) for want, size in zip(config.output[0].dims, found.shape[1:], strict=True))
+    assert np.abs(found.astype(float) - expected).max() <= tolerance
+
+
+def test_what_a_target_does_not_have_is_refused(tmp_path: Path) -> None:
+    task, runs = task_named("brain-lgg"), _runs(tmp_path, "brain-lgg", "onnxruntime")
+    with pytest.raises(RunError, match=r"has no fp32 .plan file for tensorrt; it holds fp32.onnx: `medseg export`"):
+        write_repository(tmp_path / "models", task, runs, Wanted("gpu", None, "fp32", "dali"))
+    with pytest.raises(InputError, match="--engine is 'openvino'; target 'gpu' has tensorrt"):
+        write_repository(tmp_path / "models", task, runs, Wanted("gpu", "openvino", "fp32", "dali"))
+    with pytest.raises(InputError, match="--target is 'tpu'; expected one of embedded, cpu, gpu"):
+        write_repository(tmp_path / "models", task, runs, Wanted("tpu", None, "fp32", "dali"))
 
 
 def test_an_ensemble_joins_every_step_by_its_wires() -> None:

@@ -1,0 +1,48 @@
+"""What `medseg serve` writes: a task's repository for a target, from runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import InputError
+from medseg.run import Run
+from medseg.task import Task
+from medseg.triton_models.native import Serialized
+from medseg.triton_models.repository import Swapped, served, swapped, write
+from medseg.triton_models.targets import engine_for, target_named
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a repository is to be: for which target, by which engine (None is the target's default) and decoder."""
+
+    target: str
+    engine: str | None
+    precision: str
+    decoder: str
+
+
+def write_repository(folder: Path, task: Task, runs: Sequence[Path], wanted: Wanted) -> list[str]:
+    """Write the repository and return its models' names in loading order.
+
+    Raises InputError for no runs or an unknown target, engine or decoder; RunError where a run lacks the file.
+    """
+    target = target_named(wanted.target)
+    engine = engine_for(target, wanted.engine)
+    if not runs:
+        raise InputError("`medseg serve` got no --run; expected one for each of the task's networks")
+    networks = served(task, [Run(path) for path in runs], engine, wanted.precision, target)
+    steps = swapped(task, wanted.decoder)
+    return write(folder, task, networks, _serialized(task, steps, target.device) if target.native else steps, target)
+
+
+def _serialized(task: Task, steps: Swapped, device: str) -> Swapped:
+    """DALI's steps as serialized pipelines, for Triton's own backend."""
+    if not steps:
+        return steps
+    from medseg.dali_pipelines.decode import DEFINITIONS, decode_pipeline
+
+    pipeline = decode_pipeline(task.name, device).serialize()
+    return dict.fromkeys(steps, Serialized(pipeline, DEFINITIONS[task.name].most))
