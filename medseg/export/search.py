@@ -78,8 +78,8 @@ def within(
     """The lowered model that holds the budget on the calibration samples, from `kept` onwards.
 
     While more than half of the budget is used up (the next patient needs the other half), more nodes go back to float32
-    one by one, first that which alone disturbs the answer most. Raises ExportError where nothing within the budget is
-    worth the name.
+    one by one, first that which alone disturbs the answer most. Where no number of them leaves that half, the fewest
+    that hold the budget are kept. Raises ExportError where nothing within the budget is worth the name.
     """
     best = _tried(lowering, network, calibration, kept)
     if shortfall(network, best.parity, budget.halved()):
@@ -89,9 +89,10 @@ def within(
             tried = _tried(lowering, network, calibration, dict(kept))
             if tried.share["weight_bytes"] < lowering.least_share:
                 break
-            best = max(best, tried, key=lambda found: _quality(found.parity))
             if not shortfall(network, tried.parity, budget.halved()):
-                break
+                return tried
+            if shortfall(network, best.parity, budget):
+                best = max(best, tried, key=lambda found: _quality(found.parity))
     return _accepted(lowering, network, best, budget)
 
 

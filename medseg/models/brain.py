@@ -25,21 +25,23 @@ def brain_network(arch: str = "unet", features: int = 32) -> nn.Module:
     return ARCHITECTURES[arch](features)
 
 
-def _resnext(features: int) -> nn.Module:
+def resnext_unet(features: int, encoder: str = RESNEXT) -> nn.Module:
+    """A U-Net on a residual encoder; the LGG project's is a ResNeXt-50."""
     widths = [features * 8, features * 4, features * 2, features, features // 2]
-    return smp.Unet(RESNEXT, encoder_weights=None, decoder_channels=widths)
+    return smp.Unet(encoder, encoder_weights=None, decoder_channels=widths)
 
 
-def _fpn(features: int) -> nn.Module:
+def resnext_fpn(features: int, encoder: str = RESNEXT) -> nn.Module:
+    """A feature pyramid network on a residual encoder; the LGG project's is a ResNeXt-50."""
     widths = {"decoder_pyramid_channels": features * 8, "decoder_segmentation_channels": features * 4}
-    return smp.FPN(RESNEXT, encoder_weights=None, **widths)
+    return smp.FPN(encoder, encoder_weights=None, **widths)
 
 
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
     "unet": brain_unet,
     "unet-residual": lambda features: brain_unet(features, residual=True),
-    "unet-resnext50": _resnext,
-    "fpn": _fpn,
+    "unet-resnext50": resnext_unet,
+    "fpn": resnext_fpn,
     "unetpp": unetpp,
     "unet3p": unet3p,
 }

@@ -17,7 +17,7 @@ from medseg.train.weights import import_weights
 from tests.export.made import Hostile, network, run_of
 from tests.shared import SHARED, needs_shared
 
-SAMPLES = {"luna-segment": 3, "luna-nodule": 16}  # few, for speed; an export takes more
+SAMPLES = {"luna-segment": 2, "luna-nodule": 8}  # few, for speed; an export takes more
 LUNA = SHARED / "data" / "luna"
 QUIET = lambda stage: None  # noqa: E731
 

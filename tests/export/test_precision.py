@@ -9,8 +9,8 @@ from medseg.export.chain import Wanted, export
 from medseg.export.graph import onnx_from_program, trace
 from medseg.export.parity import budget_for, compare, onnx_infer, shortfall
 from medseg.export.precision import element_types, half, half_share, rounded
-from medseg.export.samples import calibration, probe
-from medseg.export.search import half_within, out_of_range
+from medseg.export.samples import Calibration, calibration, probe
+from medseg.export.search import Lowering, half_within, out_of_range, within
 from tests.export.made import Hopeless, Hostile, Overflowing, network, run_of
 
 
@@ -48,6 +48,23 @@ def test_values_that_overflow_between_layers_are_found_by_measurement():
     kept = out_of_range(full, known)
     assert any("too near to float16's largest" in reason for reason in kept.values())
     assert not shortfall(made, half_within(full, made, known, budget_for("fp16")).parity, budget_for("fp16"))
+
+
+def test_float32_that_only_widens_the_margin_is_not_kept_where_the_margin_cannot_be_had():
+    """Lowering flips voxels of 2,080: 3 always, 5 more by node `a`, 1 by `b`; 0.999 allows 4, half of it 2."""
+    made, mask = network(Hostile), np.full((1, 1, 50, 80), -9.0)
+    mask[..., :26, :] = 9.0
+
+    def judge(kept):
+        answer = mask.copy()
+        answer.flat[: 3 + 5 * ("a" not in kept) + ("b" not in kept)] = -9.0
+        return lambda sample: answer
+
+    lowering = Lowering(
+        "fp16", ["a", "b", "c"], frozenset, judge, lambda kept: {"weight_bytes": 1 - len(kept) / 4}, 0.1
+    )
+    found = within(lowering, made, Calibration([mask], [mask], "made"), budget_for("fp16"), {})
+    assert set(found.kept) == {"a"} and found.parity.flipped == 4
 
 
 def test_a_network_that_cannot_be_half_is_refused_and_not_recorded(tmp_path):
