@@ -26,8 +26,19 @@ def serve(
         str, typer.Option(help="What decodes pictures: dali, or reference (Pillow and NumPy).")
     ] = "dali",
     write_only: Annotated[Path | None, typer.Option(help="Write the model repository here and stop.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Where gRPC listens; beyond loopback it needs the TLS files and a token.")
+    ] = "127.0.0.1",
+    tls_cert: Annotated[Path | None, typer.Option(help="gRPC's certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's key, PEM.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Clients need a certificate of this authority, PEM.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the token that gRPC clients send as 'medseg-token'.")
+    ] = None,
     http_port: Annotated[int, typer.Option(help="HTTP port on loopback.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(help="gRPC port on loopback.")] = 8001,
+    grpc_port: Annotated[int, typer.Option(help="gRPC port.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics port on loopback.")] = 8002,
     log: Annotated[Path, typer.Option(help="The server's log.")] = Path("triton.log"),
 ) -> None:
@@ -42,9 +53,12 @@ def serve(
     from medseg.cli.serving import Wanted, write_repository
     from medseg.errors import InputError
     from medseg.tasks import task_named
+    from medseg.triton_models.access import Access, arguments
     from medseg.triton_models.server import Ports, serving
     from medseg.triton_models.watch import watch
 
+    access = Access(host, tls_cert, tls_key, tls_client_ca, token_file)
+    arguments(access)  # refused before anything is written
     subject, wanted = task_named(task), Wanted(target, engine, precision, decoder)
     if write_only:
         names = write_repository(write_only, subject, run or [], wanted)
@@ -58,6 +72,8 @@ def serve(
         names = write_repository(Path(folder), subject, run or [], wanted)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops as cleanly as Ctrl-C
         ports = Ports(http_port, grpc_port, metrics_port)
-        with serving(Path(folder), names, ports, log) as server, suppress(KeyboardInterrupt):
-            typer.echo(f"serving {task} at {server.url} and grpc://127.0.0.1:{grpc_port}; log: {log}; Ctrl-C stops")
+        with serving(Path(folder), names, ports, log, access) as server, suppress(KeyboardInterrupt):
+            typer.echo(f"serving {task} at {server.url} and grpc://{host}:{grpc_port}; log: {log}; Ctrl-C stops")
+            if not access.local:
+                typer.echo(f"warning: gRPC listens on {host}, beyond this machine, with TLS and a token", err=True)
             watch(server, lambda line: typer.echo(line, err=True))

@@ -51,12 +51,16 @@ def ensemble(task: str, pipeline: Pipeline) -> pb.ModelConfig:
     return config
 
 
-def step(task: str, pipeline: Pipeline, step: Step, networks: tuple[str, ...], maker: str | None) -> pb.ModelConfig:
-    """One step in plain Python; `networks` are those it may call, `maker` (module:function) makes another function."""
+def step(
+    task: str, pipeline: Pipeline, step: Step, networks: tuple[str, ...], extra: Mapping[str, str]
+) -> pb.ModelConfig:
+    """One step in plain Python; `networks` are those it may call, `extra` are further parameters that node.py reads.
+
+    `maker` (module:function) makes another function, `networks_on` is "gpu" where the networks answer on one.
+    """
     config = _python_model(step_model(task, step.name), 0, 1)
     _boundary(config, pipeline, step.inputs, step.outputs)
-    made = {"maker": maker} if maker else {}
-    parameters(config, {"task": task, "step": step.name, "networks": ",".join(networks)} | made)
+    parameters(config, {"task": task, "step": step.name, "networks": ",".join(networks), **extra})
     return config
 
 

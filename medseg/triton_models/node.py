@@ -23,6 +23,7 @@ from medseg.engines import Engine, open_engine
 from medseg.errors import InputError, MedsegError, RunError, ServerError
 from medseg.task import Array, Infer, Networks, Tensors, run_step
 from medseg.tasks import task_named
+from medseg.triton_models.bounds import check_bounds, input_wires
 from medseg.triton_models.names import network_model
 
 Answer = Tensors | Exception
@@ -59,11 +60,14 @@ def _step(parameters: dict[str, str]) -> Work:
     if "maker" in parameters:
         module, maker = parameters["maker"].split(":")
         step = replace(step, run=getattr(import_module(module), maker)(task.name))
-    networks = _networks(tuple(name for name in parameters["networks"].split(",") if name))
+    names = tuple(name for name in parameters["networks"].split(",") if name)
+    networks = _networks(names, parameters.get("networks_on") == "gpu")
+    wires = input_wires(task.pipeline)
     texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
 
     def answer(tensors: Tensors) -> Tensors:
         known = {name: unframed(array, name) if name in texts else array for name, array in tensors.items()}
+        check_bounds(known, wires)
         made = run_step(step, known, networks)
         return {name: framed(array) if name in texts else array for name, array in made.items()}
 
@@ -107,24 +111,26 @@ def _tried(work: Callable[[Tensors], Tensors], tensors: Tensors) -> Answer:
         return error
 
 
-def _networks(names: tuple[str, ...]) -> Networks:
-    """The networks that other models of this server are; RunError for one that is not served."""
+def _networks(names: tuple[str, ...], on_gpu: bool) -> Networks:
+    """The networks that other models of this server are; RunError for one that is not served.
+
+    The steps are numpy, so what a GPU answers is asked for in host memory. Only there: on a CPU server the preference
+    changes nothing, but keeps an unloaded network's processes alive (server 2.51).
+    """
+    host = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0) if on_gpu else None
+    options = {"preferred_memory": host} if host else {}
 
     def find(name: str) -> Infer:
         if name not in names:
             raise RunError(f"network {name!r} is not served here; expected one of {', '.join(names)}")
-        return lambda batch: _ask(network_model(name), batch)
+        return lambda batch: _ask(network_model(name), batch, options)
 
     return find
 
 
-def _ask(model: str, batch: Array) -> Array:
-    request = pb_utils.InferenceRequest(
-        model_name=model,
-        requested_output_names=["output"],
-        inputs=[_tensor("input", batch)],
-        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),  # the steps are numpy
-    )
+def _ask(model: str, batch: Array, options: dict[str, Any]) -> Array:
+    inputs = [_tensor("input", batch)]
+    request = pb_utils.InferenceRequest(model_name=model, requested_output_names=["output"], inputs=inputs, **options)
     response = request.exec()
     if response.has_error():
         raise ServerError(f"network {model!r} did not answer: {response.error().message()}")

@@ -59,10 +59,11 @@ def models(task: Task, served: Sequence[Served], swapped: Swapped, target: Targe
     """The configurations of every model of a task's repository; the ensemble, which needs the others, comes last."""
     names = tuple(one.network.name for one in served)
     networks = map(native.network if target.native else config.network, served)
+    on_gpu = {"networks_on": "gpu"} if target.device == "gpu" else {}
     steps = [
         native.step(task.name, task.pipeline, step, other, target.device)
         if isinstance(other := swapped.get(step.name), native.Serialized)
-        else config.step(task.name, task.pipeline, step, names, other)
+        else config.step(task.name, task.pipeline, step, names, on_gpu | ({"maker": other} if other else {}))
         for step in task.pipeline.steps
         if callable(step.run)
     ]

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import ServerError
+from medseg.triton_models.access import LOOPBACK, Access, arguments
 
-LOOPBACK = "127.0.0.1"
+LOCAL = Access()
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _READY_SECONDS = 120
 _STOP_SECONDS = 15
@@ -58,10 +59,13 @@ class Server:
 
 
 @contextmanager
-def serving(repository: Path, models: Sequence[str], ports: Ports, log: Path) -> Iterator[Server]:
+def serving(
+    repository: Path, models: Sequence[str], ports: Ports, log: Path, access: Access = LOCAL
+) -> Iterator[Server]:
     """A server on a model repository, ready; it is stopped, with all its processes, when the block is left.
 
-    Raises ServerError where the wheel is missing, a port is taken, or a model does not load: with the log's reason.
+    HTTP and the metrics listen on loopback, whatever the access. Raises ServerError where the wheel is missing, a port
+    is taken, or a model does not load: with the log's reason.
     """
     for port in (ports.http, ports.grpc, ports.metrics):
         _check_free(port)
@@ -70,7 +74,7 @@ def serving(repository: Path, models: Sequence[str], ports: Ports, log: Path) ->
         _PR_SET_CHILD_SUBREAPER, 1
     )  # stubs that a hard stop leaves behind become ours, to be reaped
     with tempfile.TemporaryDirectory(prefix="medseg-triton-") as scratch:
-        command = _command(repository, models, ports, _backends(Path(scratch)))
+        command = [*_command(repository, models, ports, _backends(Path(scratch))), *arguments(access)]
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command, env=_environment(), stdout=out, stderr=out, start_new_session=True, preexec_fn=_die_with_parent
@@ -153,7 +157,6 @@ def _command(repository: Path, models: Sequence[str], ports: Ports, backends: Pa
         "--exit-on-error=true",
         "--exit-timeout-secs=5",
         f"--http-address={LOOPBACK}",
-        f"--grpc-address={LOOPBACK}",
         f"--metrics-address={LOOPBACK}",
         f"--http-port={ports.http}",
         f"--grpc-port={ports.grpc}",

@@ -27,6 +27,14 @@ def damaged(whole: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
         yield bytes(data)
 
 
+def grey16(height: int, width: int) -> bytes:
+    """A whole 16-bit grey PNG."""
+    file = io.BytesIO()
+    values = np.arange(height * width, dtype=np.uint16).reshape(height, width) * 7
+    Image.fromarray(values).save(file, "PNG")
+    return file.getvalue()
+
+
 def strange() -> Iterator[tuple[str, bytes]]:
     """Whole files of kinds that no task takes, by name."""
     for mode, form in (("CMYK", "JPEG"), ("RGBA", "PNG"), ("1", "PNG"), ("L", "JPEG"), ("P", "PNG"), ("RGB", "GIF")):

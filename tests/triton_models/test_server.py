@@ -83,6 +83,7 @@ def test_a_network_is_an_engine(server: Server) -> None:
         ({"ct": np.zeros((9, 64), np.int16)}, "expected|Expected|expects"),
         ({"ct": np.zeros((9, 64, 72), np.float32)}, "INT16|int16"),
         ({"geometry": np.zeros(3)}, r"\[15\]|15"),
+        ({"ct": np.zeros((4097, 4, 4), np.int16)}, r"tensor 'ct' has shape \(4097, 4, 4\); expected \(0 to 4096"),
     ],
 )
 def test_a_bad_request_is_refused_and_the_server_goes_on(server: Server, change: Tensors, message: str) -> None:
@@ -180,7 +181,7 @@ def test_a_killed_process_is_replaced_within_ten_seconds(server: Server) -> None
     deadline = time.monotonic() + 15  # the old process that lived is let go when it has finished
     while processes(server) != before and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert processes(server) == before
+    assert processes(server) == before, told
     model.close()
 
 

@@ -1,0 +1,138 @@
+"""Who may reach the server: gRPC with TLS and a token, tried with clients that lack one or the other."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pytriton")
+pytest.importorskip("tritonclient.grpc")
+from tritonclient import grpc
+from tritonclient.utils import InferenceServerException
+
+from medseg.data.encoded import encoded_tensor
+from medseg.data.framing import framed
+from medseg.errors import InputError
+from medseg.tasks import task_named
+from medseg.triton_models.access import TOKEN_HEADER, Access, arguments
+from medseg.triton_models.repository import write
+from medseg.triton_models.server import Server, free_ports, serving
+from tests.dali_pipelines.damage import grey16
+
+MODEL, TOKEN = "gi-tract-check-step", "a-token-of-some-length"
+HEADERS = {TOKEN_HEADER: TOKEN}
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
+
+
+def _certificate(folder: Path, name: str) -> None:
+    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes"]
+    out = ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", *subject, *out], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    for name in ("server", "client"):
+        _certificate(folder, name)
+    (folder / "token").write_text(TOKEN + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["tls", "mutual tls"])
+def secured(request: pytest.FixtureRequest, files: Path) -> Iterator[tuple[Server, bool]]:
+    folder = files / f"models-{request.param}"
+    write(folder, task_named("gi-tract"), [])
+    authority = files / "client.pem" if request.param else None
+    access = Access("127.0.0.1", files / "server.pem", files / "server.key", authority, files / "token")
+    with serving(folder, [MODEL], free_ports(), files / "log", access) as server:
+        yield server, request.param
+
+
+def _client(server: Server, files: Path, certificate: bool) -> grpc.InferenceServerClient:
+    own = {"private_key": str(files / "client.key"), "certificate_chain": str(files / "client.pem")}
+    authority = {"ssl": True, "root_certificates": str(files / "server.pem")}
+    return grpc.InferenceServerClient(f"127.0.0.1:{server.ports.grpc}", **authority, **(own if certificate else {}))
+
+
+def _ask(client: grpc.InferenceServerClient, headers: dict[str, str]) -> list[int]:
+    data = framed(encoded_tensor([grey16(20, 30)]))
+    encoded = grpc.InferInput("encoded", list(data.shape), "UINT8")
+    encoded.set_data_from_numpy(data)
+    found = client.infer(MODEL, [encoded], headers=headers, client_timeout=20).as_numpy("size")
+    return found.ravel().tolist()
+
+
+@needs_openssl
+def test_a_client_with_certificate_and_token_is_answered(secured: tuple[Server, bool], files: Path) -> None:
+    server, mutual = secured
+    assert _ask(_client(server, files, mutual), HEADERS) == [20, 30]
+
+
+@needs_openssl
+@pytest.mark.parametrize("headers", [{}, {TOKEN_HEADER: "another"}])
+def test_a_client_without_the_token_is_refused(
+    secured: tuple[Server, bool], files: Path, headers: dict[str, str]
+) -> None:
+    server, mutual = secured
+    client = _client(server, files, mutual)
+    with pytest.raises(InferenceServerException, match="restricted"):
+        _ask(client, headers)
+    with pytest.raises(InferenceServerException, match="restricted"):
+        client.get_server_metadata(headers=headers)
+
+
+@needs_openssl
+def test_nobody_reaches_into_the_machine(secured: tuple[Server, bool], files: Path) -> None:
+    server, mutual = secured
+    client = _client(server, files, mutual)
+    with pytest.raises(InferenceServerException, match="restricted"):
+        client.register_system_shared_memory("region", "/region", 8, headers=HEADERS)
+    with pytest.raises(InferenceServerException, match="restricted"):
+        client.unload_model(MODEL, headers=HEADERS)
+
+
+@needs_openssl
+def test_a_client_without_tls_or_certificate_is_not_heard(secured: tuple[Server, bool], files: Path) -> None:
+    server, mutual = secured
+    plain = grpc.InferenceServerClient(f"127.0.0.1:{server.ports.grpc}")
+    clients = [plain, *([_client(server, files, False)] if mutual else [])]
+    for client in clients:
+        with pytest.raises(InferenceServerException, match=r"UNAVAILABLE|connect|handshake|Socket closed"):
+            _ask(client, HEADERS)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::"])
+def test_beyond_loopback_tls_and_a_token_are_asked_for(host: str) -> None:
+    with pytest.raises(InputError, match="expected them: beyond loopback gRPC is encrypted"):
+        arguments(Access(host))
+
+
+def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
+    certificate, token = tmp_path / "cert.pem", tmp_path / "token"
+    certificate.touch()
+    token.write_text("short")
+    with pytest.raises(InputError, match="'localhost'; expected an address"):
+        arguments(Access("localhost"))
+    with pytest.raises(InputError, match=r"absent.pem does not exist"):
+        arguments(Access("0.0.0.0", tmp_path / "absent.pem", certificate, None, token))
+    with pytest.raises(InputError, match="holds no token; expected at least 16"):
+        arguments(Access("0.0.0.0", certificate, certificate, None, token))
+
+
+def test_loopback_needs_nothing() -> None:
+    assert arguments(Access()) == ["--grpc-address=127.0.0.1"]
+
+
+def test_a_size_beyond_the_bounds_is_refused_in_one_sentence() -> None:
+    from medseg.triton_models.bounds import check_bounds, input_wires
+
+    wires = input_wires(task_named("luna").pipeline)
+    check_bounds({"ct": np.zeros((9, 64, 72), np.int16), "centres": np.zeros(3)}, wires)
+    with pytest.raises(InputError, match=r"shape \(4097, 4, 4\); expected \(0 to 4096, 0 to 4096, 0 to 4096\)"):
+        check_bounds({"ct": np.zeros((4097, 4, 4), np.int16)}, wires)
+    with pytest.raises(InputError, match=r"shape \(3,\); expected \(15\)"):
+        check_bounds({"geometry": np.zeros(3)}, wires)
