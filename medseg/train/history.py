@@ -23,12 +23,12 @@ class History(pl.Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Note the time and the learning rate, which the schedule moves on before the epoch ends."""
         self.started = time.perf_counter()
         self.lr = trainer.optimizers[0].param_groups[0]["lr"]
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Add the epoch's row."""
         if not trainer.is_global_zero:
             return

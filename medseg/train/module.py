@@ -38,19 +38,24 @@ class Fit(pl.LightningModule):
         self.scores = scores_for(self.masks, patients, len(network.classes))
         self.best_score = "val_dice" if self.masks else "val_f1"
 
-    def on_train_epoch_start(self) -> None:
-        """Seed the epoch by its number, so that a resumed fit augments as an uninterrupted one."""
-        entropy = (self.recipe.seed, self.current_epoch, self.global_rank)
-        pl.seed_everything(int(np.random.SeedSequence(entropy).generate_state(1)[0]), verbose=False)
-
-    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-        """The loss of an augmented batch."""
+    def training_step(self, batch: Batch, number: int) -> torch.Tensor:
+        """The loss of an augmented batch, the epoch's `number`-th."""
+        self._seed(number)
         images, targets, _numbers = batch
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             images, masks = augment(images, targets if self.masks else None, self.augmentation)
         loss = self.loss(self.module(images), targets if masks is None else masks)
         self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(images))
         return loss
+
+    def _seed(self, number: int) -> None:
+        """Seed augmentation and dropout by epoch and batch, so that a resumed fit repeats an uninterrupted one.
+
+        By the epoch alone it would not: an iterator of a loader draws a number of its own, and a resumed fit makes that
+        iterator after the epoch's start.
+        """
+        entropy = (self.recipe.seed, self.current_epoch, number, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Adds a batch to the validation loss and scores."""
