@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 
 from medseg import __version__
 from medseg.bench.accuracy import differences
+from medseg.bench.hops import hops, waterfalls
 from medseg.bench.lineup import Opening
 from medseg.bench.load import Crew, Plan, closed_loop
-from medseg.bench.machine import BUSY, facts, sampling, yardstick_s
+from medseg.bench.machine import facts, sampling, yardstick_s
 from medseg.bench.measure import Loads, Say, measure
 from medseg.bench.record import SCHEMA, Record, target_record, unmeasured_record
 from medseg.bench.target import Question, Target
@@ -32,8 +34,27 @@ class Settings:
     say: Say = lambda _: None
 
 
-def benchmark(task: Task, openings: Sequence[Opening], questions: Sequence[Question], settings: Settings) -> Record:
-    """What bench.json holds: the machine, the cases, and everything measured of every target."""
+@dataclass(frozen=True)
+class Extras:
+    """What is measured beside the targets: the runs' networks, alone and file by file."""
+
+    runs: Sequence[Run] = ()
+    data: Path = Path()
+    alone: Sequence[tuple[Opening, Question]] = ()
+    waterfall: bool = False
+
+
+def benchmark(
+    task: Task,
+    openings: Sequence[Opening],
+    questions: Sequence[Question],
+    settings: Settings,
+    extras: Extras = Extras(),
+) -> Record:
+    """What bench.json holds: the machine, the cases, and everything measured of every target.
+
+    Ctrl-C ends it early: the record then holds what was measured, and `interrupted` is true.
+    """
     record: Record = {
         "schema": SCHEMA,
         "medseg": __version__,
@@ -44,16 +65,47 @@ def benchmark(task: Task, openings: Sequence[Opening], questions: Sequence[Quest
         "machine": facts(),
         "client": {"overhead_s": client_overhead_s()},
         "cases": [_case(question) for question in questions],
+        "runs": run_facts(extras.runs),
         "targets": [],
+        "networks": [],
+        "waterfalls": [],
+        "interrupted": False,
     }
+    try:
+        _measure_targets(record, task, openings, questions, settings)
+        for opening, question in extras.alone:
+            record["networks"].append(_measured(task, opening, [question], _alone(settings), {}))
+            _stop_if_interrupted(record["networks"][-1])
+        for found in waterfalls(task, extras.runs, extras.data) if extras.waterfall else ():
+            record["waterfalls"].append(found)
+    except KeyboardInterrupt:
+        record["interrupted"] = True
+    metrics = [name for target in record["targets"] for name in target["accuracy"]]
+    return record | {"hops": hops(record["targets"], metrics[0]) if metrics else []}
+
+
+def _measure_targets(
+    record: Record, task: Task, openings: Sequence[Opening], questions: Sequence[Question], settings: Settings
+) -> None:
     inside: dict[str, dict[str, None]] = {}  # step -> the networks it calls, as seen in targets that ran here
     for opening in openings:
-        record["targets"].append(_measured(task, opening, questions, settings, inside))
-        latest = record["targets"][-1]
-        latest["paired"] = (
-            differences(latest["scores"], record["targets"][0]["scores"]) if opening is not openings[0] else {}
-        )
-    return record
+        latest = _measured(task, opening, questions, settings, inside)
+        first = record["targets"][0] if record["targets"] else None
+        latest["paired"] = differences(latest["scores"], first["scores"]) if first else {}
+        record["targets"].append(latest)
+        _stop_if_interrupted(latest)
+
+
+def _stop_if_interrupted(target: Record) -> None:
+    """Pass on the Ctrl-C that a target's measurement caught."""
+    if target["interrupted"]:
+        raise KeyboardInterrupt
+
+
+def _alone(settings: Settings) -> Settings:
+    """A network by itself needs no rounds over cases and no levels of load."""
+    plan = replace(settings.plan, warmup=1, rounds=1, requests=6, long_s=None)
+    return replace(settings, plan=plan, loads=Loads())
 
 
 def client_overhead_s() -> float:
@@ -85,12 +137,10 @@ def _measured(
             result = measure(target, questions, settings.plan, settings.loads, settings.say)
     except MedsegError as error:  # it could not even be opened
         return unmeasured_record(opening.name, opening.facts, str(error))
+    except KeyboardInterrupt:  # while it was being opened or closed
+        return unmeasured_record(opening.name, opening.facts, "interrupted: not measured") | {"interrupted": True}
     for stage in dict.fromkeys(stage for timing in result.serial for stage in timing.items):
         step, network = stage.split(": ", 1)
         inside.setdefault(step, {})[network] = None
     record = target_record(result, task, inside)
-    if usage.busy > BUSY:
-        record["warnings"].append(
-            f"other programs used {usage.busy:.0%} of the cores meanwhile: repeat on an idle machine"
-        )
     return record | {"usage": asdict(usage), "yardstick_s": yardstick}

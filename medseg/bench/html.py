@@ -8,8 +8,12 @@ import jinja2
 from markupsafe import Markup
 
 from medseg.bench import plots
-from medseg.bench.markdown import best_per_s, counts, level_name, said, seconds
+from medseg.bench.ledger import shown
+from medseg.bench.markdown import best_per_s, counts, level_name, problems, shown_metrics, warnings
 from medseg.bench.record import Record
+from medseg.bench.tables import hop_rows, network_rows, seconds, stage_rows, voter_table
+
+COLOURS = 8
 
 
 def html(record: Record) -> str:
@@ -17,14 +21,18 @@ def html(record: Record) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"seconds": seconds, "change": lambda value: f"{value:+.2%}"}
     environment.globals |= {"best_per_s": best_per_s, "counts": counts, "level_name": level_name, "bands": bands}
-    metrics = list(dict.fromkeys(name for target in record["targets"] for name in target["accuracy"]))
+    environment.globals |= {"shown": shown, "stage_rows": stage_rows}
+    metrics = shown_metrics(record)
     template = files("medseg.bench").joinpath("report.html.j2").read_text()
     return environment.from_string(template).render(
         record=record,
         metrics=metrics,
-        problems=said(record, "problems"),
-        warnings=said(record, "warnings"),
-        stages=list(dict.fromkeys(row["stage"] for target in record["targets"] for row in _rows(target))),
+        problems=problems(record),
+        warnings=warnings(record),
+        stages=_by_size(record),
+        hops=hop_rows(record) if len(record["hops"]) > 1 else None,
+        voters=voter_table(record),
+        networks=network_rows(record),
         figures=[(title, Markup(drawing)) for title, drawing in _figures(record, metrics) if drawing],  # noqa: S704 - ours
     )
 
@@ -34,15 +42,20 @@ def _figures(record: Record, metrics: list[str]) -> list[tuple[str, str | None]]
     return [
         ("Score against latency", plots.pareto(record, first)),
         ("Latency against throughput", plots.latency_throughput(record)),
+        (f"Where the {first} went", plots.waterfall(record["hops"])),
         (f"{first}, case by case", plots.strips(record, first)),
         ("Latency of single requests", plots.latencies(record)),
     ]
 
 
-def _rows(target: Record) -> list[Record]:
-    return target["ledger"]["rows"] if target["ledger"] else []
+def _by_size(record: Record) -> list[str]:
+    """All stages, the largest share anywhere first: those get a colour of their own."""
+    largest: dict[str, float] = {}
+    for row in (row for target in record["targets"] if target["ledger"] for row in target["ledger"]["rows"]):
+        largest[row["stage"]] = max(row["share"], largest.get(row["stage"], 0.0))
+    return sorted(largest, key=lambda stage: -largest[stage])
 
 
 def bands(target: Record, stages: list[str]) -> list[tuple[Record, int]]:
-    """The ledger's rows with the number of each stage's colour, which is the same in every target."""
-    return [(row, stages.index(row["stage"]) % 8) for row in _rows(target)]
+    """The ledger's rows that carry time with each stage's colour, the same in every target; the last is the rest's."""
+    return [(row, min(stages.index(row["stage"]), COLOURS - 1)) for row in shown(target["ledger"]["rows"])[0]]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import Any
 
 from medseg.bench.load import Timing
+
+LEAST = 0.001  # share of the time; a row with less says nothing
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,16 @@ def rows(seconds: Mapping[str, float], items: Mapping[str, float]) -> tuple[Row,
     """Rows with their shares of the whole."""
     total_s = sum(seconds.values()) or 1.0
     return tuple(Row(stage, value, value / total_s, items.get(stage)) for stage, value in seconds.items())
+
+
+def shown(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """A recorded ledger's rows that carry time, and a sentence about those that carry next to none."""
+    large = [row for row in rows if row["share"] >= LEAST]
+    small = [row for row in rows if row["share"] < LEAST]
+    if not small:
+        return large, ""
+    names, together = ", ".join(row["stage"] for row in small), sum(row["share"] for row in small)
+    return large, f"Below {LEAST:.1%} each and not listed: {names}; together {together:.2%}."
 
 
 def amdahl(book: Ledger) -> str:

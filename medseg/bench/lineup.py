@@ -5,20 +5,24 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from medseg.bench.target import Target, local_target, served_target
-from medseg.engines import ENGINES
-from medseg.engines.runs import cores, exported_file
+from medseg.bench.voting import early_exit
+from medseg.engines import CPU_DEFAULT, ENGINES
 from medseg.engines.runs import opened as runs_opened
 from medseg.errors import EngineError, InputError
 from medseg.run import Run
 from medseg.task import Task
 
 WHERE = ("local", "served")
+
+
+Write = Callable[[Path, "Entry"], list[str]]  # a repository for an entry: its models' names in loading order
 
 
 @dataclass(frozen=True)
@@ -37,17 +41,46 @@ class Entry:
     engine: str
     precision: str
     where: str  # local, or served by an embedded Triton
+    decoder: str = "dali"  # of a served target, as `medseg serve` has it; here the step's own function decodes
+    shared_memory: bool = False  # a served target's inputs lie in shared memory
+    early_exit: float | None = None  # stas: the third voter is asked where two disagree on more than this share
 
     @property
     def name(self) -> str:
         """What the report calls it."""
-        return f"{self.engine} {self.precision}, {self.where}"
+        decoder = ", reference decoder" if self.where == "served" and self.decoder != "dali" else ""
+        memory = ", shared memory" if self.shared_memory else ""
+        exits = "" if self.early_exit is None else f", early exit at {self.early_exit:g}"
+        return f"{self.engine} {self.precision}, {self.where}{decoder}{memory}{exits}"
 
 
 def held(runs: Sequence[Run]) -> list[str]:
     """The precisions in which every run holds a file, fp32 first."""
     known = [dict.fromkeys(facts["precision"] for facts in run.files.values() if "precision" in facts) for run in runs]
     return sorted(set.intersection(*map(set, known)), key=lambda name: (-int("".join(filter(str.isdigit, name))), name))
+
+
+def usual(runs: Sequence[Run], quick: bool) -> list[Entry]:
+    """What is measured where nothing is asked for: the CPU's best engine in every precision that the runs hold.
+
+    Each is served, and the first also runs here, so that the server's share shows; unless it is to be quick, all run
+    here, and the other installed engines do in the first precision.
+    """
+    precisions = held(runs)
+    if not precisions:
+        raise InputError(
+            f"runs {', '.join(str(run.path) for run in runs)} hold no precision in common: `medseg export` makes one"
+        )
+    if quick:
+        here = [Entry(CPU_DEFAULT, precisions[0], "local")]
+        return here + entries([CPU_DEFAULT], precisions, ["served"])
+    others = [name for name in ("onnxruntime", "torch") if find_spec(name) and _opens(runs, name)]
+    return entries([CPU_DEFAULT], precisions, WHERE) + entries(others, precisions[:1], ["local"])
+
+
+def _opens(runs: Sequence[Run], engine: str) -> bool:
+    suffix = ENGINES[engine][3]
+    return all(any(name.endswith(suffix) for name in run.files) for run in runs)
 
 
 def entries(engines: Sequence[str], precisions: Sequence[str], where: Sequence[str]) -> list[Entry]:
@@ -61,9 +94,22 @@ def entries(engines: Sequence[str], precisions: Sequence[str], where: Sequence[s
     return [Entry(engine, precision, place) for engine in engines for precision in precisions for place in where]
 
 
-def lineup(task: Task, runs: Sequence[Run], entries: Sequence[Entry]) -> list[Opening]:
+def with_variants(entries: Sequence[Entry], shared_memory: bool, exit_at: float | None) -> list[Entry]:
+    """The entries, after each served one the same with shared memory, after each local one the same with early exit."""
+    found: list[Entry] = []
+    for entry in entries:
+        found.append(entry)
+        if shared_memory and entry.where == "served":
+            found.append(replace(entry, shared_memory=True))
+        if exit_at is not None and entry.where == "local":
+            found.append(replace(entry, early_exit=exit_at))
+    return found
+
+
+def lineup(task: Task, runs: Sequence[Run], entries: Sequence[Entry], write: Write) -> list[Opening]:
     """How to open each entry: engines in this process, or a server that is started for it and stopped after it."""
-    return [Opening(entry.name, asdict(entry), partial(_OPENERS[entry.where], entry, task, runs)) for entry in entries]
+    openers = {"local": partial(_local, task, runs), "served": partial(_served, task, write)}
+    return [Opening(entry.name, asdict(entry), partial(openers[entry.where], entry)) for entry in entries]
 
 
 def remote(task: Task, url: str) -> Opening:
@@ -73,23 +119,21 @@ def remote(task: Task, url: str) -> Opening:
 
 
 @contextmanager
-def _local(entry: Entry, task: Task, runs: Sequence[Run]) -> Iterator[Target]:
+def _local(task: Task, runs: Sequence[Run], entry: Entry) -> Iterator[Target]:
+    pipeline = task.pipeline if entry.early_exit is None else early_exit(task.pipeline, entry.early_exit)
     with runs_opened(runs, entry.engine, entry.precision) as networks:
-        yield local_target(entry.name, task.pipeline, networks, asdict(entry))
+        yield local_target(entry.name, pipeline, networks, asdict(entry))
 
 
 @contextmanager
-def _served(entry: Entry, task: Task, runs: Sequence[Run]) -> Iterator[Target]:
-    from medseg.triton_models.config import Served
-    from medseg.triton_models.repository import write
+def _served(task: Task, write: Write, entry: Entry) -> Iterator[Target]:
     from medseg.triton_models.server import free_ports, serving
 
     with tempfile.TemporaryDirectory(prefix="medseg-bench-") as folder:
-        files = {run.network: str(exported_file(run, entry.engine, entry.precision).resolve()) for run in runs}
-        served = [Served(task.network(name), file, entry.engine, cores(), 1) for name, file in files.items()]
-        names = write(Path(folder) / "models", task, served)
+        names = write(Path(folder) / "models", entry)
         with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "triton.log") as server:
-            yield served_target(entry.name, task, server.url, asdict(entry), [server.process.pid])
-
-
-_OPENERS = {"local": _local, "served": _served}
+            target = served_target(entry.name, task, server.url, asdict(entry), [server.process.pid])
+            try:
+                yield target
+            finally:
+                target.close()

@@ -32,9 +32,10 @@ class Plan:
     limit_s: float = 30.0  # for one level of load
     stable: float = 0.1  # three windows whose rates and medians lie this close end a level
     timeout_s: float = 60.0
+    long_s: float | None = None  # a first answer that took longer than this is not asked for again in the first round
 
 
-QUICK = Plan(warmup=0, rounds=1, requests=1, window_s=1.0, limit_s=6.0)
+QUICK = Plan(warmup=0, rounds=1, requests=1, window_s=1.0, limit_s=6.0, long_s=2.0)
 
 
 @dataclass(frozen=True)

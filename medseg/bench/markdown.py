@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from medseg.bench.ledger import shown
+from medseg.bench.machine import BUSY
 from medseg.bench.record import Record
+from medseg.bench.tables import hop_rows, network_rows, seconds, stage_rows, table, voter_table
+from medseg.bench.voting import is_voters
+
+INTERRUPTED = "**Interrupted: Ctrl-C ended this run before everything was measured.**"
 
 
 def markdown(record: Record) -> str:
     """The report: speed and score of every target, then where the time goes."""
     parts = [f"# medseg bench {record['task']}", _machine_line(record), _summary_table(record)]
+    if record["interrupted"]:
+        parts.insert(1, INTERRUPTED)
+    parts += [part for part in (_hops_table(record), _voters_table(record)) if part]
+    parts += [_waterfall_table(found) for found in record["waterfalls"]]
     parts += [_ledger_table(target) for target in record["targets"] if target["ledger"]]
     parts += [_levels_table(target) for target in record["targets"] if target["levels"]]
+    if record["networks"]:
+        parts.append(f"## Networks alone, by batch\n\n{table(*network_rows(record))}")
     if "against" in record:
         lines = [f"- {line}" for line in record["against"]["sentences"]]
         parts.append(f"## Against {record['against']['started']}\n\n" + "\n".join(lines))
-    for title, kind in (("Problems", "problems"), ("Warnings", "warnings")):
-        if lines := said(record, kind):
+    for title, lines in (("Problems", problems(record)), ("Warnings", warnings(record))):
+        if lines:
             parts.append(f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines))
     return "\n\n".join(parts) + "\n"
 
 
-def said(record: Record, kind: str) -> list[str]:
-    """All `problems` or all `warnings`, each with its target's name."""
-    return [f"{target['name']}: {line}" for target in record["targets"] for line in target[kind]]
+def problems(record: Record) -> list[str]:
+    """All problems, each with its target's name."""
+    return [f"{target['name']}: {line}" for target in _all(record) for line in target["problems"]]
+
+
+def warnings(record: Record) -> list[str]:
+    """What lowers the worth of the times."""
+    shares = [target["usage"]["busy"] for target in _all(record) if target["usage"]]
+    busy = [share for share in shares if share > BUSY]
+    if not busy:
+        return []
+    what = f"other programs used up to {max(busy):.0%} of the cores while {len(busy)} of {len(shares)} targets"
+    return [f"{what} were measured: repeat on an idle machine"]
+
+
+def _all(record: Record) -> list[Record]:
+    return record["targets"] + record["networks"]
 
 
 def summary_rows(record: Record) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table of targets: latency one at a time, best throughput, mean scores."""
-    metrics = list(dict.fromkeys(name for target in record["targets"] for name in mean_scores(target)))
+    metrics = shown_metrics(record)
     header = ["target", "first", "p50", "p90", "p95", "p99", "best throughput", "failed", *metrics]
     return header, [_summary_row(target, metrics) for target in record["targets"]]
 
@@ -44,6 +70,12 @@ def _summary_row(target: Record, metrics: Sequence[str]) -> list[str]:
         f"{failed} of {requests}",
         *(f"{scores[name]:.4f}" if name in scores else "-" for name in metrics),
     ]
+
+
+def shown_metrics(record: Record) -> list[str]:
+    """The scores of whole answers; those of single voters have a table of their own."""
+    names = dict.fromkeys(name for target in record["targets"] for name in target["accuracy"])
+    return [name for name in names if not is_voters(name)]
 
 
 def mean_scores(target: Record) -> dict[str, float]:
@@ -65,34 +97,36 @@ def best_per_s(target: Record) -> float:
     return max([level["per_s"] for level in target["levels"]] + ([1 / median_s] if median_s else [0.0]))
 
 
-def seconds(value: float | None) -> str:
-    """A time with the unit that reads best."""
-    if value is None:
-        return "-"
-    if value >= 1:
-        return f"{value:.2f} s"
-    return f"{value * 1e3:.3g} ms" if value >= 1e-4 or value == 0 else f"{value * 1e6:.2g} µs"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; numbers, everything but the first column, to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
 def _summary_table(record: Record) -> str:
     return table(*summary_rows(record))
 
 
 def _ledger_table(target: Record) -> str:
     book = target["ledger"]
+    large, note = shown(book["rows"])
     lines = [
         [row["stage"], seconds(row["seconds"]), f"{row['share']:.1%}", f"{row['items']:g}" if row["items"] else ""]
-        for row in book["rows"]
+        for row in large
     ]
     total = ["all", seconds(book["total_s"]), f"{book['total_s'] / book['median_s']:.1%} of the median", ""]
     found = table(["stage", "time", "share", "items"], [*lines, total])
-    return f"## {target['name']}: where the time goes\n\n{found}\n\n{book['next']}"
+    text = f"{book['next']} {note}".strip()
+    return f"## {target['name']}: where the time goes\n\n{found}\n\n{text}"
+
+
+def _hops_table(record: Record) -> str:
+    if len(record["hops"]) < 2:
+        return ""
+    return f"## Where the score went\n\n{table(*hop_rows(record))}"
+
+
+def _voters_table(record: Record) -> str:
+    header, lines = voter_table(record)
+    return f"## What each voter adds and costs\n\n{table(header, lines)}" if lines else ""
+
+
+def _waterfall_table(found: Record) -> str:
+    return f"## {found['network']}: every file beside torch, on {found['samples']}\n\n{table(*stage_rows(found))}"
 
 
 def _levels_table(target: Record) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from medseg.bench.accuracy import worst
 from medseg.bench.load import Crew, Level, Plan, Timing, ask_within, closed_loop, open_loop
 from medseg.bench.served import Spent, spent
-from medseg.bench.target import Question, Statistics, Target
+from medseg.bench.target import Question, Statistics, Target, Whole
 from medseg.errors import MedsegError
 from medseg.task import Array, Tensors
 
@@ -33,7 +33,9 @@ class Measured:
     scores: dict[str, Mapping[str, float]] = field(default_factory=dict)  # case -> metric -> value
     digests: dict[str, str] = field(default_factory=dict)  # case -> sha256 of the answer
     pictures: dict[str, Array] = field(default_factory=dict)  # the worst cases, (h, w, 3) uint8
+    masks: dict[str, tuple[Array, int]] = field(default_factory=dict)  # of parts of a whole: bits along rows, and width
     problems: list[str] = field(default_factory=list)
+    interrupted: bool = False
     server: Spent = field(default_factory=dict)  # what the server spent on each of the serial requests, in the mean
 
     @property
@@ -51,27 +53,68 @@ class Loads:
     arrivals: str = "poisson"
 
 
+@dataclass(frozen=True)
+class _Asking:
+    """Who is asked what, how, and where it is written down."""
+
+    target: Target
+    questions: Sequence[Question]
+    plan: Plan
+    say: Say
+    result: Measured
+    crew: Crew = field(default_factory=Crew)
+
+
 def measure(target: Target, questions: Sequence[Question], plan: Plan, loads: Loads, say: Say) -> Measured:
-    """What a target does; failures are part of the result, and a target that only fails is not asked for more."""
-    result, crew = Measured(target.name, target.facts), Crew()
-    say(f"{target.name}: warming up")
-    result.first, _ = ask_within(crew, target, questions[0], plan.timeout_s)
-    for question in islice(cycle(questions), plan.warmup):
-        ask_within(crew, target, question, plan.timeout_s)
-    before = _statistics(target)
-    rounds = max(plan.rounds, -(-plan.requests // len(questions)))
-    for turn in range(rounds):
-        say(f"{target.name}: round {turn + 1} of {rounds} over {len(questions)} cases")
-        _serial_round(crew, target, result, questions, plan)
-    answered = sum(timing.error is None for timing in result.serial)
-    result.server = spent(before, _statistics(target), answered) if before and answered else {}
-    for level in _levels(crew, target, questions, plan, loads):
-        say(f"{target.name}: {level.load:g} {'at once' if level.mode == 'closed' else 'requests/s'}: done")
-        result.levels.append(level)
-        if all(timing.error for timing in level.timings):
-            break
+    """What a target does; failures are part of the result, and a target that only fails is not asked for more.
+
+    Ctrl-C ends it: the result then holds what was measured so far, and says that it was interrupted.
+    """
+    result = Measured(target.name, target.facts)
+    asking = _Asking(target, questions, plan, say, result)
+    try:
+        _one_at_a_time(asking)
+        for level in _levels(asking, loads):
+            say(f"{target.name}: {level.load:g} {'at once' if level.mode == 'closed' else 'requests/s'}: done")
+            result.levels.append(level)
+            if all(timing.error for timing in level.timings):
+                break
+    except KeyboardInterrupt:
+        result.interrupted = True
+        result.problems.append("interrupted: the rest was not measured")
+    result.scores = _whole_scores(result, questions) | result.scores
     result.problems += _failures(result)
     return result
+
+
+def _one_at_a_time(asking: _Asking) -> None:
+    """The first answer, the warm-up and the rounds; a first answer that took long is the first of the round."""
+    target, questions, plan, result = asking.target, asking.questions, asking.plan, asking.result
+    asking.say(f"{target.name}: warming up")
+    cold = _statistics(target)
+    result.first, answer = ask_within(asking.crew, target, questions[0], plan.timeout_s)
+    long = plan.long_s is not None and result.first.error is None and result.first.latency_s > plan.long_s
+    for question in islice(cycle(questions), 0 if long else plan.warmup):
+        ask_within(asking.crew, target, question, plan.timeout_s)
+    before = cold if long else _statistics(target)
+    if long:
+        _keep(asking, questions[0], result.first, answer)
+    try:
+        _rounds(asking, 1 if long else 0)
+    finally:
+        answered = sum(timing.error is None for timing in result.serial)
+        after = _statistics(target)
+        result.server = spent(before, after, answered) if before and after and answered else {}
+
+
+def _rounds(asking: _Asking, asked: int) -> None:
+    """Every question in every round, but for those of the first round that were asked already."""
+    plan, questions = asking.plan, asking.questions
+    rounds = max(plan.rounds, -(-plan.requests // len(questions)))
+    for turn in range(rounds):
+        asking.say(f"{asking.target.name}: round {turn + 1} of {rounds} over {len(questions)} cases")
+        for question in questions[0 if turn else asked :]:
+            _keep(asking, question, *ask_within(asking.crew, asking.target, question, plan.timeout_s))
 
 
 def _statistics(target: Target) -> Statistics:
@@ -82,18 +125,30 @@ def _statistics(target: Target) -> Statistics:
         return {}
 
 
-def _serial_round(crew: Crew, target: Target, result: Measured, questions: Sequence[Question], plan: Plan) -> None:
+def _keep(asking: _Asking, question: Question, timing: Timing, answer: Tensors | None) -> None:
+    """Write down a request's times, and what its answer is worth."""
+    result = asking.result
+    result.serial.append(timing)
+    if answer is None:
+        return
+    fingerprint = digest(answer)
+    if result.digests.setdefault(question.id, fingerprint) != fingerprint:
+        result.problems.append(f"{question.id}: two answers to the same question differ")
+    if question.score and question.id not in result.scores:
+        result.scores[question.id] = question.score(answer)
+        _keep_picture(result, question, answer)
+        if question.whole:
+            result.masks[question.id] = np.packbits(answer["mask"], axis=-1), answer["mask"].shape[-1]
+
+
+def _whole_scores(result: Measured, questions: Sequence[Question]) -> dict[str, Mapping[str, float]]:
+    """The scores of every whole whose parts were asked, over the parts that were answered."""
+    parts: dict[Whole, dict[str, Array]] = {}
     for question in questions:
-        timing, answer = ask_within(crew, target, question, plan.timeout_s)
-        result.serial.append(timing)
-        if answer is None:
-            continue
-        fingerprint = digest(answer)
-        if result.digests.setdefault(question.id, fingerprint) != fingerprint:
-            result.problems.append(f"{question.id}: two answers to the same question differ")
-        if question.score and question.id not in result.scores:
-            result.scores[question.id] = question.score(answer)
-            _keep_picture(result, question, answer)
+        if question.whole and question.id in result.masks:
+            bits, width = result.masks[question.id]
+            parts.setdefault(question.whole, {})[question.id] = np.unpackbits(bits, axis=-1, count=width)
+    return {whole.id: whole.score(masks) for whole, masks in parts.items()}
 
 
 def _keep_picture(result: Measured, question: Question, answer: Tensors) -> None:
@@ -106,11 +161,12 @@ def _keep_picture(result: Measured, question: Question, answer: Tensors) -> None
         result.pictures = {case: result.pictures[case] for case in bottom}
 
 
-def _levels(crew: Crew, target: Target, questions: Sequence[Question], plan: Plan, loads: Loads) -> Iterator[Level]:
+def _levels(asking: _Asking, loads: Loads) -> Iterator[Level]:
+    whom = asking.crew, asking.target, asking.questions
     for concurrency in loads.concurrency:
-        yield closed_loop(crew, target, questions, concurrency, plan)
+        yield closed_loop(*whom, concurrency, asking.plan)
     for rate in loads.rates:
-        yield open_loop(crew, target, questions, rate, plan, loads.arrivals)
+        yield open_loop(*whom, rate, asking.plan, loads.arrivals)
 
 
 def _failures(result: Measured) -> list[str]:

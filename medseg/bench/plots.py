@@ -114,6 +114,24 @@ def strips(record: Record, metric: str) -> str | None:
     return svg(draw, f"{metric} of each of {len(cases)} cases, by target", 0) if cases else None
 
 
+def waterfall(hops: Sequence[Record]) -> str | None:
+    """The score from hop to hop: each bar runs from the score that the hop started from to its own."""
+    scores = {hop["target"]: hop["score"] for hop in hops}
+
+    def draw(axes: Any) -> None:
+        for number, hop in enumerate(hops):
+            before, after = scores[hop.get("from", hop["target"])], hop["score"]
+            axes.plot([number - 0.35, number + 0.35], [after, after], color=INK, lw=1.5)
+            axes.bar(number, after - before, 0.6, before, color=SERIES[4 if after < before else 2])
+            said = f"{after - before:+.4f}" if "from" in hop else f"{after:.4f}"
+            axes.annotate(said, (number, max(before, after)), (0, 3), textcoords="offset points", ha="center", size=8)
+        axes.set_xticks(range(len(hops)), [hop["target"] for hop in hops], **_SLANTED)
+        axes.margins(y=0.15)
+        axes.set(ylabel=hops[0]["metric"], xlim=(-0.6, len(hops) - 0.4))
+
+    return svg(draw, "Score from change to change, a bar a target", 0) if len(hops) > 1 else None
+
+
 def latencies(record: Record) -> str | None:
     """Every request's latency one at a time, a strip a target."""
     series = [(target["name"], _serial_ms(target)) for target in record["targets"] if _serial_ms(target)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from medseg.bench import scores
-from medseg.bench.target import Question
+from medseg.bench.target import Question, Whole
+from medseg.bench.voting import voter_scores
 from medseg.errors import InputError
-from medseg.metrics.overlap import dice
 from medseg.task import Array, Case, Task, Tensors
 
 PHANTOMS = 4  # made-up patients where no data is given
 WANTED = {"gi-tract": [b"mask"], "brain-lgg": [b"mask"], "stas": [b"mask", b"votes"]}  # not every format of the mask
+LISTED_FROM = 0.01  # luna: candidates from this probability on are marks, of which the CPM looks at 100 a scan
 
 
 def questions(task: Task, data: Path) -> list[Question]:
@@ -46,15 +47,19 @@ class _Case:
     path: Path  # what Task.requests reads
     score: Callable[[Tensors], scores.Scores] | None = None
     picture: Callable[[Tensors], Array] | None = None
+    whole: Whole | None = None
 
 
 def _question(task: Task, case: _Case) -> Question:
-    return Question(case.id, partial(_tensors, task, case.path), _files(case.path), case.score, case.picture)
+    read = partial(_tensors, task, case.path)
+    return Question(case.id, read, _files(case.path), case.score, case.picture, case.whole)
 
 
 def _tensors(task: Task, path: Path) -> Tensors:
     tensors = next(iter(task.requests(path))).tensors
-    return tensors | ({"wanted": np.array(WANTED[task.name], object)} if task.name in WANTED else {})
+    if task.name in WANTED:
+        return tensors | {"wanted": np.array(WANTED[task.name], object)}
+    return tensors | {"threshold": np.array([LISTED_FROM], np.float32)}
 
 
 def _files(path: Path) -> tuple[Path, ...]:
@@ -64,17 +69,12 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 
 def _luna(data: Path) -> list[_Case]:
-    from medseg.tasks.luna.tables import findings, nodules, scans
+    from medseg.tasks.luna.tables import nodules, scans
 
     found = scans(data) or {path.stem: path for path in sorted(data.glob("*.mhd"))}
-    if not (data / "annotations.csv").is_file():
-        return [_Case(series, path) for series, path in found.items()]
-    truth, excluded = nodules(data), findings(data / "annotations_excluded.csv", "diameter_mm")
-    annotated = {row.series for row in truth}
+    annotated = {row.series for row in nodules(data)} if (data / "annotations.csv").is_file() else set()
     return [
-        _Case(series, path, partial(scores.nodules, series=series, truth=truth, excluded=excluded))
-        if series in annotated
-        else _Case(series, path)
+        _Case(series, path, partial(scores.nodules, data, series)) if series in annotated else _Case(series, path)
         for series, path in found.items()
     ]
 
@@ -83,14 +83,23 @@ def _gi_tract(data: Path) -> list[_Case]:
     from medseg.tasks.gi_tract.reader import patients, read_mask, read_slice, slices, truths
 
     cases, truth = [], truths(data)
-    for one in (one for patient in patients(data) for one in slices(data, patient)):
+    wholes: dict[str, Whole] = {}
+    for patient, one in ((name, one) for name in patients(data) for one in slices(data, name)):
         if one.id in truth:
             mask = partial(read_mask, one, truth[one.id], data / "train.csv")
             case = _masked(_Case(one.id, one.path), partial(read_slice, one), mask, one.spacing_mm)
-            cases.append(case)
+            cases.append(replace(case, whole=wholes.setdefault(one.day, Whole(one.day, partial(_scan, data, patient)))))
         else:
             cases.append(_Case(one.id, one.path))
     return cases
+
+
+def _scan(data: Path, patient: str, masks: Mapping[str, Array]) -> scores.Scores:
+    """The competition's score of one scan, over the slices that were answered."""
+    from medseg.tasks.gi_tract.reader import read
+
+    cases = [case for case in read(data, patient) if case.id in masks]
+    return scores.scan(cases, [{"mask": masks[case.id]} for case in cases])
 
 
 def _brain_lgg(data: Path) -> list[_Case]:
@@ -112,14 +121,12 @@ def _stas(data: Path) -> list[_Case]:
 
 
 def _with_voters(case: _Case, read: Callable[[], Sequence[Case]]) -> _Case:
-    """The case with each voter's own Dice beside that of the vote."""
+    """The case with each voter's own scores beside those of the vote."""
     from medseg.tasks.stas.pipeline import VOTERS
 
     def score(answer: Tensors) -> scores.Scores:
         assert case.score
-        alone = zip(VOTERS, answer["votes"], strict=True)
-        there = np.asarray(read()[0].mask)
-        return dict(case.score(answer)) | {f"dice of {name} alone": dice(votes, there) for name, votes in alone}
+        return dict(case.score(answer)) | voter_scores(VOTERS, answer["votes"], np.asarray(read()[0].mask))
 
     return replace(case, score=score)
 

@@ -44,7 +44,7 @@ def target_record(measured: Measured, task: Task | None, inside: Mapping[str, It
         "answers": measured.digests,
         "pictures": [_picture_record(measured, case) for case in measured.pictures],
         "problems": measured.problems,
-        "warnings": [],
+        "interrupted": measured.interrupted,
     }
 
 

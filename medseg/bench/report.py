@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medseg.bench.compare import WORSE, Check, compare, junit, sentence
 from medseg.bench.html import html
-from medseg.bench.markdown import markdown, said
+from medseg.bench.markdown import markdown, problems
 from medseg.bench.record import Record, write_json
 from medseg.run import whole_file
 
@@ -26,9 +26,9 @@ def with_comparison(record: Record, before: Record, limits: Mapping[str, float])
 
 
 def bad(record: Record) -> bool:
-    """Whether a request failed, a target could not be opened, or something got worse."""
+    """Whether a request failed, a target could not be opened, Ctrl-C ended the run, or something got worse."""
     worse = any(check["verdict"] == WORSE for check in _checks(record))
-    return bool(said(record, "problems")) or worse
+    return bool(problems(record)) or record["interrupted"] or worse
 
 
 def write_report(folder: Path, record: Record) -> Path:

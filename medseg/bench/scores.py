@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from medseg.data import overlay
-from medseg.metrics.finding import Finding
-from medseg.metrics.froc import froc
 from medseg.metrics.hausdorff import hd95
 from medseg.metrics.overlap import overlap
-from medseg.task import Array, Tensors
-from medseg.tasks.luna.pipeline import NODULE_COLUMNS
+from medseg.task import Array, Case, Tensors
 
 Scores = Mapping[str, float]
 _LARGEST_PX = 512
@@ -33,16 +31,30 @@ def masks(answer: Array, truth: Array, spacing_mm: Sequence[float] | None) -> Sc
     }
 
 
-def nodules(answer: Tensors, series: str, truth: Sequence[Finding], excluded: Sequence[Finding]) -> Scores:
-    """LUNA's CPM over the listed nodules of one scan, the share of annotated nodules among them, and the false ones.
+def scan(cases: Sequence[Case], answers: Sequence[Tensors]) -> Scores:
+    """The UW-Madison competition's score of one scan's slices, with its two parts: Dice and 3D Hausdorff distance."""
+    from medseg.tasks.gi_tract.score import rows
 
-    Nodules below the listing threshold are not marks, so the CPM can only be lower than that of a whole submission.
+    (found,) = rows(Path(), cases, answers).values()
+    return {f"uw_{name}": found[name] for name in ("score", "dice", "hausdorff")}
+
+
+def nodules(data: Path, series: str, answer: Tensors) -> Scores:
+    """LUNA's CPM of one scan over every mark, and of those from probability 0.5 on: nodules found, false ones, all.
+
+    Candidates below the answer's threshold are not marks, so the CPM can only be lower than a whole submission's.
     """
-    places = [NODULE_COLUMNS.index(f"center_{axis}_mm") for axis in "xyz"]
-    probability = NODULE_COLUMNS.index("nodule_probability")
-    marks = [Finding(series, tuple(row[places].tolist()), float(row[probability])) for row in answer["nodules"]]
-    curve = froc(marks, truth, excluded, [series])
-    return {"cpm": curve.cpm, "sensitivity": curve.found / curve.nodules, "listed": float(len(marks))}
+    from medseg.tasks.luna.score import LISTED, froc_of, marks
+
+    found = marks(series, answer)
+    shown = [mark for mark in found if mark.value >= LISTED]
+    listed = froc_of(data, shown, [series])
+    return {
+        "cpm": froc_of(data, found, [series]).cpm,
+        "sensitivity": listed.found / listed.nodules,
+        "false_positives": float(listed.false),
+        "listed": float(len(shown)),
+    }
 
 
 def drawn(image: Array, truth: Array, answer: Array) -> Array:

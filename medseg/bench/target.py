@@ -6,15 +6,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import local
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medseg.bench.clock import Clock, timed_pipeline
 from medseg.task import Array, Networks, Pipeline, Task, Tensors
+
+if TYPE_CHECKING:
+    from medseg.engines.triton import TritonModel
 
 SERVER = "server"  # the stage of a remote request that the server's own statistics break down further
 
 Scores = Mapping[str, float]
 Statistics = Mapping[str, Mapping[str, Any]]  # model -> Triton's inference_stats
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What several questions are parts of and are scored as: the scan that slices belong to."""
+
+    id: str
+    score: Callable[[Mapping[str, Array]], Scores]  # of the answered masks by question
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,7 @@ class Question:
     files: tuple[Path, ...] = ()
     score: Callable[[Tensors], Scores] | None = None
     picture: Callable[[Tensors], Array] | None = None  # (h, w, 3) uint8: truth and answer drawn over the image
+    whole: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,7 @@ class Target:
     facts: Mapping[str, Any] = field(default_factory=dict)  # engine, precision, where
     statistics: Callable[[], Statistics] | None = None
     pids: Sequence[int] = ()  # processes whose memory belongs to this target, besides our own
+    close: Callable[[], None] = lambda: None
 
 
 def local_target(name: str, pipeline: Pipeline, networks: Networks, facts: Mapping[str, Any]) -> Target:
@@ -51,15 +64,17 @@ def local_target(name: str, pipeline: Pipeline, networks: Networks, facts: Mappi
 
 
 def served_target(name: str, task: Task, url: str, facts: Mapping[str, Any], pids: Sequence[int] = ()) -> Target:
-    """A target that asks the task's ensemble on a Triton server."""
-    from medseg.engines.triton import TritonModel, served_pipeline  # here, so that local benchmarks need no client
+    """A target that asks the task's ensemble on a Triton server; through shared memory where the facts say so."""
+    from medseg.engines.triton import served_pipeline  # here, so that local benchmarks need no client
 
     own = local()
+    models: list[TritonModel] = []
 
     def model() -> TritonModel:
         # A client for each thread: Triton's HTTP client must not be shared between threads.
         if not hasattr(own, "model"):
-            own.model = served_pipeline(url, task)
+            own.model = served_pipeline(url, task, bool(facts.get("shared_memory")))
+            models.append(own.model)
         return own.model
 
     def answer(question: Question, clock: Clock) -> Tensors:
@@ -71,7 +86,11 @@ def served_target(name: str, task: Task, url: str, facts: Mapping[str, Any], pid
     def statistics() -> Statistics:
         return {entry["name"]: entry["inference_stats"] for entry in model().statistics()["model_stats"]}
 
-    return Target(name, answer, {"where": "served", **facts}, statistics, pids)
+    def close() -> None:
+        for one in models:
+            one.close()
+
+    return Target(name, answer, {"where": "served", **facts}, statistics, pids, close)
 
 
 def _outputs(task: Task, tensors: Tensors) -> tuple[str, ...]:

@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medseg.cli.options import RunsOption
 
-def bench(
+if TYPE_CHECKING:
+    from medseg.bench.lineup import Entry, Write
+    from medseg.run import Run
+    from medseg.task import Task
+
+
+def bench(  # every option of the command is an argument here
     task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
     data: Annotated[Path | None, typer.Argument(help="A folder in the task's own layout, or one file.")] = None,
-    run: Annotated[list[Path] | None, typer.Option(help="A run of each of the task's networks.")] = None,
+    run: RunsOption = None,
     url: Annotated[list[str] | None, typer.Option(help="A server, such as grpc://localhost:8001.")] = None,
-    engine: Annotated[list[str] | None, typer.Option(help="Engines to compare; openvino if absent.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Engines to compare; see docs/bench.md if absent.")] = None,
     precision: Annotated[
         list[str] | None, typer.Option(help="Precisions to compare; all that the runs hold if absent.")
     ] = None,
     where: Annotated[list[str] | None, typer.Option(help="local, served; both if absent.")] = None,
+    decoder: Annotated[str, typer.Option(help="What decodes on the server: dali or reference.")] = "dali",
+    shared_memory: Annotated[
+        bool, typer.Option("--shared-memory", help="Also each served target with its inputs in shared memory.")
+    ] = False,
+    early_exit: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="stas: also the vote that asks the third network only where two differ more."),
+    ] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Also each network alone at this batch size.")] = None,
     concurrency: Annotated[list[int] | None, typer.Option(min=1, help="How many requests at once; repeatable.")] = None,
     rate: Annotated[list[float] | None, typer.Option(help="Requests per second, sent when due.")] = None,
     arrivals: Annotated[str, typer.Option(help="poisson or constant, for --rate.")] = "poisson",
     cases: Annotated[int | None, typer.Option(min=1, help="Use only the first cases.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which a request counts as failed.")] = 120.0,
     quick: Annotated[bool, typer.Option("--quick", help="One round over at most 8 cases, short levels.")] = False,
+    waterfall: Annotated[
+        bool, typer.Option("--waterfall", help="With --quick too, every file of each network beside torch.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="The folder for bench.json and the report.")] = Path("bench"),
     against: Annotated[Path | None, typer.Option(help="An earlier bench.json to compare with.")] = None,
     fail_on: Annotated[str, typer.Option(help="What --against fails on, as metric:change.")] = "score:-0.1%,p50:+10%",
@@ -32,15 +51,17 @@ def bench(
 ) -> None:
     """Measure latency, throughput and score, and write a report.
 
-    Exits with 1 where a request failed or --against found something worse; the report is written all the same.
+    Exits with 1 where a request failed, --against found something worse, or Ctrl-C ended it early; the report is
+    written all the same.
 
     Example: medseg bench luna ct.mhd --run runs/segment --run runs/nodule --precision fp32 --precision fp16 --out bench
     """
     from dataclasses import replace
 
-    from medseg.bench.benchmark import Settings, benchmark, run_facts
+    from medseg.bench.batches import batches
+    from medseg.bench.benchmark import Extras, Settings, benchmark
     from medseg.bench.compare import limits_from
-    from medseg.bench.lineup import WHERE, entries, held, lineup, remote
+    from medseg.bench.lineup import lineup, remote
     from medseg.bench.load import ARRIVALS, QUICK, Plan
     from medseg.bench.measure import Loads
     from medseg.bench.questions import made_up, questions
@@ -56,15 +77,16 @@ def bench(
         raise InputError("--run and --url: got both or neither; expected runs to open, or a server to ask")
     before, limits = read_json(against) if against else None, limits_from(fail_on)
     subject, runs = task_named(task), [Run(path) for path in run or []]
-    asked = questions(subject, data or made_up(subject, out / "phantom"))[: cases or (8 if quick else None)]
-    if runs:
-        combinations = entries(engine or ["openvino"], precision or held(runs), where or WHERE)
-        openings = lineup(subject, runs, combinations)
-    else:
-        openings = [remote(subject, address) for address in url or []]
+    wanted = _entries(runs, (engine, precision, where), quick)
+    wanted = _variants(subject, wanted, decoder, shared_memory, early_exit)
+    folder = data or made_up(subject, out / "phantom")
+    asked = questions(subject, folder)[: cases or (8 if quick else None)]
+    openings = lineup(subject, runs, wanted, _writer(subject, run or []))
+    openings += [remote(subject, address) for address in url or []]
     plan = replace(QUICK if quick else Plan(), timeout_s=timeout)
     settings = Settings(plan, Loads(concurrency or (), rate or (), arrivals), _say)
-    record = benchmark(subject, openings, asked, settings) | {"runs": run_facts(runs)}
+    alone = batches(subject, runs, wanted, batch or ())
+    record = benchmark(subject, openings, asked, settings, Extras(runs, folder, alone, waterfall or not quick))
     written = write_report(out, record)
     if before:
         record = with_comparison(record, before, limits)
@@ -72,6 +94,45 @@ def bench(
     typer.echo((out / "bench.json" if json else out / "report.md").read_text())
     typer.echo(f"report: {written}", err=True)
     raise typer.Exit(bad(record))
+
+
+def _entries(
+    runs: list[Run], asked: tuple[list[str] | None, list[str] | None, list[str] | None], quick: bool
+) -> list[Entry]:
+    """What was asked for by engine, precision and place; the usual where nothing was."""
+    from medseg.bench.lineup import WHERE, entries, held, usual
+    from medseg.engines import CPU_DEFAULT
+
+    engine, precision, where = asked
+    if not runs:
+        return []
+    if not any(asked):
+        return usual(runs, quick)
+    return entries(engine or [CPU_DEFAULT], precision or held(runs), where or WHERE)
+
+
+def _variants(
+    task: Task, entries: list[Entry], decoder: str, shared_memory: bool, early_exit: float | None
+) -> list[Entry]:
+    from dataclasses import replace
+
+    from medseg.bench.lineup import with_variants
+    from medseg.errors import InputError
+
+    if early_exit is not None and task.name != "stas":
+        raise InputError(
+            f"--early-exit belongs to stas, whose three networks vote; got task {task.name!r}: leave it out"
+        )
+    return with_variants([replace(entry, decoder=decoder) for entry in entries], shared_memory, early_exit)
+
+
+def _writer(task: Task, runs: list[Path]) -> Write:
+    """What writes an entry's repository: the same as `medseg serve` does."""
+    from medseg.cli.serving import Wanted, write_repository
+
+    return lambda folder, entry: write_repository(
+        folder, task, runs, Wanted("embedded", entry.engine, entry.precision, entry.decoder)
+    )
 
 
 def _say(line: str) -> None:

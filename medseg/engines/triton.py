@@ -11,6 +11,7 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from medseg.data.framing import framed, unframed
+from medseg.engines.shared_memory import SharedInputs
 from medseg.errors import InputError, ServerError
 from medseg.task import Array, Task, Tensors
 
@@ -22,10 +23,18 @@ class TritonModel:
     """One model of a server, by its address (http://HOST:PORT or grpc://HOST:PORT) and name.
 
     `texts` are the outputs that hold byte strings. Volumes are best sent over HTTP: gRPC keeps a copy of the largest
-    message it saw. An HTTP model belongs to one thread, a gRPC model may be shared.
+    message it saw. An HTTP model belongs to one thread, a gRPC model may be shared. With `shared`, inputs go to a
+    server on this machine through shared memory, and the model belongs to one thread.
     """
 
-    def __init__(self, url: str, model: str, texts: frozenset[str] = frozenset(), timeout_s: float = 600.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        texts: frozenset[str] = frozenset(),
+        timeout_s: float = 600.0,
+        shared: bool = False,
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in _PROTOCOLS or not parts.port:
             raise InputError(f"server address {url!r} is not usable; expected http://HOST:PORT or grpc://HOST:PORT")
@@ -37,6 +46,7 @@ class TritonModel:
             limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
             options = {"channel_args": [(limit, _LARGEST_MESSAGE) for limit in limits]}
         self._client = self._library.InferenceServerClient(parts.netloc, **options)
+        self._memory = SharedInputs(self._client) if shared else None
 
     def __call__(self, batch: Array) -> Array:
         """The network's output for a batch, as an engine's."""
@@ -44,9 +54,9 @@ class TritonModel:
 
     def ask(self, tensors: Tensors, outputs: tuple[str, ...] = ("output",)) -> Tensors:
         """The named outputs. Raises InputError where the server refuses the input, ServerError where it fails."""
-        inputs = [self._input(name, array) for name, array in tensors.items()]
         wanted = [self._library.InferRequestedOutput(name) for name in outputs]
         try:
+            inputs = self._inputs(tensors)
             result = self._client.infer(self._model, inputs, outputs=wanted)
         except InferenceServerException as error:
             raise self._said(error) from error
@@ -62,14 +72,24 @@ class TritonModel:
         return dict(self._client.get_inference_statistics())
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and give back the shared memory."""
+        if self._memory:
+            self._memory.close()
         self._client.close()
 
-    def _input(self, name: str, array: Array) -> Any:
-        array = framed(array) if array.dtype == object else array
-        wire = self._library.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-        wire.set_data_from_numpy(np.ascontiguousarray(array))
-        return wire
+    def _inputs(self, tensors: Tensors) -> list[Any]:
+        """The tensors as the client library wants them."""
+        arrays = {name: framed(array) if array.dtype == object else array for name, array in tensors.items()}
+        wires = [
+            (self._library.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)), array)
+            for name, array in arrays.items()
+        ]
+        if self._memory:
+            self._memory.hold(wires)
+        else:
+            for wire, array in wires:
+                wire.set_data_from_numpy(np.ascontiguousarray(array))
+        return [wire for wire, _ in wires]
 
     def _said(self, error: InferenceServerException) -> Exception:
         """The server's refusal in our words: its own message is already one sentence."""
@@ -80,6 +100,7 @@ class TritonModel:
         return ServerError(f"{self._url}, model {self._model!r}: {message}")
 
 
-def served_pipeline(url: str, task: Task) -> TritonModel:
-    """The task's ensemble on a server."""
-    return TritonModel(url, task.name, frozenset(wire.name for wire in task.pipeline.tensors if wire.dtype == "bytes"))
+def served_pipeline(url: str, task: Task, shared: bool = False) -> TritonModel:
+    """The task's ensemble on a server; with `shared`, inputs go there through shared memory."""
+    texts = frozenset(wire.name for wire in task.pipeline.tensors if wire.dtype == "bytes")
+    return TritonModel(url, task.name, texts, shared=shared)

@@ -1,0 +1,54 @@
+"""Batches: one network alone, without its pipeline, answering batches of several sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+
+from medseg.bench.clock import Clock
+from medseg.bench.lineup import Entry, Opening
+from medseg.bench.target import Question, Target
+from medseg.engines.runs import opened
+from medseg.run import Run
+from medseg.task import Network, Task, Tensors
+
+
+def batches(
+    task: Task, runs: Sequence[Run], entries: Sequence[Entry], sizes: Sequence[int]
+) -> list[tuple[Opening, Question]]:
+    """How to open each run's network in each engine and precision of the entries, and the batch it is asked."""
+    engines = dict.fromkeys((entry.engine, entry.precision) for entry in entries)
+    return [
+        _opening(task.network(run.network), run, engine, precision, size)
+        for run in runs
+        for engine, precision in engines
+        for size in sizes
+    ]
+
+
+def _opening(network: Network, run: Run, engine: str, precision: str, size: int) -> tuple[Opening, Question]:
+    facts = {"network": network.name, "engine": engine, "precision": precision, "batch": size}
+    name = f"{network.name} alone, {engine} {precision}, batch {size}"
+    question = Question(f"batch of {size}", partial(_made_up, network, size))
+    return Opening(name, facts, partial(_open, name, facts, run)), question
+
+
+@contextmanager
+def _open(name: str, facts: dict, run: Run) -> Iterator[Target]:
+    with opened([run], facts["engine"], facts["precision"]) as networks:
+
+        def answer(question: Question, clock: Clock) -> Tensors:
+            batch = question.read()["input"]
+            with clock(run.network):
+                return {"output": networks(run.network)(batch)}
+
+        yield Target(name, answer, facts)
+
+
+def _made_up(network: Network, size: int) -> Tensors:
+    """Numbers over the network's input range: the time of an answer does not depend on what is asked."""
+    draw = np.random.default_rng(0)
+    return {"input": draw.uniform(*network.input_range, (size, *network.input_shape)).astype(np.float32)}
