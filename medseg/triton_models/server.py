@@ -95,6 +95,12 @@ def free_ports() -> Ports:
         return Ports(*(one.getsockname()[1] for one in (a, b, c)))
 
 
+def tritonserver_help() -> str:
+    """What the wheel's tritonserver says of its options."""
+    told = subprocess.run([str(_wheel() / "bin" / "tritonserver"), "--help"], env=_environment(), capture_output=True)
+    return (told.stdout + told.stderr).decode()
+
+
 def _wheel() -> Path:
     """The wheel's tritonserver folder. Importing the wheel is not needed."""
     found = importlib.util.find_spec("pytriton")

@@ -1,7 +1,5 @@
 """Who may reach the server: gRPC with TLS and a token, tried with clients that lack one or the other."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,23 +19,17 @@ from medseg.triton_models.access import TOKEN_HEADER, Access, arguments
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Server, free_ports, serving
 from tests.dali_pipelines.damage import grey16
+from tests.triton_models.certificates import certificate, needs_openssl
 
 MODEL, TOKEN = "gi-tract-check-step", "a-token-of-some-length"
 HEADERS = {TOKEN_HEADER: TOKEN}
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
-
-
-def _certificate(folder: Path, name: str) -> None:
-    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes"]
-    out = ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", *subject, *out], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
     for name in ("server", "client"):
-        _certificate(folder, name)
+        certificate(folder, name)
     (folder / "token").write_text(TOKEN + "\n")
     return folder
 

@@ -1,0 +1,248 @@
+"""What deploy/ promises: files that parse, options and metrics that exist, and a front that lets in whom it should."""
+
+import json
+import re
+import shutil
+import ssl
+import string
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pytriton")
+pytest.importorskip("tritonclient.grpc")
+pytest.importorskip("yaml")
+import yaml
+from tritonclient import grpc
+from tritonclient.utils import InferenceServerException
+from typer.testing import CliRunner
+
+from medseg.cli.main import app
+from medseg.data.encoded import encoded_tensor
+from medseg.data.framing import framed
+from medseg.tasks import task_named
+from medseg.triton_models.repository import write
+from medseg.triton_models.server import Server, free_ports, serving, tritonserver_help
+from tests.dali_pipelines.damage import grey16
+from tests.triton_models.certificates import certificate, needs_openssl
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+MODEL, TOKEN = "gi-tract-check-step", "a-token-of-some-length"
+needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
+needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Prometheus")
+needs_compose = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("deploy")
+    write(folder / "models", task_named("gi-tract"), [])
+    with serving(folder / "models", [MODEL], free_ports(), folder / "log") as running:
+        yield running
+
+
+def _documents(name: str) -> list[Any]:
+    return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+def _expressions() -> list[str]:
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    (rules,) = _documents("rules.yml")
+    return asked + [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+
+
+def test_every_query_names_a_metric_that_the_server_exports(server: Server) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports.metrics}/metrics") as answer:
+        exported = set(re.findall(r"^# TYPE (\w+)", answer.read().decode(), re.MULTILINE))
+    named = {name for text in _expressions() for name in re.findall(r"\bnv_\w+", text)}
+    assert len(named) >= 10
+    assert named <= exported
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "kubernetes.yaml"])
+def test_every_option_of_the_server_exists(name: str) -> None:
+    options = set(re.findall(r"--(?:http|grpc|metrics|model|exit|disable)-[a-z-]+", (DEPLOY / name).read_text()))
+    assert len(options) >= 5
+    known = set(re.findall(r"--[a-z-]+", tritonserver_help()))
+    assert options <= known
+
+
+def test_every_option_of_medseg_exists() -> None:
+    words = " ".join((DEPLOY / name).read_text() for name in ("compose.yaml", "Dockerfile"))
+    used = set(re.findall(r"--[a-z-]+", " ".join(re.findall(r"medseg serve[^\n`]*", words))))
+    help_text = CliRunner().invoke(app, ["serve", "--help"]).output
+    assert used >= {"--target", "--write-only"}
+    assert all(option in help_text for option in used)
+
+
+def test_compose_mounts_files_that_exist_and_keeps_the_server_inside() -> None:
+    (compose,) = _documents("compose.yaml")
+    made_by_the_user = {"./models", "./secrets"}
+    for service in compose["services"].values():
+        sources = {volume.split(":")[0] for volume in service["volumes"]} - made_by_the_user
+        assert all((DEPLOY / source).is_file() for source in sources)
+    for name in ("triton-cpu", "triton-gpu"):
+        triton = compose["services"][name]
+        assert "ports" not in triton and triton["read_only"] and triton["user"] == "1000:1000"
+        assert all(volume.endswith(":ro") for volume in triton["volumes"])
+
+
+@needs_compose
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_compose_itself_reads_the_file(profile: str, tmp_path: Path) -> None:
+    command = ["docker-compose", "-f", str(DEPLOY / "compose.yaml"), "--profile", profile, "config", "--services"]
+    done = subprocess.run(command, env={"TRITON_TAG": "25.01", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {f"triton-{profile}", "front", "prometheus"} <= set(done.stdout.split())
+
+
+def test_kubernetes_objects_find_each_other() -> None:
+    objects = {one["kind"]: one for one in _documents("kubernetes.yaml")}
+    pod = objects["Deployment"]["spec"]["template"]
+    labels = pod["metadata"]["labels"]
+    assert objects["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert objects["Service"]["spec"]["selector"] == labels
+    volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+    mounts = {mount["name"] for container in pod["spec"]["containers"] for mount in container["volumeMounts"]}
+    assert mounts == volumes
+    ports = {port["name"] for container in pod["spec"]["containers"] for port in container["ports"]}
+    assert {port["targetPort"] for port in objects["Service"]["spec"]["ports"]} <= ports
+    scaler = objects["HorizontalPodAutoscaler"]["spec"]
+    assert scaler["scaleTargetRef"]["name"] == objects["Deployment"]["metadata"]["name"]
+    recorded = {rule.get("record") for group in _documents("rules.yml")[0]["groups"] for rule in group["rules"]}
+    assert scaler["metrics"][0]["pods"]["metric"]["name"] in recorded
+    claim = objects["PersistentVolumeClaim"]["metadata"]["name"]
+    assert claim in {volume.get("persistentVolumeClaim", {}).get("claimName") for volume in pod["spec"]["volumes"]}
+
+
+@contextmanager
+def _running(command: list[str], log: Path) -> Iterator[None]:
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _query(port: int, expression: str) -> list[Any]:
+    url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(url) as answer:
+        return list(json.load(answer)["data"]["result"])
+
+
+@needs_prometheus
+def test_a_real_prometheus_answers_every_query(server: Server, tmp_path: Path) -> None:
+    """Two scrapes a second instead of one in five, from the embedded server; queries and rules as they are."""
+    config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{server.ports.metrics}"]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    shutil.copy(DEPLOY / "rules.yml", tmp_path)
+    port = free_ports().http
+    files = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    command = ["prometheus", *files, f"--web.listen-address=127.0.0.1:{port}"]
+    alerts = {
+        rule["expr"] for group in _documents("rules.yml")[0]["groups"] for rule in group["rules"] if "alert" in rule
+    }
+    asked = [text for text in _expressions() if text not in alerts]
+    with _running(command, tmp_path / "log"):
+        deadline = time.monotonic() + 30
+        empty = list(asked)
+        while empty and time.monotonic() < deadline:
+            time.sleep(0.5)
+            try:
+                empty = [text for text in empty if not _query(port, text)]
+            except OSError:
+                continue
+    assert not empty, (tmp_path / "log").read_text()[-2000:]
+
+
+@pytest.fixture(scope="module")
+def front(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    """Debian's nginx with the template's text, in front of the embedded server's gRPC."""
+    folder, port = tmp_path_factory.mktemp("front"), free_ports().http
+    pair = certificate(folder, "tls")
+    pair[0].rename(folder / "tls.crt")
+    (folder / "tokens.map").write_text(f'"{TOKEN}" 1;\n')
+    text = string.Template((DEPLOY / "front.conf.template").read_text()).safe_substitute(
+        TRITON_GRPC=f"127.0.0.1:{server.ports.grpc}", FRONT_PORT=f"127.0.0.1:{port}", FRONT_SECRETS=str(folder)
+    )
+    (folder / "default.conf").write_text(text)
+    (folder / "nginx.conf").write_text(
+        f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
+        f"http {{ client_body_temp_path {folder}/body; include {folder}/default.conf; }}\n"
+    )
+    with _running(["nginx", "-c", str(folder / "nginx.conf")], folder / "log"):
+        time.sleep(1)
+        yield port, folder
+
+
+def _ask(front: tuple[int, Path], headers: dict[str, str], picture: bytes | None = None) -> list[int]:
+    port, folder = front
+    limits = [("grpc.max_send_message_length", -1)]
+    client = grpc.InferenceServerClient(
+        f"127.0.0.1:{port}", ssl=True, root_certificates=str(folder / "tls.crt"), channel_args=limits
+    )
+    data = framed(encoded_tensor([picture or grey16(20, 30)]))
+    encoded = grpc.InferInput("encoded", list(data.shape), "UINT8")
+    encoded.set_data_from_numpy(data)
+    answer = client.infer(MODEL, [encoded], headers=headers, client_timeout=30).as_numpy("size").ravel().tolist()
+    client.close()
+    return list(answer)
+
+
+@needs_nginx
+@needs_openssl
+def test_the_front_lets_in_a_client_with_the_token_and_no_other(front: tuple[int, Path]) -> None:
+    assert _ask(front, {"medseg-token": TOKEN}) == [20, 30]
+    for headers in ({}, {"medseg-token": "another"}, {"medseg-token": TOKEN[:-1]}):
+        with pytest.raises(InferenceServerException, match=r"401|UNAUTHENTICATED"):
+            _ask(front, headers)
+
+
+@needs_nginx
+@needs_openssl
+def test_the_front_forwards_inference_alone(front: tuple[int, Path], server: Server) -> None:
+    port, folder = front
+    client = grpc.InferenceServerClient(f"127.0.0.1:{port}", ssl=True, root_certificates=str(folder / "tls.crt"))
+    headers = {"medseg-token": TOKEN}
+    assert client.is_server_ready(headers=headers)
+    for forbidden in (
+        lambda: client.unload_model(MODEL, headers=headers),
+        lambda: client.register_system_shared_memory("region", "/region", 8, headers=headers),
+        lambda: client.update_trace_settings(settings={"trace_level": ["OFF"]}, headers=headers),
+    ):
+        with pytest.raises(InferenceServerException, match=r"404|UNIMPLEMENTED"):
+            forbidden()
+    client.close()
+
+
+@needs_nginx
+@needs_openssl
+def test_the_front_takes_no_json_tensors_and_no_endless_bodies(front: tuple[int, Path], server: Server) -> None:
+    port, folder = front
+    trusted = ssl.create_default_context(cafile=str(folder / "tls.crt"))
+    absurd = {"inputs": [{"name": "encoded", "shape": [2**33], "datatype": "UINT8", "data": [1]}]}
+    request = urllib.request.Request(
+        f"https://127.0.0.1:{port}/v2/models/{MODEL}/infer", json.dumps(absurd).encode(), {"medseg-token": TOKEN}
+    )
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(request, context=trusted)
+    path = "inference.GRPCInferenceService/ModelInfer"
+    headers = {"medseg-token": TOKEN, "Content-Length": str(600 << 20)}
+    huge = urllib.request.Request(f"https://127.0.0.1:{port}/{path}", b"", headers)
+    with pytest.raises(urllib.error.HTTPError, match="413"):
+        urllib.request.urlopen(huge, context=trusted)
+    assert _ask(front, {"medseg-token": TOKEN}) == [20, 30]
+    assert server.process.poll() is None
