@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,7 @@ def test_made_up_cases_of_every_task_are_asked_scored_and_drawn(name: str, tmp_p
     assert found["dice"] == 1
     if name == "stas":
         assert [value for metric, value in found.items() if "alone" in metric] == [1, 1, 0]
+        assert [value for metric, value in found.items() if "without" in metric] == [0, 0, 1]
     picture = case.picture({"mask": truth})
     assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
 
@@ -57,3 +60,28 @@ def test_a_folder_without_cases_is_refused_by_name(tmp_path):
         questions(task_named("brain-lgg"), tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         questions(task_named("stas"), tmp_path / "nothing")
+
+
+def test_the_slices_of_a_scan_are_scored_together_as_the_competition_does(tmp_path):
+    task, data = task_named("gi-tract"), tmp_path / "phantom"
+    cases = [case for case in questions(task, made_up(task, data)) if case.whole]
+    truth = {one.id: one.mask for patient in task.patients(data) for one in task.read(data, patient)}
+    scan = cases[0].whole
+    masks = {case.id: truth[case.id] for case in cases if case.whole is scan}
+    assert len(masks) > 1 and scan.score(masks) == {"uw_score": 1, "uw_dice": 1, "uw_hausdorff": 0}
+    empty = scan.score({case: mask * 0 for case, mask in masks.items()})
+    assert empty["uw_score"] < 0.5
+    assert empty["uw_score"] == pytest.approx(0.4 * empty["uw_dice"] + 0.6 * (1 - empty["uw_hausdorff"]))
+
+
+@pytest.mark.parametrize("name", ["brain-lgg", "stas"])
+def test_the_columns_are_the_tasks_own_scores(name: str, tmp_path):
+    task, data = task_named(name), tmp_path / "phantom"
+    case = next(one for one in questions(task, made_up(task, data)) if one.score)
+    (there,) = next(task.read(data, patient) for patient in task.patients(data) if patient == case.id)
+    wrong = np.roll(there.mask, 3, axis=-1)
+    (own,) = import_module(f"{TASKS[name]}.score").rows(data, [there], [{"mask": wrong}]).values()
+    found = case.score({"mask": wrong, "votes": np.stack([wrong] * 3)})
+    assert {metric: found[metric] for metric in ("dice", "iou", "hd95_px")} == pytest.approx(
+        {metric: own[metric] for metric in ("dice", "iou", "hd95_px")}
+    )

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
+from medseg.bench.lineup import usual
 from medseg.bench.questions import made_up
 from medseg.cli.main import app
 from medseg.engines.runs import exported_file
@@ -72,7 +73,33 @@ def test_local_and_served_give_the_same_answers_and_ledgers_that_sum(run: Run, d
     stages = {row["stage"] for row in served["ledger"]["rows"]}
     assert {"read", "check", "decode", "segment", "answer", "queue", "tensor copies", "transfer"} <= stages
     assert record["runs"][0]["files"] == {"fp32.onnx": run.files["fp32.onnx"]["sha256"]}
+    assert served["accuracy"]["uw_score"]["cases"] >= 1 and next(iter(served["accuracy"])) == "uw_score"
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "bench.json", "report.md"}
+
+
+def test_shared_memory_gives_the_same_answers_and_leaves_nothing_behind(run: Run, data: Path, tmp_path: Path):
+    before = set(Path("/dev/shm").glob("medseg-*"))
+    options = ("--quick", "--cases", 2, "--shared-memory", "--where", "served", "--concurrency", 2, "--out", tmp_path)
+    code, record = bench(data, "--run", run.path, *options)
+    wire, memory = record["targets"]
+    assert code == 0 and memory["name"] == "openvino fp32, served, shared memory"
+    assert wire["answers"] == memory["answers"] and len(wire["answers"]) == 2
+    assert set(Path("/dev/shm").glob("medseg-*")) <= before
+
+
+def test_networks_alone_are_measured_at_each_batch_size(run: Run, data: Path, tmp_path: Path):
+    options = ("--quick", "--cases", 1, "--where", "local", "--batch", 1, "--batch", 3, "--out", tmp_path)
+    code, record = bench(data, "--run", run.path, *options)
+    assert code == 0 and [one["facts"]["batch"] for one in record["networks"]] == [1, 3]
+    assert (
+        "batch 3" in (tmp_path / "bench.json").read_text() and "items a second" in (tmp_path / "report.md").read_text()
+    )
+
+
+def test_without_asking_every_precision_is_served_and_the_other_engines_run_here(run: Run):
+    names = [entry.name for entry in usual([run], quick=False)]
+    assert names == ["openvino fp32, local", "openvino fp32, served", "onnxruntime fp32, local"]
+    assert [entry.name for entry in usual([run], quick=True)] == names[:2]
 
 
 def test_comparing_writes_junit(run: Run, data: Path, tmp_path: Path):
@@ -112,12 +139,13 @@ def test_a_precision_that_was_not_exported_is_a_problem_of_that_target_alone(run
         ("--url", "http://a:1"),
         ("--against", "none.json"),
         ("--fail-on", "p50"),
+        ("--early-exit", "0.1"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_sentence_before_anything_runs(
     run: Run, data: Path, tmp_path: Path, wrong: tuple
 ):
-    with pytest.raises(MedsegError, match="expected"):
+    with pytest.raises(MedsegError, match="expected|leave it out"):
         bench(data, "--run", run.path, "--out", tmp_path, *wrong)
     assert not list(tmp_path.iterdir())
 

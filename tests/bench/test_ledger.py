@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medseg.bench.ledger import ledger
+from medseg.bench.ledger import ledger, shown
 from medseg.bench.load import Timing
 
 
@@ -20,3 +20,11 @@ def test_failed_requests_are_not_part_of_the_ledger():
     assert ledger([bad]) is None
     book = ledger([good, bad])
     assert book is not None and book.median_s == book.total_s == 1.0
+
+
+def test_rows_without_time_are_named_but_not_listed():
+    rows = [{"stage": stage, "share": share} for stage, share in (("work", 0.9995), ("step", 0.0), ("other", 0.0005))]
+    listed, note = shown(rows)
+    assert [row["stage"] for row in listed] == ["work"]
+    assert "step, other" in note and "0.05%" in note
+    assert shown(rows[:1]) == (rows[:1], "")

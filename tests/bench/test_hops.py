@@ -1,0 +1,55 @@
+import pytest
+
+from medseg.bench.accuracy import summary
+from medseg.bench.hops import hops, lost_most
+from medseg.bench.lineup import Entry, with_variants
+
+
+def target(dice: float, engine: str, precision: str, where: str, **more) -> dict:
+    entry = Entry(engine, precision, where, **more)
+    scores = {f"case {n}": {"dice": dice + n / 100} for n in range(4)}
+    facts = {"engine": engine, "precision": precision, "where": where, "decoder": "dali"}
+    return {"name": entry.name, "facts": facts | more, "scores": scores, "accuracy": summary(scores)}
+
+
+TARGETS = [
+    target(0.80, "openvino", "int8", "served"),
+    target(0.90, "openvino", "fp32", "local"),
+    target(0.90, "openvino", "fp32", "served"),
+    target(0.90, "torch", "fp32", "local"),
+    target(0.89, "openvino", "fp16", "served"),
+]
+
+
+def test_each_hop_starts_at_the_target_that_differs_least_and_the_changes_add_up():
+    found = {hop["target"]: hop for hop in hops(TARGETS, "dice")}
+    assert list(found)[0] == "torch fp32, local" and "from" not in found["torch fp32, local"]
+    assert found["openvino fp32, local"]["changed"] == ["torch to openvino"]
+    assert found["openvino fp32, served"]["changed"] == ["local to served"]
+    assert found["openvino fp16, served"]["from"] == "openvino fp32, served"
+    int8 = found["openvino int8, served"]
+    assert int8["changed"] == ["fp16 to int8"] and int8["change"]["mean"] == pytest.approx(-0.09)
+    assert int8["change"]["low"] == pytest.approx(int8["change"]["high"])  # the same loss in every case
+    assert sum(hop["change"]["mean"] for hop in found.values() if "change" in hop) == pytest.approx(0.80 - 0.90)
+
+
+def test_the_costliest_hop_is_named_and_none_where_nothing_was_lost():
+    assert lost_most({"hops": hops(TARGETS, "dice")})["target"] == "openvino int8, served"
+    assert lost_most({"hops": hops(TARGETS[1:4], "dice")}) is None
+
+
+def test_targets_that_say_nothing_of_themselves_have_no_hops():
+    scores = {"case": {"dice": 1.0}}
+    remote = {"name": "x", "facts": {"where": "remote"}, "scores": scores, "accuracy": summary(scores)}
+    assert hops([remote], "dice") == []
+
+
+def test_variants_follow_the_target_that_they_vary():
+    entries = [Entry("openvino", "fp32", "local"), Entry("openvino", "fp32", "served")]
+    names = [entry.name for entry in with_variants(entries, True, 0.1)]
+    assert names == [
+        "openvino fp32, local",
+        "openvino fp32, local, early exit at 0.1",
+        "openvino fp32, served",
+        "openvino fp32, served, shared memory",
+    ]

@@ -1,0 +1,56 @@
+"""Ctrl-C: what was measured is reported, and the exit code says that it is not all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+
+from medseg.bench.report import bad, write_report
+from tests.bench.measuring import measured
+from tests.bench.servers import busy, question, target
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from medseg.bench.load import Plan
+from medseg.bench.report import bad, write_report
+from tests.bench.measuring import measured
+from tests.bench.servers import busy, question, target
+
+def behave(n):
+    if n == 8:
+        Path(sys.argv[1], "busy").touch()
+    busy(0.05)(n)
+
+plan = Plan(warmup=0, rounds=1000)
+made = measured([target(behave, "first"), target(name="second")], [question()], plan=plan)
+write_report(Path(sys.argv[1]), made)
+raise SystemExit(bad(made))
+"""
+
+
+def test_ctrl_c_leaves_a_report_that_says_so_and_exits_with_1(tmp_path: Path):
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], env=os.environ | {"PYTHONPATH": "."})
+    deadline = monotonic() + 60
+    while not (tmp_path / "busy").exists() and monotonic() < deadline:
+        sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 1
+    made = json.loads((tmp_path / "bench.json").read_text())
+    (first,) = made["targets"]  # the second was not begun
+    assert made["interrupted"] and first["interrupted"]
+    assert len(first["serial"]["timings"]) >= 5 and first["ledger"]
+    assert "interrupted: the rest was not measured" in first["problems"]
+    for name in ("report.html", "report.md"):
+        assert "Ctrl-C" in (tmp_path / name).read_text()
+
+
+def test_a_whole_run_does_not_say_that_it_was_interrupted(tmp_path: Path):
+    made = measured([target(busy(0.001))], [question()])
+    assert not made["interrupted"] and not bad(made)
+    assert "Ctrl-C" not in write_report(tmp_path, made).read_text()
