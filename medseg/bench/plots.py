@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from medseg.bench.record import Record
 
@@ -83,6 +83,7 @@ def pareto(record: Record, metric: str) -> str | None:
                 x, y, reach, fmt=MARKERS[number % 8], color=SERIES[number % 8], ms=7, capsize=3, label=target["name"]
             )
         axes.set(xlabel="median latency, ms", ylabel=metric)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
     return svg(draw, f"{metric} against median latency of every target", len(targets)) if points else None

@@ -20,9 +20,9 @@ def _hop(hop: Record) -> list[str]:
     change = hop.get("change")
     if not change:
         return [hop["target"], "the start", "", f"{hop['score']:.4f}", "", ""]
-    reach = "one case" if change["low"] is None else f"{change['low']:+.4f} to {change['high']:+.4f}"
+    reach = "one case" if change["low"] is None else f"{_signed(change['low'])} to {_signed(change['high'])}"
     changed = ", ".join(hop["changed"])
-    return [hop["target"], changed, hop["from"], f"{hop['score']:.4f}", f"{change['mean']:+.4f}", reach]
+    return [hop["target"], changed, hop["from"], f"{hop['score']:.4f}", _signed(change["mean"]), reach]
 
 
 def voter_table(record: Record) -> Table:
@@ -34,7 +34,9 @@ def voter_table(record: Record) -> Table:
 
 def _voter(row: Record) -> list[str]:
     asked = f"{row['asked']} of {row['requests']}"
-    return [row["name"], _score(row["alone"], ".4f"), _score(row["adds"], "+.4f"), seconds(row["seconds"]), asked]
+    alone = "-" if row["alone"] is None else f"{row['alone']:.4f}"
+    adds = "-" if row["adds"] is None else _signed(row["adds"])
+    return [row["name"], alone, adds, seconds(row["seconds"]), asked]
 
 
 def stage_rows(found: Record) -> Table:
@@ -63,8 +65,9 @@ def _network(target: Record) -> list[str]:
     return [*names, seconds(middle_s), seconds(middle_s and middle_s / facts["batch"]), rate]
 
 
-def _score(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+def _signed(change: float) -> str:
+    """A change with four digits; one that rounds to nothing is +0.0000, never -0.0000."""
+    return f"{round(change, 4) + 0.0:+.4f}"
 
 
 def seconds(value: float | None) -> str:

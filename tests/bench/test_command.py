@@ -145,7 +145,7 @@ def test_a_precision_that_was_not_exported_is_a_problem_of_that_target_alone(run
 def test_a_wrong_option_is_refused_in_one_sentence_before_anything_runs(
     run: Run, data: Path, tmp_path: Path, wrong: tuple
 ):
-    with pytest.raises(MedsegError, match="expected|leave it out"):
+    with pytest.raises(MedsegError, match=r"expected|leave it out"):
         bench(data, "--run", run.path, "--out", tmp_path, *wrong)
     assert not list(tmp_path.iterdir())
 

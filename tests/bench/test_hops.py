@@ -23,7 +23,7 @@ TARGETS = [
 
 def test_each_hop_starts_at_the_target_that_differs_least_and_the_changes_add_up():
     found = {hop["target"]: hop for hop in hops(TARGETS, "dice")}
-    assert list(found)[0] == "torch fp32, local" and "from" not in found["torch fp32, local"]
+    assert next(iter(found)) == "torch fp32, local" and "from" not in found["torch fp32, local"]
     assert found["openvino fp32, local"]["changed"] == ["torch to openvino"]
     assert found["openvino fp32, served"]["changed"] == ["local to served"]
     assert found["openvino fp16, served"]["from"] == "openvino fp32, served"
