@@ -7,6 +7,7 @@ function may be made elsewhere: `maker` names what makes it for the task, as DAL
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections import defaultdict
 from collections.abc import Callable
@@ -25,6 +26,10 @@ from medseg.task import Array, Infer, Networks, Tensors, run_step
 from medseg.tasks import task_named
 from medseg.triton_models.bounds import check_bounds, input_wires
 from medseg.triton_models.names import network_model
+
+_USED = b"used_dltensor"  # what DLPack calls a capsule whose tensor has a new owner; must outlive every capsule
+_rename_capsule = ctypes.pythonapi.PyCapsule_SetName
+_rename_capsule.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 Answer = Tensors | Exception
 Work = Callable[[list[Tensors]], list[Answer]]
@@ -146,11 +151,13 @@ def _tensor(name: str, array: Array) -> Any:
     """A tensor that shares the array's memory.
 
     The stub compares strides to the letter, also on axes of length 0 and 1, where numpy leaves them open; reshaping
-    sets them.
+    sets them. It also renames the capsule to something else than the protocol says, of which numpy would print a
+    traceback into the log for every tensor: the right name is set again.
     """
-    return pb_utils.Tensor.from_dlpack(
-        name, np.require(array, requirements=("C", "W")).reshape(-1).reshape(array.shape)
-    )
+    capsule = np.require(array, requirements=("C", "W")).reshape(-1).reshape(array.shape).__dlpack__()
+    tensor = pb_utils.Tensor.from_dlpack(name, capsule)
+    _rename_capsule(capsule, _USED)
+    return tensor
 
 
 def _misfit(array: Array, dims: list[int]) -> str:

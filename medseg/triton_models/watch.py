@@ -16,6 +16,7 @@ from medseg.triton_models.server import Server
 
 _EVERY_S = 0.5
 _LOAD_SECONDS = 120
+_FINISH_SECONDS = 2  # for what a model was doing when it was unloaded
 _STUB = "triton_python_backend_stub"
 
 
@@ -29,7 +30,7 @@ def watch(server: Server, tell: Callable[[str], None]) -> None:
         for model in sorted(set(whole - processes(server))):
             tell(f"a process of model {model} died; the model is loaded again")
             started = time.monotonic()
-            if _control(server, model, "unload") and _control(server, model, "load"):
+            if _control(server, model, "unload") and _ended(server, model) and _control(server, model, "load"):
                 tell(f"model {model} is back after {time.monotonic() - started:.1f} s")
         time.sleep(_EVERY_S)
     raise ServerError(f"tritonserver ended by itself with code {server.process.returncode}: {server.reason()}")
@@ -37,15 +38,27 @@ def watch(server: Server, tell: Callable[[str], None]) -> None:
 
 def processes(server: Server) -> Counter[str]:
     """How many living processes each python model of the server has."""
-    found: Counter[str] = Counter()
+    return Counter(model for model, _ in _stubs(server))
+
+
+def _stubs(server: Server) -> list[tuple[str, psutil.Process]]:
+    found = []
     for child in psutil.Process(server.process.pid).children(recursive=True):
         try:
             program, *words = child.cmdline() or [""]
             if program.endswith(_STUB) and child.status() != psutil.STATUS_ZOMBIE:
-                found[Path(words[0]).parts[-3]] += 1  # REPOSITORY/MODEL/1/model.py
+                found.append((Path(words[0]).parts[-3], child))  # REPOSITORY/MODEL/1/model.py
         except psutil.NoSuchProcess:
             continue
     return found
+
+
+def _ended(server: Server, model: str) -> bool:
+    """End what an unloaded model left: a request that met the dead process keeps the others of the model alive."""
+    left = [process for name, process in _stubs(server) if name == model]
+    for process in psutil.wait_procs(left, timeout=_FINISH_SECONDS)[1]:
+        process.kill()
+    return True
 
 
 def _control(server: Server, model: str, action: str) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from medseg.data.dicom import series_files
+from medseg.data.segmentation import obstacle, write_segmentation
 from medseg.data.volume import Volume, read_volume, write_mask
 from medseg.run import whole_file
 from medseg.task import Array, Request, Tensors
@@ -19,7 +22,7 @@ def requests(path: Path) -> Iterator[Request]:
     """The CT in a file or DICOM folder; of a folder of .mhd files, each."""
     files = sorted(path.glob("*.mhd")) if path.is_dir() else []
     for file in files or [path]:
-        volume = read_volume(file)
+        volume = _with_note(read_volume(file))
         tensors = {"ct": volume.array, "geometry": geometry_tensor(volume.geometry)}
         yield Request(volume.name, tensors, volume)
 
@@ -31,7 +34,10 @@ def nodules(table: Array) -> list[dict[str, Any]]:
 
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
-    """Write nodules.csv, nodules.json, the candidates' mask in the CT's geometry and nodules.png; their paths."""
+    """Write nodules.csv, nodules.json, the candidates' mask in the CT's geometry and nodules.png; their paths.
+
+    Of a DICOM series the mask is also written as its segmentation object, mask.dcm, where that can refer to the slices.
+    """
     volume: Volume = request.source
     rows = nodules(answer["nodules"])
     mask = mask_from_bits(answer["mask"], volume.array.shape)
@@ -45,4 +51,14 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
         temporary.write_text(json.dumps({"nodules": rows, "notes": volume.notes}, indent=2) + "\n")
     write_mask(paths[2], mask.view("uint8"), volume.geometry)
     draw(paths[3], volume, mask, rows)
+    files = series_files(volume.path) if volume.is_dicom else []
+    if files and not obstacle(files):
+        paths.append(folder / "mask.dcm")
+        write_segmentation(paths[-1], mask, files, volume.geometry, "Lung nodule candidates")
     return paths
+
+
+def _with_note(volume: Volume) -> Volume:
+    """The volume, with a note where no segmentation object of it can be written."""
+    reason = obstacle(series_files(volume.path)) if volume.is_dicom else ""
+    return replace(volume, notes=(*volume.notes, f"{volume.path}: no mask.dcm, {reason}")) if reason else volume
