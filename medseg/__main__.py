@@ -1,5 +1,6 @@
-"""`python -m medseg` is `medseg`."""
+"""`python -m medseg`: the command line, whatever `medseg` is called here and found on PATH or not."""
 
 from medseg.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

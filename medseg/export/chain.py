@@ -20,7 +20,7 @@ from medseg.export.search import Lowered, half_within, int8_within
 from medseg.run import Run
 from medseg.task import Array, Network
 
-SAMPLES = {1: 32, 3: 8}  # calibration samples by the length of the output shape: crops are many, pictures few
+SAMPLES = {1: 128, 3: 8}  # by the length of the output shape: crops are small and vary much, pictures are large
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +129,13 @@ def record_split(run: Run, split: Split) -> None:
 
 def _callbacks(run: Run, settings: Settings, best_score: str) -> Iterator[Callback]:
     yield History(run.path)
-    yield ModelCheckpoint(
-        run.path / "checkpoints",
-        filename="best",
-        monitor=best_score,
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,  # after the history's row, so that what is resumed has its rows
-        enable_version_counter=False,
+    # After the history's row, so that what is resumed has its rows; best before last, which remembers the best's score.
+    # (`save_last` would keep the last epoch that was saved for its score: a resumed fit would lose all since then.)
+    kept = partial(
+        ModelCheckpoint, run.path / "checkpoints", save_on_train_epoch_end=True, enable_version_counter=False
     )
+    yield kept(filename="best", monitor=best_score, mode="max")
+    yield kept(filename="last")
     if settings.patience:
         yield EarlyStopping(best_score, mode="max", patience=settings.patience)
 

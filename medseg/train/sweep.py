@@ -14,8 +14,6 @@ from medseg.errors import InputError, MedsegError
 from medseg.run import Run, whole_file
 
 Choice = dict[str, str]  # an option of `medseg train` without its dashes -> its value
-MEDSEG = "from medseg.cli.main import main; main()"  # whatever `medseg` is called here, and found on PATH or not
-COLUMNS = ("epoch", "train_loss", "val_loss")
 
 
 def grid_from(words: Sequence[str]) -> list[Choice]:
@@ -78,13 +76,20 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 def _row(folder: Path, choice: Choice) -> dict[str, Any]:
     result = Run(folder).manifest["result"]
-    losses = {name: result[name] for name in COLUMNS if name in result}
-    return {**choice, **losses, "score": result[result["best_by"]], "by": result["best_by"], "run": folder.name}
+    losses = {name: result[name] for name in ("train_loss", "val_loss") if name in result}
+    return {
+        **choice,
+        "epoch": int(result["epoch"]),
+        **losses,
+        "score": result[result["best_by"]],
+        "by": result["best_by"],
+        "run": folder.name,
+    }
 
 
 def _train(network: str, data: Path, folder: Path, choice: Choice, more: Sequence[str]) -> None:
     resume = ["--resume"] if (folder / "manifest.json").is_file() else []
-    command = [sys.executable, "-c", MEDSEG, "train", network, str(data), "--out", str(folder)]
+    command = [sys.executable, "-m", "medseg", "train", network, str(data), "--out", str(folder)]
     answer = subprocess.run([*command, *_options(choice), *more, *resume], capture_output=True, text=True, check=False)
     if answer.returncode:
         reason = answer.stderr.strip().splitlines()[-1:] or [f"exit code {answer.returncode}"]

@@ -13,7 +13,7 @@ from medseg.errors import InputError
 from medseg.tasks.brain_lgg.phantom import phantom
 from medseg.train.sweep import grid_from
 
-MEDSEG = [sys.executable, "-c", "from medseg.cli.main import main; main()"]
+MEDSEG = [sys.executable, "-m", "medseg"]
 
 
 def test_a_grid_is_every_combination():
