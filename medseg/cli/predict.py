@@ -15,7 +15,10 @@ def predict(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files or folders in the task's formats.")],
     out: Annotated[Path, typer.Option(help="The folder for the answers.")],
     run: RunsOption = None,
-    url: Annotated[str | None, typer.Option(help="A running server, such as http://127.0.0.1:8000.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="A running server: http://127.0.0.1:8000, or grpcs://HOST:8443 (docs/serving.md)."),
+    ] = None,
     engine: Annotated[str, typer.Option(help="The engine for --run.")] = "openvino",
     precision: Annotated[str, typer.Option(help="The precision for --run: fp32, fp16 or int8.")] = "fp32",
     threshold: Annotated[

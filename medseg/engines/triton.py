@@ -11,16 +11,17 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from medseg.data.framing import framed, unframed
+from medseg.engines.credentials import headers, tls_options
 from medseg.engines.shared_memory import SharedInputs
 from medseg.errors import InputError, ServerError
 from medseg.task import Array, Task, Tensors
 
 _LARGEST_MESSAGE = 2**31 - 1  # gRPC's own limit; its default of 4 MB is less than one mask
-_PROTOCOLS: dict[str, Any] = {"http": tritonclient.http, "grpc": tritonclient.grpc}
+_PROTOCOLS: dict[str, Any] = {"http": tritonclient.http, "grpc": tritonclient.grpc, "grpcs": tritonclient.grpc}
 
 
 class TritonModel:
-    """One model of a server, by its address (http://HOST:PORT or grpc://HOST:PORT) and name.
+    """One model of a server, by its address (http://HOST:PORT, grpc:// or grpcs:// with TLS) and name.
 
     `texts` are the outputs that hold byte strings. Volumes are best sent over HTTP: gRPC keeps a copy of the largest
     message it saw. An HTTP model belongs to one thread, a gRPC model may be shared. With `shared`, inputs go to a
@@ -37,7 +38,8 @@ class TritonModel:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in _PROTOCOLS or not parts.port:
-            raise InputError(f"server address {url!r} is not usable; expected http://HOST:PORT or grpc://HOST:PORT")
+            expected = "http://HOST:PORT or grpc://HOST:PORT, or grpcs:// with TLS"
+            raise InputError(f"server address {url!r} is not usable; expected {expected}")
         self._library = _PROTOCOLS[parts.scheme]
         self._url, self._model, self._texts = url, model, texts
         if parts.scheme == "http":
@@ -45,6 +47,8 @@ class TritonModel:
         else:
             limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
             options = {"channel_args": [(limit, _LARGEST_MESSAGE) for limit in limits]}
+            options |= tls_options() if parts.scheme == "grpcs" else {}
+        self._headers = headers() if parts.scheme == "grpcs" else {}  # a token is never sent in the clear
         self._client = self._library.InferenceServerClient(parts.netloc, **options)
         self._memory = SharedInputs(self._client) if shared else None
 
@@ -57,7 +61,7 @@ class TritonModel:
         wanted = [self._library.InferRequestedOutput(name) for name in outputs]
         try:
             inputs = self._inputs(tensors)
-            result = self._client.infer(self._model, inputs, outputs=wanted)
+            result = self._client.infer(self._model, inputs, outputs=wanted, headers=self._headers)
         except InferenceServerException as error:
             raise self._said(error) from error
         except Exception as error:  # a refused or broken connection comes as one of many types
@@ -68,7 +72,7 @@ class TritonModel:
     def statistics(self) -> dict[str, Any]:
         """Triton's statistics of every model: counts and nanoseconds of queue and compute."""
         if self._library is tritonclient.grpc:
-            return dict(self._client.get_inference_statistics(as_json=True))
+            return dict(self._client.get_inference_statistics(headers=self._headers, as_json=True))
         return dict(self._client.get_inference_statistics())
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 from medseg.cli.main import app
 from medseg.data.encoded import encoded_tensor
 from medseg.data.framing import framed
+from medseg.engines.triton import TritonModel
 from medseg.tasks import task_named
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Server, free_ports, serving, tritonserver_help
@@ -209,6 +210,18 @@ def test_the_front_lets_in_a_client_with_the_token_and_no_other(front: tuple[int
     for headers in ({}, {"medseg-token": "another"}, {"medseg-token": TOKEN[:-1]}):
         with pytest.raises(InferenceServerException, match=r"401|UNAUTHENTICATED"):
             _ask(front, headers)
+
+
+@needs_nginx
+@needs_openssl
+def test_our_own_client_passes_the_front(front: tuple[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    port, folder = front
+    (folder / "token").write_text(TOKEN)
+    monkeypatch.setenv("MEDSEG_TLS_CA", str(folder / "tls.crt"))
+    monkeypatch.setenv("MEDSEG_TOKEN_FILE", str(folder / "token"))
+    model = TritonModel(f"grpcs://127.0.0.1:{port}", MODEL)
+    assert model.ask({"encoded": encoded_tensor([grey16(20, 30)])}, ("size",))["size"].ravel().tolist() == [20, 30]
+    model.close()
 
 
 @needs_nginx

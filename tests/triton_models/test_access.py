@@ -13,7 +13,8 @@ from tritonclient.utils import InferenceServerException
 
 from medseg.data.encoded import encoded_tensor
 from medseg.data.framing import framed
-from medseg.errors import InputError
+from medseg.engines.triton import TritonModel
+from medseg.errors import InputError, ServerError
 from medseg.tasks import task_named
 from medseg.triton_models.access import TOKEN_HEADER, Access, arguments
 from medseg.triton_models.repository import write
@@ -62,6 +63,28 @@ def _ask(client: grpc.InferenceServerClient, headers: dict[str, str]) -> list[in
 def test_a_client_with_certificate_and_token_is_answered(secured: tuple[Server, bool], files: Path) -> None:
     server, mutual = secured
     assert _ask(_client(server, files, mutual), HEADERS) == [20, 30]
+
+
+@needs_openssl
+def test_our_own_client_shows_what_the_environment_names(
+    secured: tuple[Server, bool], files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, mutual = secured
+    monkeypatch.setenv("MEDSEG_TLS_CA", str(files / "server.pem"))
+    url, tensors = f"grpcs://127.0.0.1:{server.ports.grpc}", {"encoded": encoded_tensor([grey16(20, 30)])}
+    if mutual:
+        monkeypatch.setenv("MEDSEG_TLS_CERT", str(files / "client.pem"))
+        monkeypatch.setenv("MEDSEG_TLS_KEY", str(files / "client.key"))
+    with pytest.raises(ServerError, match="restricted"):
+        TritonModel(url, MODEL).ask(tensors, ("size",))
+    monkeypatch.setenv("MEDSEG_TOKEN_FILE", str(files / "token"))
+    model = TritonModel(url, MODEL)
+    assert model.ask(tensors, ("size",))["size"].ravel().tolist() == [20, 30]
+    assert model.statistics()
+    model.close()
+    monkeypatch.setenv("MEDSEG_TOKEN_FILE", "absent")
+    with pytest.raises(InputError, match="MEDSEG_TOKEN_FILE is 'absent', which is no file"):
+        TritonModel(url, MODEL)
 
 
 @needs_openssl
