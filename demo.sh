@@ -9,8 +9,8 @@ run() { say "medseg $*"; medseg "$@"; }
 rm -rf "$out"
 run data phantom luna "$out/data" --patients 24 --seed 1
 run data phantom luna "$out/unseen" --patients 1 --seed 2
-run train luna-segment "$out/data" --out "$out/segment" --epochs 8 --lr 0.003
-run train luna-nodule "$out/data" --out "$out/nodule" --features 4 --optimizer adam --batch-size 8 --samples-per-epoch 384 --epochs 20
+run train luna-segment "$out/data" --out "$out/segment" --samples-per-epoch 200 --epochs 20 --lr 0.003
+run train luna-nodule "$out/data" --out "$out/nodule" --features 4 --optimizer adam --batch-size 8 --samples-per-epoch 384 --epochs 20 --lr 0.0015 --schedule cosine
 run export "$out/segment" "$out/nodule" --fp16 --calibration "$out/data"
 ct=$(ls "$out"/unseen/subset0/*.mhd)
 

@@ -75,10 +75,10 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Iterable[Batch]:
         """Batches in an order that the seed and the epoch fix."""
         masks = len(self.network.output_shape) > 1
-        count = self.settings.samples_per_epoch or len(self.training)
         weights = weights_for(task_of(self.network), self.training, masks)
         rank, ranks = self._rank()
-        sampler = EpochSampler(count, weights, self.settings.recipe.seed, rank, ranks)
+        recipe, count = self.settings.recipe, self.settings.samples_per_epoch
+        sampler = EpochSampler(len(self.training), weights, recipe.seed, rank, ranks, count)
         # a resumed fit draws its first batch before Lightning tells the sampler the epoch
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         if self.feed:

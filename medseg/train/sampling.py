@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,11 +18,15 @@ TUMOUR_FLOOR = 0.1  # LGG: slices without tumour share a tenth of what tumour sl
 class EpochSampler(Sampler[int]):
     """Indices for one process's share of an epoch: a shuffle, or draws with replacement where weights are given.
 
-    Lightning calls `set_epoch` before each epoch. `rank` of `ranks` processes get disjoint shares of equal length.
+    An epoch has `count` of the `total` samples, or all; where it has more, the shuffle begins again. Lightning calls
+    `set_epoch` before each epoch. `rank` of `ranks` processes get disjoint shares of equal length.
     """
 
-    def __init__(self, count: int, weights: Array | None, seed: int, rank: int = 0, ranks: int = 1) -> None:
-        self.count, self.weights, self.seed = count, weights, seed
+    def __init__(
+        self, total: int, weights: Array | None, seed: int, rank: int = 0, ranks: int = 1, count: int | None = None
+    ) -> None:
+        self.total, self.weights, self.seed = total, weights, seed
+        self.count = count or total
         self.rank, self.ranks = rank, ranks
         self.epoch = 0
 
@@ -35,9 +40,10 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.seed, self.epoch))
         if self.weights is None:
-            order = rng.permutation(self.count)
+            shuffles = math.ceil(self.count / self.total)
+            order = np.concatenate([rng.permutation(self.total) for _ in range(shuffles)])[: self.count]
         else:
-            order = rng.choice(len(self.weights), self.count, p=self.weights / self.weights.sum())
+            order = rng.choice(self.total, self.count, p=self.weights / self.weights.sum())
         yield from order[self.rank :: self.ranks][: len(self)].tolist()
 
 

@@ -37,9 +37,22 @@ def test_processes_share_an_epoch_without_overlap():
     assert sorted([*shares(0, 3, 10), *shares(1, 3, 10), *shares(2, 3, 10)]) == list(range(10))
 
 
+@pytest.mark.parametrize("count", [20, 120])
+def test_an_epoch_of_another_length_draws_from_all_samples(count):
+    sampler = EpochSampler(50, None, seed=3, count=count)
+    seen = []
+    for epoch in range(10):
+        sampler.set_epoch(epoch)
+        drawn = list(sampler)
+        assert len(drawn) == len(sampler) == count
+        assert max(np.bincount(drawn)) <= -(-count // 50)
+        seen += drawn
+    assert set(seen) == set(range(50))
+
+
 def test_rare_nodules_are_half_of_what_is_seen():
     classes = np.array([0] * 990 + [1] * 10)
-    drawn = classes[list(EpochSampler(4000, balanced(classes), seed=0))]
+    drawn = classes[list(EpochSampler(len(classes), balanced(classes), seed=0, count=4000))]
     assert drawn.mean() == pytest.approx(0.5, abs=0.03)
 
 
