@@ -29,6 +29,7 @@ from medseg.bench.markdown import markdown
 from medseg.bench.measure import Loads
 from medseg.bench.questions import questions
 from medseg.bench.target import Question, Target
+from medseg.cli.serving import Wanted, write_repository
 from medseg.run import Run
 from medseg.task import Tensors
 from medseg.tasks import task_named
@@ -40,7 +41,9 @@ def main() -> None:
     options = _options()
     task, runs = task_named(options.task), [Run(path) for path in options.run]
     cases = questions(task, options.data)[: options.cases]
-    ours = lineup(task, runs, [Entry(options.engine, "fp32", "served")])
+    wanted = Wanted("embedded", options.engine, "fp32", "dali")
+    entry = Entry(options.engine, "fp32", "served")
+    ours = lineup(task, runs, [entry], lambda folder, _: write_repository(folder, task, options.run, wanted))
     theirs = [
         Opening(name, {"server": name}, lambda name=name: started(name, options.task, options.run))
         for name in ("fastapi", "litserve")

@@ -127,7 +127,9 @@ def waterfall(hops: Sequence[Record]) -> str | None:
             said = f"{after - before:+.4f}" if "from" in hop else f"{after:.4f}"
             axes.annotate(said, (number, max(before, after)), (0, 3), textcoords="offset points", ha="center", size=8)
         axes.set_xticks(range(len(hops)), [hop["target"] for hop in hops], **_SLANTED)
+        axes.use_sticky_edges = False  # else the lowest bar would have no room below
         axes.margins(y=0.15)
+        axes.set_axisbelow(True)
         axes.set(ylabel=hops[0]["metric"], xlim=(-0.6, len(hops) - 0.4))
 
     return svg(draw, "Score from change to change, a bar a target", 0) if len(hops) > 1 else None

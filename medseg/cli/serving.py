@@ -42,7 +42,6 @@ def _serialized(task: Task, steps: Swapped, device: str) -> Swapped:
     """DALI's steps as serialized pipelines, for Triton's own backend."""
     if not steps:
         return steps
-    from medseg.dali_pipelines.decode import DEFINITIONS, decode_pipeline
+    from medseg.dali_pipelines.decode import DEFINITIONS, serialize
 
-    pipeline = decode_pipeline(task.name, device).serialize()
-    return dict.fromkeys(steps, Serialized(pipeline, DEFINITIONS[task.name].most))
+    return dict.fromkeys(steps, Serialized(serialize(task.name, device), DEFINITIONS[task.name].most))

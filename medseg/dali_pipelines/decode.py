@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,9 +125,9 @@ def decode_pipeline(task: str, device: str = "cpu", device_id: int | None = None
     return pipeline
 
 
-def serialize(task: str, device: str, path: Path) -> None:
-    """Write the definition as the `model.dali` of Triton's `dali` backend. Needs no GPU, also for `gpu`."""
-    path.write_bytes(decode_pipeline(task, device).serialize())
+def serialize(task: str, device: str) -> bytes:
+    """The definition as the `model.dali` of Triton's `dali` backend. Needs no GPU, also for `gpu`."""
+    return bytes(decode_pipeline(task, device).serialize())
 
 
 class Decoder:
