@@ -16,6 +16,7 @@ from medseg.task import IDENTITY_DIRECTION, Array, Geometry
 SHAPE = (48, 192, 192)  # index, row, col
 FLIPPED = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)  # some LUNA scans lie with x and y reversed
 EDGE_MM = 1.5
+CLEARANCE_MM = 9.0  # between a nodule and a vessel: several slices, so that a network of few epochs parts them
 MALIGNANT_MM = 11.0  # a rule that a network can learn: larger nodules are malignant
 BODY_HU, FAT_HU, LUNG_HU, BONE_HU, VESSEL_HU, NODULE_HU = 40, -100, -870, 500, 20, 50
 HEADS = {
@@ -105,13 +106,13 @@ def _vessel_beside(rng: np.random.Generator, centre: Array, radius: float) -> tu
     side /= np.linalg.norm(side)
     along -= side * (along @ side)
     along *= 12 / np.linalg.norm(along)
-    foot = centre + side * (radius + 5)
+    foot = centre + side * (radius + CLEARANCE_MM)
     return foot - along, foot + along, 1.5
 
 
 def _clear_of(vessel: tuple[Array, Array, float], nodules: Iterable[tuple[Array, float]]) -> bool:
     start, end, width = vessel
-    return all(tube(centre, start, end, width) > radius + 5 for centre, radius in nodules)
+    return all(tube(centre, start, end, width) > radius + CLEARANCE_MM for centre, radius in nodules)
 
 
 def _hounsfield(rng: np.random.Generator, anatomy: _Anatomy, geometry: Geometry) -> Array:
