@@ -11,8 +11,6 @@ from typing import Any
 from medseg.errors import RunError
 from medseg.files import sha256, whole_file
 
-__all__ = ["WEIGHTS", "Run", "sha256", "whole_file"]
-
 FORMAT = 1
 WEIGHTS = "weights.pt"
 

@@ -19,7 +19,8 @@ from medseg.bench.measure import Loads, Say, measure
 from medseg.bench.record import SCHEMA, Record, target_record, unmeasured_record
 from medseg.bench.target import Question, Target
 from medseg.errors import MedsegError
-from medseg.run import Run, sha256
+from medseg.files import sha256
+from medseg.run import Run
 from medseg.task import Task
 
 _BRIEF = Plan(window_s=0.1, limit_s=0.3)

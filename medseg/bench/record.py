@@ -19,7 +19,7 @@ from medseg.bench.measure import Measured
 from medseg.bench.served import opened_up, server_stages
 from medseg.bench.target import SERVER
 from medseg.errors import InputError
-from medseg.run import whole_file
+from medseg.files import whole_file
 from medseg.task import Task
 
 SCHEMA = 1

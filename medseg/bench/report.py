@@ -10,7 +10,7 @@ from medseg.bench.compare import WORSE, Check, compare, junit, sentence
 from medseg.bench.html import html
 from medseg.bench.markdown import markdown, problems
 from medseg.bench.record import Record, write_json
-from medseg.run import whole_file
+from medseg.files import whole_file
 
 
 def with_comparison(record: Record, before: Record, limits: Mapping[str, float]) -> Record:

@@ -20,7 +20,8 @@ from medseg.data.cache import cache_folder
 from medseg.engines.gpu import gpu_name
 from medseg.errors import EngineError, ExportError
 from medseg.export.files import add
-from medseg.run import Run, sha256, whole_file
+from medseg.files import sha256, whole_file
+from medseg.run import Run
 from medseg.task import Network
 
 MODULES = {"tensorrt": ("tensorrt", "trt", ".plan"), "tensorrt-rtx": ("tensorrt_rtx", "rtx", ".rtx")}

@@ -15,7 +15,8 @@ from medseg.engines import open_engine
 from medseg.errors import EngineError
 from medseg.export.graph import PROGRAM
 from medseg.export.parity import compare, is_classifier, probabilities
-from medseg.run import Run, whole_file
+from medseg.files import whole_file
+from medseg.run import Run
 from medseg.task import Array, Network
 
 STAGES = (PROGRAM, "fp32.onnx", "fp16.onnx", "int8.onnx")

@@ -22,9 +22,10 @@ from torch import nn
 
 from medseg.data.split import Split
 from medseg.errors import InputError
+from medseg.files import whole_file
 from medseg.models.checkpoint import load_state, read_state
 from medseg.models.encoder import load_encoder
-from medseg.run import WEIGHTS, Run, whole_file
+from medseg.run import WEIGHTS, Run
 from medseg.task import Network
 from medseg.train.data import DataModule
 from medseg.train.history import History, draw_curves, read_history

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from medseg.run import whole_file
+from medseg.files import whole_file
 
 HISTORY = "history.csv"
 CURVES = "curves.png"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import InputError, MedsegError
-from medseg.run import Run, whole_file
+from medseg.files import whole_file
+from medseg.run import Run
 
 Choice = dict[str, str]  # an option of `medseg train` without its dashes -> its value
 

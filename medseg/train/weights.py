@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from medseg.errors import InputError
+from medseg.files import sha256
 from medseg.models.checkpoint import load_state, parameter_count, read_state
-from medseg.run import WEIGHTS, Run, sha256
+from medseg.run import WEIGHTS, Run
 from medseg.task import Network
 
 

@@ -14,7 +14,7 @@ from medseg.data.grid import png
 from medseg.data.image import read_bytes
 from medseg.data.volume import write_mask
 from medseg.errors import InputError
-from medseg.run import whole_file
+from medseg.files import whole_file
 from medseg.task import Array, Geometry, Request, Tensors
 from medseg.tasks.brain_lgg.reader import slice_paths
 

@@ -12,7 +12,7 @@ from medseg.data.encoded import GREY16, decode, encoded_tensor
 from medseg.data.grid import png
 from medseg.data.image import read_bytes
 from medseg.errors import InputError
-from medseg.run import whole_file
+from medseg.files import whole_file
 from medseg.task import Array, Request, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
 

@@ -12,7 +12,7 @@ from typing import Any
 from medseg.data.dicom import series_files
 from medseg.data.segmentation import obstacle, write_segmentation
 from medseg.data.volume import Volume, read_volume, write_mask
-from medseg.run import whole_file
+from medseg.files import whole_file
 from medseg.task import Array, Request, Tensors
 from medseg.tasks.luna.picture import draw
 from medseg.tasks.luna.pipeline import MALIGNANCY_COLUMN, NODULE_COLUMNS, geometry_tensor, mask_from_bits

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medseg.data.volume import Volume
-from medseg.run import whole_file
+from medseg.files import whole_file
 from medseg.task import Array
 
 _SHOWN = 8
@@ -40,7 +40,7 @@ def draw(path: Path, volume: Volume, mask: Array, rows: list[dict[str, Any]]) ->
         _panel(panel, volume, mask, row)
         panel.set_title(_caption(number, row), fontsize=8.5, loc="left")
     with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", bbox_inches="tight")
 
 
 def _panel(panel: Any, volume: Volume, mask: Array, row: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from medseg.data.encoded import RGB, decode, encoded_tensor
 from medseg.data.grid import png
 from medseg.data.image import read_bytes
 from medseg.errors import InputError
-from medseg.run import whole_file
+from medseg.files import whole_file
 from medseg.task import Array, Request, Tensors
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
