@@ -1,0 +1,231 @@
+"""A fit's input, step and loop in samples a second, beside the plain PyTorch loop that the reference projects write.
+
+    python -m benchmarks.train_step ../shared/data [--rounds 3] [--only brain-lgg]
+
+Both sides fit the same network with the recipe's loss and optimizer in FP32 on the same samples, sizes and cores. The
+plain loop changes one sample at a time in its dataset, as the references do (LUNA: gzipped crops from a disk cache;
+UW-Madison and STAS: OpenCV and albumentations; LGG: OpenCV on slices in memory; LUNA's segmentation in the batch),
+without and with two loader processes. `input` is the loader alone, `step` the loop on one batch over and over, `loop` both
+together. Sides take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import itertools
+import pickle
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.decode_throughput import Files, albumentations_change
+from medseg.bench.tables import table
+from medseg.cli.feeding import fed
+from medseg.data.samples import Samples
+from medseg.models.losses import loss_named
+from medseg.task import Network, Recipe
+from medseg.tasks import network_named, task_named, task_of
+from medseg.train.augment import AUGMENTATIONS, augment
+from medseg.train.data import DataModule
+from medseg.train.fit import quiet
+from medseg.train.module import Fit
+from medseg.train.optimizers import optimizer_for
+from medseg.train.settings import Settings, recipe_with
+
+
+@dataclass(frozen=True)
+class Family:
+    """Batch and steps, so small that two cores take seconds; the folder below DATA, none for made-up patients."""
+
+    batch_size: int
+    steps: int
+    folder: str | None = None
+
+
+FAMILIES = {
+    "luna-segment": Family(16, 12),
+    "luna-nodule": Family(32, 8),
+    "gi-tract": Family(8, 6),
+    "brain-lgg": Family(4, 6, "brain_lgg"),
+    "stas-efficientnetv2-m": Family(2, 4, "stas"),
+}
+MEASURES = ("input", "step", "loop")
+Ends = list[tuple[float, int]]  # when each batch was done, and its samples
+
+
+def main() -> None:
+    """Measure by turns, and print a Markdown table of medians with their range."""
+    options = _options()
+    warnings.filterwarnings("ignore")
+    lines = []
+    for name in options.only or FAMILIES:
+        with TemporaryDirectory() as folder:
+            sides = _sides(name, _data(name, options.data, Path(folder)), Path(folder))
+            rates: dict[tuple[str, str], list[float]] = {both: [] for both in itertools.product(sides, MEASURES)}
+            for _, (side, measure) in itertools.product(range(options.rounds), rates):
+                rates[side, measure].append(_rate(sides[side](measure)))
+                print(f"{name}, {side}, {measure}: {rates[side, measure][-1]:.2f}/s", file=sys.stderr, flush=True)
+            lines += [[name, side, *(_said(rates[side, measure]) for measure in MEASURES)] for side in sides]
+    print(table(["network", "loop", *(f"{measure}, samples/s" for measure in MEASURES)], lines))
+
+
+def _sides(name: str, data: Path, folder: Path) -> dict[str, Callable[[str], Ends]]:
+    """Who fits, by name: each measures its input, its step or its loop."""
+    network, family = network_named(name), FAMILIES[name]
+    recipe = replace(recipe_with(network, {}), batch_size=family.batch_size, epochs=1)
+    settings = Settings(recipe, samples_per_epoch=family.batch_size * (family.steps + 1), workers=0)
+    module = DataModule(network, data, settings)
+    chosen = fed(module, "auto").loader
+    files = PlainFiles(module.training, network.name, folder / "crops", list(range(settings.samples_per_epoch or 0)))
+    return {
+        f"medseg, --loader {chosen}": partial(_ours, network, module),
+        "plain PyTorch, no loader processes": partial(_plain, network, recipe, files, 0),
+        "plain PyTorch, 2 loader processes": partial(_plain, network, recipe, files, 2),
+    }
+
+
+def _ours(network: Network, data: DataModule, measure: str) -> Ends:
+    """Our loader, or the Trainer's loop as `medseg train` runs it."""
+    batches: Iterable[Any] = data.train_dataloader()
+    if measure == "input":
+        return [(time.perf_counter(), len(images)) for images, *_ in batches]
+    if measure == "step":
+        batches = [next(iter(batches))] * (FAMILIES[network.name].steps + 1)
+    torch.manual_seed(0)
+    fit = Fit(network, network.build(**network.options), data.settings.recipe, 1, augments=data.feed is None)
+    noted = _Noted()
+    with quiet():
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            callbacks=[noted],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(fit, batches)
+    return noted.ends
+
+
+class _Noted(pl.Callback):
+    """Notes when each batch ended."""
+
+    def __init__(self) -> None:
+        self.ends: Ends = []
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        """Lightning's call after each step: trainer, module, outputs, batch, number."""
+        self.ends.append((time.perf_counter(), len(arguments[3][0])))
+
+
+def _plain(network: Network, recipe: Recipe, files: Dataset[Any], workers: int, measure: str) -> Ends:
+    """What a textbook's training loop does, in the memory format that torch starts with."""
+    batches: Iterable[Any] = DataLoader(files, recipe.batch_size, num_workers=workers, worker_init_fn=_one_thread)
+    if measure == "input":
+        return [(time.perf_counter(), len(images)) for images, _ in batches]
+    if measure == "step":
+        batches = [next(iter(batches))] * (FAMILIES[network.name].steps + 1)
+    torch.manual_seed(0)
+    module = network.build(**network.options).train()
+    loss, optimizer = loss_named(recipe.loss), optimizer_for(module.parameters(), recipe)
+    ends: Ends = []
+    for images, targets in batches:
+        if network.name == "luna-segment":
+            images, targets = augment(images, targets, AUGMENTATIONS[network.name])
+        optimizer.zero_grad()
+        loss(module(images), targets).backward()
+        optimizer.step()
+        ends.append((time.perf_counter(), len(images)))
+    return ends
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+class PlainFiles(Dataset[Any]):
+    """Samples one at a time, changed as each reference project changes them."""
+
+    def __init__(self, samples: Samples, network: str, crops: Path, order: list[int]) -> None:
+        self.samples, self.network, self.crops = samples, network, crops
+        self.order = [index % len(samples) for index in order]
+        task = task_of(network_named(network))
+        self.files = Files(samples, task, albumentations_change(task)) if samples.encoded else None
+        self.volumes = [samples[index] for index in sorted({*self.order})] if task == "brain-lgg" else []
+        if task == "luna":
+            crops.mkdir()
+            for index in {*self.order}:
+                (crops / str(index)).write_bytes(gzip.compress(pickle.dumps(samples[index])))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, place: int) -> tuple[torch.Tensor, Any]:
+        index = self.order[place]
+        if self.files:
+            return self.files[index]
+        if self.volumes:
+            return _turned(*self.volumes[index])
+        image, target = pickle.loads(gzip.decompress((self.crops / str(index)).read_bytes()))
+        pair = torch.from_numpy(image), torch.as_tensor(target)
+        if self.network == "luna-segment":  # changed in the batch
+            return pair
+        changed, _ = augment(pair[0][None], None, AUGMENTATIONS[self.network])
+        return changed[0], pair[1]
+
+
+def _turned(image: Any, mask: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """A slice and its mask scaled by up to 5 %, turned by up to 15 degrees and mirrored half of the time."""
+    rng = np.random.default_rng()
+    side = image.shape[-1]
+    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-15, 15), rng.uniform(0.95, 1.05))
+    flip = slice(None, None, -1 if rng.random() < 0.5 else 1)
+    moved = cv2.warpAffine(image.transpose(1, 2, 0), matrix, (side, side))[:, flip]
+    truth = cv2.warpAffine(mask[0], matrix, (side, side), flags=cv2.INTER_NEAREST)[:, flip]
+    picture = torch.from_numpy(np.ascontiguousarray(moved.transpose(2, 0, 1)))
+    return picture, torch.from_numpy(np.ascontiguousarray(truth[None]))
+
+
+def _data(name: str, data: Path, folder: Path) -> Path:
+    if chosen := FAMILIES[name].folder:
+        return data / chosen
+    task_named(task_of(network_named(name))).phantom(folder / "data", 4, 0)
+    return folder / "data"
+
+
+def _rate(ends: Ends) -> float:
+    """Samples a second from the end of the first batch on."""
+    return sum(count for _, count in ends[1:]) / (ends[-1][0] - ends[0][0])
+
+
+def _said(rates: list[float]) -> str:
+    return f"{statistics.median(rates):.2f} ({min(rates):.2f} to {max(rates):.2f})"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the shared data's folder, with brain_lgg and stas")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=list(FAMILIES))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
