@@ -5,8 +5,8 @@
 Both sides fit the same network with the recipe's loss and optimizer in FP32 on the same samples, sizes and cores. The
 plain loop changes one sample at a time in its dataset, as the references do (LUNA: gzipped crops from a disk cache;
 UW-Madison and STAS: OpenCV and albumentations; LGG: OpenCV on slices in memory; LUNA's segmentation in the batch),
-without and with two loader processes. `input` is the loader alone, `step` the loop on one batch over and over, `loop` both
-together. Sides take turns.
+without and with two loader processes. `input` is the loader alone, `step` the loop on one batch over and over, `loop`
+both together. Sides take turns.
 """
 
 from __future__ import annotations
