@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +92,25 @@ class Network:
     options: Mapping[str, Any] = field(default_factory=dict)  # defaults of build, recorded in the run
     free_axes: Mapping[int, int] = field(default_factory=dict)  # input axis (batch is 0) -> its sizes' common multiple
     keys: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None  # a published checkpoint's state -> ours
+    unused: tuple[str, ...] = ()  # how keys of a checkpoint begin that the answer does not need; they are left out
     input_range: tuple[float, float] = (0.0, 1.0)  # of the values it is fed, e.g. HU; written into exported files
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A named wire of a pipeline; -1 marks a free axis, `limit` bounds its size before anything is allocated."""
+    """A named wire of a pipeline; -1 marks a free axis. Its bounds are held before anything is done with a tensor."""
 
     name: str
     dtype: str  # numpy's name, or "bytes" for encoded pictures and text
     shape: tuple[int, ...]
     optional: bool = False
-    limit: int = 4096
+    limit: int | tuple[int, ...] = 4096  # the largest size of every free axis, or of each axis
+    values: tuple[float, float] | None = None  # the least and the largest value, of what says where or how large
+
+    @property
+    def limits(self) -> tuple[int, ...]:
+        """The largest size of each axis."""
+        return self.limit if isinstance(self.limit, tuple) else (self.limit,) * len(self.shape)
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,12 @@ class Task:
     requests: Callable[[Path], Iterator[Request]]  # a file or folder -> what to ask the pipeline, one by one
     write: Callable[[Request, Tensors, Path], list[Path]]  # an answer -> files in the field's formats, in a folder
     volumes: bool = False  # an answer is many files: where there are several answers, each gets a folder of its own
+    pipeline_of: Callable[[Sequence[str]], Pipeline] | None = None  # where fewer networks than all can answer too
 
     def network(self, name: str) -> Network:
         """The task's network of this name."""
         return next(network for network in self.networks if network.name == name)
+
+    def answered_by(self, networks: Sequence[str]) -> Task:
+        """The task as these networks answer it, by name. Raises RunError where they cannot."""
+        return replace(self, pipeline=self.pipeline_of(networks)) if self.pipeline_of else self

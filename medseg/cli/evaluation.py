@@ -44,10 +44,10 @@ class Evaluation:
         return {"runs": runs, "mean": summary(self.rows), **self.overall, "cases": self.rows}
 
 
-def lineups(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs that answer together, by name: all of them, or each alone where they hold the same network."""
+def lineups(runs: Sequence[Run], alone: bool = False) -> dict[str, list[Run]]:
+    """The runs that answer together, by name: all, or each alone where they hold the same network or it is wanted."""
     networks = {run.network for run in runs}
-    if len(runs) > 1 and len(networks) == 1:
+    if len(runs) > 1 and (alone or len(networks) == 1):
         return {name: [run] for name, run in zip(_names(runs), runs, strict=True)}
     return {" + ".join(_names(runs)): list(runs)}
 
@@ -74,9 +74,10 @@ def evaluations(
     """
     found: list[Evaluation] = []
     for name, runs in chosen.items():
+        asked = task.answered_by([run.network for run in runs])
         with opened(runs, *how) as networks:
             keep = set(found[0].masks) if found else None
-            found.append(_evaluation(task, directory, patients, Evaluation(name, runs), networks, keep))
+            found.append(_evaluation(asked, directory, patients, Evaluation(name, runs), networks, keep))
     return found
 
 

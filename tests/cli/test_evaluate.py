@@ -1,3 +1,4 @@
+import io
 import json
 from pathlib import Path
 from shutil import copytree
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from medseg.cli.evaluate import evaluate
 from medseg.cli.evaluation import held_out, lineups
-from medseg.errors import InputError
+from medseg.errors import InputError, RunError
 from medseg.run import Run
 from medseg.tasks import task_named
 from tests.shared import SHARED, needs_shared
@@ -124,6 +125,32 @@ def test_a_run_is_evaluated_on_its_held_out_patients(brains: Path, tmp_path: Pat
     assert (out / "cases-2.csv").read_text().startswith("case,dice,iou")
     assert len(found["pictures"]) == 2
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in found["pictures"])
+
+
+def test_a_voter_of_stas_is_evaluated_alone(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from medseg.export.files import add
+
+    class Dark(torch.nn.Module):
+        """Says STAS where a picture is not bright in its green, in no time."""
+
+        def forward(self, x):
+            return 10 * (0.6 - x[:, 1:2])
+
+    task_named("stas").phantom(tmp_path / "data", 2, 0)
+    run = a_run(tmp_path / "voter", "stas-eca-nfnet-l2")
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(Dark(), (torch.zeros(2, 3, 800, 800),), dynamic_shapes=(batch,))
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    add(run, "fp32.pt2", content.getvalue(), {"precision": "fp32"})
+    arguments = ["stas", str(tmp_path / "data"), "--run", str(run.path), "--engine", "torch", "--json"]
+    found = json.loads(runner.invoke(app, arguments, catch_exceptions=False).stdout)
+    assert list(found["evaluations"]["voter"]["cases"]) == ["00000000", "00000001"]
+    assert 0 < found["evaluations"]["voter"]["mean"]["dice"]["mean"] < 1
+    other = a_run(tmp_path / "other", "stas-efficientnet-b6")
+    with pytest.raises(RunError, match="expected one alone, or a majority"):
+        runner.invoke(app, [*arguments, "--run", str(other.path)], catch_exceptions=False)
 
 
 def test_outlines_of_two_runs_are_drawn_over_one_image() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from medseg.data.encoded import encoded_tensor
 from medseg.data.labelme import mask_of, read_labelme
-from medseg.errors import InputError
+from medseg.errors import InputError, RunError
 from medseg.tasks.stas import TASK, vote
 from medseg.tasks.stas.pipeline import PIPELINE, VOTERS, prepare
 from tests.shared import SHARED, needs_shared
@@ -34,6 +34,7 @@ def test_two_of_three_is_a_majority() -> None:
     assert vote(masks).tolist() == [[0, 0, 1, 1]]
     assert vote(masks).dtype == np.uint8
     assert vote(np.zeros((3, 2, 2), np.uint8)).tolist() == [[0, 0], [0, 0]]
+    assert vote(masks[1:2]).tolist() == masks[1].tolist(), "one alone decides"
 
 
 def test_a_picture_is_scaled_to_its_own_range() -> None:
@@ -102,6 +103,26 @@ def test_the_written_mask_and_labelme_file_give_the_answer_back(tmp_path) -> Non
     assert annotation.image_name == f"{request.name}.jpg"
     assert np.array_equal(mask_of(annotation, answer["mask"].shape), answer["mask"])
     assert cv2.imread(str(overlay)).shape[1] == answer["mask"].shape[1]
+
+
+@pytest.mark.parametrize("voter", VOTERS)
+def test_one_voter_answers_alone(tmp_path, voter) -> None:
+    TASK.phantom(tmp_path / "data", 1, 0)
+    (request,) = TASK.requests(next((tmp_path / "data").rglob("*.jpg")))
+    asked = []
+    pipeline = TASK.answered_by([voter]).pipeline
+    answer = pipeline(request.tensors, lambda name: asked.append(name) or (lambda batch: 10 * (0.6 - batch[:, 1:2])))
+    assert asked == [voter]
+    assert np.array_equal(answer["agreement"], answer["mask"]) and answer["mask"].any()
+    assert answer["votes"].shape == (1, *answer["mask"].shape)
+    assert len(TASK.write(request, answer, tmp_path)) == 3
+
+
+def test_two_voters_have_no_majority() -> None:
+    assert TASK.answered_by(VOTERS).pipeline.outputs == PIPELINE.outputs
+    for networks in (VOTERS[:2], [], ["brain-lgg"]):
+        with pytest.raises(RunError, match="expected one alone, or a majority of stas-efficientnetv2-m, stas-eca"):
+            TASK.answered_by(networks)
 
 
 def test_a_folder_without_pictures_is_named(tmp_path) -> None:

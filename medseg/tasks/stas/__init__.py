@@ -4,7 +4,7 @@ from medseg.task import Task
 from medseg.tasks.stas.files import requests, write
 from medseg.tasks.stas.networks import NETWORKS
 from medseg.tasks.stas.phantom import phantom
-from medseg.tasks.stas.pipeline import PIPELINE, vote
+from medseg.tasks.stas.pipeline import PIPELINE, pipeline_of, vote
 from medseg.tasks.stas.reader import patients, read
 
 __all__ = ["TASK", "vote"]
@@ -19,4 +19,5 @@ TASK = Task(
     phantom,
     requests,
     write,
+    pipeline_of=pipeline_of,
 )

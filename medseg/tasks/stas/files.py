@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from medseg.data import overlay
 from medseg.data.encoded import RGB, decode, encoded_tensor
 from medseg.data.grid import png
@@ -24,9 +26,12 @@ def requests(path: Path) -> Iterator[Request]:
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
     if not files:
         raise InputError(f"{path} holds no pictures; expected {', '.join(sorted(_SUFFIXES))} files: check the folder")
-    for file in files:
-        data = read_bytes(file)
-        yield Request(file.stem, {"encoded": encoded_tensor([data])}, (file, data))
+    return map(_request, files)  # which, unlike a generator, goes on behind a file that cannot be read
+
+
+def _request(file: Path) -> Request:
+    data = read_bytes(file)
+    return Request(file.stem, {"encoded": encoded_tensor([data])}, (file, data))
 
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
@@ -36,7 +41,7 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     contents = {
         f"{request.name}_mask.png": answer["mask_png"][0],
         f"{request.name}.json": json.dumps(document, indent=2).encode(),
-        f"{request.name}_overlay.png": png(picture(decode(data, RGB, str(file)), answer["mask"], answer["agreement"])),
+        f"{request.name}_overlay.png": png(picture(decode(data, RGB, str(file)), answer["mask"], answer["votes"])),
     }
     for name, content in contents.items():
         with whole_file(folder / name) as temporary:
@@ -44,8 +49,10 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def picture(pixels: Array, mask: Array, agreement: Array) -> Array:
-    """The picture (h, w, 3) with the voted mask outlined, and what one voter alone saw tinted, RGB."""
-    shown = overlay.painted(pixels, agreement == 1, overlay.AMBER, tint=0.3, width=1)
+def picture(pixels: Array, mask: Array, votes: Array) -> Array:
+    """The picture (h, w, 3) with the voted mask outlined, and what one of three votes (3, h, w) alone saw tinted."""
+    if len(votes) == 1:
+        return overlay.legend(overlay.painted(pixels, mask, overlay.BLUE, tint=0.15, width=3), {"STAS": overlay.BLUE})
+    shown = overlay.painted(pixels, np.count_nonzero(votes, axis=0) == 1, overlay.AMBER, tint=0.3, width=1)
     shown = overlay.painted(shown, mask, overlay.BLUE, tint=0.15, width=3)
     return overlay.legend(shown, {"STAS, by at least two of three": overlay.BLUE, "one voter alone": overlay.AMBER})

@@ -21,14 +21,13 @@ def _build(encoder: str, **options: Any) -> Any:
 
 
 def _keys(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The team's state as ours: without the auxiliary classification head, for upright pictures.
+    """The team's state as ours, for upright pictures.
 
     The team read pictures as (width, height), so its kernels see them transposed. Convolving a transposed picture is
     convolving the upright one with transposed kernels, and every other layer treats both axes alike. So the imported
     network takes the upright picture, at no cost.
     """
-    kept = {key: value for key, value in state.items() if not key.startswith("classification_head.")}
-    return {key: value.transpose(2, 3).contiguous() if value.ndim == 4 else value for key, value in kept.items()}
+    return {key: value.transpose(2, 3).contiguous() if value.ndim == 4 else value for key, value in state.items()}
 
 
 def _voter(name: str, encoder: str) -> Network:
@@ -42,6 +41,7 @@ def _voter(name: str, encoder: str) -> Network:
         options={"encoder": encoder},
         free_axes={2: 32, 3: 32},
         keys=_keys,
+        unused=("classification_head.",),  # auxiliary: it helped the team's fits
     )
 
 

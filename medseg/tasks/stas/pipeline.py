@@ -1,22 +1,26 @@
-"""STAS's inference as named steps: one picture in, one decode, three networks side by side, and their majority out."""
+"""STAS's inference as named steps: one picture in, one decode, three networks side by side, and their majority out.
+
+One network can answer alone, as a network that is fitted on its own is judged.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 
 from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, decode, pack
 from medseg.data.grid import png, probability, resized
 from medseg.data.labelme import labelme_from_mask
-from medseg.errors import InputError
+from medseg.errors import InputError, RunError
 from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.stas.networks import NETWORKS
 from medseg.tasks.wanted import WANTED, wanted
 
 SIZE = (NETWORKS[0].input_shape[1], NETWORKS[0].input_shape[2])
 VOTERS = tuple(network.name for network in NETWORKS)
-_LOGITS = tuple(f"{voter.removeprefix('stas-').replace('-', '_')}_logits" for voter in VOTERS)
+_LOGITS = {voter: f"{voter.removeprefix('stas-').replace('-', '_')}_logits" for voter in VOTERS}
 
 
 def checked(tensors: Tensors, _: Networks) -> Tensors:
@@ -43,61 +47,83 @@ def prepare(picture: Array) -> Array:
 
 
 def vote(masks: Array) -> Array:
-    """The pixels (h, w) uint8 that at least two of three masks (3, h, w) uint8 hold; any value but 0 counts as held.
+    """The pixels (h, w) uint8 that most of the masks (n, h, w) uint8 hold: two of three, one of one.
 
-    They get the masks' own foreground value: 1, or 255 in masks that are pictures.
+    Any value but 0 counts as held; they get the masks' own foreground value: 1, or 255 in masks that are pictures.
     """
-    return (np.count_nonzero(masks, axis=0) >= 2) * masks.max()
+    return (2 * np.count_nonzero(masks, axis=0) > len(masks)) * masks.max()
 
 
-def answer(tensors: Tensors, _: Networks) -> Tensors:
-    """The last step: three logits (1, 1, 800, 800) to the voted mask on the picture's grid, with what else is wanted.
+def masks(tensors: Tensors, _: Networks) -> Tensors:
+    """The step behind the networks: each voter's logits (1, 1, 800, 800) to its mask on the picture's grid.
 
-    `mask` (h, w) uint8 0/1; `agreement` (h, w) uint8, how many of the three say STAS; `votes` (3, h, w) uint8 0/1;
-    `probability` (h, w) uint8, the voters' mean, 255 is certain; `mask_png` (1,) the mask as a 0/255 PNG;
-    `polygons` (1,) the mask's outlines as LabelMe JSON.
+    `masks` (voters, h, w) uint8 0/1; where it is wanted, `probability` (h, w) uint8, the voters' mean, 255 is certain.
     """
     height, width = tensors["size"][0].tolist()
-    logits = resized(np.concatenate([tensors[name][0] for name in _LOGITS]), (height, width))
-    votes = (logits > 0).astype(np.uint8)
+    logits = resized(
+        np.concatenate([tensors[name][0] for name in _LOGITS.values() if name in tensors]), (height, width)
+    )
+    offers = {"probability": lambda: np.round(probability(logits).mean(axis=0)).astype(np.uint8)}
+    return {"masks": (logits > 0).astype(np.uint8), **wanted(offers, tensors, _OUTPUTS)}
+
+
+def voted(tensors: Tensors, _: Networks) -> Tensors:
+    """The last step: `masks` (voters, h, w) uint8 to their majority, with what else is wanted of it.
+
+    `mask` (h, w) uint8, see `vote`; `agreement` (h, w) uint8, how many voters say STAS; `votes`, the masks;
+    `mask_png` (1,) the mask as a 0/255 PNG; `polygons` (1,) the mask's outlines as LabelMe JSON.
+    """
+    votes = tensors["masks"]
     mask = vote(votes)
     offers = {
         "mask": lambda: mask,
-        "agreement": lambda: votes.sum(axis=0, dtype=np.uint8),
+        "agreement": lambda: np.count_nonzero(votes, axis=0).astype(np.uint8),
         "votes": lambda: votes,
-        "probability": lambda: np.round(probability(logits).mean(axis=0)).astype(np.uint8),
-        "mask_png": lambda: np.array([png(mask * np.uint8(255))], object),
+        "mask_png": lambda: np.array([png((mask > 0) * np.uint8(255))], object),
         "polygons": lambda: np.array([json.dumps(labelme_from_mask(mask, "", "STAS")).encode()], object),
     }
-    return wanted(offers, tensors)
+    return wanted(offers, tensors, _OUTPUTS)
 
 
-_OUTPUTS = ("mask", "agreement", "votes", "probability", "mask_png", "polygons")
+_VOTED = ("mask", "agreement", "votes", "mask_png", "polygons")
+_OUTPUTS = (*_VOTED[:3], "probability", *_VOTED[3:])
 
-PIPELINE = Pipeline(
-    tensors=(
-        Tensor("encoded", "bytes", (1,)),
-        Tensor("packed", "uint8", (1, -1), limit=MAX_BYTES),
-        Tensor("size", "int32", (1, 2)),
-        Tensor("input", "float32", (1, *NETWORKS[0].input_shape)),
-        *(Tensor(name, "float32", (1, *NETWORKS[0].output_shape)) for name in _LOGITS),
-        WANTED,
-        Tensor("mask", "uint8", (-1, -1), limit=MAX_SIDE),
-        Tensor("agreement", "uint8", (-1, -1), optional=True, limit=MAX_SIDE),
-        Tensor("votes", "uint8", (3, -1, -1), optional=True, limit=MAX_SIDE),
-        Tensor("probability", "uint8", (-1, -1), optional=True, limit=MAX_SIDE),
-        Tensor("mask_png", "bytes", (1,), optional=True),
-        Tensor("polygons", "bytes", (1,), optional=True),
-    ),
-    inputs=("encoded", "wanted"),
-    steps=(
-        Step("check", checked, ("encoded",), ("packed", "size")),
-        Step("decode", decoded, ("packed",), ("input",)),
-        *(
-            Step(logits.removesuffix("_logits"), voter, ("input",), (logits,))
-            for voter, logits in zip(VOTERS, _LOGITS, strict=True)
+
+def pipeline_of(networks: Sequence[str]) -> Pipeline:
+    """The pipeline of all three voters, or of one that answers alone. Raises RunError for any other choice."""
+    voters = [voter for voter in VOTERS if voter in networks]
+    if len(voters) not in (1, len(VOTERS)):
+        raise RunError(
+            f"stas got runs of {' and '.join(voters) or 'none of its networks'}; expected one alone, or a majority of "
+            f"{', '.join(VOTERS)}: give one --run, or one for each of the three"
+        )
+    logits = {voter: _LOGITS[voter] for voter in voters}
+    return Pipeline(
+        tensors=(
+            Tensor("encoded", "bytes", (1,)),
+            Tensor("packed", "uint8", (1, -1), limit=MAX_BYTES),
+            Tensor("size", "int32", (1, 2), values=(1, MAX_SIDE)),
+            Tensor("input", "float32", (1, *NETWORKS[0].input_shape)),
+            *(Tensor(name, "float32", (1, *NETWORKS[0].output_shape)) for name in logits.values()),
+            WANTED,
+            Tensor("masks", "uint8", (len(voters), -1, -1), limit=MAX_SIDE),
+            Tensor("mask", "uint8", (-1, -1), limit=MAX_SIDE),
+            Tensor("agreement", "uint8", (-1, -1), optional=True, limit=MAX_SIDE),
+            Tensor("votes", "uint8", (len(voters), -1, -1), optional=True, limit=MAX_SIDE),
+            Tensor("probability", "uint8", (-1, -1), optional=True, limit=MAX_SIDE),
+            Tensor("mask_png", "bytes", (1,), optional=True),
+            Tensor("polygons", "bytes", (1,), optional=True),
         ),
-        Step("answer", answer, (*_LOGITS, "size", "wanted"), _OUTPUTS),
-    ),
-    outputs=_OUTPUTS,
-)
+        inputs=("encoded", "wanted"),
+        steps=(
+            Step("check", checked, ("encoded",), ("packed", "size")),
+            Step("decode", decoded, ("packed",), ("input",)),
+            *(Step(name.removesuffix("_logits"), voter, ("input",), (name,)) for voter, name in logits.items()),
+            Step("masks", masks, (*logits.values(), "size", "wanted"), ("masks", "probability")),
+            Step("vote", voted, ("masks", "wanted"), _VOTED),
+        ),
+        outputs=_OUTPUTS,
+    )
+
+
+PIPELINE = pipeline_of(VOTERS)
