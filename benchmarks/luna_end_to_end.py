@@ -24,8 +24,9 @@ from medseg.data.volume import read_volume
 from medseg.engines.runs import cores, exported_file, opened
 from medseg.engines.triton import TritonModel
 from medseg.run import Run
-from medseg.task import Array, Tensors
+from medseg.task import Array, Networks, Tensors
 from medseg.tasks import task_named
+from medseg.tasks.luna import tables
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
@@ -66,6 +67,7 @@ def main() -> None:
         peaks.setdefault(name, []).append(peak[0])
         print(f"<!-- {name}: {seconds[name][-1]:.2f} s, {peak[0]:.2f} GB -->", flush=True)
 
+    pixels: list[int] = []
     with opened(runs, asked.engine, asked.precision) as networks, tempfile.TemporaryDirectory() as folder:
         served = [
             Served(
@@ -78,10 +80,12 @@ def main() -> None:
             for run in runs
         ]
         names = write(Path(folder) / "models", task, served)
+        counting = _counting(networks, pixels)
         for _ in range(asked.rounds):
             measure("reference", lambda: chain(asked.ct, unet, cnn), [psutil.Process().pid])
+            pixels.clear()
             measure(
-                "local, all", lambda: _ask(asked.ct, 0, lambda t: task.pipeline(t, networks)), [psutil.Process().pid]
+                "local, all", lambda: _ask(asked.ct, 0, lambda t: task.pipeline(t, counting)), [psutil.Process().pid]
             )
             with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "log") as server:
                 for roi, name in ((0, "Triton, all"), (1, "Triton, lungs"), (0, "Triton, all, again")):
@@ -90,7 +94,18 @@ def main() -> None:
                     )
     print(_table(seconds, peaks))
     print(_agreement(answers))
-    print(_roofline(asked.ct, seconds, len(answers["reference"]["candidates"])))
+    print(_annotated(asked.ct, answers["Triton, all"]["nodules"]))
+    print(_roofline(sum(pixels), len(answers["reference"]["candidates"]), float(np.median(seconds["Triton, all"]))))
+
+
+def _counting(networks: Networks, pixels: list[int]) -> Networks:
+    """The networks; what the U-Net computes is noted in `pixels`."""
+
+    def infer(batch: Array) -> Array:
+        pixels.append(batch[:, 0].size)
+        return networks("luna-segment")(batch)
+
+    return lambda name: infer if name == "luna-segment" else networks(name)
 
 
 def _ask(ct: Path, roi: int, ask: Callable[[Tensors], Tensors]) -> Tensors:
@@ -150,27 +165,40 @@ def _table(seconds: dict[str, list[float]], peaks: dict[str, list[float]]) -> st
 
 def _agreement(answers: dict[str, Any]) -> str:
     reference, lines = answers["reference"]["candidates"], []
+    wanted: Array = answers["reference"]["mask"].reshape(-1)
     for name, answer in answers.items():
         if name == "reference":
             continue
         nodules: Array = answer["nodules"]
-        voxels = int(np.unpackbits(answer["mask"]).sum())
+        mask = np.unpackbits(answer["mask"], count=wanted.size).astype(bool)
         distance = np.linalg.norm(nodules[:, None, 3:6] - reference[None, :, :3], axis=2)
         near = distance.argmin(0)
         matched = distance.min(0) < 1.5
         off = np.abs(nodules[near, 7] - reference[:, 3])[matched].max()
         lines.append(
             f"- {name}: {matched.sum()} of {len(reference)} reference candidates, probabilities within {off:.1e}, "
-            f"{voxels} mask voxels (reference {answers['reference']['mask_voxels']})"
+            f"{int((mask != wanted).sum())} voxels of the mask differ (reference {int(wanted.sum())} marked)"
         )
     local, served = (answers[name]["nodules"] for name in ("local, all", "Triton, all"))
     lines.append(f"- local and Triton identical: {np.array_equal(local, served)}")
     return "\n".join(lines)
 
 
-def _roofline(ct: Path, seconds: dict[str, list[float]], crops: int) -> str:
-    """FLOP/s achieved end to end against this machine's best matrix product."""
-    macs = UNET_MACS_A_PIXEL * float(read_volume(ct).array.size) + CNN_MACS_A_CROP * crops
+def _annotated(ct: Path, nodules: Array) -> str:
+    """Rank and distance of the annotated nodules, where annotations.csv lies beside the scans."""
+    table = ct.parent.parent / "annotations.csv"
+    known = [row.xyz_mm for row in tables.nodules(table.parent) if row.series == ct.stem] if table.is_file() else []
+    lines = []
+    for place in known:
+        distances = np.linalg.norm(nodules[:, :3] - place, axis=1)
+        rank = int(distances.argmin())
+        lines.append(f"- annotated nodule: rank {rank + 1}, {distances[rank]:.2f} mm from its centre")
+    return "\n".join(sorted(lines))
+
+
+def _roofline(pixels: int, crops: int, seconds: float) -> str:
+    """FLOP/s achieved end to end, counting what was computed, against this machine's best matrix product."""
+    macs = UNET_MACS_A_PIXEL * float(pixels) + CNN_MACS_A_CROP * crops
     size = 2048
     square = np.random.default_rng(0).random((size, size), np.float32)
     times = []
@@ -178,9 +206,10 @@ def _roofline(ct: Path, seconds: dict[str, list[float]], crops: int) -> str:
         start = time.perf_counter()
         square @ square
         times.append(time.perf_counter() - start)
-    peak, achieved = 2 * size**3 / min(times), 2 * macs / float(np.median(seconds["Triton, all"]))
+    peak, achieved = 2 * size**3 / min(times), 2 * macs / seconds
     share = f"{achieved / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s ({achieved / peak:.0%})"
-    return f"Roofline: end to end {share} of this machine's best float32 matrix product"
+    computed = f"{pixels / 1e6:.1f} million pixels through the U-Net, {crops} crops"
+    return f"Roofline: end to end {share} of this machine's best float32 matrix product; {computed}"
 
 
 if __name__ == "__main__":

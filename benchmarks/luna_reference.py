@@ -59,7 +59,7 @@ def network(run: Path) -> torch.nn.Module:
 
 @torch.no_grad()
 def chain(ct: Path, unet: torch.nn.Module, cnn: torch.nn.Module) -> dict[str, Any]:
-    """Candidates (n, 4): index, row, col, nodule probability, the mask's voxels, and seconds per stage."""
+    """Candidates (n, 4): index, row, col, nodule probability; their mask, opened, bool; and seconds per stage."""
     seconds = {}
     start = time.perf_counter()
     hu = np.array(sitk.GetArrayFromImage(sitk.ReadImage(str(ct))), dtype=np.float32).clip(-1000, 1000)
@@ -78,7 +78,7 @@ def chain(ct: Path, unet: torch.nn.Module, cnn: torch.nn.Module) -> dict[str, An
     scores = [torch.softmax(cnn(batch), 1)[:, 1].numpy() for batch in DataLoader(_Crops(hu, centres), batch_size=BATCH)]
     _lap(seconds, "classify", start)
     table = np.column_stack([centres, np.concatenate(scores)]) if scores else np.zeros((0, 4))
-    return {"candidates": table, "mask_voxels": int(found.sum()), "seconds": seconds}
+    return {"candidates": table, "mask": ndimage.binary_opening(found), "seconds": seconds}
 
 
 def _lap(seconds: dict[str, float], stage: str, start: float) -> float:

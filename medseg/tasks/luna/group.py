@@ -20,10 +20,10 @@ def group(ct: Array, mask: Array) -> tuple[Array, Array]:
     One erosion, 6-connected pieces, centres of mass weighted by HU + 1001, as the reference. A candidate's size counts
     the dense voxels of its piece with the layer that the erosion took off, or all of them where none is dense.
     """
-    eroded = _erode(mask)
-    labels = cc3d.connected_components(eroded, connectivity=6)
-    voxels = np.nonzero(labels)
-    piece = labels[voxels].astype(np.int64) - 1
+    core = eroded(mask)
+    places = np.flatnonzero(core)  # of a bool array: several times faster than of labels
+    piece = cc3d.connected_components(core, connectivity=6).reshape(-1)[places].astype(np.int64) - 1
+    voxels = np.unravel_index(places, ct.shape)
     count = int(piece.max()) + 1 if len(piece) else 0
     weight = clipped(ct[voxels]).astype(np.float64) - AIR_HU + 1
     total = np.bincount(piece, weight, count)
@@ -31,17 +31,29 @@ def group(ct: Array, mask: Array) -> tuple[Array, Array]:
     return centres, _sizes(ct, piece, np.stack(voxels, 1))
 
 
-def _erode(mask: Array) -> Array:
+def eroded(mask: Array) -> Array:
     """Voxels whose six neighbours are all set; beyond the volume nothing is set, as in scipy.ndimage.binary_erosion."""
-    eroded = np.zeros_like(mask)
-    inner = eroded[1:-1, 1:-1, 1:-1]
+    found = np.zeros_like(mask)
+    inner = found[1:-1, 1:-1, 1:-1]
     inner[:] = mask[1:-1, 1:-1, 1:-1]
     for axis in range(3):
         for side in (slice(None, -2), slice(2, None)):
             window = [slice(1, -1)] * 3
             window[axis] = side
             inner &= mask[tuple(window)]
-    return eroded
+    return found
+
+
+def opened(mask: Array) -> Array:
+    """Voxels that outlive the erosion, and their six neighbours: what candidates are made of."""
+    core = eroded(mask)
+    found = core.copy()
+    for axis in range(3):
+        lower, upper = [slice(None)] * 3, [slice(None)] * 3
+        lower[axis], upper[axis] = slice(None, -1), slice(1, None)
+        found[tuple(lower)] |= core[tuple(upper)]
+        found[tuple(upper)] |= core[tuple(lower)]
+    return found
 
 
 def _sizes(ct: Array, piece: Array, voxels: Array) -> Array:

@@ -25,18 +25,12 @@ class Region:
     cells: Array  # bool
     steps: tuple[int, int, int]
 
-    def contains(self, irc: tuple[Array, ...]) -> Array:
-        """Whether each of these voxels (three integer arrays) lies in the region."""
-        return self.cells[tuple(axis // step for axis, step in zip(irc, self.steps, strict=True))]
-
-    def box(self, first: int, last: int) -> tuple[slice, slice] | None:
-        """The smallest rows and columns that hold the region in slices [first, last), or None where it is empty."""
-        plane = np.any(self.cells[first // self.steps[0] : (last - 1) // self.steps[0] + 1], axis=0)
-        if not plane.any():
-            return None
-        rows, cols = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
-        _, down, right = self.steps
-        return slice(rows[0] * down, (rows[-1] + 1) * down), slice(cols[0] * right, (cols[-1] + 1) * right)
+    def voxels(self, shape: tuple[int, ...]) -> Array:
+        """The region on the CT's own grid (index, row, col) bool."""
+        fine = self.cells
+        for axis, step in enumerate(self.steps):
+            fine = np.repeat(fine, step, axis)
+        return np.ascontiguousarray(fine[: shape[0], : shape[1], : shape[2]])
 
 
 def lungs(ct: Array, geometry: Geometry) -> Region:

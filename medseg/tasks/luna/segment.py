@@ -1,102 +1,109 @@
-"""Stage 1: every slice with its neighbours through the U-Net, and a mask of what may be a nodule."""
+"""Stage 1: every slice with its neighbours through the U-Net, and a mask of what may be a nodule.
+
+Only what can change the answer is computed. A candidate is a piece of the eroded mask, and a voxel outlives the erosion
+only together with its six neighbours, two of them in the slices above and below. So every third slice is computed
+first; of the next ones only what could still belong to a candidate, given what is known; of the last ones what is then
+left. Air is known beforehand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import tee
 
 import numpy as np
 
 from medseg.task import Array, Infer
+from medseg.tasks.luna.boxes import HALO, Box, covering
 from medseg.tasks.luna.crops import AIR_HU, CONTEXT, clipped, context_slices
+from medseg.tasks.luna.group import opened
 from medseg.tasks.luna.lungs import Region
 from medseg.tasks.luna.streaming import answers
 
-# The U-Net's logit at a pixel depends on no voxel farther away: 2 convolutions at full size, 2 at half (x 2) and
-# 2 at quarter size (x 4), the way back up again, and up to 3 pixels for the alignment of its pooling.
-HALO = 24
 _ALIGNMENT = 4  # its two poolings halve the picture twice
-_SLAB = 8  # slices that share one window
-_COARSE = 32  # windows come in few sizes, since engines prepare for each size anew
-
-
-@dataclass(frozen=True)
-class Window:
-    """Slices [first, last) and the rows and columns to answer for; the network sees HALO more on each side."""
-
-    first: int
-    last: int
-    rows: slice
-    cols: slice
+_EVERY = 3  # slices that an eroded voxel and its neighbours lie in, so that one of them is computed whole
 
 
 def segment(ct: Array, infer: Infer, region: Region | None = None) -> Array:
-    """The nodule mask (index, row, col) bool of a CT int16 HU: logit > 0, as the reference's probability > 0.5.
+    """The candidates' mask (index, row, col) bool of a CT int16 HU: logit > 0, opened.
 
-    Slices stream through the network one by one. Where every voxel that the answer depends on is air, the answer is
-    that of an empty slice, computed once; with a region, only the region is computed and marked.
+    The reference's probability > 0.5, eroded, is this mask eroded; what belongs to no candidate is left out here.
+    Boxes stream through the network one by one; with a region, only the region is computed and marked.
+    """
+    mask, possible = _known(ct, infer, region)
+    for first in range(_EVERY):
+        wanted = range(first, len(ct), _EVERY)
+        areas, sent = tee((index, box) for index in wanted for box in covering(_needed(mask, possible, index)))
+        logits = answers(infer, (_cut(ct, index, box) for index, box in sent))
+        for (index, box), logit in zip(areas, logits, strict=True):
+            found = _answer(logit, box, ct.shape[1:])
+            possible[index][box] &= found
+            mask[index][box] = possible[index][box]
+    return opened(mask)
+
+
+def _known(ct: Array, infer: Infer, region: Region | None) -> tuple[Array, Array]:
+    """Before a slice is computed: the voxels that are marked for certain, and all that may be marked.
+
+    Where every voxel that the answer depends on is air, it is that of an empty slice, computed once.
     """
     mask = np.zeros(ct.shape, bool)
-    windows = list(_lung_windows(region, ct.shape) if region else _tissue_windows(ct))
-    if region is None and any(window.rows != slice(0, ct.shape[1]) for window in windows):
-        mask[:] = (
-            infer(_pad(np.full((1, 2 * CONTEXT + 1, *ct.shape[1:]), AIR_HU, np.float32)))[
-                0, 0, : ct.shape[1], : ct.shape[2]
-            ]
-            > 0
-        )
-    slices = [(window, index) for window in windows for index in range(window.first, window.last)]
-    logits = answers(infer, (_cut(ct, window, index) for window, index in slices))
-    for (window, index), answer in zip(slices, logits, strict=True):
-        outer_rows, outer_cols = _outer(window, ct.shape)
-        inner = answer[0, 0, window.rows.start - outer_rows.start :, window.cols.start - outer_cols.start :]
-        height, width = window.rows.stop - window.rows.start, window.cols.stop - window.cols.start
-        mask[index, window.rows, window.cols] = inner[:height, :width] > 0
     if region is not None:
-        found = np.nonzero(mask)
-        mask[found] = region.contains(found)
-    return mask
+        return mask, region.voxels(ct.shape)
+    boxes = list(_tissue(ct))
+    if any(box != _bounds(ct.shape[1:]) for box in boxes):
+        empty = np.full((1, 2 * CONTEXT + 1, *ct.shape[1:]), AIR_HU, np.float32)
+        mask[:] = _answer(infer(_pad(empty)), _bounds(ct.shape[1:]), ct.shape[1:])
+    possible = mask.copy()
+    for index, box in enumerate(boxes):
+        mask[index][box], possible[index][box] = False, True
+    return mask, possible
 
 
-def _lung_windows(region: Region, shape: tuple[int, ...]) -> Iterator[Window]:
-    for first, last in _slabs(shape[0]):
-        if box := region.box(first, last):
-            yield Window(first, last, _coarse(box[0], shape[1]), _coarse(box[1], shape[2]))
+def _tissue(ct: Array) -> Iterator[Box]:
+    """Of each slice the box outside of which the network sees nothing but air."""
+    seen = [(plane.any(1), plane.any(0)) for plane in (layer > AIR_HU for layer in ct)]
+    for index in range(len(ct)):
+        near = seen[max(0, index - CONTEXT) : index + CONTEXT + 1]
+        rows, cols = (np.flatnonzero(np.any(axis, axis=0)) for axis in zip(*near, strict=True))
+        yield (_around(rows, ct.shape[1]), _around(cols, ct.shape[2])) if len(rows) else (slice(0, 0), slice(0, 0))
 
 
-def _tissue_windows(ct: Array) -> Iterator[Window]:
-    """Windows round all that is not air, wide enough that outside of them the network sees nothing but air."""
-    for first, last in _slabs(len(ct)):
-        seen = ct[max(0, first - CONTEXT) : last + CONTEXT].max(0) > AIR_HU
-        rows, cols = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-        if len(rows):
-            box = (
-                slice(max(0, rows[0] - HALO), rows[-1] + 1 + HALO),
-                slice(max(0, cols[0] - HALO), cols[-1] + 1 + HALO),
-            )
-            yield Window(first, last, _coarse(box[0], ct.shape[1]), _coarse(box[1], ct.shape[2]))
+def _around(places: Array, size: int) -> slice:
+    return slice(max(0, int(places[0]) - HALO), min(size, int(places[-1]) + 1 + HALO))
 
 
-def _slabs(depth: int) -> Iterator[tuple[int, int]]:
-    return ((first, min(first + _SLAB, depth)) for first in range(0, depth, _SLAB))
+def _needed(mask: Array, possible: Array, index: int) -> Array:
+    """The pixels (row, col) bool of a slice that are not known yet and could belong to a candidate."""
+    near = np.zeros((5, *mask.shape[1:]), bool)
+    first, last = max(0, index - 2), min(len(mask), index + 3)
+    near[first - index + 2 : last - index + 2] = possible[first:last]
+    return opened(near)[2] & possible[index] & ~mask[index]
 
 
-def _coarse(box: slice, size: int) -> slice:
-    """The slice widened to multiples of _COARSE, inside the picture."""
-    return slice(box.start // _COARSE * _COARSE, min(size, -(-box.stop // _COARSE) * _COARSE))
+def _bounds(shape: tuple[int, ...]) -> Box:
+    return slice(0, shape[0]), slice(0, shape[1])
 
 
-def _outer(window: Window, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """What the network must see: rows and columns with the halo, inside the picture. Starts are multiples of 4."""
-    rows = slice(max(0, window.rows.start - HALO), min(shape[1], window.rows.stop + HALO))
-    cols = slice(max(0, window.cols.start - HALO), min(shape[2], window.cols.stop + HALO))
+def _outer(box: Box, shape: tuple[int, ...]) -> Box:
+    """What the network must see: the box with the halo, inside the picture. Starts are multiples of 4."""
+    rows, cols = (
+        slice(max(0, axis.start - HALO), min(size, axis.stop + HALO)) for axis, size in zip(box, shape, strict=True)
+    )
     return rows, cols
 
 
-def _cut(ct: Array, window: Window, index: int) -> Array:
-    """One slice with its context, (1, 7, h, w) float32 HU; edge slices are repeated."""
-    rows, cols = _outer(window, ct.shape)
+def _cut(ct: Array, index: int, box: Box) -> Array:
+    """A box of a slice with halo and context, (1, 7, h, w) float32 HU; edge slices are repeated."""
+    rows, cols = _outer(box, ct.shape[1:])
     return _pad(clipped(context_slices(ct[:, rows, cols], index))[None])
+
+
+def _answer(logits: Array, box: Box, shape: tuple[int, ...]) -> Array:
+    """Where the network marks the box, (row, col) bool, of its logits (1, 1, h, w) for the box with its halo."""
+    outer = _outer(box, shape)
+    rows, cols = (slice(axis.start - seen.start, axis.stop - seen.start) for axis, seen in zip(box, outer, strict=True))
+    return logits[0, 0, rows, cols] > 0
 
 
 def _pad(batch: Array) -> Array:

@@ -1,0 +1,51 @@
+"""Boxes of a slice that the U-Net is to compute: few, and with little beside what is needed."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from scipy import ndimage
+
+from medseg.task import Array
+
+# The U-Net's logit at a pixel depends on no voxel farther away: 2 convolutions at full size, 2 at half (x 2) and
+# 2 at quarter size (x 4), the way back up again, and up to 3 pixels for the alignment of its pooling.
+HALO = 24
+_BLOCK = 16  # boxes come in few sizes, since engines prepare for each size anew; a multiple of the network's stride, 4
+
+Box = tuple[slice, slice]  # rows and columns
+
+
+def covering(needed: Array) -> list[Box]:
+    """Boxes that hold all needed pixels (row, col) bool; two become one where that is less work, halos included."""
+    height, width = needed.shape
+    blocks = np.pad(needed, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
+    blocks = blocks.reshape(-(-height // _BLOCK), _BLOCK, -1, _BLOCK).any((1, 3))
+    labels, _ = ndimage.label(ndimage.binary_dilation(blocks, np.ones((3, 3))))  # close ones are joined at once
+    boxes = [(_pixels(rows, height), _pixels(cols, width)) for rows, cols in ndimage.find_objects(labels * blocks)]
+    while len(boxes) > 1:
+        one, other = max(combinations(boxes, 2), key=lambda pair: _saved(*pair))
+        if _saved(one, other) <= 0:
+            break
+        boxes = [box for box in boxes if box not in (one, other)] + [_joined(one, other)]
+    return boxes
+
+
+def _pixels(blocks: slice, size: int) -> slice:
+    return slice(blocks.start * _BLOCK, min(size, blocks.stop * _BLOCK))
+
+
+def _joined(one: Box, other: Box) -> Box:
+    rows, cols = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    return rows, cols
+
+
+def _saved(one: Box, other: Box) -> int:
+    return _work(one) + _work(other) - _work(_joined(one, other))
+
+
+def _work(box: Box) -> int:
+    """Pixels that the network computes for a box."""
+    rows, cols = (axis.stop - axis.start + 2 * HALO for axis in box)
+    return int(rows * cols)
