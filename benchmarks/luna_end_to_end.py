@@ -94,7 +94,8 @@ def main() -> None:
                     )
     print(_table(seconds, peaks))
     print(_agreement(answers))
-    print(_annotated(asked.ct, answers["Triton, all"]["nodules"]))
+    for name in ("Triton, all", "Triton, lungs"):
+        print(_annotated(asked.ct, name, answers[name]["nodules"]))
     print(_roofline(sum(pixels), len(answers["reference"]["candidates"]), float(np.median(seconds["Triton, all"]))))
 
 
@@ -184,15 +185,16 @@ def _agreement(answers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _annotated(ct: Path, nodules: Array) -> str:
-    """Rank and distance of the annotated nodules, where annotations.csv lies beside the scans."""
+def _annotated(ct: Path, name: str, nodules: Array) -> str:
+    """Rank, probability and distance of the annotated nodules, where annotations.csv lies beside the scans."""
     table = ct.parent.parent / "annotations.csv"
     known = [row.xyz_mm for row in tables.nodules(table.parent) if row.series == ct.stem] if table.is_file() else []
     lines = []
     for place in known:
         distances = np.linalg.norm(nodules[:, :3] - place, axis=1)
         rank = int(distances.argmin())
-        lines.append(f"- annotated nodule: rank {rank + 1}, {distances[rank]:.2f} mm from its centre")
+        said = f"probability {nodules[rank, 7]:.4f}, {distances[rank]:.2f} mm from its centre"
+        lines.append(f"- {name}, annotated nodule: rank {rank + 1}, {said}")
     return "\n".join(sorted(lines))
 
 
