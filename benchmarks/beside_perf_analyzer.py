@@ -22,7 +22,7 @@ from medseg.bench.load import Crew, Plan, closed_loop
 from medseg.bench.questions import questions
 from medseg.bench.record import latencies
 from medseg.bench.tables import seconds, table
-from medseg.bench.target import Question, served_target
+from medseg.bench.target import At, Question, served_target
 from medseg.cli.serving import Wanted, write_repository
 from medseg.data.framing import framed
 from medseg.task import Tensors
@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         names = write_repository(Path(folder) / "m", task, options.run, Wanted("embedded", None, "fp32", "dali"))
         with serving(Path(folder) / "m", names, free_ports(), Path(folder) / "log") as server:
-            target = served_target("ours", task, server.url, {})
+            target = served_target("ours", task, At(server.url), {})
             _ours(target, asked, 1)
             inputs = _input_file(asked.read(), Path(folder) / "input.json")
             lines = [

@@ -21,11 +21,11 @@ class Api(litserve.LitAPI):
     def setup(self, _device: str) -> None:
         self.answer = answerer(self.task, self.runs)
 
-    def decode_request(self, request: dict) -> bytes:
-        return base64.b64decode(request["picture"])
+    def decode_request(self, request: dict) -> list[bytes]:
+        return [base64.b64decode(picture) for picture in request["pictures"]]
 
-    def predict(self, picture: bytes) -> Array:
-        return self.answer(picture)
+    def predict(self, pictures: list[bytes]) -> Array:
+        return self.answer(pictures)
 
     def encode_response(self, mask: Array) -> dict:
         return {"mask": base64.b64encode(mask.tobytes()).decode(), "shape": mask.shape}

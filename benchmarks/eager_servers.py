@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from medseg.data.encoded import encoded_tensor
+from medseg.data.framing import unframed
 from medseg.export.graph import trained
 from medseg.run import Run
 from medseg.task import Array, Infer
@@ -33,17 +34,22 @@ def eager(run: Run) -> Infer:
     return infer
 
 
-def answerer(task: str, runs: Sequence[str]) -> Callable[[bytes], Array]:
-    """Encoded picture in, mask out."""
+def answerer(task: str, runs: Sequence[str]) -> Callable[[Sequence[bytes]], Array]:
+    """Encoded pictures in, one or a volume's slices; mask out."""
     pipeline = task_named(task).pipeline
     networks = {run.network: eager(run) for run in map(Run, runs)}
-    return lambda picture: pipeline({"encoded": encoded_tensor([picture]), "wanted": WANTED}, networks.__getitem__)[
-        "mask"
-    ]
+
+    def answer(pictures: Sequence[bytes]) -> Array:
+        return pipeline({"encoded": encoded_tensor(pictures), "wanted": WANTED}, networks.__getitem__)["mask"]
+
+    return answer
 
 
 def serve_fastapi(task: str, port: int, runs: Sequence[str]) -> None:
-    """FastAPI on uvicorn: a plain `def` endpoint, which FastAPI runs in its thread pool."""
+    """FastAPI on uvicorn: a plain `def` endpoint, which FastAPI runs in its thread pool.
+
+    Pictures come as bytes behind their lengths: one or many cost the same, and less than multipart or JSON would.
+    """
     import uvicorn
     from fastapi import Body, FastAPI
     from fastapi.responses import Response
@@ -55,8 +61,8 @@ def serve_fastapi(task: str, port: int, runs: Sequence[str]) -> None:
         return "ok"
 
     @app.post("/predict")
-    def predict(picture: bytes = Body(media_type="application/octet-stream")) -> Response:
-        mask = answer(picture)
+    def predict(pictures: bytes = Body(media_type="application/octet-stream")) -> Response:
+        mask = answer(list(unframed(np.frombuffer(pictures, np.uint8), "pictures")))
         shape = ",".join(map(str, mask.shape))
         return Response(mask.tobytes(), media_type="application/octet-stream", headers={"X-Shape": shape})
 

@@ -30,6 +30,7 @@ from medseg.bench.measure import Loads
 from medseg.bench.questions import questions
 from medseg.bench.target import Question, Target
 from medseg.cli.serving import Wanted, write_repository
+from medseg.data.framing import framed
 from medseg.run import Run
 from medseg.task import Tensors
 from medseg.tasks import task_named
@@ -43,7 +44,7 @@ def main() -> None:
     cases = questions(task, options.data)[: options.cases]
     wanted = Wanted("embedded", options.engine, "fp32", "dali")
     entry = Entry(options.engine, "fp32", "served")
-    ours = lineup(task, runs, [entry], lambda folder, _: write_repository(folder, task, options.run, wanted))
+    ours = lineup(task, runs, [entry], lambda folder, _: write_repository(folder, task, options.run, wanted), 60)
     theirs = [
         Opening(name, {"server": name}, lambda name=name: started(name, options.task, options.run))
         for name in ("fastapi", "litserve")
@@ -87,19 +88,20 @@ def _asking(name: str, port: int):
 
     def answer(question: Question, clock: Clock) -> Tensors:
         with clock("read"):
-            picture = question.read()["encoded"][0]
+            pictures = list(question.read()["encoded"])
         if not hasattr(own, "connection"):
             own.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         with clock("server"):
-            return {"mask": _ask(name, own.connection, picture)}
+            return {"mask": _ask(name, own.connection, pictures)}
 
     return answer
 
 
-def _ask(name: str, connection: http.client.HTTPConnection, picture: bytes) -> np.ndarray:
-    body, kind = picture, "application/octet-stream"
+def _ask(name: str, connection: http.client.HTTPConnection, pictures: list[bytes]) -> np.ndarray:
+    body, kind = framed(pictures).tobytes(), "application/octet-stream"
     if name == "litserve":
-        body, kind = json.dumps({"picture": base64.b64encode(picture).decode()}).encode(), "application/json"
+        texts = [base64.b64encode(picture).decode() for picture in pictures]
+        body, kind = json.dumps({"pictures": texts}).encode(), "application/json"
     connection.request("POST", "/predict", body, {"Content-Type": kind})
     response = connection.getresponse()
     content = response.read()
@@ -127,7 +129,7 @@ def _await(port: int, process: subprocess.Popen, limit_s: float = 120) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["gi-tract", "stas"])
+    parser.add_argument("task", choices=["gi-tract", "brain-lgg", "stas"])
     parser.add_argument("data", type=Path)
     parser.add_argument("--run", type=Path, action="append", required=True)
     parser.add_argument("--engine", default="openvino")

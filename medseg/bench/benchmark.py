@@ -13,7 +13,7 @@ from medseg import __version__
 from medseg.bench.accuracy import differences
 from medseg.bench.hops import hops, waterfalls
 from medseg.bench.lineup import Opening
-from medseg.bench.load import Crew, Plan, closed_loop
+from medseg.bench.load import Crew, Plan, ask_within
 from medseg.bench.machine import facts, sampling, yardstick_s
 from medseg.bench.measure import Loads, Say, measure
 from medseg.bench.record import SCHEMA, Record, target_record, unmeasured_record
@@ -23,7 +23,7 @@ from medseg.files import sha256
 from medseg.run import Run
 from medseg.task import Task
 
-_BRIEF = Plan(window_s=0.1, limit_s=0.3)
+_TRIES = 200
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,8 @@ def _alone(settings: Settings) -> Settings:
 
 def client_overhead_s() -> float:
     """The median latency in seconds that the client measures of a target which answers at once: its own share."""
-    nothing = Question("nothing", dict)
-    level = closed_loop(Crew(), Target("nothing", lambda question, _: question.read()), [nothing], 1, _BRIEF)
-    return median(timing.latency_s for timing in level.timings)
+    nothing, target, crew = Question("nothing", dict), Target("nothing", lambda asked, _: asked.read()), Crew()
+    return median(ask_within(crew, target, nothing, 1.0)[0].latency_s for _ in range(_TRIES))
 
 
 def run_facts(runs: Sequence[Run]) -> list[Record]:

@@ -10,15 +10,19 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from medseg.bench.record import Record
+from medseg.bench.record import PERCENTILES, Record
+from medseg.bench.voting import is_voters
 from medseg.errors import InputError
 from medseg.task import Array
 
 ENOUGH = 5  # requests; the spread of fewer says nothing, and a percentile needs one request beyond it
 _RESAMPLES = 1000
-_BLOCKS = 10  # neighbouring requests share their disturbances, so whole blocks of them are resampled
+_BLOCKS = 10  # neighbouring rounds and cases share their disturbances, so whole blocks of them are resampled
 _LIMIT = re.compile(r"(?P<metric>[\w.-]+):(?P<change>[+-]\d+(\.\d+)?)%")
 _LATENCY = re.compile(r"p(\d{1,2})")
+
+_COLUMNS = ("case", "intended_s", "done_s", "error")
+_Series = list[tuple[str, float]]  # case and latency in seconds of every answered request, in the order sent
 
 OK, WORSE, UNCLEAR = "ok", "worse", "unclear"
 
@@ -50,11 +54,36 @@ def limits_from(text: str) -> dict[str, float]:
     return limits
 
 
+def usual_limits(before: Record) -> dict[str, float]:
+    """What is checked where nothing is asked for: the median, and the task's score where the truth is known."""
+    limits = {"score": -0.001, "p50": 0.1}
+    return {metric: limit for metric, limit in limits.items() if metric in comparable(before)}
+
+
+def check_limits(limits: Mapping[str, float], before: Record) -> None:
+    """Raise InputError where a limit names what the earlier run has not: it could never be found worse."""
+    known = comparable(before)
+    for metric in limits:
+        if metric not in known and not _LATENCY.fullmatch(metric):
+            raise InputError(
+                f"--fail-on names {metric!r}, which the earlier run has not; expected one of {', '.join(known)}"
+            )
+
+
+def comparable(record: Record) -> list[str]:
+    """What a run's later repeats can be compared on; of percentiles, the usual ones."""
+    under_load = ["throughput"] if any(target["levels"] for target in record["targets"]) else []
+    names = [name for target in record["targets"] for scores in target["scores"].values() for name in scores]
+    scores = [name for name in dict.fromkeys(names) if not is_voters(name)]
+    return [*(f"p{quantile}" for quantile in PERCENTILES), *under_load, *(["score"] if scores else []), *scores]
+
+
 def compare(before: Record, after: Record, limits: Mapping[str, float]) -> list[Check]:
     """Every limit checked on every target that both runs measured.
 
     A latency is worse when its change exceeds the limit and the 95 % band of the change excludes none; a score is
-    compared on the same cases, where there is no sampling noise. Raises InputError where nothing can be compared.
+    compared on the same cases, where there is no sampling noise. Raises InputError where the targets are others, or
+    where both runs answered everything and a limit still finds nothing in common.
     """
     then = {target["name"]: target for target in before["targets"]}
     pairs = [(then[target["name"]], target) for target in after["targets"] if target["name"] in then]
@@ -63,9 +92,16 @@ def compare(before: Record, after: Record, limits: Mapping[str, float]) -> list[
         raise InputError(
             f"nothing to compare: the earlier run measured {before['task']} on {known}; expected the same targets"
         )
-    return [
-        check for old, new in pairs for metric, limit in limits.items() for check in _checks(old, new, metric, limit)
-    ]
+    found = {
+        metric: [check for old, new in pairs for check in _checks(old, new, metric, limit)]
+        for metric, limit in limits.items()
+    }
+    empty = [metric for metric, checks in found.items() if not checks]
+    if empty and not any(target["problems"] for pair in pairs for target in pair):
+        raise InputError(
+            f"nothing to compare {', '.join(empty)} on; expected cases with known truth, or levels of load, as before"
+        )
+    return [check for checks in found.values() for check in checks]
 
 
 def _checks(old: Record, new: Record, metric: str, limit: float) -> Iterator[Check]:
@@ -78,16 +114,15 @@ def _checks(old: Record, new: Record, metric: str, limit: float) -> Iterator[Che
 
 
 def _latency_checks(old: Record, new: Record, quantile: int, limit: float) -> Iterator[Check]:
-    drift = abs(math.log((new["yardstick_s"] or 1.0) / (old["yardstick_s"] or 1.0)))
     earlier = _series(old)
-    for where, now_s in _series(new).items():
-        then_s = earlier.get(where, [])
-        if now_s and then_s:
-            what = f"p{quantile}, {where}"
-            few = min(len(now_s), len(then_s)) < max(ENOUGH, 100 / (100 - quantile))
-            middle = float(np.percentile(then_s, quantile)), float(np.percentile(now_s, quantile))
-            band = None if few else _band(_resampled(then_s, quantile), _resampled(now_s, quantile), drift)
-            yield _judged(new["name"], what, middle, band, limit, "s")
+    for where, now in _series(new).items():
+        then = earlier.get(where, [])
+        if now and then:
+            tables = _tables(then, now)
+            few = min(table.size for table in tables) < max(ENOUGH, 100 / (100 - quantile))
+            before, after = (float(np.percentile(table, quantile)) for table in tables)
+            band = None if few else _band(_ratios(tables, quantile), _drift(old, new))
+            yield _judged(new["name"], f"p{quantile}, {where}", (before, after), band, limit, "s")
 
 
 def _throughput_checks(old: Record, new: Record, limit: float) -> Iterator[Check]:
@@ -97,7 +132,9 @@ def _throughput_checks(old: Record, new: Record, limit: float) -> Iterator[Check
             rates = [np.array([window["per_s"] for window in one["windows"]]) for one in (then, level)]
             few = min(map(len, rates)) < 3 or not min(rate.min(initial=1) for rate in rates)
             middle = then["per_s"], level["per_s"]
-            band = None if few else _band(_means(rates[0]), _means(rates[1]), 0.0)
+            draw = np.random.default_rng(0)
+            means = [draw.choice(rate, (_RESAMPLES, len(rate))).mean(1) for rate in rates]
+            band = None if few else _band(np.log(means[1] / means[0]), _drift(old, new))
             yield _judged(new["name"], f"throughput, {level['load']:g} {level['mode']}", middle, band, limit, "/s")
 
 
@@ -128,34 +165,66 @@ def _change(before: float, after: float) -> float:
     return 0.0 if before == after else (after / before - 1 if before else math.copysign(1.0, after))
 
 
-def _series(target: Record) -> dict[str, list[float]]:
-    """Latencies in seconds of the answered requests, one at a time and at every level of load."""
-    serial = [row["done_s"] - row["intended_s"] for row in target["serial"]["timings"] if row["error"] is None]
-    found = {"one at a time": serial}
-    for level in target["levels"]:
-        raw = level["timings"]
-        rows = zip(raw["done_s"], raw["intended_s"], raw["error"], strict=True)
-        found[f"{level['load']:g} {level['mode']}"] = [done - due for done, due, error in rows if error is None]
-    return found
+def _series(target: Record) -> dict[str, _Series]:
+    """The answered requests, one at a time and at every level of load."""
+    serial = target["serial"]["timings"]
+    raw = {"one at a time": {key: [row[key] for row in serial] for key in _COLUMNS}}
+    raw |= {f"{level['load']:g} {level['mode']}": level["timings"] for level in target["levels"]}
+    return {
+        where: [
+            (case, done - due)
+            for case, due, done, error in zip(*(one[key] for key in _COLUMNS), strict=True)
+            if error is None
+        ]
+        for where, one in raw.items()
+    }
 
 
-def _resampled(latencies_s: Sequence[float], quantile: int) -> Array:
-    """The quantile of bootstrap resamples of whole blocks of neighbouring requests."""
-    draw = np.random.default_rng(0)
-    blocks = np.array_split(np.asarray(latencies_s), min(_BLOCKS, len(latencies_s)))
-    picks = draw.integers(len(blocks), size=(_RESAMPLES, len(blocks)))
-    return np.array([np.percentile(np.concatenate([blocks[one] for one in pick]), quantile) for pick in picks])
+def _tables(then: _Series, now: _Series) -> tuple[Array, Array]:
+    """Both runs' latencies (rounds, cases): the same cases in the same order, as often as each was answered.
+
+    Where the runs asked different cases nothing can be paired, and all requests stand in one column.
+    """
+    paired = {case for case, _ in then} == {case for case, _ in now}
+    return _rounds(then, paired), _rounds(now, paired)
 
 
-def _means(rates: Array) -> Array:
-    draw = np.random.default_rng(0)
-    return draw.choice(rates, (_RESAMPLES, len(rates))).mean(1)
+def _rounds(series: _Series, by_case: bool) -> Array:
+    columns: dict[str, list[float]] = {}
+    for case, latency_s in series:
+        columns.setdefault(case if by_case else "", []).append(latency_s)
+    return np.array(list(zip(*(columns[case] for case in sorted(columns)), strict=False)))
 
 
-def _band(then: Array, now: Array, drift: float) -> tuple[float, float]:
-    """95 % band of the relative change, widened by what the bare machine changed meanwhile (a log ratio)."""
-    ratio = np.log(np.random.default_rng(1).permutation(now) / then)
-    low, high = np.percentile(ratio, (2.5, 97.5))
+def _ratios(tables: tuple[Array, Array], quantile: int) -> Array:
+    """Log ratios of the quantile, now to then, in bootstrap resamples of both runs.
+
+    A resample holds the same cases of both runs, so that what makes one case slower than another is no noise; rounds
+    are resampled for each run by itself.
+    """
+    draw, found = np.random.default_rng(0), []
+    for _ in range(_RESAMPLES):
+        cases = _picks(draw, tables[0].shape[1])
+        picked = [table[np.ix_(_picks(draw, len(table)), cases)] for table in tables]
+        before, after = (np.percentile(one, quantile) for one in picked)
+        found.append(math.log(after / before))
+    return np.array(found)
+
+
+def _picks(draw: np.random.Generator, count: int) -> Array:
+    """Resampled indices below `count`: whole blocks of neighbours."""
+    blocks = np.array_split(np.arange(count), min(_BLOCKS, count))
+    return np.concatenate([blocks[one] for one in draw.integers(len(blocks), size=len(blocks))])
+
+
+def _drift(old: Record, new: Record) -> float:
+    """What the bare machine changed meanwhile, as a log ratio."""
+    return abs(math.log((new["yardstick_s"] or 1.0) / (old["yardstick_s"] or 1.0)))
+
+
+def _band(ratios: Array, drift: float) -> tuple[float, float]:
+    """95 % band of the relative change from resampled log ratios, widened by the drift."""
+    low, high = np.percentile(ratios, (2.5, 97.5))
     return math.expm1(low - drift), math.expm1(high + drift)
 
 

@@ -7,11 +7,10 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from medseg.bench import plots
+from medseg.bench import plots, tables
+from medseg.bench.derived import ledger_notes, problems, shown_metrics, unhashed, warnings
 from medseg.bench.ledger import shown
-from medseg.bench.markdown import best_per_s, counts, level_name, problems, shown_metrics, warnings
 from medseg.bench.record import Record
-from medseg.bench.tables import hop_rows, network_rows, seconds, stage_rows, voter_table
 
 COLOURS = 8
 
@@ -19,9 +18,8 @@ COLOURS = 8
 def html(record: Record) -> str:
     """The page."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"seconds": seconds, "change": lambda value: f"{value:+.2%}"}
-    environment.globals |= {"best_per_s": best_per_s, "counts": counts, "level_name": level_name, "bands": bands}
-    environment.globals |= {"shown": shown, "stage_rows": stage_rows}
+    environment.filters["seconds"] = tables.seconds
+    environment.globals |= {"tables": tables, "bands": bands, "shown": shown, "ledger_notes": ledger_notes}
     metrics = shown_metrics(record)
     template = files("medseg.bench").joinpath("report.html.j2").read_text()
     return environment.from_string(template).render(
@@ -30,9 +28,7 @@ def html(record: Record) -> str:
         problems=problems(record),
         warnings=warnings(record),
         stages=_by_size(record),
-        hops=hop_rows(record) if len(record["hops"]) > 1 else None,
-        voters=voter_table(record),
-        networks=network_rows(record),
+        unhashed=unhashed(record),
         figures=[(title, Markup(drawing)) for title, drawing in _figures(record, metrics) if drawing],  # noqa: S704 - ours
     )
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from medseg.bench.target import Target, local_target, served_target
+from medseg.bench.target import At, Target, local_target, served_target
 from medseg.bench.voting import early_exit
 from medseg.engines import CPU_DEFAULT, ENGINES
 from medseg.engines.runs import opened as runs_opened
@@ -106,16 +106,16 @@ def with_variants(entries: Sequence[Entry], shared_memory: bool, exit_at: float 
     return found
 
 
-def lineup(task: Task, runs: Sequence[Run], entries: Sequence[Entry], write: Write) -> list[Opening]:
+def lineup(task: Task, runs: Sequence[Run], entries: Sequence[Entry], write: Write, timeout_s: float) -> list[Opening]:
     """How to open each entry: engines in this process, or a server that is started for it and stopped after it."""
-    openers = {"local": partial(_local, task, runs), "served": partial(_served, task, write)}
+    openers = {"local": partial(_local, task, runs), "served": partial(_served, task, write, timeout_s)}
     return [Opening(entry.name, asdict(entry), partial(openers[entry.where], entry)) for entry in entries]
 
 
-def remote(task: Task, url: str) -> Opening:
+def remote(task: Task, url: str, timeout_s: float) -> Opening:
     """How to open a target on a server that somebody else started."""
     facts = {"where": "remote", "url": url}
-    return Opening(url, facts, lambda: nullcontext(served_target(url, task, url, facts)))
+    return Opening(url, facts, lambda: _closing(served_target(url, task, At(url, timeout_s=timeout_s), facts)))
 
 
 @contextmanager
@@ -126,14 +126,20 @@ def _local(task: Task, runs: Sequence[Run], entry: Entry) -> Iterator[Target]:
 
 
 @contextmanager
-def _served(task: Task, write: Write, entry: Entry) -> Iterator[Target]:
+def _closing(target: Target) -> Iterator[Target]:
+    try:
+        yield target
+    finally:
+        target.close()
+
+
+@contextmanager
+def _served(task: Task, write: Write, timeout_s: float, entry: Entry) -> Iterator[Target]:
     from medseg.triton_models.server import free_ports, serving
 
     with tempfile.TemporaryDirectory(prefix="medseg-bench-") as folder:
         names = write(Path(folder) / "models", entry)
         with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "triton.log") as server:
-            target = served_target(entry.name, task, server.url, asdict(entry), [server.process.pid])
-            try:
+            at = At(server.url, [server.process.pid], timeout_s)
+            with _closing(served_target(entry.name, task, at, asdict(entry))) as target:
                 yield target
-            finally:
-                target.close()

@@ -10,6 +10,7 @@ from itertools import accumulate, count, cycle
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Semaphore, Thread
 from time import perf_counter, sleep
+from typing import TypeVar
 
 from medseg.bench.clock import Clock, fan_out, shares
 from medseg.bench.target import Question, Target
@@ -20,6 +21,8 @@ TIMEOUT = "timeout"
 ARRIVALS = ("poisson", "constant")
 _TICK_S = 0.02
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -27,7 +30,8 @@ class Plan:
 
     warmup: int = 2  # requests whose times are not reported
     rounds: int = 3  # times each case is asked, one at a time, for the ledger and the score
-    requests: int = 6  # at least so many of those: more rounds where there are few cases
+    requests: int = 24  # at least so many of those, more rounds where there are few cases: a p95 needs 20
+    enough_s: float = 60.0  # but no further round once they took this long
     window_s: float = 3.0
     limit_s: float = 30.0  # for one level of load
     stable: float = 0.1  # three windows whose rates and medians lie this close end a level
@@ -162,13 +166,22 @@ def _ask(target: Target, question: Question, log: _Log, intended_s: float | None
 
 def ask_within(crew: Crew, target: Target, question: Question, timeout_s: float) -> Asked:
     """One request and its answer, None where it failed or took too long; nothing is raised, and the wait has an end."""
-    log, answers = _Log(), SimpleQueue[Asked]()
-    crew.do(lambda: answers.put(_ask(target, question, log)))
+    log = _Log()
+    asked = within(crew, lambda: _ask(target, question, log), timeout_s)
+    if asked:
+        return asked
+    log.expire(0.0)
+    return log.timings[0], None
+
+
+def within(crew: Crew, call: Callable[[], T], timeout_s: float) -> T | None:
+    """What a call that raises nothing returns, None where it takes too long: the wait has an end, the call may not."""
+    answers = SimpleQueue[T]()
+    crew.do(lambda: answers.put(call()))
     try:
         return answers.get(timeout=timeout_s)
     except Empty:
-        log.expire(0.0)
-        return log.timings[0], None
+        return None
 
 
 def closed_loop(crew: Crew, target: Target, questions: Sequence[Question], concurrency: int, plan: Plan) -> Level:

@@ -17,7 +17,10 @@ import numpy as np
 import psutil
 
 BUSY = 0.25  # share of the cores that others used while a target was measured: above it, times mean little
-PACKAGES = ("medseg", "numpy", "torch", "onnxruntime", "openvino", "tensorrt-rtx-cu12", "nvidia-pytriton")
+PACKAGES = (
+    *("medseg", "numpy", "torch", "onnxruntime", "openvino", "tensorrt-cu12", "tensorrt-rtx-cu12"),
+    *("nvidia-dali-cuda130", "nvidia-pytriton", "tritonclient"),
+)
 MIB = 2**20
 
 

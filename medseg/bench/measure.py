@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import cycle, islice
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from medseg.bench.accuracy import worst
-from medseg.bench.load import Crew, Level, Plan, Timing, ask_within, closed_loop, open_loop
+from medseg.bench.load import TIMEOUT, Asked, Crew, Level, Plan, Timing, ask_within, closed_loop, open_loop, within
 from medseg.bench.served import Spent, spent
 from medseg.bench.target import Question, Statistics, Target, Whole
 from medseg.errors import MedsegError
@@ -19,6 +21,8 @@ from medseg.task import Array, Tensors
 
 Say = Callable[[str], None]
 PICTURES = 4  # worst cases shown of each target
+PINGS = 20  # requests for nothing, of which the median counts
+PATIENCE = 3  # requests in a row without an answer in time, after which a target is asked no more
 
 
 @dataclass
@@ -36,12 +40,18 @@ class Measured:
     masks: dict[str, tuple[Array, int]] = field(default_factory=dict)  # of parts of a whole: bits along rows, and width
     problems: list[str] = field(default_factory=list)
     interrupted: bool = False
+    silent: int = 0  # the latest requests, in a row, that nobody answered in time
+    round_trip_s: float | None = None  # of a request for nothing
     server: Spent = field(default_factory=dict)  # what the server spent on each of the serial requests, in the mean
 
     @property
     def timings(self) -> list[Timing]:
         """Every timed request."""
         return self.serial + [timing for level in self.levels for timing in level.timings]
+
+
+class _SilentError(Exception):
+    """A target left PATIENCE requests in a row without an answer."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class _Asking:
 def measure(target: Target, questions: Sequence[Question], plan: Plan, loads: Loads, say: Say) -> Measured:
     """What a target does; failures are part of the result, and a target that only fails is not asked for more.
 
+    So is a silent one: after PATIENCE timeouts in a row the rest is left out, and the result says so.
+
     Ctrl-C ends it: the result then holds what was measured so far, and says that it was interrupted.
     """
     result = Measured(target.name, target.facts)
@@ -82,6 +94,9 @@ def measure(target: Target, questions: Sequence[Question], plan: Plan, loads: Lo
     except KeyboardInterrupt:
         result.interrupted = True
         result.problems.append("interrupted: the rest was not measured")
+    except _SilentError:
+        late = f"{PATIENCE} requests in a row had no answer within {plan.timeout_s:g} s"
+        result.problems.append(f"{late}: the rest was not measured")
     result.scores = _whole_scores(result, questions) | result.scores
     result.problems += _failures(result)
     return result
@@ -91,19 +106,20 @@ def _one_at_a_time(asking: _Asking) -> None:
     """The first answer, the warm-up and the rounds; a first answer that took long is the first of the round."""
     target, questions, plan, result = asking.target, asking.questions, asking.plan, asking.result
     asking.say(f"{target.name}: warming up")
-    cold = _statistics(target)
-    result.first, answer = ask_within(asking.crew, target, questions[0], plan.timeout_s)
+    cold = _statistics(asking)
+    result.first, answer = _ask(asking, questions[0])
     long = plan.long_s is not None and result.first.error is None and result.first.latency_s > plan.long_s
     for question in islice(cycle(questions), 0 if long else plan.warmup):
-        ask_within(asking.crew, target, question, plan.timeout_s)
-    before = cold if long else _statistics(target)
+        _ask(asking, question)
+    result.round_trip_s = _round_trip_s(asking)
+    before = cold if long else _statistics(asking)
     if long:
         _keep(asking, questions[0], result.first, answer)
     try:
         _rounds(asking, 1 if long else 0)
     finally:
         answered = sum(timing.error is None for timing in result.serial)
-        after = _statistics(target)
+        after = _statistics(asking)
         result.server = spent(before, after, answered) if before and after and answered else {}
 
 
@@ -112,17 +128,54 @@ def _rounds(asking: _Asking, asked: int) -> None:
     plan, questions = asking.plan, asking.questions
     rounds = max(plan.rounds, -(-plan.requests // len(questions)))
     for turn in range(rounds):
+        if turn >= plan.rounds and sum(timing.latency_s for timing in asking.result.serial) > plan.enough_s:
+            return
         asking.say(f"{asking.target.name}: round {turn + 1} of {rounds} over {len(questions)} cases")
         for question in questions[0 if turn else asked :]:
-            _keep(asking, question, *ask_within(asking.crew, asking.target, question, plan.timeout_s))
+            _keep(asking, question, *_ask(asking, question))
 
 
-def _statistics(target: Target) -> Statistics:
+def _ask(asking: _Asking, question: Question) -> Asked:
+    """One request; raises _SilentError where the target has let too many before it wait in vain."""
+    if asking.result.silent >= PATIENCE:
+        raise _SilentError
+    timing, answer = ask_within(asking.crew, asking.target, question, asking.plan.timeout_s)
+    asking.result.silent = asking.result.silent + 1 if timing.error == TIMEOUT else 0
+    return timing, answer
+
+
+def _round_trip_s(asking: _Asking) -> float | None:
+    """The median of PINGS requests for nothing; None where there is no server, or where it no longer answers."""
+    ping = asking.target.ping
+    if ping is None or asking.result.silent:
+        return None
+
+    def one() -> float | None:
+        start_s = perf_counter()
+        try:
+            ping()
+        except MedsegError:
+            return None
+        return perf_counter() - start_s
+
+    times = within(asking.crew, lambda: [one() for _ in range(PINGS)], asking.plan.timeout_s) or []
+    answered = [time_s for time_s in times if time_s is not None]
+    return median(answered) if answered else None
+
+
+def _statistics(asking: _Asking) -> Statistics:
     """The server's statistics; none where there is no server, or where it no longer answers."""
-    try:
-        return target.statistics() if target.statistics else {}
-    except MedsegError:
+    read = asking.target.statistics
+    if read is None or asking.result.silent:
         return {}
+
+    def tried() -> Statistics:
+        try:
+            return read()
+        except MedsegError:
+            return {}
+
+    return within(asking.crew, tried, asking.plan.timeout_s) or {}
 
 
 def _keep(asking: _Asking, question: Question, timing: Timing, answer: Tensors | None) -> None:
@@ -162,6 +215,9 @@ def _keep_picture(result: Measured, question: Question, answer: Tensors) -> None
 
 
 def _levels(asking: _Asking, loads: Loads) -> Iterator[Level]:
+    """The levels, none of a target that is silent: a level would wait for it as often as it has askers."""
+    if asking.result.silent >= PATIENCE and (loads.concurrency or loads.rates):
+        raise _SilentError
     whom = asking.crew, asking.target, asking.questions
     for concurrency in loads.concurrency:
         yield closed_loop(*whom, concurrency, asking.plan)

@@ -74,7 +74,9 @@ def _luna(data: Path) -> list[_Case]:
     found = scans(data) or {path.stem: path for path in sorted(data.glob("*.mhd"))}
     annotated = {row.series for row in nodules(data)} if (data / "annotations.csv").is_file() else set()
     return [
-        _Case(series, path, partial(scores.nodules, data, series)) if series in annotated else _Case(series, path)
+        _Case(series, path, partial(scores.nodules, data, series), partial(scores.nodules_drawn, data, path))
+        if series in annotated
+        else _Case(series, path)
         for series, path in found.items()
     ]
 
@@ -126,7 +128,10 @@ def _with_voters(case: _Case, read: Callable[[], Sequence[Case]]) -> _Case:
 
     def score(answer: Tensors) -> scores.Scores:
         assert case.score
-        return dict(case.score(answer)) | voter_scores(VOTERS, answer["votes"], np.asarray(read()[0].mask))
+        whole = case.score(answer)
+        if len(answer["votes"]) < len(VOTERS):  # one network that answers alone
+            return whole
+        return dict(whole) | voter_scores(VOTERS, answer["votes"], np.asarray(read()[0].mask))
 
     return replace(case, score=score)
 

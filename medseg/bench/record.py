@@ -16,7 +16,7 @@ from medseg.bench.accuracy import summary
 from medseg.bench.ledger import Ledger, amdahl, ledger
 from medseg.bench.load import Level, Timing
 from medseg.bench.measure import Measured
-from medseg.bench.served import opened_up, server_stages
+from medseg.bench.served import fan_out, opened_up, server_stages, stage_items
 from medseg.bench.target import SERVER
 from medseg.errors import InputError
 from medseg.files import whole_file
@@ -38,6 +38,8 @@ def target_record(measured: Measured, task: Task | None, inside: Mapping[str, It
         "first_s": measured.first.latency_s if measured.first else None,
         "serial": {"summary": latencies(measured.serial), "timings": [asdict(timing) for timing in measured.serial]},
         "ledger": _ledger_record(book) if book else None,
+        "fan_out": fan_out(measured.server, [network.name for network in task.networks]) if task else {},
+        "round_trip_s": measured.round_trip_s,
         "levels": [_level_record(level) for level in measured.levels],
         "scores": {case: dict(scores) for case, scores in measured.scores.items()},
         "accuracy": summary(measured.scores),
@@ -60,7 +62,9 @@ def _ledger(measured: Measured, task: Task | None, inside: Mapping[str, Iterable
         return book
     stages = server_stages(measured.server, task.name, task.pipeline.steps, inside)
     waited = [timing.stages.get(SERVER, 0.0) for timing in measured.serial if timing.error is None]
-    return opened_up(book, stages, sum(waited) / len(waited))
+    given = fan_out(measured.server, [network.name for network in task.networks])
+    items = stage_items(given, task.pipeline.steps, inside)
+    return opened_up(book, stages, sum(waited) / len(waited), measured.round_trip_s or 0.0, items)
 
 
 def _picture_record(measured: Measured, case: str) -> Record:
@@ -100,9 +104,16 @@ def latencies(timings: Sequence[Timing]) -> Record:
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write bench.json, whole or not at all."""
+    """Write bench.json, whole or not at all, and never over an earlier one. Raises InputError where there is one."""
+    check_new(path)
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(rounded(record), indent=1) + "\n")
+
+
+def check_new(path: Path) -> None:
+    """Raise InputError where a bench.json exists: it is what later runs are compared with, so it never changes."""
+    if path.exists():
+        raise InputError(f"{path} exists and is never overwritten; expected a folder without one: choose another --out")
 
 
 def rounded(value: Any) -> Any:

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from medseg.bench.compare import WORSE, Check, compare, junit, sentence
+from medseg.bench.derived import problems
 from medseg.bench.html import html
-from medseg.bench.markdown import markdown, problems
+from medseg.bench.markdown import markdown
 from medseg.bench.record import Record, write_json
 from medseg.files import whole_file
 

@@ -57,6 +57,18 @@ def nodules(data: Path, series: str, answer: Tensors) -> Scores:
     }
 
 
+def nodules_drawn(data: Path, ct: Path, answer: Tensors) -> Array:
+    """A CT's annotated nodules beside the answer's marks, (h, w, 3) uint8."""
+    from medseg.data.volume import read_volume
+    from medseg.tasks.luna import files, picture, tables
+    from medseg.tasks.luna.pipeline import mask_from_bits
+
+    volume = read_volume(ct)
+    truth = [row for row in tables.nodules(data) if row.series == ct.stem]
+    mask = mask_from_bits(answer["mask"], volume.array.shape)
+    return picture.beside_truth(volume, mask, files.nodules(answer["nodules"]), truth)
+
+
 def drawn(image: Array, truth: Array, answer: Array) -> Array:
     """The picture (h, w, 3) uint8 RGB with truth (green) and answer (amber) outlined; of a volume, its worst slice.
 

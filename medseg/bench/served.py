@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from medseg.bench.ledger import Ledger, rows
-from medseg.bench.target import SERVER, Statistics
+from medseg.bench.target import INPUTS, SERVER, Statistics
 from medseg.task import Step
 from medseg.triton_models.names import network_model, step_model
 
-QUEUE, COPIES, BETWEEN, TRANSFER = "queue", "tensor copies", "between steps", "transfer"
+QUEUE, COPIES, BETWEEN, CLIENT, TRANSFER = "queue", "tensor copies", "between steps", "client", "transfer"
 
-Spent = Mapping[str, Mapping[str, float]]  # model -> success, queue, compute_input, compute_infer, compute_output -> s
+# model -> seconds of success, queue, compute_input, compute_infer, compute_output; and inputs, a number
+Spent = Mapping[str, Mapping[str, float]]
 
 
 def spent(before: Statistics, after: Statistics, requests: int) -> dict[str, dict[str, float]]:
-    """Seconds per request of every model between two readings of the statistics."""
+    """Seconds, and inputs, per request of every model between two readings of the statistics."""
     return {
-        model: {kind: (_ns(stats, kind) - _ns(before.get(model, {}), kind)) / 1e9 / requests for kind in stats}
+        model: {kind: (_amount(stats, kind) - _amount(before.get(model, {}), kind)) / requests for kind in stats}
         for model, stats in after.items()
     }
 
 
-def _ns(stats: Mapping[str, Mapping[str, int]], kind: str) -> int:
-    return int(stats.get(kind, {}).get("ns", 0))  # JSON from gRPC has text for numbers and leaves zeros away
+def _amount(stats: Mapping[str, Any], kind: str) -> float:
+    """JSON from gRPC has text for numbers and leaves zeros away."""
+    if kind == INPUTS:
+        return int(stats.get(kind, 0))
+    return int(stats.get(kind, {}).get("ns", 0)) / 1e9
+
+
+def fan_out(seconds: Spent, networks: Iterable[str]) -> dict[str, float]:
+    """How many inputs each network was given within one request: the slices and candidates of one CT, for example."""
+    given = {name: seconds.get(network_model(name), {}).get(INPUTS, 0.0) for name in networks}
+    return {name: count for name, count in given.items() if count}
 
 
 def server_stages(
@@ -53,12 +64,23 @@ def server_stages(
     return stages | {BETWEEN: whole - known}
 
 
-def opened_up(book: Ledger, stages: Mapping[str, float], server_s: float) -> Ledger:
-    """The ledger with its `server` row replaced by the server's stages and the transfer.
+def stage_items(given: Mapping[str, float], steps: Sequence[Step], inside: Mapping[str, Iterable[str]]) -> dict:
+    """What `fan_out` found, by the ledger's stages: of each step that is a network, or is known to call one."""
+    items = {step.name: given[step.run] for step in steps if isinstance(step.run, str) and step.run in given}
+    for step, networks in inside.items():
+        items |= {f"{step}: {network}": given[network] for network in networks if network in given}
+    return items
 
-    Statistics are means over all requests, of which `server_s` was the mean time that the client waited.
+
+def opened_up(book: Ledger, stages: Mapping[str, float], server_s: float, empty_s: float, items: Mapping) -> Ledger:
+    """The ledger with its `server` row replaced by the server's stages, the client's share and the transfer.
+
+    Statistics are means over all requests, of which `server_s` was the mean time that the client waited; an empty
+    request took `empty_s`. `items` are the inputs of each stage.
     """
-    parts = dict(stages) | {TRANSFER: max(0.0, server_s - sum(stages.values()))}
+    outside_s = max(0.0, server_s - sum(stages.values()))
+    client_s = min(empty_s, outside_s)
+    parts = dict(stages) | {CLIENT: client_s, TRANSFER: outside_s - client_s}
     whole = sum(parts.values())
     seconds: dict[str, float] = {}
     for row in book.rows:
@@ -66,5 +88,4 @@ def opened_up(book: Ledger, stages: Mapping[str, float], server_s: float) -> Led
             seconds |= {stage: row.seconds * value / whole for stage, value in parts.items()}
         else:
             seconds[row.stage] = row.seconds
-    items = {row.stage: row.items for row in book.rows if row.items}
     return replace(book, rows=rows(seconds, items))

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from medseg.engines.triton import TritonModel
 
 SERVER = "server"  # the stage of a remote request that the server's own statistics break down further
+INPUTS = "inference_count"  # how many inputs a model was given, whatever the batches they came in
+_GRACE_S = 1.0  # the client gives up this much later than whoever measures, who thus calls it a timeout
 
 Scores = Mapping[str, float]
-Statistics = Mapping[str, Mapping[str, Any]]  # model -> Triton's inference_stats
+Statistics = Mapping[str, Mapping[str, Any]]  # model -> Triton's inference_stats, and its inference_count
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Target:
     answer: Callable[[Question, Clock], Tensors]
     facts: Mapping[str, Any] = field(default_factory=dict)  # engine, precision, where
     statistics: Callable[[], Statistics] | None = None
+    ping: Callable[[], None] | None = None  # a request for nothing, over the same connection
     pids: Sequence[int] = ()  # processes whose memory belongs to this target, besides our own
     close: Callable[[], None] = lambda: None
 
@@ -63,7 +66,16 @@ def local_target(name: str, pipeline: Pipeline, networks: Networks, facts: Mappi
     return Target(name, answer, {"where": "local", **facts})
 
 
-def served_target(name: str, task: Task, url: str, facts: Mapping[str, Any], pids: Sequence[int] = ()) -> Target:
+@dataclass(frozen=True)
+class At:
+    """Where a server is: its address, its processes here, and how long a call to it may take."""
+
+    url: str
+    pids: Sequence[int] = ()
+    timeout_s: float = 600.0
+
+
+def served_target(name: str, task: Task, at: At, facts: Mapping[str, Any]) -> Target:
     """A target that asks the task's ensemble on a Triton server; through shared memory where the facts say so."""
     from medseg.engines.triton import served_pipeline  # here, so that local benchmarks need no client
 
@@ -73,7 +85,7 @@ def served_target(name: str, task: Task, url: str, facts: Mapping[str, Any], pid
     def model() -> TritonModel:
         # A client for each thread: Triton's HTTP client must not be shared between threads.
         if not hasattr(own, "model"):
-            own.model = served_pipeline(url, task, bool(facts.get("shared_memory")))
+            own.model = served_pipeline(at.url, task, bool(facts.get("shared_memory")), at.timeout_s + _GRACE_S)
             models.append(own.model)
         return own.model
 
@@ -84,13 +96,15 @@ def served_target(name: str, task: Task, url: str, facts: Mapping[str, Any], pid
             return model().ask(tensors, _outputs(task, tensors))
 
     def statistics() -> Statistics:
-        return {entry["name"]: entry["inference_stats"] for entry in model().statistics()["model_stats"]}
+        entries = model().statistics()["model_stats"]
+        given = {entry["name"]: {INPUTS: entry.get("inference_count", 0)} for entry in entries}
+        return {entry["name"]: entry["inference_stats"] | given[entry["name"]] for entry in entries}
 
     def close() -> None:
         for one in models:
             one.close()
 
-    return Target(name, answer, {"where": "served", **facts}, statistics, pids, close)
+    return Target(name, answer, {"where": "served", **facts}, statistics, lambda: model().ping(), at.pids, close)
 
 
 def _outputs(task: Task, tensors: Tensors) -> tuple[str, ...]:

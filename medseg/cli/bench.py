@@ -12,6 +12,7 @@ from medseg.cli.options import RunsOption
 
 if TYPE_CHECKING:
     from medseg.bench.lineup import Entry, Write
+    from medseg.bench.record import Record
     from medseg.run import Run
     from medseg.task import Task
 
@@ -46,7 +47,10 @@ def bench(  # every option of the command is an argument here
     ] = False,
     out: Annotated[Path, typer.Option(help="The folder for bench.json and the report.")] = Path("bench"),
     against: Annotated[Path | None, typer.Option(help="An earlier bench.json to compare with.")] = None,
-    fail_on: Annotated[str, typer.Option(help="What --against fails on, as metric:change.")] = "score:-0.1%,p50:+10%",
+    fail_on: Annotated[
+        str | None,
+        typer.Option(help="What --against fails on; score:-0.1%,p50:+10% if absent, without truth p50 alone."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print bench.json instead of tables.")] = False,
 ) -> None:
     """Measure latency, throughput and score, and write a report.
@@ -60,12 +64,11 @@ def bench(  # every option of the command is an argument here
 
     from medseg.bench.batches import batches
     from medseg.bench.benchmark import Extras, Settings, benchmark
-    from medseg.bench.compare import limits_from
     from medseg.bench.lineup import lineup, remote
     from medseg.bench.load import ARRIVALS, QUICK, Plan
     from medseg.bench.measure import Loads
     from medseg.bench.questions import made_up, questions
-    from medseg.bench.record import read_json
+    from medseg.bench.record import check_new
     from medseg.bench.report import bad, with_comparison, write_report
     from medseg.errors import InputError
     from medseg.run import Run
@@ -75,25 +78,41 @@ def bench(  # every option of the command is an argument here
         raise InputError(f"--rate is {rate} and --arrivals {arrivals!r}; expected a positive rate, poisson or constant")
     if bool(run) == bool(url):
         raise InputError("--run and --url: got both or neither; expected runs to open, or a server to ask")
-    before, limits = read_json(against) if against else None, limits_from(fail_on)
-    subject, runs = task_named(task), [Run(path) for path in run or []]
+    before, limits = _earlier(against, fail_on)
+    check_new(out / "bench.json")
+    runs = [Run(path) for path in run or []]
+    subject = task_named(task).answered_by([one.network for one in runs]) if runs else task_named(task)
     wanted = _entries(runs, (engine, precision, where), quick)
     wanted = _variants(subject, wanted, decoder, shared_memory, early_exit)
     folder = data or made_up(subject, out / "phantom")
     asked = questions(subject, folder)[: cases or (8 if quick else None)]
-    openings = lineup(subject, runs, wanted, _writer(subject, run or []))
-    openings += [remote(subject, address) for address in url or []]
+    openings = lineup(subject, runs, wanted, _writer(subject, run or []), timeout)
+    openings += [remote(subject, address, timeout) for address in url or []]
     plan = replace(QUICK if quick else Plan(), timeout_s=timeout)
     settings = Settings(plan, Loads(concurrency or (), rate or (), arrivals), _say)
     alone = batches(subject, runs, wanted, batch or ())
     record = benchmark(subject, openings, asked, settings, Extras(runs, folder, alone, waterfall or not quick))
-    written = write_report(out, record)
-    if before:
-        record = with_comparison(record, before, limits)
-        write_report(out, record)
+    try:
+        record = with_comparison(record, before, limits) if before else record
+    finally:  # what was measured is not lost where it cannot be compared
+        written = write_report(out, record)
     typer.echo((out / "bench.json" if json else out / "report.md").read_text())
     typer.echo(f"report: {written}", err=True)
     raise typer.Exit(bad(record))
+
+
+def _earlier(against: Path | None, fail_on: str | None) -> tuple[Record | None, dict[str, float]]:
+    """The earlier run, if there is one to compare with, and the limits, which it must be able to hold."""
+    from medseg.bench.compare import check_limits, limits_from, usual_limits
+    from medseg.bench.record import read_json
+
+    limits = {} if fail_on is None else limits_from(fail_on)
+    if against is None:
+        return None, limits
+    before = read_json(against)
+    limits = limits or usual_limits(before)
+    check_limits(limits, before)
+    return before, limits
 
 
 def _entries(
@@ -119,9 +138,11 @@ def _variants(
     from medseg.bench.lineup import with_variants
     from medseg.errors import InputError
 
-    if early_exit is not None and task.name != "stas":
+    voters = sum(isinstance(step.run, str) for step in task.pipeline.steps)
+    if early_exit is not None and voters < 3:
         raise InputError(
-            f"--early-exit belongs to stas, whose three networks vote; got task {task.name!r}: leave it out"
+            f"--early-exit belongs to stas, whose three networks vote; got task {task.name!r} and {voters} that do: "
+            "leave it out"
         )
     return with_variants([replace(entry, decoder=decoder) for entry in entries], shared_memory, early_exit)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +15,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from medseg.data.framing import framed, unframed
 from medseg.engines.credentials import headers, tls_options
-from medseg.engines.shared_memory import SharedInputs
+from medseg.engines.shared_memory import LARGE_BYTES, SharedInputs
 from medseg.errors import InputError, ServerError
 from medseg.task import Array, Task, Tensors
 
@@ -25,7 +28,9 @@ class TritonModel:
 
     `texts` are the outputs that hold byte strings. Volumes are best sent over HTTP: gRPC keeps a copy of the largest
     message it saw. An HTTP model belongs to one thread, a gRPC model may be shared. With `shared`, inputs go to a
-    server on this machine through shared memory, and the model belongs to one thread.
+    server on this machine through shared memory, and the model belongs to one thread; with None only large ones do, and
+    none where the server refuses that. No call waits longer than
+    `timeout_s` seconds.
     """
 
     def __init__(
@@ -34,7 +39,7 @@ class TritonModel:
         model: str,
         texts: frozenset[str] = frozenset(),
         timeout_s: float = 600.0,
-        shared: bool = False,
+        shared: bool | None = False,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in _PROTOCOLS or not parts.port:
@@ -43,14 +48,15 @@ class TritonModel:
         self._library = _PROTOCOLS[parts.scheme]
         self._url, self._model, self._texts = url, model, texts
         if parts.scheme == "http":
-            options: dict[str, Any] = {"network_timeout": timeout_s, "connection_timeout": 10.0}
+            options: dict[str, Any] = {"network_timeout": timeout_s, "connection_timeout": min(timeout_s, 10.0)}
         else:
             limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
             options = {"channel_args": [(limit, _LARGEST_MESSAGE) for limit in limits]}
             options |= tls_options() if parts.scheme == "grpcs" else {}
+        self._wait = {} if parts.scheme == "http" else {"client_timeout": timeout_s}  # HTTP's is the client's own
         self._headers = headers() if parts.scheme == "grpcs" else {}  # a token is never sent in the clear
         self._client = self._library.InferenceServerClient(parts.netloc, **options)
-        self._memory = SharedInputs(self._client) if shared else None
+        self._memory = None if shared is False else SharedInputs(self._client, 0 if shared else LARGE_BYTES)
 
     def __call__(self, batch: Array) -> Array:
         """The network's output for a batch, as an engine's."""
@@ -59,21 +65,24 @@ class TritonModel:
     def ask(self, tensors: Tensors, outputs: tuple[str, ...] = ("output",)) -> Tensors:
         """The named outputs. Raises InputError where the server refuses the input, ServerError where it fails."""
         wanted = [self._library.InferRequestedOutput(name) for name in outputs]
-        try:
+        with self._in_our_words():
             inputs = self._inputs(tensors)
-            result = self._client.infer(self._model, inputs, outputs=wanted, headers=self._headers)
-        except InferenceServerException as error:
-            raise self._said(error) from error
-        except Exception as error:  # a refused or broken connection comes as one of many types
-            raise ServerError(f"{self._url} does not answer ({error}); expected a Triton server: start one") from error
+            result = self._client.infer(self._model, inputs, outputs=wanted, headers=self._headers, **self._wait)
         answers = {name: result.as_numpy(name) for name in outputs}
         return {name: unframed(array, name) if name in self._texts else array for name, array in answers.items()}
 
     def statistics(self) -> dict[str, Any]:
-        """Triton's statistics of every model: counts and nanoseconds of queue and compute."""
-        if self._library is tritonclient.grpc:
-            return dict(self._client.get_inference_statistics(headers=self._headers, as_json=True))
-        return dict(self._client.get_inference_statistics())
+        """Triton's statistics of every model: counts and nanoseconds of queue and compute. Raises ServerError."""
+        with self._in_our_words():
+            if self._library is tritonclient.grpc:
+                options = {"headers": self._headers, "as_json": True, **self._wait}
+                return dict(self._client.get_inference_statistics(**options))
+            return dict(self._client.get_inference_statistics())
+
+    def ping(self) -> None:
+        """Ask for nothing: what that takes is the client's and the protocol's share. Raises ServerError."""
+        with self._in_our_words():
+            self._client.is_server_live(headers=self._headers, **self._wait)
 
     def close(self) -> None:
         """Close the connections, and give back the shared memory."""
@@ -88,12 +97,18 @@ class TritonModel:
             (self._library.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)), array)
             for name, array in arrays.items()
         ]
-        if self._memory:
-            self._memory.hold(wires)
-        else:
-            for wire, array in wires:
-                wire.set_data_from_numpy(np.ascontiguousarray(array))
+        for wire, array in self._memory.hold(wires) if self._memory else wires:
+            wire.set_data_from_numpy(np.ascontiguousarray(array))
         return [wire for wire, _ in wires]
+
+    @contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as error:
+            raise self._said(error) from error
+        except Exception as error:  # a refused or broken connection comes as one of many types
+            raise ServerError(f"{self._url} does not answer ({error}); expected a Triton server: start one") from error
 
     def _said(self, error: InferenceServerException) -> Exception:
         """The server's refusal in our words: its own message is already one sentence."""
@@ -104,7 +119,16 @@ class TritonModel:
         return ServerError(f"{self._url}, model {self._model!r}: {message}")
 
 
-def served_pipeline(url: str, task: Task, shared: bool = False) -> TritonModel:
-    """The task's ensemble on a server; with `shared`, inputs go there through shared memory."""
+def is_local(url: str) -> bool:
+    """Whether an address is this machine's own, so that shared memory can be tried."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def served_pipeline(url: str, task: Task, shared: bool | None = False, timeout_s: float = 600.0) -> TritonModel:
+    """The task's ensemble on a server; `shared` as for TritonModel."""
     texts = frozenset(wire.name for wire in task.pipeline.tensors if wire.dtype == "bytes")
-    return TritonModel(url, task.name, texts, shared=shared)
+    return TritonModel(url, task.name, texts, timeout_s, shared)

@@ -1,12 +1,15 @@
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medseg.bench.accuracy import differences, summary, worst
 from medseg.bench.questions import made_up, questions
+from medseg.data.volume import read_volume
 from medseg.errors import InputError
 from medseg.tasks import TASKS, task_named
+from medseg.tasks.luna.tables import nodules
 
 SCORES = {f"case {n}": {"dice": 0.8 + n / 100} for n in range(10)}
 
@@ -37,8 +40,7 @@ def test_made_up_cases_of_every_task_are_asked_scored_and_drawn(name: str, tmp_p
     case = next(case for case in cases if case.score)
     assert case.files and all(file.is_file() for file in case.files)
     assert set(case.read()) <= set(task.pipeline.inputs)
-    if name == "luna":
-        assert case.score({"nodules": np.zeros((0, 8))})["sensitivity"] == 0
+    if name == "luna":  # whose truth is places and no mask: see below
         return
     truth = next(
         found.mask
@@ -53,6 +55,25 @@ def test_made_up_cases_of_every_task_are_asked_scored_and_drawn(name: str, tmp_p
         assert [value for metric, value in found.items() if "without" in metric] == [0, 0, 1]
     picture = case.picture({"mask": truth})
     assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
+
+
+def test_a_ct_is_drawn_with_its_annotated_nodules_and_the_answers_marks(tmp_path: Path):
+    task, data = task_named("luna"), tmp_path / "phantom"
+    case = next(case for case in questions(task, made_up(task, data)) if case.score and case.picture)
+    (nodule, *others) = [row for row in nodules(data) if row.series == case.id]
+    ct = read_volume(case.files[0])
+    (voxel,) = ct.geometry.voxel_from_world(np.array([nodule.xyz_mm]))
+    hit = [*nodule.xyz_mm, *voxel, nodule.value, 0.9]
+    miss = [*nodule.xyz_mm[:2], nodule.xyz_mm[2] + 40, *np.add(voxel, (10, 0, 0)), 5.0, 0.8]
+    bits = np.packbits(np.zeros(ct.array.shape, bool))
+    found, missed = ({"nodules": np.array(rows).reshape(-1, 8), "mask": bits} for rows in ([hit, miss], []))
+    assert case.score(found)["sensitivity"] == 1 / (1 + len(others)) and case.score(missed)["sensitivity"] == 0
+    for answer, crosses in ((found, True), (missed, False)):
+        picture = case.picture(answer)
+        assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
+        red, green, blue = picture.astype(int).transpose(2, 0, 1)
+        assert ((green > red + 60) & (green > blue + 30)).sum() > 50  # the nodules' circles
+        assert (((red > blue + 100) & (red > green + 30)).sum() > 5) == crosses  # the marks
 
 
 def test_a_folder_without_cases_is_refused_by_name(tmp_path):

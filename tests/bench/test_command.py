@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Timer
+from signal import SIGCONT, SIGSTOP
+from threading import Thread
+from time import monotonic, sleep
 
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from medseg.bench.lineup import usual
+from medseg.bench.measure import PATIENCE
 from medseg.bench.questions import made_up
 from medseg.cli.main import app
 from medseg.engines.runs import exported_file
-from medseg.errors import MedsegError
+from medseg.engines.triton import TritonModel
+from medseg.errors import InputError, MedsegError
 from medseg.run import Run
 from medseg.tasks import task_named
 from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Server, free_ports, serving
+from tests.bench.runs import bright_run
 
 TASK = task_named("gi-tract")
 NETWORK = TASK.networks[0]
@@ -29,17 +32,7 @@ NETWORK = TASK.networks[0]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run whose network answers with its own input: what is bright is every organ."""
-    shape = ["n", *NETWORK.input_shape]
-    wires = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("input", "output")]
-    half = helper.make_tensor("half", TensorProto.FLOAT, [], [0.5])
-    graph = helper.make_graph(
-        [helper.make_node("Sub", ["input", "half"], ["output"])], "copy", wires[:1], wires[1:], [half]
-    )
-    made = Run.create(tmp_path_factory.mktemp("run") / "copy", NETWORK.name, {}, {})
-    with made.adding("fp32.onnx", {"precision": "fp32"}) as path:
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
-    return made
+    return bright_run(tmp_path_factory.mktemp("run") / "bright", NETWORK)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +64,8 @@ def test_local_and_served_give_the_same_answers_and_ledgers_that_sum(run: Run, d
     for target in record["targets"]:
         assert target["ledger"]["total_s"] == pytest.approx(target["ledger"]["median_s"], rel=0.03)
     stages = {row["stage"] for row in served["ledger"]["rows"]}
-    assert {"read", "check", "decode", "segment", "answer", "queue", "tensor copies", "transfer"} <= stages
+    assert {"read", "check", "decode", "segment", "answer", "queue", "tensor copies", "client", "transfer"} <= stages
+    assert local["round_trip_s"] is None and record["runs"][0]["files"]
     assert record["runs"][0]["files"] == {"fp32.onnx": run.files["fp32.onnx"]["sha256"]}
     assert served["accuracy"]["uw_score"]["cases"] >= 1 and next(iter(served["accuracy"])) == "uw_score"
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "bench.json", "report.md"}
@@ -112,8 +106,59 @@ def test_comparing_writes_junit(run: Run, data: Path, tmp_path: Path):
     assert 'failures="0"' in (tmp_path / "b" / "junit.xml").read_text()
 
 
+def after_answers(server: Server, count: int, act: Callable[[], None]) -> None:
+    """Do something to a server as soon as it has answered so often."""
+
+    def answered() -> int:
+        found = TritonModel(server.url, TASK.name).statistics()["model_stats"]
+        return sum(int(entry["inference_count"]) for entry in found if entry["name"] == TASK.name)
+
+    def watch() -> None:
+        deadline = monotonic() + 60
+        while answered() < count and monotonic() < deadline:
+            sleep(0.01)
+        act()
+
+    Thread(target=watch, daemon=True).start()
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_that_stops_answering_is_given_up_after_a_few_requests_and_the_report_says_so(
+    server: Server, data: Path, tmp_path: Path, scheme: str
+):
+    address = server.url if scheme == "http" else f"grpc://127.0.0.1:{server.ports.grpc}"
+    after_answers(server, 10, lambda: server.process.send_signal(SIGSTOP))
+    try:
+        began_s = monotonic()
+        options = ("--concurrency", 1, "--rate", 5, "--timeout", 1, "--out", tmp_path)
+        code, record = bench(data, "--url", address, *options)
+        assert monotonic() - began_s < 30
+    finally:
+        server.process.send_signal(SIGCONT)
+    (target,) = record["targets"]
+    errors = [timing["error"] for timing in target["serial"]["timings"]]
+    assert code == 1 and len(errors) >= 8 and set(errors[:-PATIENCE]) == {None}
+    assert errors[-PATIENCE:] == ["timeout"] * PATIENCE and target["levels"] == [] and target["ledger"]
+    said = f"{PATIENCE} requests in a row had no answer within 1 s: the rest was not measured"
+    assert said in target["problems"]
+    assert all(said in (tmp_path / name).read_text() for name in ("report.html", "report.md"))
+
+
+def test_a_measurement_is_never_overwritten_and_the_limits_are_checked_first(run: Run, data: Path, tmp_path: Path):
+    options = (data, "--run", run.path, "--quick", "--cases", 2, "--where", "local", "--out", tmp_path)
+    bench(*options)
+    before = (tmp_path / "bench.json").read_bytes()
+    for more in ((), ("--against", tmp_path / "bench.json")):
+        with pytest.raises(InputError, match=r"bench\.json exists.*choose another --out"):
+            bench(*options, *more)
+    assert (tmp_path / "bench.json").read_bytes() == before
+    with pytest.raises(InputError, match=r"'cpm'.*expected one of p50, .*score, uw_score"):
+        bench(*options[:-1], tmp_path / "b", "--against", tmp_path / "bench.json", "--fail-on", "cpm:-1%")
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_server_killed_in_the_middle_is_in_the_report_and_the_exit_code(server: Server, data: Path, tmp_path: Path):
-    Timer(3.0, server.process.kill).start()
+    after_answers(server, 4, server.process.kill)
     code, record = bench(data, "--url", server.url, "--cases", 2, "--concurrency", 1, "--out", tmp_path, "--timeout", 5)
     (target,) = record["targets"]
     assert code == 1 and any(timing["error"] is None for timing in target["serial"]["timings"])
@@ -156,6 +201,13 @@ def test_http_and_grpc_give_the_same_answers_and_server_ledgers(server: Server, 
     code, record = bench(data, "--url", server.url, "--url", address, *options)
     http, grpc = record["targets"]
     assert code == 0 and http["answers"] == grpc["answers"]
+    report = (tmp_path / "report.md").read_text()
     for target in record["targets"]:
         assert [level["mode"] for level in target["levels"]] == ["closed", "poisson"]
-        assert "queue" in {row["stage"] for row in target["ledger"]["rows"]}
+        rows = {row["stage"]: row for row in target["ledger"]["rows"]}
+        assert "queue" in rows and rows["segment"]["items"] == 1 and target["fan_out"] == {"gi-tract": 1}
+        # an empty request is the client's share, and less than a whole one
+        assert 0 < target["round_trip_s"] < target["serial"]["summary"]["p50_s"] and rows["client"]["seconds"] > 0
+    assert report.count("An empty request to this server takes") == 2 and "sent late, p99" in report
+    for name in ("report.md", "report.html"):
+        assert "no hashes" in (tmp_path / name).read_text()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from medseg.bench.record import unmeasured_record
 from medseg.bench.report import with_comparison, write_report
 from tests.bench.test_report import record
 
@@ -19,18 +21,21 @@ const errors = [];
 addEventListener("error", (event) => errors.push(event.message));
 addEventListener("securitypolicyviolation", (event) => errors.push(event.violatedDirective));
 addEventListener("load", () => {
-  const first = document.querySelector("table.sortable");
-  const rows = () => [...first.tBodies[0].rows].map((row) => row.cells[0].textContent);
-  const buttons = [...first.querySelectorAll("thead button")];
-  const p50 = buttons.find((button) => button.textContent === "p50");
-  p50.click(); const ascending = rows(); p50.click(); const descending = rows();
+  document.querySelectorAll("details").forEach((one) => { one.open = true; });
+  const columns = [...document.querySelectorAll("table.sortable")].flatMap((table) =>
+    [...table.querySelectorAll("thead button")].map((button, column) => {
+      const cells = () => [...table.tBodies[0].rows].map((row) => row.cells[column])
+        .map((cell) => [cell.textContent.trim(), cell.dataset.value ?? null]);
+      button.click(); const ascending = cells(); button.click();
+      return { name: button.textContent, ascending, descending: cells() };
+    }));
   const plots = [...document.querySelectorAll("figure svg")].map((svg) => {
     const box = svg.getBoundingClientRect();
     return { width: box.width, height: box.height, marks: svg.querySelectorAll("path, use").length,
              ink: getComputedStyle(svg.querySelector("text")).fill, name: svg.getAttribute("aria-label") };
   });
   const images = [...document.images].map((image) => image.naturalWidth * image.alt.length);
-  const result = { errors, ascending, descending, plots, images, wide: document.documentElement.scrollWidth,
+  const result = { errors, columns, plots, images, wide: document.documentElement.scrollWidth,
                    seen: innerWidth, paper: getComputedStyle(document.body).backgroundColor };
   document.body.innerHTML = "<pre id=found></pre>";
   document.getElementById("found").textContent = JSON.stringify(result);
@@ -38,6 +43,7 @@ addEventListener("load", () => {
 </script>
 """
 
+_NUMBER = re.compile(r"[-+]?\d[\d.]*( |%|/s|$)")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not installed")
 
 
@@ -45,6 +51,9 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, wh
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     made = record()
+    first, second = made["targets"]
+    first["serial"]["summary"]["p50_s"], second["serial"]["summary"]["p50_s"] = 1.2, 0.0123
+    made["targets"].append(unmeasured_record("closed", {}, "could not be opened") | {"paired": {}})
     return write_report(folder, with_comparison(made, made, {"p50": 0.1, "score": -0.001}))
 
 
@@ -72,8 +81,23 @@ def test_the_page_loads_without_errors_draws_its_plots_and_sorts(page: Path):
     assert len(found["plots"]) == 4
     for plot in found["plots"]:
         assert plot["width"] > 300 and plot["height"] > 150 and plot["marks"] > 10 and plot["name"]
-    assert found["ascending"] == ["fast", "slow"] and found["descending"] == ["slow", "fast"]
     assert len(found["images"]) == 8 and all(found["images"])
+
+
+@needs_chromium
+def test_every_column_of_every_table_sorts_by_what_its_cells_mean(page: Path):
+    columns = seen(page, 1200)["columns"]
+    assert len({column["name"] for column in columns}) > 20
+    for column in columns:
+        keys = [key for _, key in column["ascending"]]
+        if any(_NUMBER.match(text) for text, _ in column["ascending"]):
+            assert None not in keys, column  # a number in words, such as 12 ms, says what it is worth
+        if None not in keys:
+            numbers = [float(key) for key in keys if key]
+            assert numbers == sorted(numbers) and keys[len(numbers) :] == [""] * (len(keys) - len(numbers)), column
+            assert [float(key) for _, key in column["descending"] if key] == numbers[::-1]
+    (p50,) = [column for column in columns if column["name"] == "p50"][:1]
+    assert [text for text, _ in p50["ascending"]] == ["12.3 ms", "1.20 s", "-"]
 
 
 @needs_chromium

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medseg.bench.html import html
 from medseg.bench.load import Plan
 from medseg.bench.markdown import markdown
 from medseg.bench.measure import Loads
 from medseg.bench.record import read_json
 from medseg.bench.report import bad, with_comparison, write_report
+from medseg.bench.tables import time
 from medseg.errors import InputError, ServerError
 from tests.bench.measuring import measured
 from tests.bench.servers import busy, question, target
@@ -53,7 +55,7 @@ def test_bench_json_reads_back_with_its_raw_times(made: dict, tmp_path: Path):
     write_report(tmp_path, made)
     again = read_json(tmp_path / "bench.json")
     first = again["targets"][0]
-    assert len(first["serial"]["timings"]) == 18
+    assert len(first["serial"]["timings"]) == 24
     assert len(first["levels"][0]["timings"]["done_s"]) == first["levels"][0]["summary"]["requests"]
 
 
@@ -73,7 +75,7 @@ def test_a_server_that_dies_midway_is_reported_and_the_others_are_still_measured
     page = write_report(tmp_path, made).read_text()
     assert bad(made)
     assert "requests failed: ServerError: connection refused" in page
-    assert made["targets"][0]["serial"]["summary"]["errors"] == 9  # the first of the 10 good answers was the cold one
+    assert made["targets"][0]["serial"]["summary"]["errors"] == 15  # the first of the 10 good answers was the cold one
     assert not made["targets"][1]["problems"]
 
 
@@ -97,3 +99,20 @@ def test_a_file_that_is_no_bench_json_is_refused_by_name(tmp_path: Path, text: s
     (tmp_path / "old.json").write_text(text)
     with pytest.raises(InputError, match=r"old\.json"):
         read_json(tmp_path / "old.json")
+
+
+def test_a_gpus_memory_and_power_are_shown_where_there_is_one(made: dict):
+    assert "GPU memory" not in markdown(made)
+    first, second = made["targets"]
+    used = first | {"usage": first["usage"] | {"peak_gpu_mib": 1234.4, "mean_gpu_watts": 87.6}}
+    gpu = made | {"targets": [used, second]}
+    lines = [line for line in markdown(gpu).splitlines() if "1234 MiB" in line]
+    assert len(lines) == 1 and lines[0].endswith("| 1234 MiB | 88 W |")
+    page = html(gpu)
+    assert 'data-value="1234.4"' in page and 'data-value="87.6"' in page
+
+
+def test_numbers_keep_their_value_and_missing_ones_come_last():
+    assert (str(time(0.012)), time(0.012).key) == ("12 ms", "0.012")
+    assert (str(time(1.2)), time(1.2).key) == ("1.20 s", "1.2")
+    assert (str(time(None)), time(None).key) == ("-", "")

@@ -1,7 +1,18 @@
 import pytest
 
 from medseg.bench.ledger import Ledger, amdahl, rows
-from medseg.bench.served import BETWEEN, COPIES, QUEUE, TRANSFER, opened_up, server_stages, spent
+from medseg.bench.served import (
+    BETWEEN,
+    CLIENT,
+    COPIES,
+    QUEUE,
+    TRANSFER,
+    fan_out,
+    opened_up,
+    server_stages,
+    spent,
+    stage_items,
+)
 from medseg.task import Step
 
 
@@ -45,10 +56,26 @@ def test_steps_that_ran_side_by_side_are_scaled_to_the_time_they_took_together()
 
 def test_the_server_row_is_opened_up_and_the_ledger_keeps_its_sum():
     book = Ledger(rows({"read": 1.0, "server": 9.0}, {}), 10.0)
-    opened = opened_up(book, {"find": 6.0, QUEUE: 1.0}, server_s=8.0)
-    assert {row.stage for row in opened.rows} == {"read", "find", QUEUE, TRANSFER}
+    opened = opened_up(book, {"find": 6.0, QUEUE: 1.0}, 8.0, 0.25, {"find": 88.0})
+    found = {row.stage: row.seconds for row in opened.rows}
+    assert set(found) == {"read", "find", QUEUE, CLIENT, TRANSFER}
     assert opened.total_s == pytest.approx(10.0)
-    assert next(row for row in opened.rows if row.stage == TRANSFER).seconds == pytest.approx(9 / 8)
+    assert found[CLIENT] == pytest.approx(0.25 * 9 / 8) and found[TRANSFER] == pytest.approx(0.75 * 9 / 8)
+    assert {row.stage: row.items for row in opened.rows if row.items} == {"find": 88.0}
+
+
+def test_an_empty_request_that_took_longer_than_is_left_counts_for_no_more():
+    opened = opened_up(Ledger(rows({"server": 8.0}, {}), 8.0), {"find": 7.0}, 8.0, 3.0, {})
+    assert {row.stage: row.seconds for row in opened.rows} == {"find": 7.0, CLIENT: 1.0, TRANSFER: 0.0}
+
+
+def test_what_networks_were_given_within_a_request_is_counted_and_goes_to_the_stage_that_calls_them():
+    before = {"net-a-network": {"inference_count": 8}}
+    after = {"net-a-network": {"inference_count": "184"}, "net-b-network": {"inference_count": 6}, "ours": {}}
+    given = fan_out(spent(before, after, 2), ["net-a", "net-b", "net-c"])
+    assert given == {"net-a": 88, "net-b": 3}
+    assert stage_items(given, STEPS, {}) == {"judge": 3}
+    assert stage_items(given, STEPS, {"find": ["net-a"]}) == {"judge": 3, "find: net-a": 88}
 
 
 def test_amdahl_names_the_largest_stage_and_what_it_can_bring():

@@ -1,0 +1,70 @@
+"""Derived: what a record says beyond its own numbers: problems, warnings, notes, and the names of things."""
+
+from __future__ import annotations
+
+from medseg.bench.machine import BUSY
+from medseg.bench.record import Record
+from medseg.bench.voting import is_voters
+
+
+def problems(record: Record) -> list[str]:
+    """All problems, each with its target's name."""
+    return [f"{target['name']}: {line}" for target in measured(record) for line in target["problems"]]
+
+
+def warnings(record: Record) -> list[str]:
+    """What lowers the worth of the times."""
+    shares = [target["usage"]["busy"] for target in measured(record) if target["usage"]]
+    busy = [share for share in shares if share > BUSY]
+    if not busy:
+        return []
+    what = f"other programs used up to {max(busy):.0%} of the cores while {len(busy)} of {len(shares)} targets"
+    return [f"{what} were measured: repeat on an idle machine"]
+
+
+def unhashed(record: Record) -> str:
+    """A sentence about servers that somebody else started: what they run is not known. Empty where there are none."""
+    names = ", ".join(target["name"] for target in record["targets"] if target["facts"].get("where") == "remote")
+    return f"Which model files {names} runs is not known here, so there are no hashes of them." if names else ""
+
+
+def measured(record: Record) -> list[Record]:
+    """The targets, and the networks alone."""
+    return record["targets"] + record["networks"]
+
+
+def shown_metrics(record: Record) -> list[str]:
+    """The scores of whole answers; those of single voters have a table of their own."""
+    names = dict.fromkeys(name for target in record["targets"] for name in target["accuracy"])
+    return [name for name in names if not is_voters(name)]
+
+
+def counts(target: Record) -> tuple[int, int]:
+    """How many requests were timed, and how many of them failed."""
+    summaries = [target["serial"]["summary"], *(level["summary"] for level in target["levels"])]
+    return sum(one["requests"] for one in summaries), sum(one["errors"] for one in summaries)
+
+
+def best_per_s(target: Record) -> float | None:
+    """The highest throughput over all levels of load; one at a time where there were none, None without answers."""
+    median_s = target["serial"]["summary"].get("p50_s")
+    rates = [level["per_s"] for level in target["levels"]] + ([1 / median_s] if median_s else [])
+    return max(rates, default=None)
+
+
+def level_name(level: Record) -> str:
+    """What a level was: `4 at once`, or `20/s poisson`."""
+    return f"{level['load']:g} at once" if level["mode"] == "closed" else f"{level['load']:g}/s {level['mode']}"
+
+
+def ledger_notes(target: Record) -> list[str]:
+    """What stands below a ledger: what to speed up next, what networks were given, and what an empty request takes."""
+    rows, given = target["ledger"]["rows"], target["fan_out"]
+    found = [target["ledger"]["next"]]
+    if given and not any(row["items"] for row in rows):  # no row is a network's own
+        inputs = ", ".join(f"{name} {count:g}" for name, count in given.items())
+        found.append(f"Inputs that each network was given within one request: {inputs}.")
+    if target["round_trip_s"] is not None:
+        empty = f"{target['round_trip_s'] * 1e3:.3g} ms"
+        found.append(f"An empty request to this server takes {empty}: the share of the client and the protocol.")
+    return found
