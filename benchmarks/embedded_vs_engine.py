@@ -1,0 +1,175 @@
+"""The embedded ensemble beside the bare engine in one process: what serving costs, by turns in one run.
+
+    python -m benchmarks.embedded_vs_engine gi-tract DATA --run RUN [--cases 8] [--seconds 6] [--rounds 3]
+
+The bare engine is given the networks' inputs as they are, in this process: no file, no decode, no mask. `pipeline` adds
+those, still in this process; `served` is the ensemble of `medseg serve`, from encoded bytes to the mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+
+from medseg.bench.clock import Clock
+from medseg.bench.load import Crew, Plan, closed_loop
+from medseg.bench.questions import questions
+from medseg.bench.record import latencies
+from medseg.bench.served import spent
+from medseg.bench.tables import seconds, table
+from medseg.bench.target import At, Question, Statistics, Target, local_target, served_target
+from medseg.cli.serving import Wanted, write_repository
+from medseg.engines.runs import opened
+from medseg.run import Run
+from medseg.task import Array, Infer, Networks, Task, Tensors
+from medseg.tasks import task_named
+from medseg.triton_models.names import step_model
+from medseg.triton_models.server import free_ports, serving
+
+ALONE, TOGETHER = 1, 4  # requests at once
+
+
+@dataclass
+class Side:
+    """One way to answer, and what was measured of it in every round, by requests at once."""
+
+    target: Target
+    p50_s: dict[int, list[float]] = field(default_factory=lambda: {ALONE: [], TOGETHER: []})
+    per_s: dict[int, list[float]] = field(default_factory=lambda: {ALONE: [], TOGETHER: []})
+
+
+def main() -> None:
+    """Measure by turns; print the table, the ratio of throughputs and the added latency."""
+    options = _options()
+    task, runs = task_named(options.task), [Run(path) for path in options.run]
+    cases = [_read(question) for question in questions(task, options.data)[: options.cases]]
+    wanted = Wanted("embedded", options.engine, options.precision, "dali")
+    with opened(runs, options.engine, options.precision) as networks, tempfile.TemporaryDirectory() as folder:
+        names = write_repository(Path(folder) / "models", task, options.run, wanted)
+        with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "triton.log") as server:
+            served = served_target("served", task, At(server.url, [server.process.pid]), {})
+            sides = [
+                Side(bare_target(task, cases, networks)),
+                Side(local_target("pipeline", task.pipeline, networks, {})),
+                Side(served),
+            ]
+            for side in sides:  # warm up
+                _turn(side.target, cases, ALONE, 1.0)
+            before = _statistics(served)
+            for turn in range(options.rounds):
+                print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
+                _round(sides, cases, options.seconds)
+            decode_s = _decode_s(task, before, _statistics(served))
+            served.close()
+    print(table(["side", "at once", "p50", "throughput", "spread of the rounds"], [*_rows(sides)]))
+    print(f"\n{verdict(sides, decode_s)}")
+
+
+def bare_target(task: Task, cases: Sequence[Question], networks: Networks) -> Target:
+    """The engine alone: each case's network inputs, taken from the pipeline once, are given to it again."""
+    inputs = {case.id: _network_inputs(task, case, networks) for case in cases}
+
+    def answer(question: Question, clock: Clock) -> Tensors:
+        with clock("engine"):
+            return {f"{number}": networks(name)(batch) for number, (name, batch) in enumerate(inputs[question.id])}
+
+    return Target("bare engine", answer)
+
+
+def _network_inputs(task: Task, case: Question, networks: Networks) -> list[tuple[str, Array]]:
+    found: list[tuple[str, Array]] = []
+
+    def listening(name: str) -> Infer:
+        infer = networks(name)
+
+        def run(batch: Array) -> Array:
+            found.append((name, batch.copy()))
+            return infer(batch)
+
+        return run
+
+    task.pipeline(case.read(), listening)
+    return found
+
+
+def _round(sides: Sequence[Side], cases: Sequence[Question], limit_s: float) -> None:
+    for at_once in (ALONE, TOGETHER):
+        for side in sides:
+            p50_s, per_s = _turn(side.target, cases, at_once, limit_s)
+            side.p50_s[at_once].append(p50_s)
+            side.per_s[at_once].append(per_s)
+
+
+def _turn(target: Target, cases: Sequence[Question], at_once: int, limit_s: float) -> tuple[float, float]:
+    """Median latency and answers a second. Ends the program where a request fails."""
+    plan = Plan(warmup=0, window_s=limit_s / 3, limit_s=limit_s)
+    level = closed_loop(Crew(), target, cases, at_once, plan)
+    summary = latencies(level.timings)
+    if summary["errors"]:
+        sys.exit(f"{target.name}: {next(timing.error for timing in level.timings if timing.error)}")
+    answered = sum(window.answered for window in level.windows)
+    return summary["p50_s"], answered / level.windows[-1].end_s
+
+
+def _read(question: Question) -> Question:
+    tensors = question.read()
+    return replace(question, read=lambda: tensors)  # once: the file is no side's own work
+
+
+def _statistics(target: Target) -> Statistics:
+    return target.statistics() if target.statistics else {}
+
+
+def _decode_s(task: Task, before: Statistics, after: Statistics) -> float:
+    """What the server's decode step takes of one request, in the mean."""
+    answered = spent(before, after, 1)[step_model(task.name, "decode")]
+    return answered["compute_infer"] / answered["inference_count"]
+
+
+def _rows(sides: Sequence[Side]) -> list[list[str]]:
+    return [
+        [
+            side.target.name,
+            str(at_once),
+            seconds(median(side.p50_s[at_once])),
+            f"{median(side.per_s[at_once]):.2f}/s",
+            f"{min(side.per_s[at_once]):.2f} to {max(side.per_s[at_once]):.2f}/s",
+        ]
+        for at_once in (ALONE, TOGETHER)
+        for side in sides
+    ]
+
+
+def verdict(sides: Sequence[Side], decode_s: float) -> str:
+    """What serving costs, in two sentences."""
+    bare, pipeline, served = (median(side.per_s[TOGETHER]) for side in sides)
+    bare_s, pipeline_s, served_s = (median(side.p50_s[ALONE]) for side in sides)
+    added_s = served_s - bare_s
+    return (
+        f"At {TOGETHER} at once the served ensemble reaches {served / bare:.2f} of the bare engine's throughput, and "
+        f"{served / pipeline:.2f} of the pipeline's in one process. At {ALONE} it adds {1e3 * added_s:.1f} ms to the "
+        f"bare engine: {1e3 * decode_s:.1f} ms for the server's decode and {1e3 * (added_s - decode_s):.1f} ms for the "
+        f"rest; and {1e3 * (served_s - pipeline_s):.1f} ms to the pipeline."
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["gi-tract", "stas"])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--run", type=Path, action="append", required=True)
+    parser.add_argument("--engine", default="openvino")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--cases", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
