@@ -27,13 +27,16 @@ class Wanted:
 def write_repository(folder: Path, task: Task, runs: Sequence[Path], wanted: Wanted) -> list[str]:
     """Write the repository and return its models' names in loading order.
 
-    Raises InputError for no runs or an unknown target, engine or decoder; RunError where a run lacks the file.
+    Raises InputError for no runs or an unknown target, engine or decoder; RunError where a run lacks the file, or the
+    runs' networks are not enough for an answer.
     """
     target = target_named(wanted.target)
     engine = engine_for(target, wanted.engine)
     if not runs:
         raise InputError("`medseg serve` got no --run; expected one for each of the task's networks")
-    networks = served(task, [Run(path) for path in runs], engine, wanted.precision, target)
+    held = [Run(path) for path in runs]
+    task = task.answered_by([run.network for run in held])
+    networks = served(task, held, engine, wanted.precision, target)
     steps = swapped(task, wanted.decoder)
     return write(folder, task, networks, _serialized(task, steps, target.device) if target.native else steps, target)
 

@@ -16,6 +16,7 @@ from nvidia.dali import math as dali_math
 from nvidia.dali.pipeline import Pipeline as DaliPipeline
 from nvidia.dali.types import DALIDataType, DALIImageType, DALIInterpType
 
+from medseg.data.encoded import GREY16, RGB, Kind, check_total, declared
 from medseg.errors import InputError
 from medseg.task import Array, Networks, Tensors
 from medseg.tasks.gi_tract import pipeline as gi_tract_pipeline
@@ -94,19 +95,20 @@ def as_float(value: Node) -> Node:
 
 @dataclass(frozen=True)
 class Definition:
-    """A task's decode step: what makes it, which tensor of the task's pipeline, and how many pictures a request has."""
+    """A task's decode step: what makes it of which kind of picture, and which tensor of the task's pipeline it is."""
 
     make: Callable[[Node, str], Node]
+    kind: Kind
     output: str
     dtype: Any
     ndim: int = 3  # without the batch axis
-    most: int = 1  # pictures
+    most: int = 1  # pictures of a request
 
 
 DEFINITIONS = {
-    "gi-tract": Definition(gi_tract, "input", DALIDataType.FLOAT),
-    "brain-lgg": Definition(brain_lgg, "volume", DALIDataType.UINT8, most=1024),
-    "stas": Definition(stas, "input", DALIDataType.FLOAT),
+    "gi-tract": Definition(gi_tract, GREY16, "input", DALIDataType.FLOAT),
+    "brain-lgg": Definition(brain_lgg, RGB, "volume", DALIDataType.UINT8, most=1024),
+    "stas": Definition(stas, RGB, "input", DALIDataType.FLOAT),
 }
 
 
@@ -135,12 +137,16 @@ class Decoder:
 
     def __init__(self, task: str, device: str = "cpu", threads: int = 2) -> None:
         self._build = partial(decode_pipeline, task, device, 0 if device == "gpu" else None, threads)
-        self._output = DEFINITIONS[task].output
+        self._kind, self._output = DEFINITIONS[task].kind, DEFINITIONS[task].output
         self._pipeline = self._build()
 
     def __call__(self, tensors: Tensors, _: Networks | None = None) -> Tensors:
-        """The decoded tensor of `packed` (n, bytes) uint8. Raises InputError naming the picture that is damaged."""
+        """The decoded tensor of `packed` (n, bytes) uint8. Raises InputError naming the picture that is damaged.
+
+        Sizes are looked at before: DALI would allocate whatever a header says.
+        """
         packed = tensors["packed"]
+        check_total([declared(row.tobytes(), self._kind, f"picture {index}") for index, row in enumerate(packed)])
         parts = [self._decode(packed, first) for first in range(0, len(packed), BATCH)]
         return {self._output: parts[0] if len(parts) == 1 else np.concatenate(parts)}
 

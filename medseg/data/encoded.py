@@ -16,6 +16,7 @@ from medseg.task import Array
 
 MAX_SIDE = 8192  # pixels; larger than any slide picture or slice, small enough to hold in memory
 MAX_BYTES = 64 << 20
+MAX_PIXELS = 256 << 20  # of all pictures of a request; a volume of 1,024 slices of 512 x 512
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"IEND\xaeB`\x82"
 
@@ -34,10 +35,41 @@ RGB = Kind("an 8-bit RGB JPEG, PNG or TIFF", ("JPEG", "PNG", "TIFF"), "RGB")
 
 
 def check(data: bytes, kind: Kind, name: str = "picture") -> tuple[int, int]:
-    """Height and width in pixels of an encoded picture, from its header. Allocates nothing of its size.
+    """Height and width in pixels of an encoded picture that is whole. Allocates nothing of its size.
 
     Raises InputError where the bytes are no picture of this kind, cut short, or declare an absurd size.
     """
+    with _known(data, kind, name) as picture:
+        size = picture.height, picture.width  # looking through a JPEG shrinks it
+        if not _whole(data, picture):
+            raise InputError(
+                f"{name} ends too early after {len(data)} bytes; expected a whole {picture.format}: copy it again"
+            )
+        return size
+
+
+def declared(data: bytes, kind: Kind, name: str = "picture") -> tuple[int, int]:
+    """Height and width in pixels, from the header alone: what a decoder would allocate for bytes that may be cut short.
+
+    Raises InputError where the bytes are no picture of this kind, or declare an absurd size.
+    """
+    with _known(data, kind, name) as picture:
+        return picture.height, picture.width
+
+
+def check_total(sizes: Sequence[tuple[int, int]], names: str = "pictures") -> None:
+    """Raise InputError where pictures of these sizes, each in its square, would have more than MAX_PIXELS together."""
+    if sum(max(size) ** 2 for size in sizes) > MAX_PIXELS:
+        largest = max(sizes)
+        raise InputError(
+            f"{len(sizes)} {names} of up to {largest[0]} x {largest[1]} pixels are too many; "
+            f"expected {MAX_PIXELS >> 20} Mi pixels together: ask for fewer at a time"
+        )
+
+
+@contextmanager
+def _known(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
+    """The picture, of which only the header was read, where it is of this kind and size."""
     if not 0 < len(data) <= MAX_BYTES:
         raise InputError(f"{name} has {len(data)} bytes; expected {kind.words} of at most {MAX_BYTES >> 20} MiB")
     with _reading(data, kind, name) as picture:
@@ -46,19 +78,15 @@ def check(data: bytes, kind: Kind, name: str = "picture") -> tuple[int, int]:
             raise InputError(f"{name} is a {picture.format} in mode {picture.mode}; expected {kind.words}: convert it")
         if not (1 < width <= MAX_SIDE and 1 < height <= MAX_SIDE):
             raise InputError(f"{name} is {width} x {height} pixels; expected 2 to {MAX_SIDE} on each side")
-        if not _whole(data, picture):
-            raise InputError(
-                f"{name} ends too early after {len(data)} bytes; expected a whole {picture.format}: copy it again"
-            )
-    return height, width
+        yield picture
 
 
 def decode(data: bytes, kind: Kind, name: str = "picture") -> Array:
     """The picture (h, w) uint16 for GREY16, (h, w, 3) uint8 for RGB; the reference that other decoders are held to.
 
-    Raises InputError where the bytes cannot be decoded.
+    Raises InputError where the bytes are no picture of this kind and of a sane size, or cannot be decoded.
     """
-    with _reading(data, kind, name) as picture:
+    with _known(data, kind, name) as picture:
         return np.array(picture)
 
 

@@ -1,4 +1,4 @@
-"""What a request may be: every tensor's type, rank and sizes, looked at before any work is done on it."""
+"""What a request may be: every tensor's rank, sizes and, where they say a size, values: looked at before any work."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from medseg.errors import InputError
 from medseg.task import Array, Pipeline, Tensor, Tensors
 
 
-def input_wires(pipeline: Pipeline) -> Mapping[str, Tensor]:
-    """The tensors that clients send, by name."""
-    return {name: pipeline.tensor(name) for name in pipeline.inputs}
+def wires_of(pipeline: Pipeline) -> Mapping[str, Tensor]:
+    """Every wire by name: whoever reaches the server may ask each step's model, not the ensemble alone."""
+    return {tensor.name: tensor for tensor in pipeline.tensors}
 
 
 def check_bounds(tensors: Tensors, wires: Mapping[str, Tensor]) -> None:
-    """Raise InputError for a client's tensor that is not what its wire says; others are not looked at."""
+    """Raise InputError for a tensor that is not what its wire says."""
     for name, array in tensors.items():
-        if name in wires and not _fits(array, wires[name]):
-            shape = ", ".join(f"0 to {wires[name].limit}" if axis < 0 else str(axis) for axis in wires[name].shape)
+        wire = wires[name]
+        if not _fits(array, wire):
+            pairs = zip(wire.shape, wire.limits, strict=True)
+            shape = ", ".join(f"0 to {limit}" if axis < 0 else str(axis) for axis, limit in pairs)
             raise InputError(f"tensor {name!r} has shape {array.shape}; expected ({shape})")
+        if wire.values and array.size:
+            least, most = array.min(), array.max()
+            if not (wire.values[0] <= least and most <= wire.values[1]):  # nor is nan
+                expected = f"{wire.values[0]} to {wire.values[1]}"
+                raise InputError(f"tensor {name!r} holds values from {least} to {most}; expected {expected}")
 
 
 def _fits(array: Array, wire: Tensor) -> bool:
     if array.ndim != len(wire.shape):
         return False
-    pairs = zip(array.shape, wire.shape, strict=True)
-    return all(size <= wire.limit if axis < 0 else size == axis for size, axis in pairs)
+    triples = zip(array.shape, wire.shape, wire.limits, strict=True)
+    return all(0 <= size <= limit if axis < 0 else size == axis for size, axis, limit in triples)

@@ -10,6 +10,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from medseg.task import Network, Pipeline, Step, Tensor
 from medseg.triton_models.names import network_model, step_model
+from medseg.triton_models.reasons import commented
 
 _TYPES = {
     "bool": pb.TYPE_BOOL,
@@ -81,9 +82,12 @@ def network_boundary(config: pb.ModelConfig, network: Network, batch: tuple[int,
 
 
 def text(config: pb.ModelConfig) -> str:
-    """The file's text. `max_batch_size: 0` is written out: left away, Triton would complete the file itself."""
+    """The file's text, each setting below its reason.
+
+    `max_batch_size: 0` is written out: where it is left away, Triton asks the model for what the file leaves open.
+    """
     lines = text_format.MessageToString(config)
-    return lines if config.max_batch_size else lines + "max_batch_size: 0\n"
+    return commented(lines if config.max_batch_size else lines + "max_batch_size: 0\n", config)
 
 
 def free_output(network: Network, axis: int) -> bool:

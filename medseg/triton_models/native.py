@@ -33,8 +33,8 @@ def network(served: Served) -> pb.ModelConfig:
 def step(task: str, pipeline: Pipeline, step: Step, serialized: Serialized, device: str) -> pb.ModelConfig:
     """One step in the `dali` backend: its pictures are the batch.
 
-    No dynamic batching: DALI fails a whole batch for one damaged picture, and here a batch is one request. One
-    instance, as each keeps decoders and buffers of its own. No warm-up: zeros are no picture.
+    No dynamic batching: DALI fails a whole batch for one damaged picture, and here a batch is one request. No warm-up:
+    zeros are no picture. Of the settings that are there reasons.py tells why.
     """
     config = _model(step_model(task, step.name), "dali", serialized.most)
     config.instance_group.add(kind=_kind(device), count=1)
@@ -50,17 +50,16 @@ def _onnxruntime(served: Served) -> pb.ModelConfig:
     config = _model(network_model(served.network.name), "onnxruntime", served.max_batch)
     network_boundary(config, served.network)
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=served.instances)
-    # left open, every instance would start a thread for every core, and they would fight
     parameters(config, {"intra_op_thread_count": str(served.threads)})
     return config
 
 
 def _openvino(served: Served) -> pb.ModelConfig:
-    """The batch axis is one of the tensor's: told of a batch size, this backend takes full batches alone."""
+    """No batch size: reasons.py tells why."""
     config = _model(network_model(served.network.name), "openvino", 0)
     network_boundary(config, served.network, (-1,))
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=served.instances)
-    config.default_model_filename = FILES["openvino"]  # else it looks for OpenVINO's own format
+    config.default_model_filename = FILES["openvino"]
     parameters(config, {"INFERENCE_NUM_THREADS": str(served.threads), "NUM_STREAMS": "1"})
     return config
 
@@ -70,9 +69,7 @@ def _tensorrt(served: Served) -> pb.ModelConfig:
     config = _model(network_model(served.network.name), "tensorrt", served.max_batch)
     network_boundary(config, served.network)
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_GPU, count=served.instances)
-    # a GPU answers a batch in little more time than one picture; without a delay, a lone request waits for nobody
     config.dynamic_batching.SetInParent()
-    # the first inference loads kernels and allocates: before the model calls itself ready, not in a user's request
     warm = config.model_warmup.add(name="zeros", batch_size=1)
     warm.inputs["input"].data_type = pb.TYPE_FP32
     warm.inputs["input"].dims.extend(served.network.input_shape)

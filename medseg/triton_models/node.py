@@ -22,9 +22,9 @@ import triton_python_backend_utils as pb_utils
 from medseg.data.framing import framed, unframed
 from medseg.engines import Engine, open_engine
 from medseg.errors import InputError, MedsegError, RunError, ServerError
-from medseg.task import Array, Infer, Networks, Tensors, run_step
+from medseg.task import Array, Infer, Networks, Tensor, Tensors, run_step
 from medseg.tasks import task_named
-from medseg.triton_models.bounds import check_bounds, input_wires
+from medseg.triton_models.bounds import check_bounds, wires_of
 from medseg.triton_models.names import network_model
 
 _USED = b"used_dltensor"  # what DLPack calls a capsule whose tensor has a new owner; must outlive every capsule
@@ -60,14 +60,15 @@ class TritonPythonModel:
 
 def _step(parameters: dict[str, str]) -> Work:
     """One step of a task's pipeline; the networks it asks for are models of the same server."""
+    names = tuple(name for name in parameters["networks"].split(",") if name)
     task = task_named(parameters["task"])
+    task = task.answered_by(names) if names else task
     step = next(step for step in task.pipeline.steps if step.name == parameters["step"])
     if "maker" in parameters:
         module, maker = parameters["maker"].split(":")
         step = replace(step, run=getattr(import_module(module), maker)(task.name))
-    names = tuple(name for name in parameters["networks"].split(",") if name)
     networks = _networks(names, parameters.get("networks_on") == "gpu")
-    wires = input_wires(task.pipeline)
+    wires = wires_of(task.pipeline)
     texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
 
     def answer(tensors: Tensors) -> Tensors:
@@ -82,14 +83,19 @@ def _step(parameters: dict[str, str]) -> Work:
 def _network(parameters: dict[str, str], dims: list[int]) -> Work:
     """One exported file, open in its engine; requests of one shape are answered as one batch."""
     engine = open_engine(parameters["engine"], Path(parameters["file"]), int(parameters["threads"]))
+    wires = {"input": Tensor("input", "float32", (-1, *dims))}
+
+    def fitting(tensors: Tensors) -> Tensors:
+        check_bounds(tensors, wires)
+        return {}
 
     def work(requests: list[Tensors]) -> list[Answer]:
-        answers: list[Answer] = [InputError(_misfit(tensors["input"], dims)) for tensors in requests]
+        answers: list[Answer] = []
         alike = defaultdict(list)
         for index, tensors in enumerate(requests):
-            shape = tensors["input"].shape[1:]
-            if len(shape) == len(dims) and all(want in (-1, size) for want, size in zip(dims, shape, strict=True)):
-                alike[shape].append(index)
+            answers.append(_tried(fitting, tensors))
+            if not isinstance(answers[index], Exception):
+                alike[tensors["input"].shape[1:]].append(index)
         for indices in alike.values():
             for index, answer in zip(indices, _batched(engine, [requests[i]["input"] for i in indices]), strict=True):
                 answers[index] = answer
@@ -158,10 +164,6 @@ def _tensor(name: str, array: Array) -> Any:
     tensor = pb_utils.Tensor.from_dlpack(name, capsule)
     _rename_capsule(capsule, _USED)
     return tensor
-
-
-def _misfit(array: Array, dims: list[int]) -> str:
-    return f"tensor 'input' has shape {array.shape}; expected a batch of {tuple(dims)}, where -1 is free"
 
 
 def _refusal(error: Exception) -> Any:

@@ -1,8 +1,10 @@
 """Who may reach the server: gRPC with TLS and a token, tried with clients that lack one or the other."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,10 +15,12 @@ from tritonclient.utils import InferenceServerException
 
 from medseg.data.encoded import encoded_tensor
 from medseg.data.framing import framed
+from medseg.engines.shared_memory import LARGE_BYTES
 from medseg.engines.triton import TritonModel
 from medseg.errors import InputError, ServerError
 from medseg.tasks import task_named
 from medseg.triton_models.access import TOKEN_HEADER, Access, arguments
+from medseg.triton_models.bounds import check_bounds, wires_of
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Server, free_ports, serving
 from tests.dali_pipelines.damage import grey16
@@ -88,6 +92,25 @@ def test_our_own_client_shows_what_the_environment_names(
 
 
 @needs_openssl
+def test_large_inputs_go_through_the_connection_where_shared_memory_is_refused(
+    secured: tuple[Server, bool], files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, mutual = secured
+    names = {"MEDSEG_TLS_CA": "server.pem", "MEDSEG_TOKEN_FILE": "token"}
+    names |= {"MEDSEG_TLS_CERT": "client.pem", "MEDSEG_TLS_KEY": "client.key"} if mutual else {}
+    for variable, name in names.items():
+        monkeypatch.setenv(variable, str(files / name))
+    noise = np.random.default_rng(0).integers(0, 2**16, (900, 900), np.uint16)
+    file = cv2.imencode(".png", noise)[1].tobytes()
+    assert len(file) > LARGE_BYTES
+    model = TritonModel(f"grpcs://127.0.0.1:{server.ports.grpc}", MODEL, shared=None)
+    for _ in range(2):
+        assert model.ask({"encoded": encoded_tensor([file])}, ("size",))["size"].ravel().tolist() == [900, 900]
+    assert not list(Path("/dev/shm").glob(f"medseg-client_{os.getpid()}_*"))
+    model.close()
+
+
+@needs_openssl
 @pytest.mark.parametrize("headers", [{}, {TOKEN_HEADER: "another"}])
 def test_a_client_without_the_token_is_refused(
     secured: tuple[Server, bool], files: Path, headers: dict[str, str]
@@ -143,11 +166,12 @@ def test_loopback_needs_nothing() -> None:
 
 
 def test_a_size_beyond_the_bounds_is_refused_in_one_sentence() -> None:
-    from medseg.triton_models.bounds import check_bounds, input_wires
-
-    wires = input_wires(task_named("luna").pipeline)
-    check_bounds({"ct": np.zeros((9, 64, 72), np.int16), "centres": np.zeros(3)}, wires)
+    wires = wires_of(task_named("luna").pipeline)
+    check_bounds({"ct": np.zeros((9, 64, 72), np.int16), "centres": np.zeros((0, 3))}, wires)
     with pytest.raises(InputError, match=r"shape \(4097, 4, 4\); expected \(0 to 4096, 0 to 4096, 0 to 4096\)"):
         check_bounds({"ct": np.zeros((4097, 4, 4), np.int16)}, wires)
     with pytest.raises(InputError, match=r"shape \(3,\); expected \(15\)"):
         check_bounds({"geometry": np.zeros(3)}, wires)
+    for value in (-1.0, np.nan, 1e300):
+        with pytest.raises(InputError, match=r"'centres' holds values from .*; expected 0 to 4096"):
+            check_bounds({"centres": np.full((2, 3), value)}, wires)

@@ -1,6 +1,7 @@
 """The written repositories are the golden ones, and Triton's own schema reads them, for every task and target."""
 
 import os
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,20 @@ from google.protobuf import text_format
 from nvidia.dali.pipeline import Pipeline as DaliPipeline
 from tritonclient.grpc import model_config_pb2 as pb
 
+from medseg.cli.serve import serve
 from medseg.cli.serving import Wanted, write_repository
 from medseg.data.encoded import pack
 from medseg.errors import InputError, RunError
 from medseg.run import Run
 from medseg.tasks import TASKS, task_named
-from medseg.triton_models.config import Served
-from medseg.triton_models.repository import write
 from medseg.triton_models.server import free_ports, serving
 from tests.dali_pipelines.test_decode import FILES, step
 from tests.shared import needs_shared
 
+SETTINGS = {
+    *("version_policy", "max_batch_size", "instance_group", "dynamic_batching", "model_warmup", "parameters"),
+    "default_model_filename",
+}
 GOLDEN = Path(__file__).parents[1] / "golden"
 _NATIVE = [("cpu", "onnxruntime"), ("cpu", "openvino"), ("gpu", "tensorrt")]
 _SUFFIX = {"onnxruntime": ".onnx", "openvino": ".onnx", "tensorrt": ".plan"}
@@ -31,7 +35,7 @@ _SUFFIX = {"onnxruntime": ".onnx", "openvino": ".onnx", "tensorrt": ".plan"}
 def _check_golden(repository: Path, models: list[str], golden: Path) -> None:
     """`UPDATE_GOLDEN=1 pytest` writes the golden files anew, to be read before they are committed."""
     for model in models:
-        text = (repository / model / "config.pbtxt").read_text()
+        text = (repository / model / "config.pbtxt").read_text().replace(str(repository.parent.resolve()), "/runs")
         kept = golden / model / "config.pbtxt"
         if os.environ.get("UPDATE_GOLDEN"):
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -43,12 +47,33 @@ def _check_golden(repository: Path, models: list[str], golden: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_every_config_is_the_golden_one_and_parses(tmp_path: Path, name: str) -> None:
-    task = task_named(name)
-    served = [Served(network, f"/runs/{network.name}/fp32.onnx", "openvino", 2, 1) for network in task.networks]
-    models = write(tmp_path, task, served)
+def test_every_config_of_what_serve_writes_is_the_golden_one_and_parses(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    defaults = Wanted("embedded", None, "fp32", "dali")
+    models = write_repository(tmp_path / "models", task_named(name), _runs(tmp_path, name, "openvino"), defaults)
     assert models[-1] == name, "the ensemble is loaded last"
-    _check_golden(tmp_path, models, GOLDEN / name)
+    _check_golden(tmp_path / "models", models, GOLDEN / name)
+
+
+def test_what_serve_writes_without_options_is_what_is_golden() -> None:
+    defaults = {name: option.default for name, option in signature(serve).parameters.items()}
+    assert [defaults[name] for name in ("target", "engine", "precision", "decoder")] == [
+        "embedded",
+        None,
+        "fp32",
+        "dali",
+    ]
+
+
+def test_each_setting_has_its_reason_above_it() -> None:
+    for path in sorted(GOLDEN.rglob("config.pbtxt")):
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines):
+            first = line not in lines[:number]
+            if first and line.split(" ")[0].rstrip(":") in SETTINGS and not line.startswith(" "):
+                assert lines[number - 1].startswith("# "), f"{path}: {line}"
 
 
 def _runs(folder: Path, task: str, engine: str) -> list[Path]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
 
-from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, decode, pack
+from medseg.data.encoded import MAX_BYTES, MAX_PIXELS, MAX_SIDE, RGB, check, check_total, declared, decode, pack
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
 from medseg.metrics.components import largest
@@ -29,6 +30,7 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
     if len(encoded) == 0:
         raise InputError("tensor 'encoded' holds no slices; expected a volume's slices in order")
     sizes = [check(data, RGB, f"slice {index}") for index, data in enumerate(encoded)]
+    check_total(sizes, "slices")
     for index, size in enumerate(sizes):
         if size != sizes[0]:
             raise InputError(
@@ -39,7 +41,9 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
 
 def decoded(tensors: Tensors, _: Networks) -> Tensors:
     """Step 2: `packed` to the `volume` (n, h, w, 3) uint8; DALI has the same step."""
-    slices = [decode(data.tobytes(), RGB, f"slice {index}") for index, data in enumerate(tensors["packed"])]
+    files = [row.tobytes() for row in tensors["packed"]]
+    check_total([declared(data, RGB, f"slice {index}") for index, data in enumerate(files)], "slices")
+    slices = [decode(data, RGB, f"slice {index}") for index, data in enumerate(files)]
     return {"volume": np.stack(slices)}
 
 
@@ -61,7 +65,7 @@ def answer(tensors: Tensors, _: Networks) -> Tensors:
     `mask` (n, h, w) uint8 0/1, its largest connected piece alone; `mask_png` (n,) 0/255 PNGs; `probability` (n, h, w)
     uint8, 255 is certain, of every piece.
     """
-    logits = restored(tensors["logits"][:, 0], _frame(tensors["frame"]))
+    logits = restored(tensors["logits"][:, 0], _frame(tensors["frame"], len(tensors["logits"])))
     mask = largest(logits > 0)
     offers = {
         "mask": lambda: mask,
@@ -88,25 +92,44 @@ def _numbers(frame: Frame) -> Array:
     return np.array([*frame.shape, *starts, *stops, *frame.before, frame.side], np.int32)
 
 
-def _frame(numbers: Array) -> Frame:
-    values = [int(value) for value in numbers]
-    z, y, x = (slice(start, stop) for start, stop in zip(values[3:6], values[6:9], strict=True))
-    return Frame(tuple(values[:3]), (z, y, x), (values[9], values[10], values[11]), values[12])
+def _frame(numbers: Array, slices: int) -> Frame:
+    """The frame of so many slices in the brain. Raises InputError where the numbers are no frame: clients may send it.
 
+    A frame's brain lies in its volume and in its square, and both have at most MAX_PIXELS.
+    """
+    values = [int(value) for value in numbers]
+    shape, starts, stops, before, side = (*(values[at : at + 3] for at in (0, 3, 6, 9)), values[12])
+    lengths = [stop - start for start, stop in zip(starts, stops, strict=True)]
+    fits = (
+        all(0 <= start < stop <= size for start, stop, size in zip(starts, stops, shape, strict=True))
+        and all(low + length <= side for low, length in zip(before[1:], lengths[1:], strict=True))
+        and lengths[0] == slices
+        and before[0] == 0
+        and math.prod(shape) <= MAX_PIXELS
+        and slices * side**2 <= MAX_PIXELS
+    )
+    if not fits:
+        raise InputError(f"tensor 'frame' is {values}; expected what the step `normalise` makes of {slices} slices")
+    z, y, x = (slice(start, stop) for start, stop in zip(starts, stops, strict=True))
+    return Frame(tuple(shape), (z, y, x), (before[0], before[1], before[2]), side)
+
+
+_SLICES = 1024
+_VOLUME = (_SLICES, MAX_SIDE, MAX_SIDE)
 
 PIPELINE = Pipeline(
     tensors=(
-        Tensor("encoded", "bytes", (-1,), limit=1024),
-        Tensor("packed", "uint8", (-1, -1), limit=MAX_BYTES),
-        Tensor("size", "int32", (-1, 2)),
-        Tensor("volume", "uint8", (-1, -1, -1, 3), limit=MAX_SIDE),
-        Tensor("input", "float32", (-1, *BRAIN_LGG.input_shape)),
-        Tensor("frame", "int32", (13,)),
-        Tensor("logits", "float32", (-1, *BRAIN_LGG.output_shape)),
+        Tensor("encoded", "bytes", (-1,), limit=_SLICES),
+        Tensor("packed", "uint8", (-1, -1), limit=(_SLICES, MAX_BYTES)),
+        Tensor("size", "int32", (-1, 2), limit=_SLICES, values=(1, MAX_SIDE)),
+        Tensor("volume", "uint8", (-1, -1, -1, 3), limit=(*_VOLUME, 3)),
+        Tensor("input", "float32", (-1, *BRAIN_LGG.input_shape), limit=_SLICES),
+        Tensor("frame", "int32", (13,), values=(0, MAX_SIDE)),
+        Tensor("logits", "float32", (-1, *BRAIN_LGG.output_shape), limit=_SLICES),
         WANTED,
-        Tensor("mask", "uint8", (-1, -1, -1), limit=MAX_SIDE),
-        Tensor("mask_png", "bytes", (-1,), optional=True),
-        Tensor("probability", "uint8", (-1, -1, -1), optional=True, limit=MAX_SIDE),
+        Tensor("mask", "uint8", (-1, -1, -1), limit=_VOLUME),
+        Tensor("mask_png", "bytes", (-1,), optional=True, limit=_SLICES),
+        Tensor("probability", "uint8", (-1, -1, -1), optional=True, limit=_VOLUME),
     ),
     inputs=("encoded", "wanted"),
     steps=(

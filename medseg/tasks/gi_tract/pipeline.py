@@ -59,7 +59,7 @@ PIPELINE = Pipeline(
     tensors=(
         Tensor("encoded", "bytes", (1,)),
         Tensor("packed", "uint8", (1, -1), limit=MAX_BYTES),
-        Tensor("size", "int32", (1, 2)),
+        Tensor("size", "int32", (1, 2), values=(1, MAX_SIDE)),
         Tensor("input", "float32", (1, *GI_TRACT.input_shape)),
         Tensor("logits", "float32", (1, *GI_TRACT.output_shape)),
         WANTED,

@@ -101,19 +101,23 @@ def _if_there(networks: Networks, name: str) -> Infer | None:
         return None
 
 
+_SIDE = 4096  # voxels; more than any CT has along an axis
+_BYTES = _SIDE**3 // 8  # of a mask as packed bits
+_CANDIDATES = 1 << 24
+
 PIPELINE = Pipeline(
     tensors=(
-        Tensor("ct", "int16", (-1, -1, -1), limit=4096),
+        Tensor("ct", "int16", (-1, -1, -1), limit=_SIDE),
         Tensor("geometry", "float64", (15,)),
         Tensor("roi", "uint8", (1,), optional=True),
         Tensor("threshold", "float32", (1,), optional=True),
-        Tensor("candidate_mask", "uint8", (-1,)),
-        Tensor("centres", "float64", (-1, 3)),
-        Tensor("diameters_mm", "float64", (-1,)),
-        Tensor("nodule_probability", "float64", (-1,)),
-        Tensor("malignancy_probability", "float64", (-1, -1)),
-        Tensor("nodules", "float64", (-1, -1)),
-        Tensor("mask", "uint8", (-1,)),
+        Tensor("candidate_mask", "uint8", (-1,), limit=_BYTES),
+        Tensor("centres", "float64", (-1, 3), limit=_CANDIDATES, values=(0, _SIDE)),
+        Tensor("diameters_mm", "float64", (-1,), limit=_CANDIDATES),
+        Tensor("nodule_probability", "float64", (-1,), limit=_CANDIDATES),
+        Tensor("malignancy_probability", "float64", (-1, -1), limit=(_CANDIDATES, 1)),
+        Tensor("nodules", "float64", (-1, -1), limit=(_CANDIDATES, len(NODULE_COLUMNS) + 1)),
+        Tensor("mask", "uint8", (-1,), limit=_BYTES),
     ),
     inputs=("ct", "geometry", "roi", "threshold"),
     steps=(

@@ -1,0 +1,54 @@
+"""Why each setting of a config.pbtxt is there: the comment above it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+_SETTING = re.compile(r"^(\w+)(?: \{|:)", re.MULTILINE)
+
+
+def commented(text: str, config: pb.ModelConfig) -> str:
+    """A configuration's text with a comment line above the first line of each setting that needs a reason."""
+    reasons = dict(_reasons(config))
+    return _SETTING.sub(
+        lambda line: f"# {reason}\n{line[0]}" if (reason := reasons.pop(line[1], "")) else line[0], text
+    )
+
+
+def _reasons(config: pb.ModelConfig) -> Mapping[str, str]:
+    return {
+        "version_policy": "one version: a change is another repository, swapped whole, never two side by side",
+        "max_batch_size": _batch(config),
+        "instance_group": _instances(config),
+        "dynamic_batching": "a GPU answers a batch in little more time than one; a lone request waits for nobody",
+        "model_warmup": "the first inference loads kernels and allocates: before the model is ready, not for a user",
+        "default_model_filename": "else this backend looks for OpenVINO's own format",
+        "parameters": _parameters(config),
+    }
+
+
+def _batch(config: pb.ModelConfig) -> str:
+    if config.max_batch_size:
+        return "the most that one call holds; larger ones gain nothing, or do not fit what the file was built for"
+    if config.backend == "openvino":
+        return "the batch axis is the tensor's own: told of a batch size, this backend takes full batches alone"
+    return "a request is one picture or one volume, of its own size: there is nothing that Triton could batch"
+
+
+def _instances(config: pb.ModelConfig) -> str:
+    if config.backend == "dali":
+        return "one: each keeps decoders and buffers of its own"
+    if config.instance_group[:1] and config.instance_group[0].kind == pb.ModelInstanceGroup.KIND_GPU:
+        return "one: a second would keep the weights twice, and wait for the same GPU"
+    if config.max_batch_size or config.backend == "openvino":
+        return "one for each core, of one thread: concurrent requests get a core each, and no threads fight"
+    return "one: a step is short beside the networks, and each process has its own memory"
+
+
+def _parameters(config: pb.ModelConfig) -> str:
+    if config.backend == "python":
+        return "what medseg/triton_models/node.py reads: which step or which file this model is"
+    return "left open, every instance would start a thread for every core, and they would fight"
