@@ -13,6 +13,7 @@ from medseg.errors import InputError
 from medseg.task import Array
 
 _POSITION_TOLERANCE_MM = 0.02  # headers round positions to hundredths of a millimetre
+_UNIT_TOLERANCE = 0.01  # of the length of a slice's normal: headers round cosines
 _TAGS = ["SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient", "Rows", "Columns"]
 
 
@@ -58,12 +59,24 @@ def _read_header(path: Path) -> _Slice | None:
         raise InputError(
             f"{path} is a damaged DICOM file ({error}); expected a CT slice: export the series again"
         ) from error
+    try:
+        return _slice(path, header)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} has a damaged position or orientation ({error}); expected 3 and 6 numbers: export the series again"
+        ) from error
+
+
+def _slice(path: Path, header: pydicom.Dataset) -> _Slice | None:
     if "ImagePositionPatient" not in header or "ImageOrientationPatient" not in header:
         return None
     row, column = np.asarray(header.ImageOrientationPatient, np.float64).reshape(2, 3)
-    position = np.asarray(header.ImagePositionPatient, np.float64)
+    position = np.asarray(header.ImagePositionPatient, np.float64).reshape(3)
+    normal = np.cross(row, column)
+    if not (np.isfinite(position).all() and abs(np.linalg.norm(normal) - 1) < _UNIT_TOLERANCE):
+        raise ValueError("they span no plane")
     number = str(header.get("SeriesNumber", "unknown"))
-    return _Slice(path, str(header.get("SeriesInstanceUID", "")), number, position, np.cross(row, column))
+    return _Slice(path, str(header.get("SeriesInstanceUID", "")), number, position, normal)
 
 
 def _check_spacing(folder: Path, slices: list[_Slice]) -> None:

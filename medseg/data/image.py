@@ -22,7 +22,10 @@ def read_image(path: Path, kind: Kind) -> Array:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes. Raises InputError where there is none."""
+    """A file's bytes. Raises InputError where there is none, or it may not be read."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a picture: check the path, or copy the file there")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a picture: check the file") from error
