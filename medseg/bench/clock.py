@@ -29,6 +29,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
+        self.client_s = 0.0  # CPU time that the asking thread spent on packing, sending and unpacking
 
     @contextmanager
     def __call__(self, stage: str, inside: str | None = None, items: int = 1) -> Iterator[None]:

@@ -251,6 +251,7 @@ def junit(checks: Sequence[Check], task: str) -> bytes:
 def sentence(check: Check) -> str:
     """What was found, in words."""
     reason = " (too few requests or windows to tell)" if check.verdict == UNCLEAR else ""
-    values = f"{check.before:.4g}{check.unit} before, {check.after:.4g}{check.unit} now, {check.change:+.1%}"
-    band = f"95 % band {check.low:+.1%} to {check.high:+.1%}, limit {check.limit:+.1%}"
+    change, low, high = (round(part, 3) + 0.0 for part in (check.change, check.low, check.high))  # never -0.0%
+    values = f"{check.before:.4g}{check.unit} before, {check.after:.4g}{check.unit} now, {change:+.1%}"
+    band = f"95 % band {low:+.1%} to {high:+.1%}, limit {check.limit:+.1%}"
     return f"{check.target}: {check.what} {check.verdict}{reason}: {values} ({band})"

@@ -65,6 +65,6 @@ def ledger_notes(target: Record) -> list[str]:
         inputs = ", ".join(f"{name} {count:g}" for name, count in given.items())
         found.append(f"Inputs that each network was given within one request: {inputs}.")
     if target["round_trip_s"] is not None:
-        empty = f"{target['round_trip_s'] * 1e3:.3g} ms"
-        found.append(f"An empty request to this server takes {empty}: the share of the client and the protocol.")
+        empty, own = (f"{(target[name] or 0) * 1e3:.3g} ms" for name in ("round_trip_s", "client_s"))
+        found.append(f"Of a request the client works {own} itself; an empty request to this server takes {empty}.")
     return found

@@ -53,6 +53,7 @@ class Timing:
     stages: dict[str, float] = field(default_factory=dict)
     items: dict[str, int] = field(default_factory=dict)  # a network's inputs within the request
     error: str | None = None
+    client_s: float = 0.0  # CPU time of the client itself
 
     @property
     def latency_s(self) -> float:
@@ -159,7 +160,7 @@ def _ask(target: Target, question: Question, log: _Log, intended_s: float | None
         error = f"{type(problem).__name__}: {problem}".splitlines()[0]
     done_s = log.now()
     stages = shares(clock.spans, log.start_s + sent_s, log.start_s + done_s)
-    timing = Timing(question.id, due_s, sent_s, done_s, stages, fan_out(clock.spans), error)
+    timing = Timing(question.id, due_s, sent_s, done_s, stages, fan_out(clock.spans), error, clock.client_s)
     log.finish(ticket, timing)
     return timing, answer
 

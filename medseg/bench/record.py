@@ -40,6 +40,7 @@ def target_record(measured: Measured, task: Task | None, inside: Mapping[str, It
         "ledger": _ledger_record(book) if book else None,
         "fan_out": fan_out(measured.server, [network.name for network in task.networks]) if task else {},
         "round_trip_s": measured.round_trip_s,
+        "client_s": _client_s(measured),
         "levels": [_level_record(level) for level in measured.levels],
         "scores": {case: dict(scores) for case, scores in measured.scores.items()},
         "accuracy": summary(measured.scores),
@@ -64,7 +65,14 @@ def _ledger(measured: Measured, task: Task | None, inside: Mapping[str, Iterable
     waited = [timing.stages.get(SERVER, 0.0) for timing in measured.serial if timing.error is None]
     given = fan_out(measured.server, [network.name for network in task.networks])
     items = stage_items(given, task.pipeline.steps, inside)
-    return opened_up(book, stages, sum(waited) / len(waited), measured.round_trip_s or 0.0, items)
+    client_s = max(_client_s(measured) or 0.0, measured.round_trip_s or 0.0)
+    return opened_up(book, stages, sum(waited) / len(waited), client_s, items)
+
+
+def _client_s(measured: Measured) -> float | None:
+    """The client's own CPU time of a request, in the mean; None where no server was asked."""
+    own = [timing.client_s for timing in measured.serial if timing.error is None and SERVER in timing.stages]
+    return sum(own) / len(own) if own else None
 
 
 def _picture_record(measured: Measured, case: str) -> Record:

@@ -10,13 +10,13 @@ from medseg.bench.compare import WORSE, Check, compare, junit, sentence
 from medseg.bench.derived import problems
 from medseg.bench.html import html
 from medseg.bench.markdown import markdown
-from medseg.bench.record import Record, write_json
+from medseg.bench.record import Record, rounded, write_json
 from medseg.files import whole_file
 
 
 def with_comparison(record: Record, before: Record, limits: Mapping[str, float]) -> Record:
     """The record with every check against an earlier one."""
-    checks = compare(before, record, limits)
+    checks = compare(before, rounded(record), limits)  # as the earlier run was when it was written
     return record | {
         "against": {
             "started": before["started"],

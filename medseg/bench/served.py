@@ -72,14 +72,14 @@ def stage_items(given: Mapping[str, float], steps: Sequence[Step], inside: Mappi
     return items
 
 
-def opened_up(book: Ledger, stages: Mapping[str, float], server_s: float, empty_s: float, items: Mapping) -> Ledger:
+def opened_up(book: Ledger, stages: Mapping[str, float], server_s: float, client_s: float, items: Mapping) -> Ledger:
     """The ledger with its `server` row replaced by the server's stages, the client's share and the transfer.
 
-    Statistics are means over all requests, of which `server_s` was the mean time that the client waited; an empty
-    request took `empty_s`. `items` are the inputs of each stage.
+    Statistics are means over all requests, of which `server_s` was the mean time that the client waited, and
+    `client_s` what it worked itself meanwhile. `items` are the inputs of each stage.
     """
     outside_s = max(0.0, server_s - sum(stages.values()))
-    client_s = min(empty_s, outside_s)
+    client_s = min(client_s, outside_s)
     parts = dict(stages) | {CLIENT: client_s, TRANSFER: outside_s - client_s}
     whole = sum(parts.values())
     seconds: dict[str, float] = {}

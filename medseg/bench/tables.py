@@ -97,9 +97,10 @@ def _check(check: Record) -> list[str | Cell]:
     values = [
         time(check[when]) if unit == "s" else number(check[when], f"{{:.4g}}{unit}") for when in ("before", "after")
     ]
-    band = Cell(f"{check['low']:+.1%} to {check['high']:+.1%}", repr(check["low"]))
+    low, high = (_percent(check[end]) for end in ("low", "high"))
+    band = Cell(f"{low} to {high}", low.key)
     verdict = Cell(check["verdict"], bad=check["verdict"] == "worse")
-    change, limit = (number(check[name], "{:+.1%}") for name in ("change", "limit"))
+    change, limit = (_percent(check[name]) for name in ("change", "limit"))
     return [check["target"], check["what"], *values, change, band, limit, verdict]
 
 
@@ -138,7 +139,10 @@ def _level(level: Record) -> list[str | Cell]:
     times = [time(sums.get(f"p{quantile}_s")) for quantile in PERCENTILES]
     load, rate = Cell(level_name(level), str(level["load"])), number(level["per_s"], "{:.3g}/s")
     failed, stable = _failed(sums["requests"], sums["errors"]), "yes" if level["stable"] else "no"
-    return [load, *times, rate, failed, stable, time(sums.get("sent_late_p99_s"))]
+    late = time(
+        None if level["mode"] == "closed" else sums.get("sent_late_p99_s")
+    )  # an asker sends when it is answered
+    return [load, *times, rate, failed, stable, late]
 
 
 def hop_rows(record: Record) -> Table:
@@ -206,6 +210,11 @@ def _interval(entry: Record, digits: int) -> Cell:
 def _signed(change: float, digits: int = 4) -> Cell:
     """A change; one that rounds to nothing is +0.0000, never -0.0000."""
     return number(round(change, digits) + 0.0, f"{{:+.{digits}f}}")
+
+
+def _percent(change: float) -> Cell:
+    """A relative change; one that rounds to nothing is +0.0%, never -0.0%."""
+    return Cell(f"{round(change, 3) + 0.0:+.1%}", repr(change))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -16,13 +16,13 @@ from medseg.task import Array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SHOWN = 8
-_COLUMNS = 4
+_SHOWN, _COLUMNS = 8, 4
+_BESIDE_SHOWN, _BESIDE_COLUMNS = 6, 3  # fewer and thus larger where several pictures stand side by side
 _SURE = 0.5  # false marks below this are no news
 _SIDE_MM = 60.0
 _LUNG_WINDOW_HU = (-1350, 150)  # radiology's lung window: centre -600, width 1500
 _OUTLINE, _TRUTH = "#ffb000", "#40d070"
-_DPI, _SMALL_DPI = 110, 70
+_DPI, _BESIDE_DPI = 110, 80
 
 
 def draw(path: Path, volume: Volume, mask: Array, rows: list[dict[str, Any]]) -> None:
@@ -33,7 +33,7 @@ def draw(path: Path, volume: Volume, mask: Array, rows: list[dict[str, Any]]) ->
     shown = rows[:_SHOWN]
     count = f"{len(rows)} nodule{'s' * (len(rows) != 1)}"
     title = f"{count} found" + (f", the {_SHOWN} most probable shown" if len(rows) > _SHOWN else "")
-    figure, panels = _figure(title, len(shown), _DPI)
+    figure, panels = _figure(title, len(shown), _COLUMNS, _DPI)
     for number, (panel, row) in enumerate(zip(panels, shown, strict=False), 1):
         _panel(panel, volume, mask, _voxel(row))
         _cross(panel, _voxel(row))
@@ -43,7 +43,7 @@ def draw(path: Path, volume: Volume, mask: Array, rows: list[dict[str, Any]]) ->
 
 
 def beside_truth(volume: Volume, mask: Array, rows: list[dict[str, Any]], nodules: Sequence[Finding]) -> Array:
-    """An answer's marks beside the annotated nodules, (h, w, 3) uint8: at most 8 axial cut-outs 60 mm wide.
+    """An answer's marks beside the annotated nodules, (h, w, 3) uint8: at most 6 axial cut-outs 60 mm wide.
 
     First the nodules, those that were missed or are least probable before the others, then the most probable marks
     that hit none, from probability 0.5 on. A green circle is a nodule, an amber cross a mark, the amber outline the
@@ -60,14 +60,15 @@ def beside_truth(volume: Volume, mask: Array, rows: list[dict[str, Any]], nodule
     places = [(tuple(centres[one]), hits[one], _nodule_caption(nodules[one], best[one])) for one in order]
     places += [(_voxel(row), [row], f"no nodule: marked at {row['nodule_probability']:.1%}") for row in false]
     marked = sum(one is not None for one in best)
-    figure, panels = _figure(f"{marked} of {len(nodules)} nodules marked", len(places[:_SHOWN]), _SMALL_DPI)
+    title, shown = f"{marked} of {len(nodules)} nodules marked", min(len(places), _BESIDE_SHOWN)
+    figure, panels = _figure(title, shown, _BESIDE_COLUMNS, _BESIDE_DPI)
     for panel, (centre, crosses, caption) in zip(panels, places, strict=False):
         _panel(panel, volume, mask, centre)
         for row in crosses:
             _cross(panel, _voxel(row))
         for nodule, place in zip(nodules, centres, strict=True):
             _circle(panel, volume, nodule.value, place - centre[0] * np.array([1, 0, 0]))
-        panel.set_title(f"{caption}\nslice {round(centre[0])}", fontsize=8.5, loc="left")
+        panel.set_title(f"{caption}\nslice {round(centre[0])}", fontsize=11, loc="left")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
@@ -84,12 +85,12 @@ def _nodule_caption(nodule: Finding, probability: float | None) -> str:
     return f"nodule of {nodule.value:.1f} mm: {found}"
 
 
-def _figure(title: str, panels: int, dpi: int) -> tuple[Figure, Any]:
-    """A figure and its empty panels, rows of four."""
+def _figure(title: str, panels: int, columns: int, dpi: int) -> tuple[Figure, Any]:
+    """A figure and its empty panels."""
     from matplotlib.figure import Figure
 
-    width = min(_COLUMNS, max(1, panels))
-    height = max(1, -(-panels // _COLUMNS))
+    width = min(columns, max(1, panels))
+    height = max(1, -(-panels // columns))
     figure = Figure(figsize=(3.2 * max(2, width), 3.9 * height + 0.5), dpi=dpi, facecolor="white", layout="constrained")
     figure.suptitle(title, fontsize=12)
     axes = figure.subplots(height, width, squeeze=False).ravel()
