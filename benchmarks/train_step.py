@@ -19,7 +19,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,8 @@ from medseg.data.samples import Samples
 from medseg.models.losses import loss_named
 from medseg.task import Network, Recipe
 from medseg.tasks import network_named, task_named, task_of
-from medseg.train.augment import AUGMENTATIONS, augment
+from medseg.tasks.augmentations import AUGMENTATIONS
+from medseg.train.augment import augment
 from medseg.train.data import DataModule
 from medseg.train.fit import quiet
 from medseg.train.module import Fit
@@ -104,7 +105,7 @@ def _ours(network: Network, data: DataModule, measure: str) -> Ends:
     if measure == "input":
         return [(time.perf_counter(), len(images)) for images, *_ in batches]
     if measure == "step":
-        batches = [next(iter(batches))] * (FAMILIES[network.name].steps + 1)
+        batches = Again(next(iter(batches)), FAMILIES[network.name].steps + 1)
     torch.manual_seed(0)
     fit = Fit(network, network.build(**network.options), data.settings.recipe, 1, augments=data.feed is None)
     noted = _Noted()
@@ -121,6 +122,19 @@ def _ours(network: Network, data: DataModule, measure: str) -> Ends:
         )
         trainer.fit(fit, batches)
     return noted.ends
+
+
+class Again:
+    """One batch, over and over. (Lightning would take a list for several loaders.)"""
+
+    def __init__(self, batch: Any, times: int) -> None:
+        self.batch, self.times = batch, times
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat(self.batch, self.times)
+
+    def __len__(self) -> int:
+        return self.times
 
 
 class _Noted(pl.Callback):
@@ -140,7 +154,7 @@ def _plain(network: Network, recipe: Recipe, files: Dataset[Any], workers: int, 
     if measure == "input":
         return [(time.perf_counter(), len(images)) for images, _ in batches]
     if measure == "step":
-        batches = [next(iter(batches))] * (FAMILIES[network.name].steps + 1)
+        batches = Again(next(iter(batches)), FAMILIES[network.name].steps + 1)
     torch.manual_seed(0)
     module = network.build(**network.options).train()
     loss, optimizer = loss_named(recipe.loss), optimizer_for(module.parameters(), recipe)
