@@ -13,6 +13,8 @@ from medseg.files import sha256, whole_file
 
 FORMAT = 1
 WEIGHTS = "weights.pt"
+PROGRAM = "fp32.pt2"  # the last file that a fit writes
+MANIFEST = "manifest.json"
 
 
 class Run:
@@ -20,17 +22,18 @@ class Run:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.manifest = _read_manifest(self.path / "manifest.json")
+        self.manifest = _read_manifest(self.path / MANIFEST)
 
     @classmethod
     def create(cls, path: Path | str, network: str, options: Mapping[str, Any], source: Mapping[str, Any]) -> Run:
         """A new, empty run for a network. Raises RunError where the folder already holds one."""
         folder = Path(path)
-        if (folder / "manifest.json").exists():
+        if (folder / MANIFEST).exists():
             raise RunError(f"run folder {folder} already holds a run; expected a new folder: choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
         manifest = {"format": FORMAT, "network": network, "options": dict(options), "source": dict(source), "files": {}}
-        _write_manifest(folder / "manifest.json", manifest)
+        with whole_file(folder / MANIFEST) as listing:
+            _write_manifest(listing, manifest)
         return cls(folder)
 
     @property
@@ -44,22 +47,34 @@ class Run:
         return dict(self.manifest["options"])
 
     @property
+    def size(self) -> int | None:
+        """Height and width of the pictures it was fitted on, None where they are the network's own."""
+        return self.manifest["source"].get("size")
+
+    @property
     def files(self) -> dict[str, dict[str, Any]]:
         """Every recorded file by name, with its facts: sha256, bytes, and what its maker said of it."""
         return dict(self.manifest["files"])
 
     @contextmanager
     def adding(self, name: str, facts: dict[str, Any]) -> Iterator[Path]:
-        """A temporary path to write the file `name` to; renamed and recorded with `facts` if nothing is raised."""
-        with whole_file(self.path / name) as path:
+        """A temporary path to write the file `name` to; renamed and recorded with `facts` if nothing is raised.
+
+        The new manifest is on the disk before either takes its name, so a full disk changes neither.
+        """
+        with whole_file(self.path / MANIFEST) as listing, whole_file(self.path / name) as path:
             yield path
             facts = facts | {"sha256": sha256(path), "bytes": path.stat().st_size}
-        self.record(files=self.files | {name: facts})
+            manifest = self.manifest | {"files": self.files | {name: facts}}
+            _write_manifest(listing, manifest)
+        self.manifest = manifest
 
     def record(self, **entries: Any) -> None:
         """Write top-level entries of the manifest."""
-        self.manifest |= entries
-        _write_manifest(self.path / "manifest.json", self.manifest)
+        manifest = self.manifest | entries
+        with whole_file(self.path / MANIFEST) as listing:
+            _write_manifest(listing, manifest)
+        self.manifest = manifest
 
     def file(self, **wanted: Any) -> Path:
         """The recorded file whose facts match. Raises RunError naming what the run holds instead."""
@@ -102,5 +117,4 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+    path.write_text(json.dumps(manifest, indent=2) + "\n")

@@ -32,7 +32,9 @@ def train(  # every option of the command is an argument here
     encoder_weights: Annotated[str, typer.Option(help="A local file of pretrained encoder weights, or none.")] = "none",
     start: Annotated[Path | None, typer.Option("--from", help="A run whose weights the fit starts from.")] = None,
     trainable: Annotated[str, typer.Option(help="What learns: all, last-block (and head) or head.")] = "all",
-    size: Annotated[int | None, typer.Option(help="Resize pictures to this height and width.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Fit at this height and width, a multiple of 32; the run resizes.")
+    ] = None,
     fold: Annotated[int, typer.Option(help="Which part of the patients validates, where the split has folds.")] = 0,
     samples_per_epoch: Annotated[
         int | None, typer.Option(help="Samples per epoch; as many as there are if not given.")
@@ -60,7 +62,7 @@ def train(  # every option of the command is an argument here
     from medseg.tasks import network_named
     from medseg.train.data import DataModule
     from medseg.train.fit import fit, starting_module
-    from medseg.train.settings import Settings, recipe_with, resumed_run, start_run
+    from medseg.train.settings import Settings, leads, recipe_with, resumed_run, size_for, start_run
     from medseg.train.weights import build_options
 
     chosen = network_named(network)
@@ -79,7 +81,7 @@ def train(  # every option of the command is an argument here
     }
     settings = Settings(
         recipe=recipe_with(chosen, numbers),
-        size=size,
+        size=size_for(chosen, size),
         fold=fold,
         samples_per_epoch=samples_per_epoch,
         devices=devices,
@@ -93,7 +95,7 @@ def train(  # every option of the command is an argument here
     )
     module = starting_module(chosen, options, settings)
     samples = DataModule(chosen, data, settings)
-    settings = fed(samples, loader, Run(out) if resume else None)
+    settings = fed(samples, loader, Run(out) if resume or not leads() else None)
     run = (resumed_run if resume else start_run)(chosen, data, out, options, settings)
     fit(run, samples, settings, module)
     save_program(run, chosen)

@@ -12,35 +12,40 @@ from contextlib import contextmanager
 from typing import Any
 
 import onnx
+import onnxruntime
 import torch
 
 from medseg import __version__
 from medseg.errors import ExportError, RunError
 from medseg.export.bake import baked
 from medseg.export.files import add
-from medseg.models.checkpoint import load_state, read_state
-from medseg.run import WEIGHTS, Run
+from medseg.models.checkpoint import load_state, read_state, without
+from medseg.models.sized import sized
+from medseg.run import PROGRAM, WEIGHTS, Run
 from medseg.task import Network
+from medseg.tasks import task_of
 
 # Opset 20 with IR 10 is what TensorRT 10 and 11, ONNX Runtime and OpenVINO all read.
 OPSET = 20
-PROGRAM = "fp32.pt2"
 GRAPH = "fp32.onnx"
 AXES = ("batch", "d", "h", "w")
 TRACED = 2  # free axes are traced at twice their multiple: a size of one would be taken for a constant
 
 
 def trained(run: Run, network: Network) -> torch.nn.Module:
-    """The run's network with its weights, baked, in evaluation mode. Raises RunError where the weights do not fit."""
+    """The run's network with its weights, baked, in evaluation mode, for pictures of the pipeline's size.
+
+    Raises RunError where there are no weights, InputError where they do not fit.
+    """
     path = run.path / WEIGHTS
     if not path.is_file():
         raise RunError(f"run {run.path} has no {WEIGHTS}; make one with `medseg import` or `medseg train`")
     module: torch.nn.Module = network.build(**run.options)
-    load_state(module, read_state(path), path)
-    return baked(module).eval()
+    load_state(module, without(read_state(path), network.unused)[0], path)
+    return (sized(baked(module), run.size) if run.size else baked(module)).eval()
 
 
-def save_program(run: Run, network: Network) -> torch.export.ExportedProgram:
+def save_program(run: Run, network: Network, command: str = "") -> torch.export.ExportedProgram:
     """The run's program, traced, written to fp32.pt2 and recorded. Raises ExportError where it cannot be traced.
 
     A program that was loaded again cannot be translated to ONNX (torch 2.15 loses what a free axis is a multiple of),
@@ -48,6 +53,7 @@ def save_program(run: Run, network: Network) -> torch.export.ExportedProgram:
     """
     program = trace(trained(run, network), network)
     facts = {"precision": "fp32", "suffix": ".pt2", "torch": torch.__version__, "free_axes": free_axes(network)}
+    facts["command"] = command
     content = io.BytesIO()  # torch aborts the whole process where a disk is full
     torch.export.save(program, content)
     add(run, PROGRAM, content.getvalue(), facts)
@@ -85,9 +91,10 @@ def save_graph(run: Run, network: Network, model: onnx.ModelProto, name: str, fa
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, _metadata(run, network, facts["precision"]))
     model.producer_name, model.producer_version = "medseg", __version__
-    facts = {"suffix": ".onnx", "opset": OPSET, "onnx": onnx.__version__, "free_axes": free_axes(network)} | facts
+    versions = {name: module.__version__ for name, module in (("onnx", onnx), ("onnxruntime", onnxruntime))}
+    known = {"suffix": ".onnx", "opset": OPSET, "free_axes": free_axes(network), "torch": torch.__version__}
     onnx.checker.check_model(model)
-    add(run, name, model.SerializeToString(), facts)
+    add(run, name, model.SerializeToString(), known | versions | facts)
 
 
 def example_shape(network: Network) -> tuple[int, ...]:
@@ -156,10 +163,12 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 def _metadata(run: Run, network: Network, precision: str) -> dict[str, str]:
     return {
+        "task": task_of(network),
         "network": network.name,
         "classes": json.dumps(list(network.classes)),
         "input_range": json.dumps(list(network.input_range)),
         "options": json.dumps(run.options),
+        "fitted_size": json.dumps(run.size),
         "output": "logits",
         "precision": precision,
         "medseg": __version__,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-import cc3d
 import numpy as np
 
 from medseg.engines import open_engine
 from medseg.errors import EngineError
+from medseg.export import files
 from medseg.export.graph import PROGRAM
-from medseg.export.parity import compare, is_classifier, probabilities
-from medseg.files import whole_file
+from medseg.export.parity import compare, probabilities
+from medseg.export.samples import Drawn
+from medseg.metrics.overlap import dice
 from medseg.run import Run
 from medseg.task import Array, Network
 
@@ -26,11 +27,12 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Stage:
-    """One file on the same samples as torch. Lesions are the masks' connected pieces, or a classifier's findings."""
+    """One file on the same samples as torch. Lesions as in `parity.untouched`."""
 
     file: str
     engine: str
     dice: float | None = None  # to torch's masks
+    truth_dice: float | None = None  # to the truth's, of the samples that have one
     flipped: int | None = None
     lost: int | None = None  # torch's lesions that this file does not touch
     gained: int | None = None  # this file's lesions that torch does not touch
@@ -38,7 +40,7 @@ class Stage:
     note: str = ""
 
 
-def waterfall(run: Run, network: Network, samples: Sequence[Array]) -> list[Stage]:
+def waterfall(run: Run, network: Network, drawn: Drawn) -> list[Stage]:
     """Every stage the run has files for, torch first; an engine that cannot be opened here has a note instead."""
     names = [name for name in STAGES if name in run.files]
     names += [name for name in run.files if Path(name).suffix in (".plan", ".rtx")]
@@ -51,58 +53,54 @@ def waterfall(run: Run, network: Network, samples: Sequence[Array]) -> list[Stag
         except EngineError as error:
             stages.append(Stage(name, engine, note=str(error)))
             continue
-        answers, milliseconds = _timed(opened, samples)
+        answers, milliseconds = _timed(opened, drawn.samples)
         opened.close()
         references = references or answers
-        stages.append(_stage(network, name, engine, references, answers, milliseconds))
+        stage = _stage(network, Stage(name, engine, milliseconds=round(milliseconds, 2)), references, answers)
+        stages.append(replace(stage, truth_dice=_truth_dice(network, answers, drawn.truths)))
     return stages
 
 
 def write(stages: Sequence[Stage], folder: Path, origin: str) -> list[Path]:
-    """The table as waterfall.md and waterfall.json in a folder."""
+    """The table as waterfall.md and waterfall.json in a folder. Raises ExportError where they cannot be written."""
     texts = {
         "waterfall.md": f"{markdown(stages)}\n\nOn {origin}.\n",
         "waterfall.json": json.dumps({"samples": origin, "stages": [asdict(stage) for stage in stages]}, indent=2),
     }
     for name, text in texts.items():
-        with whole_file(folder / name) as path:
-            path.write_text(text)
+        files.write(folder / name, text.encode())
     return [folder / name for name in texts]
 
 
 def markdown(stages: Sequence[Stage]) -> str:
     """The stages as a table, one line each."""
     lines = [
-        "| file | engine | Dice to torch | flipped | lesions lost | gained | ms a sample |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| file | engine | Dice to torch | Dice to the truth | flipped | lesions lost | gained | ms a sample |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for stage in stages:
         if stage.note:
-            lines.append(f"| {stage.file} | {stage.engine} | {stage.note} | | | | |")
+            lines.append(f"| {stage.file} | {stage.engine} | {stage.note} | | | | | |")
             continue
-        cells = [f"{stage.dice:.5f}", str(stage.flipped), str(stage.lost), str(stage.gained)]
+        truth = "-" if stage.truth_dice is None else f"{stage.truth_dice:.5f}"
+        cells = [f"{stage.dice:.5f}", truth, str(stage.flipped), str(stage.lost), str(stage.gained)]
         lines.append(f"| {stage.file} | {stage.engine} | {' | '.join(cells)} | {stage.milliseconds:.1f} |")
     return "\n".join(lines)
 
 
-def _stage(network: Network, name: str, engine: str, references: list[Array], answers: list[Array], ms: float) -> Stage:
+def _stage(network: Network, stage: Stage, references: list[Array], answers: list[Array]) -> Stage:
     parity = compare(network, references, answers)
-    masks = [[probabilities(network, logits) > 0.5 for logits in many] for many in (references, answers)]
-    pairs = list(zip(*masks, strict=True))
-    lost = sum(_untouched(network, mask, other) for mask, other in pairs)
-    gained = sum(_untouched(network, other, mask) for mask, other in pairs)
-    return Stage(name, engine, round(parity.dice, 6), parity.flipped, lost, gained, round(ms, 2))
+    rounded = round(parity.dice, 6)
+    return replace(stage, dice=rounded, flipped=parity.flipped, lost=parity.lost, gained=parity.gained)
 
 
-def _untouched(network: Network, mask: Array, other: Array) -> int:
-    """The lesions of `mask` (n, classes, ...) that `other` has no voxel of."""
-    if is_classifier(network):
-        return int((mask & ~other).sum())
-    count = 0
-    for plane, met in zip(mask.reshape(-1, *mask.shape[2:]), other.reshape(-1, *mask.shape[2:]), strict=True):
-        pieces = cc3d.connected_components(plane)
-        count += len(set(np.unique(pieces)) - set(np.unique(pieces[met])) - {0})
-    return count
+def _truth_dice(network: Network, answers: Sequence[Array], truths: Sequence[Array | None]) -> float | None:
+    """The Dice of all answers together with the truth, None where no sample has one."""
+    pairs = [(logits, truth) for logits, truth in zip(answers, truths, strict=True) if truth is not None]
+    if not pairs:
+        return None
+    masks = np.concatenate([(probabilities(network, logits) > 0.5).ravel() for logits, _ in pairs])
+    return round(dice(masks, np.concatenate([truth.ravel() for _, truth in pairs])), 6)
 
 
 def _timed(infer: Callable[[Array], Array], samples: Sequence[Array]) -> tuple[list[Array], float]:

@@ -56,6 +56,12 @@ def _read(file: Path) -> Any:
         ) from error
 
 
+def without(state: State, unused: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The state without the keys that begin with one of `unused`, and which of these there were."""
+    kept = {key: value for key, value in state.items() if not key.startswith(unused)}
+    return kept, [start for start in unused if any(key.startswith(start) for key in state)]
+
+
 def load_state(module: nn.Module, state: State, source: Path) -> None:
     """Load weights into a module. Raises InputError that lists every key that is missing, unexpected or misshapen."""
     problems = state_problems(module.state_dict(), state)

@@ -57,9 +57,9 @@ class Tensors(Dataset[Batch]):
 
 
 def resized(image: torch.Tensor, target: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """An image (c, h, w) and its mask (classes, h, w) as squares of this size; a class stays as it is."""
-    image = F.interpolate(image[None], (size, size), mode="bilinear", antialias=True)[0]
-    return image, F.interpolate(target[None], (size, size), mode="nearest-exact")[0] if target.ndim else target
+    """An image (c, h, w) and its mask (classes, h, w) as squares of this size, as `medseg.models.sized` makes them."""
+    image = F.interpolate(image[None], (size, size), mode="bilinear")[0]
+    return image, F.interpolate(target[None], (size, size), mode="nearest-exact")[0]
 
 
 class DataModule(pl.LightningDataModule):

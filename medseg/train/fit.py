@@ -23,7 +23,7 @@ from torch import nn
 from medseg.data.split import Split
 from medseg.errors import InputError
 from medseg.files import whole_file
-from medseg.models.checkpoint import load_state, read_state
+from medseg.models.checkpoint import load_state, read_state, without
 from medseg.models.encoder import load_encoder
 from medseg.run import WEIGHTS, Run
 from medseg.task import Network
@@ -94,7 +94,7 @@ def starting_module(network: Network, options: Mapping[str, Any], settings: Sett
         load_encoder(module, Path(settings.encoder_weights))
     if settings.start:
         weights = Run(settings.start).path / WEIGHTS
-        load_state(module, read_state(weights), weights)
+        load_state(module, without(read_state(weights), network.unused)[0], weights)
     freeze(module, settings.trainable)
     return module
 

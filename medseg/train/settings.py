@@ -13,6 +13,7 @@ import torch
 from medseg.errors import InputError, RunError
 from medseg.run import Run
 from medseg.task import Network, Recipe
+from medseg.tasks import task_of
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 FREE = ("epochs", "devices", "workers", "wandb")  # may differ when a run is resumed
@@ -58,6 +59,21 @@ def recipe_with(network: Network, chosen: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
+def size_for(network: Network, size: int | None) -> int | None:
+    """The height and width to fit at. Raises InputError for a network that is not resized or cannot take the size.
+
+    A CT keeps its own spacing: LUNA's networks know nodules by their size.
+    """
+    if size is None:
+        return None
+    multiple = max(network.free_axes.values(), default=0)
+    if task_of(network) == "luna":
+        raise InputError(f"--size is {size}; {network.name} takes CTs at their own spacing: leave --size out")
+    if size < multiple or size % multiple:
+        raise InputError(f"--size is {size}; expected a multiple of {multiple} for {network.name}: choose another one")
+    return size
+
+
 def recorded(settings: Settings) -> dict[str, Any]:
     """The settings for a manifest: the recipe, and what differs from the defaults."""
     plain = {field.name: field.default for field in fields(Settings)}
@@ -65,9 +81,14 @@ def recorded(settings: Settings) -> dict[str, Any]:
     return {"recipe": asdict(settings.recipe), **others}
 
 
+def leads() -> bool:
+    """Whether this process makes the run: Lightning starts the same command again for every further device."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def start_run(network: Network, data: Path, out: Path, options: Mapping[str, Any], settings: Settings) -> Run:
     """A new run for this fit. Raises RunError where the folder already holds one."""
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # Lightning starts this command once a device; the first makes the run
+    if not leads():
         return Run(out)
     source = {"kind": "train", "data": str(data), **recorded(settings)}
     return Run.create(out, network.name, options, source)

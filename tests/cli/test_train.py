@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from medseg.cli.evaluation import evaluations, held_out, lineups
 from medseg.cli.train import train
 from medseg.engines import open_engine
 from medseg.errors import InputError, RunError
+from medseg.models.sized import sized
 from medseg.run import Run
-from medseg.tasks import network_named
+from medseg.tasks import network_named, task_named
 from medseg.tasks.brain_lgg.phantom import phantom as brain_phantom
 from medseg.tasks.luna.phantom import phantom as luna_phantom
 from medseg.train.history import read_history
@@ -55,11 +57,29 @@ def test_a_fit_leaves_weights_history_curves_logs_and_a_program(fitted):
 
 def test_the_program_answers_as_the_weights(fitted):
     images = torch.rand(3, 3, 64, 96)
-    module = load_run(network_named("brain-lgg"), Run(fitted))
+    module = sized(load_run(network_named("brain-lgg"), Run(fitted)), SMALL["size"])
     with torch.inference_mode():
         expected = module(images)
     engine = open_engine("torch", fitted / "fp32.pt2")
     torch.testing.assert_close(torch.from_numpy(engine(images.numpy())), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_of_another_size_scores_as_it_did_when_it_was_fitted(brains, tmp_path):
+    """Its pictures are resized in the file that engines open, so the pipeline's 256 x 256 ones come right."""
+    how = {"features": 4, "size": 64, "batch_size": 4, "lr": 3e-3, "epochs": 5, "loss": "bce-tversky"}
+    train("brain-lgg", brains, tmp_path / "run", **how, loader="torch")
+    run, task = Run(tmp_path / "run"), task_named("brain-lgg")
+    held = held_out(task, brains, [run])
+    (found,) = evaluations(task, brains, held, lineups([run]), ("torch", "fp32"))
+    fitted = run.manifest["result"]["val_dice"]
+    assert fitted > 0.3, "it has learnt something"
+    assert found.record["mean"]["dice"]["mean"] == pytest.approx(fitted, abs=0.1)
+
+
+@pytest.mark.parametrize(("network", "size"), [("luna-segment", 64), ("brain-lgg", 100), ("gi-tract", 0)])
+def test_a_size_that_a_network_cannot_take_is_refused(network, size, tmp_path):
+    with pytest.raises(InputError, match=f"--size is {size}; (expected a multiple of 32|luna-segment takes CTs at)"):
+        train(network, tmp_path, tmp_path / "run", size=size)
 
 
 @pytest.mark.slow
@@ -98,7 +118,7 @@ def test_a_fit_without_progress_stops_after_its_patience_and_steps_once_for_seve
 @pytest.mark.slow
 def test_two_processes_fit_one_run_and_wandb_logs_offline(brains, tmp_path):
     command = [*MEDSEG, "train", "brain-lgg", brains, "--out", tmp_path / "run", *FLAGS[:-6], "--epochs", "2"]
-    command += ["--loader", "torch", "--devices", "2", "--wandb", "offline"]
+    command += ["--loader", "dali", "--devices", "2", "--wandb", "offline"]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, check=True, timeout=250)
     run = Run(tmp_path / "run")
     assert run.problems() == [] and "val_dice" in run.manifest["result"]
