@@ -22,7 +22,7 @@ from medseg.run import WEIGHTS, Run
 from medseg.tasks import network_named, task_named
 
 LIMITS = "score:-0.1%,p50:+10%,p95:+10%,throughput:-10%"
-PATIENTS = 8
+PATIENTS = 6
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def small_run(folder: Path) -> Path:
 
     from medseg.export.chain import Wanted, export
 
-    network, options = network_named("brain-lgg"), {"arch": "unet", "features": 8}
+    network, options = network_named("brain-lgg"), {"arch": "unet", "features": 4}
     torch.manual_seed(0)
     run = Run.create(folder, network.name, options, {"kind": "random"})
     torch.save(network.build(**options).state_dict(), folder / WEIGHTS)

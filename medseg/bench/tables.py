@@ -139,9 +139,7 @@ def _level(level: Record) -> list[str | Cell]:
     times = [time(sums.get(f"p{quantile}_s")) for quantile in PERCENTILES]
     load, rate = Cell(level_name(level), str(level["load"])), number(level["per_s"], "{:.3g}/s")
     failed, stable = _failed(sums["requests"], sums["errors"]), "yes" if level["stable"] else "no"
-    late = time(
-        None if level["mode"] == "closed" else sums.get("sent_late_p99_s")
-    )  # an asker sends when it is answered
+    late = time(None if level["mode"] == "closed" else sums.get("sent_late_p99_s"))  # an asker is never late
     return [load, *times, rate, failed, stable, late]
 
 
