@@ -55,16 +55,15 @@ def _words(name: str, then: Any, now: Any) -> str:
 
 def waterfalls(task: Task, runs: Sequence[Run], data: Path) -> Iterator[Record]:
     """Each run's waterfall, the export's: every file on the same real inputs beside torch, in Dice and milliseconds."""
-    from medseg.export.samples import probe, real
+    from medseg.export.samples import drawn
     from medseg.export.waterfall import waterfall
 
     for run in runs:
         network = task.network(run.network)
         count = SAMPLES[len(network.output_shape)]
-        samples = real(network, data, count) if data.is_dir() else probe(network, count)
-        origin = f"{len(samples)} inputs from {data}" if data.is_dir() else f"{len(samples)} made-up inputs"
+        samples = drawn(network, data if data.is_dir() else None, count)
         stages = [asdict(stage) for stage in waterfall(run, network, samples)]
-        yield {"network": network.name, "samples": origin, "stages": stages}
+        yield {"network": network.name, "samples": samples.origin, "stages": stages}
 
 
 def lost_most(record: Mapping[str, Any]) -> Record | None:

@@ -14,12 +14,30 @@ from typing import Annotated
 import typer
 
 from medseg.engines import ENGINES
+from medseg.errors import InputError
 from medseg.run import Run
 
 PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
 SHARED_MEMORY = Path("/dev") / "shm"  # where POSIX keeps it
 LARGEST_TENSOR_BYTES = 512 * 512 * 768 * 2  # a long CT as int16, the largest input of all tasks
 DISTRIBUTIONS = {"tensorrt": "tensorrt-cu12", "tensorrt_rtx": "tensorrt-rtx-cu12"}
+# Triton's compatibility matrix, github.com/triton-inference-server/server/blob/main/docs/introduction/compatibility.md.
+# It lists these images alone; the plain ones (25.09-py3) may hold another TensorRT.
+RELEASES = {
+    "10.0.1": ("24.05", "24.06"),
+    "10.1.0": ("24.07",),
+    "10.3.0": ("24.08",),
+    "10.4.0": ("24.09", "24.10"),
+    "10.6.0": ("24.11",),
+    "10.7.0": ("24.12",),
+    "10.8.0.43": ("25.01", "25.02"),
+    "10.9.0.34": ("25.03", "25.04", "25.05"),
+    "10.10.0.31": ("25.06", "25.07"),
+    "10.11.0.33": ("25.08", "25.09", "25.10"),
+    "10.13.3.9": ("25.11", "25.12", "26.01", "26.02"),
+    "10.14.1.48": ("26.03", "26.04", "26.05", "26.06", "26.07"),
+}
+IMAGES = {f"{month}-trtllm-python-py3": version for version, months in RELEASES.items() for month in months}
 
 
 @dataclass(frozen=True)
@@ -36,18 +54,22 @@ def doctor(
     runs: Annotated[
         list[Path] | None, typer.Option("--run", help="A run whose TensorRT files are compared with this machine.")
     ] = None,
+    image: Annotated[
+        str, typer.Option(help="A Triton image's tag, such as 25.09-trtllm-python-py3, to compare plans with.")
+    ] = "",
     image_tensorrt: Annotated[
-        str, typer.Option(help="The TensorRT version in a Triton image (see its release notes), to compare plans with.")
+        str, typer.Option(help="Instead of the tag, the TensorRT version in the image (see its release notes).")
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Tell what this machine can run: GPU, engines, DALI, tritonserver, shared memory, ports.
 
-    Example: medseg doctor --run runs/luna-segment --image-tensorrt 10.13.3
+    Example: medseg doctor --run runs/luna-segment --image 25.09-trtllm-python-py3
     """
     import json as text
 
-    lines = [*_gpu(), *_engines(), *_plans(runs or [], image_tensorrt), _dali(), _server(), _memory(), *_ports()]
+    tensorrt = image_tensorrt or (_tensorrt_of(image) if image else "")
+    lines = [*_gpu(), *_engines(), *_plans(runs or [], tensorrt), _dali(), _server(), _memory(), *_ports()]
     if json:
         typer.echo(text.dumps([asdict(line) for line in lines], indent=2))
         return
@@ -57,12 +79,16 @@ def doctor(
 
 
 def _gpu() -> Iterator[Line]:
-    from medseg.engines.gpu import driver_version, gpu_name
+    from medseg.engines.gpu import cuda_version, driver_version, gpu_name
 
-    capability, driver = gpu_name(), driver_version()
-    remedy = "install NVIDIA's driver, or use the CPU engines"
+    driver, remedy = driver_version(), "install NVIDIA's driver, or use the CPU engines"
     yield Line("NVIDIA driver", "ok", driver) if driver else Line("NVIDIA driver", "missing", "none", remedy)
-    yield Line("GPU", "ok", capability) if capability else Line("GPU", "missing", "none found", "use the CPU engines")
+    if not _version("cuda.bindings", "cuda-bindings"):
+        remedy = "pip install 'medseg[rtx]'" if driver else "needed with a GPU alone: pip install 'medseg[rtx]'"
+        yield Line("CUDA", "missing", "no package 'cuda-bindings', so the GPU cannot be asked", remedy)
+        return
+    for what, fact in (("CUDA", cuda_version()), ("GPU", gpu_name())):
+        yield Line(what, "ok", fact) if fact else Line(what, "missing", "none found", "use the CPU engines")
 
 
 def _engines() -> Iterator[Line]:
@@ -107,6 +133,18 @@ def _plans(runs: list[Path], image: str) -> Iterator[Line]:
             else:
                 reason = unfit(facts, gpu_name(), _version(facts["engine"].replace("-", "_")))
             yield Line(what, "problem", "cannot be opened", reason) if reason else Line(what, "ok", facts["version"])
+
+
+def _tensorrt_of(image: str) -> str:
+    """The TensorRT version in a Triton image by its tag. Raises InputError where it is not recorded."""
+    tag = image.rsplit(":", 1)[-1]
+    if tag not in IMAGES:
+        notes = f"NVIDIA's release notes (rel-{tag.split('-')[0].replace('.', '-')})"
+        raise InputError(
+            f"the TensorRT in Triton image {tag!r} is not recorded; expected one of {min(IMAGES)} to {max(IMAGES)}: "
+            f"read it from {notes} or from `dpkg -l 'libnvinfer*'` in the image, and give --image-tensorrt"
+        )
+    return IMAGES[tag]
 
 
 def _dali() -> Line:

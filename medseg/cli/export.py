@@ -86,15 +86,14 @@ def _target(engine: str, gpu: str, batch: str, workspace: int | None) -> Target 
 def _report(run: Run, wanted: Wanted) -> None:
     """Write the run's waterfall beside its files; told on stderr, so that --json stays one document."""
     from medseg.export.chain import SAMPLES
-    from medseg.export.samples import probe, real
+    from medseg.export.samples import drawn
     from medseg.export.waterfall import markdown, waterfall, write
     from medseg.tasks import network_named
 
     network = network_named(run.network)
-    n = wanted.samples or SAMPLES[len(network.output_shape)]
-    samples = real(network, wanted.data, n) if wanted.data else probe(network, n)
+    samples = drawn(network, wanted.data, wanted.samples or SAMPLES[len(network.output_shape)])
     stages = waterfall(run, network, samples)
-    write(stages, run.path, f"{len(samples)} samples from {wanted.data}" if wanted.data else f"{n} made-up samples")
+    write(stages, run.path, samples.origin)
     typer.echo(markdown(stages), err=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import Any
 
 from medseg.errors import EngineError
@@ -23,7 +25,20 @@ def gpu_name() -> str:
 
 
 def driver_version() -> str:
-    """The newest CUDA that the installed driver takes, as "CUDA 13.0", or "" without a driver."""
+    """The installed driver's own version, such as "580.82.07", from its nvidia-smi; "" where there is none."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    asked = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer[0] if answer else ""
+
+
+def cuda_version() -> str:
+    """The newest CUDA that the installed driver takes, such as "13.0"; "" without a driver or CUDA's package."""
     try:
         from cuda.bindings import runtime
     except ImportError:
@@ -31,7 +46,7 @@ def driver_version() -> str:
     error, version = runtime.cudaDriverGetVersion()
     if error != runtime.cudaError_t.cudaSuccess or not version:
         return ""
-    return f"CUDA {version // 1000}.{version % 1000 // 10}"
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def checked(answer: tuple[Any, ...]) -> Any:

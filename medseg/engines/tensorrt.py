@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -10,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from medseg.data.cache import cache_folder
 from medseg.engines.gpu import checked, gpu_name
 from medseg.errors import EngineError
+from medseg.files import sha256, whole_file
 from medseg.run import Run
 from medseg.task import Array
 
@@ -30,7 +33,7 @@ class TensorRtEngine:
         self._engine = trt.Runtime(self._log).deserialize_cuda_engine(file.read_bytes())
         if self._engine is None:
             raise EngineError(f"{file} is not an engine of {self.name} {trt.__version__} for this GPU: build it again")
-        self._context = self._engine.create_execution_context()
+        self._context = self._started(file)
         self._largest = tuple(self._engine.get_tensor_profile_shape("input", 0)[2])
         self._smallest = tuple(self._engine.get_tensor_profile_shape("input", 0)[0])
         self._lock = Lock()  # a context answers one call at a time
@@ -46,11 +49,39 @@ class TensorRtEngine:
         """Give back the GPU's memory."""
         del self._context, self._engine
 
+    def _started(self, file: Path) -> Any:
+        """A context to run the engine in."""
+        del file
+        return self._engine.create_execution_context()
+
 
 class TensorRtRtxEngine(TensorRtEngine):
-    """A TensorRT-RTX engine on a GPU of the compute capability it was built for."""
+    """A TensorRT-RTX engine on a GPU of the compute capability it was built for.
+
+    Its kernels are compiled when they are first run. Those of earlier runs are taken from a cache, which the library
+    itself sets aside where GPU, CUDA or version differ.
+    """
 
     name, module, extra = "tensorrt-rtx", "tensorrt_rtx", "rtx"
+
+    def close(self) -> None:
+        """Keep the compiled kernels for the next start, and give back the GPU's memory."""
+        kernels = bytes(self._kernels.serialize())
+        with suppress(OSError):  # the next start compiles again where they cannot be kept
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(self._cache) as path:
+                path.write_bytes(kernels)
+        del self._kernels
+        super().close()
+
+    def _started(self, file: Path) -> Any:
+        config = self._engine.create_runtime_config()
+        self._kernels = config.create_runtime_cache()
+        self._cache = cache_folder() / self.name / f"{_facts(file).get('key') or sha256(file)}.kernels"
+        if self._cache.is_file():
+            self._kernels.deserialize(self._cache.read_bytes())
+        config.set_runtime_cache(self._kernels)
+        return self._engine.create_execution_context(config)
 
 
 def unfit(facts: dict[str, Any], gpu: str, version: str) -> str | None:

@@ -32,7 +32,7 @@ class Wanted:
     data: Path | None = None  # real samples for calibration and parity; made-up ones without
     dice: float | None = None  # instead of each precision's own bound
     samples: int | None = None
-    target: Target | None = None  # also an engine, of fp16.onnx where that is wanted, else of fp32.onnx
+    target: Target | None = None  # also engines: of fp16.onnx where that is wanted, else of fp32.onnx; of int8.onnx
     command: str = ""  # the command line, for the manifest
 
 
@@ -43,7 +43,7 @@ def export(run: Run, network: Network, wanted: Wanted, tell: Callable[[str], Non
     """
     _refuse_early(wanted)
     tell("trace")
-    program = save_program(run, network)
+    program = save_program(run, network, wanted.command)
     count = wanted.samples or SAMPLES[len(network.output_shape)]
     known = calibration(network, _torch_infer(program), wanted.data, count)
     tell(GRAPH)
@@ -77,12 +77,19 @@ def _stages(
     stages: list[tuple[str, Callable[[], Any]]] = []
     if wanted.fp16:
         stages.append(("fp16.onnx", lambda: _lowered(run, network, full, known, wanted, half_within)))
-    if wanted.target:
-        target, precision = wanted.target, "fp16" if wanted.fp16 else "fp32"
-        stages.append((f"{precision}{target.suffix}", lambda: build(run, network, precision, target)))
+    stages += _engine(run, network, "fp16" if wanted.fp16 else "fp32", wanted)
     if wanted.int8:
         stages.append(("int8.onnx", lambda: _lowered(run, network, full, known, wanted, int8_within)))
+        stages += _engine(run, network, "int8", wanted)
     return stages
+
+
+def _engine(run: Run, network: Network, precision: str, wanted: Wanted) -> list[tuple[str, Callable[[], Any]]]:
+    """The stage that builds the engine of this precision, where one is wanted."""
+    target = wanted.target
+    if target is None:
+        return []
+    return [(f"{precision}{target.suffix}", lambda: build(run, network, precision, target, wanted.command))]
 
 
 def _lowered(

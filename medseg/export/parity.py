@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import cc3d
 import numpy as np
 import onnx
 import onnxruntime
+from scipy import ndimage
 
 from medseg.errors import ExportError
 from medseg.task import Array, Network
 
 # What a file must reach to be recorded: the Dice of its masks, the error of a classifier's probabilities.
 BUDGETS = {"fp32": (0.9999, 0.001), "fp16": (0.999, 0.01), "int8": (0.99, 0.1)}
-FEW_VOXELS = 100  # below this many mask voxels in torch's answer Dice says little, so probabilities are judged
+FEW_VOXELS = 100  # with fewer voxels inside or outside of torch's masks Dice says little: probabilities are judged
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The bound of an export: masks by Dice; a classifier, or empty masks, by the largest error in probability."""
+    """The bound of an export: masks by Dice; a classifier, or empty or full masks, by the largest probability error.
+
+    Of the masks' lesions no greater share may be lost than of their Dice: none of fewer than 1,000 at 0.999.
+    """
 
     dice: float
     probability_error: float
@@ -39,6 +45,9 @@ class Parity:
     flipped: int  # voxels, or decisions of a classifier, on the other side of 0.5
     mask_voxels: int  # over 0.5 in torch's answer
     voxels: int
+    lesions: int  # in torch's masks, see `untouched`; of a classifier, its findings
+    lost: int  # of those, the ones that the answer does not touch
+    gained: int  # the answer's lesions that torch's masks do not touch
     probability_error: float  # the largest
     finite: bool
 
@@ -55,32 +64,66 @@ def budget_for(precision: str, dice: float | None = None) -> Budget:
 
 def compare(network: Network, references: Iterable[Array], answers: Iterable[Array]) -> Parity:
     """The parity of logits with torch's logits, sample by sample."""
-    samples = overlap = reference_voxels = answer_voxels = flipped = voxels = 0
+    counts: Counter[str] = Counter()
     error, finite = 0.0, True
     for reference, answer in zip(references, answers, strict=True):
         expected, found = probabilities(network, reference), probabilities(network, answer)
-        mask, other = expected > 0.5, found > 0.5
-        samples += len(reference)
-        overlap += int((mask & other).sum())
-        reference_voxels += int(mask.sum())
-        answer_voxels += int(other.sum())
-        flipped += int((mask != other).sum())
-        voxels += mask.size
+        counts.update(_counts(expected > 0.5, found > 0.5))
         finite = finite and bool(np.isfinite(answer).all())
         error = max(error, float(np.nan_to_num(np.abs(expected - found), nan=1.0).max()))
-    total = reference_voxels + answer_voxels
-    return Parity(samples, 2 * overlap / total if total else 1.0, flipped, reference_voxels, voxels, error, finite)
+    total = counts["mask_voxels"] + counts["answer_voxels"]
+    dice = 2 * counts["overlap"] / total if total else 1.0
+    kept = {name: counts[name] for name in ("samples", "flipped", "mask_voxels", "voxels", "lesions", "lost", "gained")}
+    return Parity(dice=dice, probability_error=error, finite=finite, **kept)
+
+
+def _counts(mask: Array, other: Array) -> dict[str, int]:
+    """What one sample's masks (n, classes, ...) add to a parity; `mask` is torch's."""
+    (lesions, lost), (_, gained) = untouched(mask, other), untouched(other, mask)
+    return {
+        "samples": len(mask),
+        "overlap": int((mask & other).sum()),
+        "mask_voxels": int(mask.sum()),
+        "answer_voxels": int(other.sum()),
+        "flipped": int((mask != other).sum()),
+        "voxels": mask.size,
+        "lesions": lesions,
+        "lost": lost,
+        "gained": gained,
+    }
+
+
+def untouched(mask: Array, other: Array) -> tuple[int, int]:
+    """How many lesions bool masks (n, classes, ...) hold, and how many of them `other` has no voxel of.
+
+    A lesion is a connected piece, diagonals too, with at least one voxel whose direct neighbours all lie in the mask.
+    Thinner pieces are specks: they come and go with the last digit, and LUNA's grouping erodes them away. A
+    classifier's (n, classes) decisions count one by one.
+    """
+    if mask.ndim == 2:
+        return int(mask.sum()), int((mask & ~other).sum())
+    count = missed = 0
+    for plane, met in zip(mask.reshape(-1, *mask.shape[2:]), other.reshape(-1, *mask.shape[2:]), strict=True):
+        pieces = cc3d.connected_components(plane)
+        lesions = set(np.unique(pieces[ndimage.binary_erosion(plane)]))
+        count += len(lesions)
+        missed += len(lesions - set(np.unique(pieces[met])))
+    return count, missed
 
 
 def shortfall(network: Network, parity: Parity, budget: Budget) -> str | None:
     """What keeps a file below the bound, in words; None when it holds."""
     if not parity.finite:
         return "its answers hold NaN or infinity"
-    by_probability = is_classifier(network) or parity.mask_voxels < FEW_VOXELS
-    if by_probability and parity.probability_error > budget.probability_error:
+    few = min(parity.mask_voxels, parity.voxels - parity.mask_voxels) < FEW_VOXELS
+    if is_classifier(network) or few:
+        if parity.probability_error <= budget.probability_error:
+            return None
         return f"its probabilities differ by {parity.probability_error:.4f}, at most {budget.probability_error} may be"
-    if not by_probability and parity.dice < budget.dice:
+    if parity.dice < budget.dice:
         return f"its masks have Dice {parity.dice:.5f} ({parity.flipped} voxels flipped), at least {budget.dice} is due"
+    if parity.lost > (allowed := int((1 - budget.dice) * parity.lesions)):
+        return f"its masks lose {parity.lost} of {parity.lesions} lesions, at most {allowed} may be lost"
     return None
 
 

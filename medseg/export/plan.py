@@ -19,21 +19,14 @@ from typing import Any
 from medseg.data.cache import cache_folder
 from medseg.engines.gpu import gpu_name
 from medseg.errors import EngineError, ExportError
-from medseg.export.files import add
-from medseg.files import sha256, whole_file
+from medseg.export.files import add, write
+from medseg.export.readback import LEAST_SHARE, share
+from medseg.files import sha256
 from medseg.run import Run
 from medseg.task import Network
 
 MODULES = {"tensorrt": ("tensorrt", "trt", ".plan"), "tensorrt-rtx": ("tensorrt_rtx", "rtx", ".rtx")}
 GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120")  # that TensorRT-RTX builds for
-LEAST_SHARE = 0.5  # of weight bytes in float16, below which an engine of an FP16 file did not come out as one
-# Where a layer of the network keeps weights of its own; all others are fed by constant layers.
-WEIGHTS_OF = {
-    "CONSTANT": ("IConstantLayer", ("weights",)),
-    "CONVOLUTION": ("IConvolutionLayer", ("kernel", "bias")),
-    "DECONVOLUTION": ("IDeconvolutionLayer", ("kernel", "bias")),
-    "SCALE": ("IScaleLayer", ("scale", "shift", "power")),
-}
 
 
 @dataclass(frozen=True)
@@ -51,11 +44,11 @@ class Target:
         return MODULES[self.engine][2]
 
 
-def build(run: Run, network: Network, precision: str, target: Target) -> str:
+def build(run: Run, network: Network, precision: str, target: Target, command: str = "") -> str:
     """Build the run's ONNX file of this precision for a target and record it; the name of the engine's file.
 
     An engine that is already there for the same ONNX bytes, version, GPU and options is kept as it is.
-    Raises ExportError where the library refuses, or where an FP16 file came out as an FP32 engine.
+    Raises ExportError where the library refuses, or where an FP16 or int8 file came out as an FP32 engine.
     """
     trt = library(target)
     gpu = device(target)
@@ -67,12 +60,7 @@ def build(run: Run, network: Network, precision: str, target: Target) -> str:
         return name
     started, log = perf_counter(), _log(trt)
     definition = _parsed(trt, log, source)
-    share = half_share(trt, definition)
-    if precision == "fp16" and share["weight_bytes"] < LEAST_SHARE:
-        raise ExportError(
-            f"{name} is not recorded: it came out with {share['weight_bytes']:.0%} of its weight bytes in float16; "
-            f"expected at least {LEAST_SHARE:.0%}: export fp16.onnx again"
-        )
+    held = _worthy(name, precision, share(trt, definition, precision))
     plan = _serialized(trt, log, definition, network, target, key)
     facts = {
         "precision": precision,
@@ -80,9 +68,14 @@ def build(run: Run, network: Network, precision: str, target: Target) -> str:
         "engine": target.engine,
         "version": trt.__version__,
         "gpu": gpu,
+        "seconds": round(perf_counter() - started, 1),
+        "key": key,
+        "share_int8" if precision == "int8" else "share_fp16": held,
+        "target": asdict(target),
+        "onnx": source.name,
+        "command": command,
     }
-    facts["seconds"] = round(perf_counter() - started, 1)
-    add(run, name, plan, facts | {"key": key, "share_fp16": share, "target": asdict(target), "onnx": source.name})
+    add(run, name, plan, facts)
     return name
 
 
@@ -93,25 +86,6 @@ def library(target: Target) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         raise EngineError(f"engine {target.engine!r} needs {module!r}: pip install 'medseg[{extra}]'") from error
-
-
-def half_share(trt: ModuleType, definition: Any) -> dict[str, float]:
-    """The shares of layers and of weight bytes in float16, read from a parsed, strongly typed network.
-
-    The engine holds what the network says: a strongly typed build may not change a type.
-    """
-    layers = [definition.get_layer(index) for index in range(definition.num_layers)]
-    kinds = (trt.DataType.FLOAT, trt.DataType.HALF)
-    moved = (trt.LayerType.CAST, trt.LayerType.CONSTANT)
-    computed = [layer.get_output_type(0) for layer in layers if layer.type not in moved]
-    floats = [kind for kind in computed if kind in kinds]
-    weights = [weights for layer in layers for weights in _weights(trt, layer) if weights.dtype in kinds]
-    half_bytes = sum(weights.nbytes for weights in weights if weights.dtype == trt.DataType.HALF)
-    all_bytes = sum(weights.nbytes for weights in weights)
-    return {
-        "layers": round(floats.count(trt.DataType.HALF) / max(len(floats), 1), 4),
-        "weight_bytes": round(half_bytes / max(all_bytes, 1), 4),
-    }
 
 
 def shapes(network: Network, batches: Sequence[int]) -> list[tuple[int, ...]]:
@@ -141,6 +115,18 @@ def device(target: Target) -> str:
     return here
 
 
+def _worthy(name: str, precision: str, held: dict[str, float]) -> dict[str, float]:
+    """The shares, if the engine deserves its file's name. Raises ExportError where it came out as something else."""
+    least = LEAST_SHARE.get(precision, 0.0)
+    if held["weight_bytes"] < least:
+        kind = "int8" if precision == "int8" else "float16"
+        raise ExportError(
+            f"{name} is not recorded: it came out with {held['weight_bytes']:.0%} of its weight bytes in {kind}; "
+            f"expected at least {least:.0%}: export {precision}.onnx again"
+        )
+    return held
+
+
 def _key(source: Path, version: str, gpu: str, target: Target) -> str:
     text = json.dumps([sha256(source), version, gpu, asdict(target)])
     return hashlib.sha256(text.encode()).hexdigest()
@@ -166,18 +152,24 @@ def _parsed(trt: ModuleType, log: Any, source: Path) -> Any:
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(definition, log)
     if not parser.parse(source.read_bytes()):
-        reasons = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
+        reasons = "; ".join(_reason(parser.get_error(index)) for index in range(parser.num_errors))
         raise ExportError(
             f"{trt.__name__} cannot read {source}: {reasons or 'no reason given'}; export the ONNX file again"
         )
     return definition
 
 
+def _reason(error: Any) -> str:
+    """What the parser could not read, in words: for an operator that it lacks its description is a mere "false"."""
+    if error.code().name == "UNSUPPORTED_NODE":
+        return f"it has no operator {error.node_operator()} ({error.node_name()})"
+    return f"{error.node_operator()} {error.desc()}".strip()
+
+
 def _serialized(trt: ModuleType, log: Any, definition: Any, network: Network, target: Target, key: str) -> bytes:
     builder = definition.builder
     config = builder.create_builder_config()
-    if target.workspace_mib:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, target.workspace_mib << 20)
+    _limit(trt, config, target)
     profile = builder.create_optimization_profile()
     profile.set_shape("input", *shapes(network, target.batches))
     config.add_optimization_profile(profile)
@@ -186,10 +178,14 @@ def _serialized(trt: ModuleType, log: Any, definition: Any, network: Network, ta
     if plan is None:
         raise ExportError(f"{target.engine} cannot build {network.name}: {'; '.join(log.errors) or 'no reason given'}")
     if timings:
-        timings.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(timings) as path:
-            path.write_bytes(config.get_timing_cache().serialize())
+        write(timings, bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
+
+
+def _limit(trt: ModuleType, config: Any, target: Target) -> None:
+    """The most memory that a layer may take on the side, where the target names it."""
+    if target.workspace_mib:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, target.workspace_mib << 20)
 
 
 def _configured(trt: ModuleType, config: Any, target: Target, key: str) -> Path | None:
@@ -199,18 +195,13 @@ def _configured(trt: ModuleType, config: Any, target: Target, key: str) -> Path 
         config.set_compute_capability(trt.ComputeCapability.__members__[target.gpu.upper()], 0)
         return None
     path = cache_folder() / "tensorrt" / f"{key}.timings"
-    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    config.set_timing_cache(config.create_timing_cache(_timings(path)), ignore_mismatch=False)
     return path
 
 
-def _weights(trt: ModuleType, layer: Any) -> list[Any]:
-    name, attributes = WEIGHTS_OF.get(layer.type.name, ("ILayer", ()))
-    layer.__class__ = getattr(trt, name)  # the bindings hand out the base class, and this is how they are narrowed
-    found = [getattr(layer, attribute) for attribute in attributes]
-    return [_sized(trt, weights) for weights in found if getattr(weights, "size", 0)]
-
-
-def _sized(trt: ModuleType, weights: Any) -> Any:
-    """Weights come as TensorRT's own record or, from some properties, as a numpy array: one form for both."""
-    return weights if isinstance(weights, trt.Weights) else trt.Weights(weights)
+def _timings(path: Path) -> bytes:
+    """What an earlier build measured, nothing before the first. Raises ExportError where it cannot be read."""
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read ({error.strerror}); expected a timing cache: remove it") from error

@@ -73,14 +73,21 @@ def _divided(model: onnx.ModelProto, node: onnx.NodeProto, weights: onnx.TensorP
     """The node that divides a convolution's input by its peaks; adds the multiplied weights to the model."""
     values = numpy_helper.to_array(weights)
     spatial = [1] * (values.ndim - 2)
-    scale = peaks.reshape(1, -1, *spatial) if node.op_type == "Conv" else peaks.reshape(-1, 1, *spatial)
-    if values.shape[1] == 1 and len(peaks) > 1 and node.op_type == "Conv":  # depthwise: a filter for each channel
-        scale = np.repeat(peaks, values.shape[0] // len(peaks)).reshape(-1, 1, *spatial)
+    scale = _by_weight(node.op_type, values.shape, peaks)
+    scale = scale.reshape(*scale.shape, *spatial)
     divisor = (1 / peaks).reshape(1, -1, *spatial).astype(np.float32)
     model.graph.initializer.append(numpy_helper.from_array((values * scale).astype(np.float32), f"{node.name}_weights"))
     model.graph.initializer.append(numpy_helper.from_array(divisor, f"{node.name}_divisor"))
     names = [node.input[0], f"{node.name}_divisor"]
     return helper.make_node("Mul", names, [f"{node.name}_even"], name=f"{node.name}_divide")
+
+
+def _by_weight(kind: str, shape: Sequence[int], peaks: Array) -> Array:
+    """The peak of the input channel that each filter (shape[:2], or broadcast to it) of a convolution reads."""
+    if kind == "ConvTranspose":  # (in, out / groups): a row is an input channel, whatever its group
+        return peaks.reshape(-1, 1)
+    groups = len(peaks) // shape[1]  # (out, in / groups): the filters of a group read that group's channels
+    return np.repeat(peaks.reshape(groups, shape[1]), shape[0] // groups, axis=0)
 
 
 def _channel_peaks(model: onnx.ModelProto, names: list[str], samples: Sequence[Array]) -> dict[str, Array]:

@@ -16,7 +16,22 @@ from medseg.task import Array, Network
 from medseg.tasks import TASKS, task_named, task_of
 from medseg.tasks.luna.crops import CONTEXT, clipped, context_slices
 
+Example = tuple[Array, Array | None]  # an input, and its truth where it is known
+
 BACKGROUND, TISSUE, NOISE = 0.08, 0.53, 0.015  # shares of the input range; on HU: lung -840, soft tissue 60, noise 30
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Inputs (1, *input_shape) float32, their truths where the data has one, and in words where they come from.
+
+    A truth (1, classes, ...) bool is what the network's probabilities over 0.5 should be; a classifier's is without its
+    first class, the background.
+    """
+
+    samples: Sequence[Array]
+    truths: Sequence[Array | None]
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -30,9 +45,20 @@ class Calibration:
 
 def calibration(network: Network, torch_infer: Callable[[Array], Array], data: Path | None, n: int) -> Calibration:
     """n samples, from the task's data where a folder is given, else made up, with torch's answers."""
-    samples = real(network, data, n) if data else probe(network, n)
-    origin = f"{len(samples)} samples from {data}" if data else f"{len(samples)} made-up samples"
-    return Calibration(samples, [torch_infer(sample) for sample in samples], origin)
+    known = drawn(network, data, n)
+    return Calibration(known.samples, [torch_infer(sample) for sample in known.samples], known.origin)
+
+
+def drawn(network: Network, data: Path | None, n: int) -> Drawn:
+    """At most n samples of the task's own data, spread over its patients; without a folder n made-up ones.
+
+    Raises InputError where the folder has no patients or no samples for this network.
+    """
+    if data is None:
+        return Drawn(probe(network, n), [None] * n, f"{n} made-up samples")
+    found = _real(network, data, n)
+    samples, truths = [image for image, _ in found], [truth for _, truth in found]
+    return Drawn(samples, truths, f"{len(found)} samples from {data}")
 
 
 def probe(network: Network, n: int, seed: int = 0) -> list[Array]:
@@ -41,22 +67,34 @@ def probe(network: Network, n: int, seed: int = 0) -> list[Array]:
     return [_made_up(network, rng)[np.newaxis] for _ in range(n)]
 
 
-def real(network: Network, data: Path, n: int) -> list[Array]:
-    """At most n inputs (1, *input_shape) float32 of the task's own data, spread over its patients.
-
-    Raises InputError where the folder has no patients or no samples for this network.
-    """
+def _real(network: Network, data: Path, n: int) -> list[Example]:
     task = task_of(network)
     patients = list(task_named(task).patients(data))
     if not patients:
         raise InputError(f"{data} holds no patients of task {task!r}; expected its layout: give another --calibration")
     if task != "luna":
-        return [_asked(network, data, patient) for patient in _evenly(np.array(patients), n)]
+        return _pictures(network, data, [str(patient) for patient in _evenly(np.array(patients), n)])
     return _slices(data, patients, n) if network.name == "luna-segment" else _crops(network, data, patients, n)
 
 
+def _pictures(network: Network, data: Path, patients: Sequence[str]) -> list[Example]:
+    """One input a patient, as a fit and the pipeline see it: the middle one of those that hold what is looked for."""
+    samples: Samples = import_module(f"{TASKS[task_of(network)]}.reader").SAMPLES[network.name](data, patients)
+    owners, found = np.array(samples.patients), []
+    for patient in patients:
+        own = np.flatnonzero(owners == patient)
+        filled = own[samples.foreground[own] > 0]
+        places = filled if len(filled) else own
+        if len(places):
+            image, truth = samples[int(places[len(places) // 2])]
+            found.append((image[np.newaxis].astype(np.float32), truth[np.newaxis] > 0))
+        else:
+            found.append((_asked(network, data, patient), None))
+    return found
+
+
 def _asked(network: Network, data: Path, patient: str) -> Array:
-    """What the pipeline feeds the network for a patient's middle case: one input, the middle one of its batch."""
+    """What the pipeline feeds the network for an unlabelled patient's middle case: the middle input of its batch."""
     task = task_of(network)
     questions = import_module(f"{TASKS[task]}.reader").questions(data, patient)
     heard: list[Array] = []
@@ -66,11 +104,11 @@ def _asked(network: Network, data: Path, patient: str) -> Array:
         return np.zeros((len(batch), *network.output_shape[:1], *batch.shape[2:]), np.float32)
 
     task_named(task).pipeline(questions[len(questions) // 2], lambda _: infer)
-    found = np.concatenate(heard)
-    return found[len(found) // 2][np.newaxis].astype(np.float32)
+    inputs = np.concatenate(heard)
+    return inputs[len(inputs) // 2][np.newaxis].astype(np.float32)
 
 
-def _crops(network: Network, data: Path, patients: Sequence[str], n: int) -> list[Array]:
+def _crops(network: Network, data: Path, patients: Sequence[str], n: int) -> list[Example]:
     """Crops around candidates, at most half of them nodules where there are others."""
     samples: Samples = import_module(f"{TASKS['luna']}.reader").SAMPLES[network.name](data, patients)
     if not len(samples):
@@ -78,17 +116,24 @@ def _crops(network: Network, data: Path, patients: Sequence[str], n: int) -> lis
     order = np.argsort(samples.foreground == 0, kind="stable")
     nodules, others = np.split(order, [int((samples.foreground > 0).sum())])
     first = min(len(nodules), n // 2 if len(others) else n)
-    chosen = [*_evenly(nodules, first), *_evenly(others, n - first)]
-    return [samples[int(index)][0][np.newaxis].astype(np.float32) for index in chosen]
+    chosen = [samples[int(index)] for index in (*_evenly(nodules, first), *_evenly(others, n - first))]
+    return [(image[np.newaxis].astype(np.float32), np.array([[kind > 0]])) for image, kind in chosen]
 
 
-def _slices(data: Path, patients: Sequence[str], n: int) -> list[Array]:
-    """Whole slices with context, evenly over each scan's middle 70 %: as served, not as trained on."""
-    found = []
+def _slices(data: Path, patients: Sequence[str], n: int) -> list[Example]:
+    """Whole slices with context, as served, not as trained on: half of them through nodules where there are any.
+
+    The others lie evenly over each scan's middle 70 %.
+    """
+    found: list[Example] = []
     for patient, count in zip(patients, _shares(n, len(patients)), strict=True):
-        hu = task_named("luna").read(data, patient)[0].image
-        middles = np.linspace(0.15 * len(hu), 0.85 * len(hu), count).astype(int)
-        found += [clipped(context_slices(hu, index, CONTEXT))[np.newaxis] for index in middles]
+        case = task_named("luna").read(data, patient)[0]
+        truth = np.zeros(case.image.shape, bool) if case.mask is None else case.mask > 0
+        through = _evenly(np.flatnonzero(truth.any(axis=(1, 2))), count // 2)
+        even = np.linspace(0.15 * len(truth), 0.85 * len(truth), count - len(through)).astype(int)
+        for index in (*through, *even):
+            image = clipped(context_slices(case.image, index, CONTEXT))[np.newaxis]
+            found.append((image, None if case.mask is None else truth[index][np.newaxis, np.newaxis]))
     return found
 
 
@@ -97,7 +142,7 @@ def _shares(n: int, parts: int) -> list[int]:
 
 
 def _evenly(items: Array, n: int) -> Array:
-    return items[np.linspace(0, len(items) - 1, min(n, len(items))).astype(int)]
+    return items[np.linspace(0, len(items) - 1, min(n, len(items))).astype(int)] if len(items) else items
 
 
 def _made_up(network: Network, rng: np.random.Generator) -> Array:

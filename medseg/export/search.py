@@ -92,7 +92,7 @@ def within(
             if not shortfall(network, tried.parity, budget.halved()):
                 return tried
             if shortfall(network, best.parity, budget):
-                best = max(best, tried, key=lambda found: _quality(found.parity))
+                best = max(best, tried, key=lambda found: _quality(network, found.parity, budget))
     return _accepted(lowering, network, best, budget)
 
 
@@ -103,8 +103,9 @@ def _tried(lowering: Lowering, network: Network, calibration: Calibration, kept:
     return Lowered(model, kept, parity, lowering.share(model))
 
 
-def _quality(parity: Parity) -> tuple[bool, float, float]:
-    return parity.finite, parity.dice, -parity.probability_error
+def _quality(network: Network, parity: Parity, budget: Budget) -> tuple[bool, bool, float, float]:
+    held = not shortfall(network, parity, budget)
+    return held, parity.finite, parity.dice, -parity.probability_error
 
 
 def _accepted(lowering: Lowering, network: Network, found: Lowered, budget: Budget) -> Lowered:

@@ -32,8 +32,8 @@ def network_named(name: str) -> Network:
 
 
 def task_of(network: Network) -> str:
-    """The name of the task that has this network."""
-    return next(task for task in TASKS if network in _networks(task))
+    """The name of the task that has a network of this name, "" where none has."""
+    return next((task for task in TASKS if network.name in [known.name for known in _networks(task)]), "")
 
 
 def _networks(task: str) -> tuple[Network, ...]:

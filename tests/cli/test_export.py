@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 from medseg.cli.doctor import doctor
 from medseg.cli.export import export
 from medseg.cli.verify import verify
-from medseg.errors import EngineError, InputError, RunError
+from medseg.errors import EngineError, ExportError, InputError, RunError
+from medseg.export.waterfall import Stage, write
 
 app = typer.Typer()
 for command in (export, verify, doctor):
@@ -41,10 +42,17 @@ def test_the_report_shows_every_file_on_the_same_samples(copied):
     run("export", copied, "--fp16", "--samples", "2", "--report", "--engine", "tensorrt-rtx", "--gpu", "sm89")
     stages = {stage["file"]: stage for stage in json.loads((copied / "waterfall.json").read_text())["stages"]}
     assert stages["fp32.pt2"]["dice"] == 1.0 and stages["fp32.pt2"]["flipped"] == 0
+    assert stages["fp32.pt2"]["truth_dice"] is None  # made-up samples
     assert stages["fp16.onnx"]["lost"] == stages["fp16.onnx"]["gained"] == 0
     assert stages["fp16.onnx"]["milliseconds"] > 0
     assert stages["fp16.sm89.rtx"]["note"] or stages["fp16.sm89.rtx"]["dice"] > 0.99
     assert (copied / "waterfall.md").read_text().startswith("| file | engine |")
+
+
+def test_a_report_that_cannot_be_written_is_one_error(tmp_path):
+    (tmp_path / "waterfall.md").mkdir()
+    with pytest.raises(ExportError, match=r"waterfall\.md cannot be written .*make room"):
+        write([Stage("fp32.onnx", "openvino", note="not opened")], tmp_path, "2 samples")
 
 
 def test_verify_finds_a_changed_byte(copied):
@@ -93,5 +101,28 @@ def test_doctor_compares_a_plan_with_a_triton_images_tensorrt(copied):
     other = json.loads(run("doctor", "--run", copied, "--image-tensorrt", "10.11.0", "--json").stdout)
     state = {"fits": fits, "other": other}
     found = {key: next(line for line in lines if line["what"].endswith(".plan")) for key, lines in state.items()}
+    tag = "nvcr.io/nvidia/tritonserver:26.01-trtllm-python-py3"
+    tagged = json.loads(run("doctor", "--run", copied, "--image", tag, "--json").stdout)
+    assert next(line for line in tagged if line["what"].endswith(".plan"))["state"] == "ok"
     assert found["fits"]["state"] == "ok"
     assert found["other"]["state"] == "problem" and "10.11.0" in found["other"]["remedy"]
+
+
+def test_an_image_whose_tensorrt_is_not_recorded_is_told_with_where_to_find_it():
+    with pytest.raises(InputError, match=r"'25.09-py3' is not recorded; .*rel-25-09.*--image-tensorrt"):
+        run("doctor", "--image", "25.09-py3")
+
+
+def test_doctor_does_not_call_cuda_the_driver_nor_a_missing_package_a_missing_driver(monkeypatch):
+    from medseg.cli import doctor as module
+    from medseg.engines import gpu
+
+    monkeypatch.setattr(gpu, "driver_version", lambda: "580.82.07")
+    monkeypatch.setattr(module, "_version", lambda *_: "")
+    lines = {line.what: line for line in module._gpu()}
+    assert lines["NVIDIA driver"].fact == "580.82.07"
+    assert lines["CUDA"].state == "missing" and "pip install" in lines["CUDA"].remedy and "GPU" not in lines
+    monkeypatch.setattr(module, "_version", lambda *_: "13.0")
+    monkeypatch.setattr(gpu, "cuda_version", lambda: "13.0")
+    monkeypatch.setattr(gpu, "gpu_name", lambda: "sm89")
+    assert [(line.what, line.fact) for line in module._gpu()][1:] == [("CUDA", "13.0"), ("GPU", "sm89")]

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import onnx
@@ -10,9 +11,9 @@ from medseg.engines import open_engine
 from medseg.errors import ExportError
 from medseg.export.chain import Wanted, export
 from medseg.export.parity import Budget, compare, shortfall
-from medseg.export.samples import real
+from medseg.export.samples import drawn
 from medseg.run import Run
-from medseg.tasks import network_named
+from medseg.tasks import TASKS, network_named, task_named, task_of
 from medseg.train.weights import import_weights
 from tests.export.made import Hostile, network, run_of
 from tests.shared import SHARED, needs_shared
@@ -51,7 +52,7 @@ def test_published_networks_hold_the_bound_in_fp16_on_the_real_ct(published, nam
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_engines_open_the_fp16_file_unchanged(published, engine):
     run = published["luna-nodule"]
-    crops = np.concatenate(real(network_named("luna-nodule"), LUNA, 3))
+    crops = np.concatenate(drawn(network_named("luna-nodule"), LUNA, 3).samples)
     expected = open_engine("torch", run.file(precision="fp32", suffix=".pt2"))(crops)
     found = open_engine(engine, run.file(precision="fp16", suffix=".onnx"))(crops)
     np.testing.assert_allclose(found, expected, atol=0.05)
@@ -64,7 +65,8 @@ def test_onnx_carries_its_metadata_and_named_free_axes(tmp_path):
     facts = {entry.key: entry.value for entry in model.metadata_props}
     assert facts["network"] == "made" and json.loads(facts["classes"]) == ["thing"]
     assert json.loads(facts["input_range"]) == [-1000, 1000]
-    assert facts["precision"] == "fp32" and facts["medseg"]
+    assert facts["precision"] == "fp32" and facts["medseg"] and facts["task"] == ""
+    assert model.ir_version == 10 and [(one.domain, one.version) for one in model.opset_import] == [("", 20)]
     for value in (model.graph.input[0], model.graph.output[0]):
         assert [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] == [
             "batch",
@@ -136,6 +138,9 @@ def test_dice_is_of_voxels_over_all_samples_and_probabilities_judge_empty_masks(
     empty = np.full((1, 1, 32, 32), -9.0)
     assert "probabilities" in shortfall(made, compare(made, [empty], [empty + 8.5]), Budget(0.999, 0.01))
     assert shortfall(made, compare(made, [empty], [empty]), Budget(0.999, 0.01)) is None
+    full, holed = -empty, -empty  # Dice is nearly 1 where there is nothing to miss
+    holed[..., :5] = 0.1
+    assert "probabilities" in shortfall(made, compare(made, [full], [holed]), Budget(0.999, 0.01))
 
 
 def test_nan_is_never_good_enough():
@@ -144,3 +149,43 @@ def test_nan_is_never_good_enough():
     broken = fine.copy()
     broken[0, 0, 0, 0] = np.nan
     assert "NaN" in shortfall(made, compare(made, [fine], [broken]), Budget(0, 1))
+
+
+def test_lesions_are_pieces_with_an_inside_and_lost_where_nothing_touches_them():
+    made = network(Hostile)
+    mask = np.full((1, 1, 64, 64), -9.0)
+    mask[..., 8:48, 8:48] = 9.0  # a large lesion,
+    mask[..., 54:58, 54:58] = 9.0  # a small one,
+    mask[..., 4, 54:57] = 9.0  # and a speck
+    without = mask.copy()
+    without[..., 50:, 50:] = -9.0
+    without[..., 4, 50:] = -9.0
+    parity = compare(made, [mask], [without])
+    assert (parity.lesions, parity.lost, parity.gained) == (2, 1, 0)
+    assert compare(made, [without], [mask]).gained == 1
+    assert "lose 1 of 2 lesions, at most 0" in shortfall(made, parity, Budget(0.98, 0.01))
+    touched = without.copy()
+    touched[..., 54, 54] = 9.0
+    assert compare(made, [mask], [touched]).lost == 0
+
+
+@pytest.mark.parametrize("name", ["brain-lgg", "gi-tract", "stas-efficientnet-b6"])
+def test_samples_are_what_the_pipeline_feeds_and_carry_their_truth(tmp_path, name):
+    made = network_named(name)
+    task = task_named(task_of(made))
+    task.phantom(tmp_path, 2, 0)
+    known = drawn(made, tmp_path, 2)
+    assert len(known.samples) == 2 and str(tmp_path) in known.origin
+    for sample, truth in zip(known.samples, known.truths, strict=True):
+        assert sample.shape == (1, *made.input_shape) and sample.dtype == np.float32
+        assert truth.shape == (1, *made.output_shape) and truth.dtype == bool and truth.any()
+    heard = []
+
+    def infer(batch):
+        heard.append(batch)
+        return np.zeros((len(batch), *made.output_shape), np.float32)
+
+    for question in import_module(f"{TASKS[task.name]}.reader").questions(tmp_path, task.patients(tmp_path)[0]):
+        task.pipeline(question, lambda _: infer)
+    away = np.abs(np.concatenate(heard) - known.samples[0]).max(axis=(1, 2, 3))
+    assert away.min() < 1e-6

@@ -2,16 +2,21 @@ import ast
 import inspect
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
+from onnx import TensorProto, helper
 
 from medseg.engines import gpu, open_engine
 from medseg.engines import tensorrt as engine_module
 from medseg.engines.tensorrt import outside, unfit
 from medseg.errors import EngineError, ExportError
-from medseg.export import plan
+from medseg.export import plan, readback
 from medseg.export.chain import Wanted, export
+from medseg.export.files import write
 from medseg.export.graph import save_graph
 from medseg.export.plan import Target, build, shapes
 from medseg.run import Run
@@ -31,17 +36,18 @@ USED = {
     ],
     "NetworkDefinitionCreationFlag": ["STRONGLY_TYPED"],
     "OnnxParser": ["parse", "num_errors", "get_error"],
-    "ParserError": ["desc"],
+    "ParserError": ["code", "desc", "node_name", "node_operator"],
     "INetworkDefinition": ["num_layers", "get_layer", "builder"],
     "IOptimizationProfile": ["set_shape"],
     "MemoryPoolType": ["WORKSPACE"],
-    "ILayer": ["type", "get_output_type"],
+    "ILayer": ["type", "get_output_type", "get_input", "get_output"],
+    "ITensor": ["name"],
     "IConstantLayer": ["weights"],
     "IConvolutionLayer": ["kernel", "bias"],
     "IDeconvolutionLayer": ["kernel", "bias"],
     "IScaleLayer": ["scale", "shift", "power"],
-    "LayerType": ["CAST", "CONSTANT", "CONVOLUTION", "DECONVOLUTION", "SCALE"],
-    "DataType": ["FLOAT", "HALF"],
+    "LayerType": ["CAST", "CONSTANT", "CONVOLUTION", "DECONVOLUTION", "DEQUANTIZE", "MATRIX_MULTIPLY", "SCALE"],
+    "DataType": ["FLOAT", "HALF", "INT8"],
     "Weights": ["dtype", "nbytes", "size"],
     "ILogger": ["ERROR", "INTERNAL_ERROR"],
     "Logger": ["ERROR"],
@@ -53,11 +59,14 @@ USED = {
 ONLY_RTX = {
     "IBuilderConfig": ["num_compute_capabilities", "set_compute_capability"],
     "ComputeCapability": ["SM75", "SM120"],
+    "IRuntimeConfig": ["create_runtime_cache", "set_runtime_cache"],
+    "IRuntimeCache": ["serialize", "deserialize"],
 }
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
+    torch.manual_seed(0)
     run = run_of(Hostile(), tmp_path_factory.mktemp("runs") / "run")
     assert not export(run, network(Hostile), Wanted(fp16=True, samples=2), lambda stage: None)
     return run
@@ -81,7 +90,7 @@ def test_what_differs_between_the_libraries_is_what_the_code_treats_apart():
 
 def test_every_member_of_the_libraries_in_the_code_is_recorded():
     known = {name for api in API.values() for cls, members in api.items() for name in (cls, *members)}
-    for module in (plan, engine_module):
+    for module in (plan, readback, engine_module):
         tree = ast.parse(inspect.getsource(module))
         asked = {
             node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _root(node) in ("trt", "config")
@@ -181,9 +190,70 @@ def test_a_missing_package_is_told_with_its_remedy():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not gpu.gpu_name(), reason="needs an NVIDIA GPU")
-def test_an_engine_answers_as_its_onnx_file(exported):
-    pytest.importorskip("tensorrt_rtx")
-    name = build(exported, network(Hostile), "fp16", Target(gpu=gpu.gpu_name()))
+@pytest.mark.parametrize("engine", plan.MODULES)
+def test_an_engine_answers_as_its_onnx_file(exported, engine):
+    pytest.importorskip(plan.MODULES[engine][0])
+    if engine == "tensorrt-rtx" and gpu.gpu_name() not in plan.GPUS:
+        pytest.skip(f"TensorRT-RTX does not build for {gpu.gpu_name()}")
+    name = build(exported, network(Hostile), "fp16", Target(engine, gpu.gpu_name()))
     batch = np.random.default_rng(0).uniform(-1000, 1000, (2, 1, 96, 96)).astype(np.float32)
-    found = open_engine("tensorrt-rtx", exported.path / name)(batch)
-    np.testing.assert_allclose(found, open_engine("onnxruntime", exported.path / "fp16.onnx")(batch), atol=0.02)
+    opened = open_engine(engine, exported.path / name)
+    expected = open_engine("onnxruntime", exported.path / "fp16.onnx")(batch)
+    np.testing.assert_allclose(opened(batch), expected, atol=0.02)
+    opened.close()
+
+
+def test_rtx_keeps_its_compiled_kernels_for_the_next_start(tmp_path, monkeypatch):
+    """Against stand-ins for the library: no GPU here compiles kernels."""
+    monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(engine_module, "gpu_name", lambda: "sm89")
+    rtx = Mock(__version__="1.7.1")
+    monkeypatch.setattr(engine_module, "_module", lambda *_: rtx)
+    engine = rtx.Runtime.return_value.deserialize_cuda_engine.return_value
+    engine.get_tensor_profile_shape.return_value = [(1, 1, 4, 4)] * 3
+    config = engine.create_runtime_config.return_value
+    kernels = config.create_runtime_cache.return_value
+    kernels.serialize.return_value = b"kernels"
+    file = tmp_path / "fp16.sm89.rtx"
+    file.write_bytes(b"engine")
+
+    open_engine("tensorrt-rtx", file).close()
+    kernels.deserialize.assert_not_called()
+    open_engine("tensorrt-rtx", file).close()
+    kernels.deserialize.assert_called_once_with(b"kernels")
+    config.set_runtime_cache.assert_called_with(kernels)
+    engine.create_execution_context.assert_called_with(config)
+
+
+def test_a_timing_cache_that_cannot_be_read_or_written_is_one_error(tmp_path):
+    (tmp_path / "folder").write_bytes(b"a file where a folder is due")
+    with pytest.raises(ExportError, match=r"folder.timings cannot be written \(.*make room"):
+        write(tmp_path / "folder" / "folder.timings", b"1")
+    (tmp_path / "timings").write_bytes(b"1")
+    assert plan._timings(tmp_path / "timings") == b"1" and plan._timings(tmp_path / "none") == b""
+
+
+def test_the_workspace_limit_reaches_the_builder(exported):
+    pytest.importorskip("tensorrt_rtx")
+    name = build(exported, network(Hostile), "fp16", Target(gpu="sm80", workspace_mib=64))
+    assert exported.files[name]["target"]["workspace_mib"] == 64
+    rtx, held = plan.library(Target()), {}
+    config = SimpleNamespace(set_memory_pool_limit=lambda pool, size: held.update({pool: size}))
+    plan._limit(rtx, config, Target(workspace_mib=64))
+    assert held == {rtx.MemoryPoolType.WORKSPACE: 64 << 20}
+
+
+def test_an_operator_that_tensorrt_does_not_have_is_named(tmp_path):
+    pytest.importorskip("tensorrt_rtx")
+    nodes = [helper.make_node("StringConcat", ["input", "input"], ["output"], name="StringConcat_0")]
+    boundary = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1, 4, 4]) for name in ("input", "output")]
+    graph = helper.make_graph(nodes, "g", boundary[:1], boundary[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    run = Run.create(tmp_path / "run", "made", {}, {})
+    with run.adding("fp16.onnx", {"precision": "fp16", "suffix": ".onnx"}) as path:
+        path.write_bytes(model.SerializeToString())
+    with pytest.raises(
+        ExportError, match=r"cannot read .*fp16\.onnx: it has no operator StringConcat \(StringConcat_0\)"
+    ):
+        build(run, network(Hostile), "fp16", Target(gpu="sm89"))
+    assert not any(name.endswith(".rtx") for name in run.files)

@@ -1,0 +1,96 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from medseg.engines import open_engine
+from medseg.errors import ExportError
+from medseg.export.graph import save_graph
+from medseg.export.parity import Budget, onnx_infer
+from medseg.export.plan import Target, build
+from medseg.export.quantize import equalized, int8_share, quantized
+from medseg.export.samples import Calibration
+from medseg.export.search import int8_within
+from medseg.run import Run
+from medseg.task import Network, Recipe
+
+INPUTS, OUTPUTS, SIZE = 4, 8, 16
+NETWORK = Network(
+    "made",
+    (INPUTS, SIZE, SIZE),
+    (OUTPUTS, SIZE, SIZE),
+    tuple("abcdefgh"),
+    Recipe(epochs=1, batch_size=1, lr=1.0),
+    build=None,
+)
+KINDS = {
+    "dense": ("Conv", 1),
+    "grouped": ("Conv", 2),
+    "depthwise": ("Conv", INPUTS),
+    "transposed": ("ConvTranspose", 1),
+    "transposed, grouped": ("ConvTranspose", 2),
+}
+
+
+@pytest.fixture(params=KINDS)
+def model(request):
+    """One convolution of random weights, as the exporter writes it: (n, 4, 16, 16) -> (n, 8, 16, 16)."""
+    kind, groups = KINDS[request.param]
+    shape = (OUTPUTS, INPUTS // groups, 3, 3) if kind == "Conv" else (INPUTS, OUTPUTS // groups, 3, 3)
+    weights = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    bias = np.linspace(-0.5, 0.5, OUTPUTS).astype(np.float32)
+    names = ["input", "weights", "bias"]
+    node = helper.make_node(kind, names, ["output"], name=f"{kind}_0", group=groups, pads=[1] * 4, kernel_shape=[3, 3])
+    boundary = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, SIZE, SIZE])
+        for name, channels in (("input", INPUTS), ("output", OUTPUTS))
+    ]
+    constants = [numpy_helper.from_array(values, name) for values, name in ((weights, "weights"), (bias, "bias"))]
+    graph = helper.make_graph([node], "made", boundary[:1], boundary[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+@pytest.fixture
+def known(model):
+    """Samples whose channels differ in range by a thousand, and the model's answers to them."""
+    rng = np.random.default_rng(1)
+    ranges = np.array([0.03, 1.0, 5.0, 30.0]).reshape(1, INPUTS, 1, 1)
+    samples = [(ranges * rng.standard_normal((1, INPUTS, SIZE, SIZE))).astype(np.float32) for _ in range(8)]
+    return Calibration(samples, [onnx_infer(model)(sample) for sample in samples], "made")
+
+
+def test_equalizing_leaves_the_answers_and_evens_the_channels(model, known):
+    even = equalized(model, known.samples)
+    onnx.checker.check_model(even, full_check=True)
+    for sample, reference in zip(known.samples, known.references, strict=True):
+        np.testing.assert_allclose(onnx_infer(even)(sample), reference, rtol=1e-4, atol=1e-4)
+    name = even.graph.node[0].output[0]  # what the convolution is fed
+    even.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    fed = [onnx_infer(even, [name])(sample) for sample in known.samples]
+    peaks = np.abs(np.concatenate(fed)).max(axis=(0, 2, 3))
+    assert peaks.max() < 1.01 * peaks.min()
+
+
+def test_int8_holds_its_budget(model, known):
+    found = int8_within(model, NETWORK, known, Budget(0.97, 0.1))
+    assert found.parity.dice >= 0.97 and found.share["weight_bytes"] > 0.9 and not found.kept
+
+
+def test_int8_that_cannot_hold_its_budget_is_refused(model, known):
+    with pytest.raises(ExportError, match="int8 of made is not recorded: its masks have Dice"):
+        int8_within(model, NETWORK, known, Budget(1.0, 0.0))
+
+
+def test_openvino_opens_and_tensorrt_rtx_builds_what_was_quantized(model, known, tmp_path):
+    int8 = quantized(equalized(model, known.samples), known.samples)
+    assert int8_share(int8)["weight_bytes"] > 0.9
+    run = Run.create(tmp_path / "run", "made", {}, {"kind": "test"})
+    save_graph(run, NETWORK, int8, "int8.onnx", {"precision": "int8"})
+    engine = open_engine("openvino", run.path / "int8.onnx")
+    reference = np.concatenate(known.references)
+    off = np.abs(engine(np.concatenate(known.samples)) - reference)
+    assert off.mean() < 0.02 * reference.std()
+    pytest.importorskip("tensorrt_rtx")
+    name = build(run, NETWORK, "int8", Target(gpu="sm89"))
+    share = run.files[name]["share_int8"]  # beside the weights there are the scales, the bias and the divisor
+    assert share["layers"] == 1.0 and share["weight_bytes"] > 0.6
