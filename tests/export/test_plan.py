@@ -22,6 +22,8 @@ from medseg.export.plan import Target, build, shapes
 from medseg.run import Run
 from tests.export.made import Hostile, network, run_of
 
+# Read from the bindings in the wheels tensorrt-cu12-bindings 10.13.3.9 and 11.4 and tensorrt-rtx-cu12 1.7.1.116: every
+# class that is used, with all its members.
 API = json.loads((Path(__file__).parent / "tensorrt_api.json").read_text())
 no_gpu = pytest.mark.skipif(bool(gpu.gpu_name()), reason="tells of a machine without a GPU")
 # What plan.py and the engine ask of each class of the two libraries.
@@ -36,6 +38,7 @@ USED = {
     ],
     "NetworkDefinitionCreationFlag": ["STRONGLY_TYPED"],
     "OnnxParser": ["parse", "num_errors", "get_error"],
+    "ErrorCode": ["UNSUPPORTED_NODE"],
     "ParserError": ["code", "desc", "node_name", "node_operator"],
     "INetworkDefinition": ["num_layers", "get_layer", "builder"],
     "IOptimizationProfile": ["set_shape"],
@@ -86,6 +89,9 @@ def test_what_differs_between_the_libraries_is_what_the_code_treats_apart():
         assert not set(members) & set(full.get(name, ()))
     for flag in ("FP16", "INT8"):  # precision is the file's: there is no such switch any more
         assert flag not in full["BuilderFlag"] and flag not in rtx["BuilderFlag"]
+        # TensorRT 10 has them for networks of its other kind: ours are strongly typed there too, and never set them.
+        assert flag in API["tensorrt 10.13.3"]["BuilderFlag"]
+    assert "EXPLICIT_BATCH" not in full["NetworkDefinitionCreationFlag"]  # gone since 10, and not asked for
 
 
 def test_every_member_of_the_libraries_in_the_code_is_recorded():
