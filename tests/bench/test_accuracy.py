@@ -53,6 +53,8 @@ def test_made_up_cases_of_every_task_are_asked_scored_and_drawn(name: str, tmp_p
     if name == "stas":
         assert [value for metric, value in found.items() if "alone" in metric] == [1, 1, 0]
         assert [value for metric, value in found.items() if "without" in metric] == [0, 0, 1]
+        alone = case.score({"mask": truth, "votes": truth[np.newaxis]})  # one network that answers for all
+        assert set(alone) == {"dice", "iou", "hd95_px"}
     picture = case.picture({"mask": truth})
     assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
 
