@@ -1,9 +1,10 @@
-"""Training pictures a second: DALI, albumentations and MONAI on the same files, masks and transforms, two workers each.
+"""Training pictures a second: our loaders, albumentations and MONAI on the same files, masks and transforms.
 
     python benchmarks/decode_throughput.py ../shared/data [--rounds 3] [--json]
 
-Each loader decodes the files, scales and resizes, flips, moves, bends and punches (UW-Madison) or turns (STAS), and
-gives batches as torch tensors. Rounds alternate between the loaders, so that a noisy machine is noisy for all.
+Each has two workers, decodes the files, scales and resizes, flips, moves, bends and punches (UW-Madison) or turns
+(STAS), and gives batches as torch tensors. The brain's volumes are prepared before: their slices are only flipped and
+moved. Rounds alternate between the loaders, so that a noisy machine is noisy for all.
 """
 
 from __future__ import annotations
@@ -30,13 +31,18 @@ from medseg.dali_pipelines.loader import DaliLoader, Fit
 from medseg.data.samples import Samples
 from medseg.task import Array
 from medseg.tasks import task_named
+from medseg.tasks.augmentations import AUGMENTATIONS
+from medseg.tasks.brain_lgg import reader as brain_lgg
 from medseg.tasks.gi_tract import reader as gi_tract
 from medseg.tasks.stas import reader as stas
+from medseg.train.augment import augment
+from medseg.train.data import Tensors
 
 WORKERS = 2
-SIZES = {"gi-tract": 224, "stas": 800}
-COUNTS = {"gi-tract": 480, "stas": 40}
-BATCHES = {"gi-tract": 32, "stas": 8}
+SIZES = {"gi-tract": 224, "brain-lgg": 256, "stas": 800}
+COUNTS = {"gi-tract": 480, "brain-lgg": 480, "stas": 40}
+BATCHES = {"gi-tract": 32, "brain-lgg": 16, "stas": 8}
+NETWORKS = {task: task_named(task).networks[0].name for task in SIZES}
 
 Changed = Callable[
     [Array, Array], tuple[torch.Tensor, torch.Tensor]
@@ -68,9 +74,24 @@ class Files(Dataset[Any]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self.samples.encoded
-        content, mask = self.samples.encoded(index)
-        return self.change(scaled(content, self.task), mask.transpose(1, 2, 0))
+        if self.samples.encoded:
+            content, mask = self.samples.encoded(index)
+            return self.change(scaled(content, self.task), mask.transpose(1, 2, 0))
+        image, mask = self.samples[index]
+        return self.change(np.ascontiguousarray(image.transpose(1, 2, 0)), mask.transpose(1, 2, 0))
+
+
+class Augmented:
+    """`--loader torch`: the readers' samples by torch's DataLoader, changed as batches where the fit runs."""
+
+    def __init__(self, samples: Samples, task: str) -> None:
+        options = {"num_workers": WORKERS, "worker_init_fn": _one_thread}
+        self.loader: DataLoader[Any] = DataLoader(Tensors(samples), BATCHES[task], **options)
+        self.how = AUGMENTATIONS[NETWORKS[task]]
+
+    def __iter__(self) -> Any:
+        for images, masks, _ in self.loader:
+            yield augment(images, masks, self.how)
 
 
 def scaled(content: bytes, task: str) -> Array:
@@ -97,6 +118,8 @@ def albumentations_change(task: str) -> Changed:
             alb.GridDistortion(num_steps=5, distort_limit=0.05, p=0.25),
             alb.CoarseDropout((5, 8), (0.05, 0.05), (0.05, 0.05), fill=0, fill_mask=0, p=0.5),
         ]
+    elif task == "brain-lgg":
+        steps = [alb.HorizontalFlip(p=0.5), alb.Affine(scale=(0.95, 1.05), rotate=(-15, 15), p=1)]
     else:
         steps += [alb.RandomRotate90(p=0.3)]
     transform = alb.Compose(steps)
@@ -124,6 +147,10 @@ def monai_change(task: str) -> Changed:
             mt.RandGridDistortiond(keys, prob=0.25, distort_limit=0.05, mode=["bilinear", "nearest"]),
             mt.RandCoarseDropoutd(keys, holes=5, max_holes=8, spatial_size=hole, fill_value=0, prob=0.5),
         ]
+    elif task == "brain-lgg":
+        move = {"rotate_range": np.radians(15), "scale_range": 0.05, "padding_mode": "border"}
+        flip = mt.RandFlipd(keys, prob=0.5, spatial_axis=1)
+        steps = [flip, mt.RandAffined(keys, prob=1, mode=["bilinear", "nearest"], **move)]
     else:
         steps += [mt.RandRotate90d(keys, prob=0.3)]
     transform = mt.Compose(steps)
@@ -152,6 +179,7 @@ def loaders(task: str, samples: Samples) -> dict[str, Iterable[Any]]:
     fit = Fit(task, (SIZES[task],) * 2, BATCHES[task], seed=0, threads=WORKERS)
     return {
         "medseg (DALI)": DaliLoader(samples, Order(len(samples)), fit),
+        "medseg (torch)": Augmented(samples, task),
         "albumentations": workers_loader(samples, task, albumentations_change(task)),
         "MONAI": workers_loader(samples, task, monai_change(task)),
     }
@@ -162,8 +190,8 @@ def repeated(samples: Samples, count: int) -> Samples:
     index = partial(_wrapped, len(samples))
     patients = tuple(samples.patients[index(at)] for at in range(count))
     encoded = samples.encoded
-    assert encoded
-    return Samples(lambda at: samples[index(at)], patients, np.ones(count), lambda at: encoded(index(at)))
+    files = (lambda at: encoded(index(at))) if encoded else None
+    return Samples(lambda at: samples[index(at)], patients, np.ones(count), files)
 
 
 def _wrapped(count: int, at: int) -> int:
@@ -171,7 +199,9 @@ def _wrapped(count: int, at: int) -> int:
 
 
 def real_samples(task: str, data: Path, folder: Path) -> Samples:
-    """STAS: the real pictures. UW-Madison: slices in the real layout and sizes, since two real ones are too few."""
+    """The real STAS pictures and four brains. UW-Madison: slices of the real layout and size: two real ones are few."""
+    if task == "brain-lgg":
+        return brain_lgg.samples(data / "brain_lgg", brain_lgg.patients(data / "brain_lgg")[:4])
     if task == "stas":
         return stas.samples(data / "stas", stas.patients(data / "stas"))
     task_named(task).phantom(folder, 4, 0)

@@ -16,7 +16,8 @@ from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Network
 from medseg.tasks import task_of
-from medseg.train.augment import AUGMENTATIONS, augment
+from medseg.tasks.augmentations import AUGMENTATIONS
+from medseg.train.augment import augment
 from medseg.train.data import DataModule, Feed
 from medseg.train.sampling import EpochSampler
 from medseg.train.settings import Settings
@@ -26,10 +27,11 @@ DALI_TASKS = ("gi-tract", "brain-lgg", "stas")  # LUNA's crops are cut from memo
 _MEASURED = 4  # batches of each loader, the first of which is not counted
 
 
-def fed(data: DataModule, loader: str, resumed: Run | None = None) -> Settings:
+def fed(data: DataModule, loader: str, begun: Run | None = None) -> Settings:
     """Let the loader of this name feed the data module; its settings, which now say which one it is.
 
-    `auto` keeps the loader of a run that is resumed, else measures. Raises InputError for a loader that cannot be had.
+    `auto` keeps the loader of a run that is already begun, by the fit that is resumed or by the process that leads this
+    one; else it measures. Raises InputError for a loader that cannot be had.
     """
     if loader not in LOADERS:
         raise InputError(f"--loader is {loader!r}; expected one of {', '.join(LOADERS)}")
@@ -38,8 +40,8 @@ def fed(data: DataModule, loader: str, resumed: Run | None = None) -> Settings:
         raise InputError(f"--loader dali does not feed {data.network.name}; expected a task of {', '.join(DALI_TASKS)}")
     if loader == "dali" and not _installed():
         raise InputError("--loader dali needs 'nvidia.dali': pip install 'medseg[dali]'")
-    if loader == "auto" and resumed:
-        loader = str(resumed.manifest["source"].get("loader", "torch"))
+    if loader == "auto" and begun:
+        loader = str(begun.manifest["source"].get("loader", "torch"))
     if loader == "auto":
         loader = faster(data) if fits and _installed() else "torch"
     data.feed = dali_feed(data.network) if loader == "dali" else None

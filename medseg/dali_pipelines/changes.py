@@ -7,39 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.task import Array
-
-MOST_HOLES = 8
-
-
-@dataclass(frozen=True)
-class Changes:
-    """How much a training picture is changed; lengths are shares of its sides."""
-
-    flip: float = 0.0  # probability of a mirror image, left and right swapped
-    move: float = 0.0  # probability of shift, scale and rotation together
-    shift: float = 0.0
-    scale: float = 0.0
-    rotate_deg: float = 0.0
-    quarter_turns: float = 0.0  # probability of one to three turns of 90 degrees
-    bend: float = 0.0  # probability of a smooth wave, in place of a grid or elastic distortion
-    bend_by: float = 0.0  # its largest displacement
-    holes: float = 0.0  # probability of 5 to 8 holes
-    hole_side: float = 0.0
-
-    @property
-    def moving(self) -> bool:
-        """Whether pictures are placed by a matrix, not only resized."""
-        return self.flip > 0 or self.move > 0
-
-
-# As the reference projects did.
-CHANGES = {
-    "gi-tract": Changes(
-        flip=0.5, move=0.5, shift=0.0625, scale=0.05, rotate_deg=10, bend=0.25, bend_by=0.02, holes=0.5, hole_side=0.05
-    ),
-    "brain-lgg": Changes(flip=0.5, move=1.0, scale=0.05, rotate_deg=15),
-    "stas": Changes(quarter_turns=0.3),
-}
+from medseg.tasks.augmentations import FEWEST_HOLES, MOST_HOLES, Augmentation
 
 
 @dataclass(frozen=True)
@@ -53,7 +21,7 @@ class Drawn:
     holes: Array  # (MOST_HOLES, 4) float32: top, left, height, width; zeros for no hole
 
 
-def draw(how: Changes, index: int, seeds: tuple[int, ...]) -> Drawn:
+def draw(how: Augmentation, index: int, seeds: tuple[int, ...]) -> Drawn:
     """The changes of a sample; `seeds` are the fit's seed, the epoch, and the place in it."""
     rng = np.random.default_rng(seeds)
     turns = int(rng.integers(1, 4)) if rng.random() < how.quarter_turns else 0
@@ -64,7 +32,7 @@ def draw(how: Changes, index: int, seeds: tuple[int, ...]) -> Drawn:
         linear = linear @ _about_middle(_moved(how, rng))
     bent = rng.random() < how.bend
     wave = np.concatenate([rng.uniform(-1, 1, 2) * how.bend_by * bent, rng.uniform(0, 2 * np.pi, 2)])
-    count = rng.integers(5, MOST_HOLES + 1) if rng.random() < how.holes else 0
+    count = rng.integers(FEWEST_HOLES, MOST_HOLES + 1) if rng.random() < how.holes else 0
     holes = np.zeros((MOST_HOLES, 4), np.float32)
     holes[:count, :2] = rng.uniform(0, 1 - how.hole_side, (count, 2))
     holes[:count, 2:] = how.hole_side
@@ -78,7 +46,7 @@ def pixel_matrix(linear: Array, source: tuple[int, int], target: tuple[int, int]
     return (to_source @ linear @ to_unit)[:2].astype(np.float32)
 
 
-def _moved(how: Changes, rng: np.random.Generator) -> Array:
+def _moved(how: Augmentation, rng: np.random.Generator) -> Array:
     across, down = rng.uniform(-how.shift, how.shift, 2)
     larger = 1 + rng.uniform(-how.scale, how.scale)
     moved = _turn(rng.uniform(-how.rotate_deg, how.rotate_deg)) @ np.diag([1 / larger, 1 / larger, 1])

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from medseg.dali_pipelines.changes import Drawn
 from medseg.task import Array
-
-WAVES = 2  # across the picture: few enough to bend organs and not to crumple them
+from medseg.tasks.augmentations import WAVES
 
 
 def finish(images: torch.Tensor, masks: torch.Tensor, drawn: Sequence[Drawn]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytorch_lightning as pl
@@ -11,7 +11,8 @@ from torch import nn
 
 from medseg.models.losses import loss_named
 from medseg.task import Network, Recipe
-from medseg.train.augment import AUGMENTATIONS, Augmentation, augment
+from medseg.tasks.augmentations import AUGMENTATIONS, Augmentation
+from medseg.train.augment import augment
 from medseg.train.data import Batch
 from medseg.train.optimizers import optimizer_for, schedule_for
 from medseg.train.scores import answers, scores_for
@@ -37,6 +38,16 @@ class Fit(pl.LightningModule):
         self.masks = len(network.output_shape) > 1
         self.scores = scores_for(self.masks, patients, len(network.classes))
         self.best_score = "val_dice" if self.masks else "val_f1"
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for what learns; what is frozen keeps evaluating, so that its batch norms do not move."""
+        super().train(mode)
+        for part in self.module.modules():
+            learnt = [parameter.requires_grad for parameter in part.parameters()]
+            if learnt and not any(learnt):
+                part.eval()
+        return self
 
     def training_step(self, batch: Batch, number: int) -> torch.Tensor:
         """The loss of an augmented batch, the epoch's `number`-th."""

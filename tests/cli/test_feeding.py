@@ -74,3 +74,28 @@ def test_a_loader_that_cannot_be_had_is_refused_in_words(folders) -> None:
     data = data_module("gi-tract", folders("gi-tract"))
     with pytest.raises(InputError, match="--loader is 'fast'; expected one of torch, dali, auto"):
         fed(data, "fast")
+
+
+@pytest.mark.parametrize("loader", ["torch", "dali"])
+def test_a_further_process_of_a_fit_takes_the_loader_that_the_first_one_chose(
+    loader: str, folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measuring again it might choose otherwise, and one epoch would be augmented in two ways."""
+    from medseg.cli import feeding
+    from medseg.cli.train import train
+    from medseg.train import fit as fitting
+
+    recorded = {} if loader == "torch" else {"loader": loader}  # as the settings are: without what is the default
+    Run.create(tmp_path / "run", "brain-lgg", {}, {"kind": "train", **recorded})
+    seen: list[bool] = []
+
+    def stopped(run: Run, data: DataModule, *_: object) -> None:
+        seen.append(data.feed is not None)
+        raise SystemExit
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(feeding, "faster", lambda _: pytest.fail("measured again"))
+    monkeypatch.setattr(fitting, "fit", stopped)
+    with pytest.raises(SystemExit):
+        train("brain-lgg", folders("brain-lgg"), tmp_path / "run", devices=2, size=64, features=2)
+    assert seen == [loader == "dali"]

@@ -1,12 +1,17 @@
 import numpy as np
+import torch
+from scipy.stats import ks_2samp
 
-from medseg.dali_pipelines.changes import CHANGES, MOST_HOLES, Changes, draw, pixel_matrix
+from medseg.dali_pipelines.changes import draw, pixel_matrix
+from medseg.dali_pipelines.finish import punch
+from medseg.tasks.augmentations import AUGMENTATIONS, MOST_HOLES, Augmentation
+from medseg.train import augment
 
-GI = CHANGES["gi-tract"]
+GI = AUGMENTATIONS["gi-tract"]
 MANY = 4000
 
 
-def drawn(how: Changes, count: int = MANY) -> list:
+def drawn(how: Augmentation, count: int = MANY) -> list:
     return [draw(how, place, (0, 0, place)) for place in range(count)]
 
 
@@ -41,13 +46,45 @@ def test_changes_come_as_often_and_as_large_as_asked() -> None:
 
 
 def test_quarter_turns_are_whole_and_rare() -> None:
-    found = drawn(CHANGES["stas"])
+    found = drawn(AUGMENTATIONS["stas-efficientnet-b6"])
     counts = np.bincount([one.turns for one in found]) / MANY
     assert np.abs(counts - (0.7, 0.1, 0.1, 0.1)).max() < 0.03
     assert all(np.array_equal(one.linear, np.eye(3)) for one in found)
-    assert not CHANGES["stas"].moving
+    assert not AUGMENTATIONS["stas-efficientnet-b6"].moving
 
 
 def test_no_changes_is_the_resize() -> None:
-    matrix = pixel_matrix(draw(Changes(), 0, (0, 0, 0)).linear, (266, 310), (224, 224))
+    matrix = pixel_matrix(draw(Augmentation(), 0, (0, 0, 0)).linear, (266, 310), (224, 224))
     assert np.allclose(matrix, [[310 / 224, 0, 0], [0, 266 / 224, 0]])
+
+
+def test_torch_and_dali_draw_from_the_same_distributions() -> None:
+    """Kolmogorov and Smirnov's test on what 4,000 samples are changed by; --loader auto must not alter a fit."""
+    torch.manual_seed(0)
+    pictures, ours = torch.ones(MANY, 1, 40, 40), drawn(GI)
+    matrices = augment._matrices(pictures, (40, 40), GI).double().numpy()
+    waves = augment._waves(pictures, (40, 40), GI).numpy() / 2
+    dali = np.stack([one.linear for one in ours])
+    middles = (dali @ (0.5, 0.5, 1))[:, :2] - 0.5
+    theirs = {
+        "mirror and size": (np.linalg.det(matrices[:, :, :2]), np.linalg.det(dali[:, :2, :2])),
+        "turn": (np.abs(matrices[:, 1, 0]), np.abs(dali[:, 1, 0])),
+        "shift": (matrices[:, 0, 2] / 2, middles[:, 0]),
+        "shift down": (matrices[:, 1, 2] / 2, middles[:, 1]),
+        "bend": (np.abs(waves[..., 0]).max((1, 2)), [abs(one.wave[0]) for one in ours]),
+        "bend down": (np.abs(waves[..., 1]).max((1, 2)), [abs(one.wave[1]) for one in ours]),
+        "holes": (_gone(augment._outside_holes(pictures, GI)), _gone(_punched(pictures, ours))),
+    }
+    for what, (one, other) in theirs.items():
+        assert ks_2samp(np.round(one, 3), np.round(other, 3)).pvalue > 1e-3, what
+
+
+def _punched(pictures: torch.Tensor, changes: list) -> torch.Tensor:
+    changed = pictures.clone()
+    for picture, one in zip(changed, changes, strict=True):
+        punch(picture, torch.zeros(1, 40, 40), one)
+    return changed
+
+
+def _gone(pictures: torch.Tensor) -> np.ndarray:
+    return (pictures == 0).float().mean((1, 2, 3)).numpy()

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from medseg.dali_pipelines.changes import CHANGES, Changes
 from medseg.dali_pipelines.finish import bend
 from medseg.dali_pipelines.loader import DaliLoader, Fit
 from medseg.data.samples import Samples
 from medseg.tasks import task_named
+from medseg.tasks.augmentations import AUGMENTATIONS, Augmentation
 from medseg.tasks.brain_lgg import reader as brain_reader
 from medseg.tasks.gi_tract import reader as gi_reader
 from medseg.tasks.stas import reader as stas_reader
@@ -67,7 +67,7 @@ def test_without_changes_the_loader_gives_the_readers_samples(task: str, tmp_pat
     count = min(10, len(samples))
     order = Shares(count)
     size = task_named(task).networks[0].input_shape[1:]
-    images, masks, numbers = epoch(DaliLoader(samples, order, Fit(task, size, 4, seed=0), Changes()))
+    images, masks, numbers = epoch(DaliLoader(samples, order, Fit(task, size, 4, seed=0), Augmentation()))
     assert (images.dtype, masks.dtype, len(images)) == (torch.float32, torch.uint8, count)
     patients = sorted(set(samples.patients))
     for image, mask, number, index in zip(images, masks, numbers, order, strict=True):
@@ -80,7 +80,7 @@ def test_without_changes_the_loader_gives_the_readers_samples(task: str, tmp_pat
 @needs_shared
 def test_real_pictures_too_are_the_readers() -> None:
     samples = stas_reader.samples(SHARED / "data/stas", ["00000000", "00000004", "00000071"])
-    images, masks, _ = epoch(DaliLoader(samples, Shares(3), Fit("stas", (800, 800), 3, seed=0), Changes()))
+    images, masks, _ = epoch(DaliLoader(samples, Shares(3), Fit("stas", (800, 800), 3, seed=0), Augmentation()))
     for image, mask, index in zip(images, masks, Shares(3), strict=True):
         expected_image, expected_mask = samples[index]
         assert np.abs(image.numpy() - expected_image).max() <= TOLERANCES["stas"]
@@ -90,18 +90,18 @@ def test_real_pictures_too_are_the_readers() -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        CHANGES["gi-tract"],
-        Changes(flip=1),
-        Changes(move=1, shift=0.2, scale=0.3, rotate_deg=90),
-        Changes(quarter_turns=1),
-        Changes(quarter_turns=1, flip=1, bend=1, bend_by=0.05),
-        Changes(bend=1, bend_by=0.05),
-        Changes(holes=1, hole_side=0.1),
+        AUGMENTATIONS["gi-tract"],
+        Augmentation(flip=1),
+        Augmentation(move=1, shift=0.2, scale=0.3, rotate_deg=90),
+        Augmentation(quarter_turns=1),
+        Augmentation(quarter_turns=1, flip=1, bend=1, bend_by=0.05),
+        Augmentation(bend=1, bend_by=0.05),
+        Augmentation(holes=1, hole_side=0.1),
     ],
 )
-def test_image_and_mask_stay_aligned(how: Changes) -> None:
+def test_image_and_mask_stay_aligned(how: Augmentation) -> None:
     images, masks, _ = epoch(DaliLoader(blobs(24), Shares(24), Fit("gi-tract", SIZE, 8, seed=1), how))
-    plain, _, _ = epoch(DaliLoader(blobs(24), Shares(24), Fit("gi-tract", SIZE, 8, seed=1), Changes()))
+    plain, _, _ = epoch(DaliLoader(blobs(24), Shares(24), Fit("gi-tract", SIZE, 8, seed=1), Augmentation()))
     assert not torch.equal(images, plain)
     differ = ((images > 0.5) != (masks > 0)).float().mean()
     assert differ < 0.004  # bilinear at 0.5 and nearest may part on the border alone
@@ -109,10 +109,12 @@ def test_image_and_mask_stay_aligned(how: Changes) -> None:
 
 
 def test_a_flip_is_a_mirror_image_and_a_turn_a_turn() -> None:
-    plain, _, _ = epoch(DaliLoader(blobs(4), Shares(4), Fit("gi-tract", SIZE, 4, seed=0), Changes()))
-    flipped, _, _ = epoch(DaliLoader(blobs(4), Shares(4), Fit("gi-tract", SIZE, 4, seed=0), Changes(flip=1)))
+    plain, _, _ = epoch(DaliLoader(blobs(4), Shares(4), Fit("gi-tract", SIZE, 4, seed=0), Augmentation()))
+    flipped, _, _ = epoch(DaliLoader(blobs(4), Shares(4), Fit("gi-tract", SIZE, 4, seed=0), Augmentation(flip=1)))
     assert torch.allclose(flipped, plain.flip(-1), atol=1e-3)
-    turned, _, _ = epoch(DaliLoader(blobs(4), Shares(4), Fit("gi-tract", SIZE, 4, seed=0), Changes(quarter_turns=1)))
+    turned, _, _ = epoch(
+        DaliLoader(blobs(4), Shares(4), Fit("gi-tract", SIZE, 4, seed=0), Augmentation(quarter_turns=1))
+    )
     for one, other in zip(turned, plain, strict=True):
         assert any(torch.allclose(one, other.rot90(turns, (1, 2)), atol=1e-3) for turns in (1, 2, 3))
 
@@ -146,9 +148,9 @@ def test_every_epoch_of_one_loader_is_whole() -> None:
 def test_holes_are_black_in_image_and_mask() -> None:
     samples = blobs(8)
     images, masks, _ = epoch(
-        DaliLoader(samples, Shares(8), Fit("gi-tract", SIZE, 8, seed=0), Changes(holes=1, hole_side=0.2))
+        DaliLoader(samples, Shares(8), Fit("gi-tract", SIZE, 8, seed=0), Augmentation(holes=1, hole_side=0.2))
     )
-    plain, plain_masks, _ = epoch(DaliLoader(samples, Shares(8), Fit("gi-tract", SIZE, 8, seed=0), Changes()))
+    plain, plain_masks, _ = epoch(DaliLoader(samples, Shares(8), Fit("gi-tract", SIZE, 8, seed=0), Augmentation()))
     gone = (images != plain).any(1)
     assert gone.any()
     assert not images[gone[:, None].expand_as(images)].any()

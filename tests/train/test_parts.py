@@ -11,8 +11,10 @@ from medseg.data.samples import Samples
 from medseg.errors import InputError
 from medseg.task import Recipe
 from medseg.tasks import network_named
-from medseg.train.augment import AUGMENTATIONS, Augmentation, augment
+from medseg.tasks.augmentations import AUGMENTATIONS, Augmentation
+from medseg.train.augment import augment
 from medseg.train.fit import freeze
+from medseg.train.module import Fit
 from medseg.train.optimizers import OPTIMIZERS, SCHEDULES, optimizer_for, schedule_for
 from medseg.train.sampling import EpochSampler, balanced, shares, tumour_weighted
 from medseg.train.scores import PatientDice, scores_for
@@ -81,7 +83,7 @@ def test_masks_move_with_their_images(how):
 def test_flips_alone_are_exact():
     torch.manual_seed(0)
     images = torch.rand(32, 2, 5, 7)
-    changed, _ = augment(images, None, Augmentation(flips=(-1,)))
+    changed, _ = augment(images, None, Augmentation(flip=0.5))
     same = [torch.allclose(a, b, atol=1e-5) for a, b in zip(images, changed, strict=True)]
     mirrored = [torch.allclose(a.flip(-1), b, atol=1e-5) for a, b in zip(images, changed, strict=True)]
     assert all(a or b for a, b in zip(same, mirrored, strict=True))
@@ -152,7 +154,15 @@ def test_two_classes_are_scored_by_their_confusion():
     preds = torch.tensor([0.9, 0.8, 0.2, 0.6])
     scores.update(preds=preds, target=torch.tensor([1, 1, 1, 0]), patients=torch.zeros(4, dtype=torch.long))
     found = {name: float(value) for name, value in scores.compute().items()}
-    assert found == pytest.approx({"val_accuracy": 0.5, "val_precision": 2 / 3, "val_recall": 2 / 3, "val_f1": 2 / 3})
+    losses = {"val_loss_pos": -np.log([0.9, 0.8, 0.2]).mean(), "val_loss_neg": -np.log(0.4)}
+    shares = {"val_accuracy": 0.5, "val_precision": 2 / 3, "val_recall": 2 / 3, "val_specificity": 0, "val_f1": 2 / 3}
+    assert found == pytest.approx({**shares, **losses})
+
+
+def test_a_class_that_is_not_there_has_no_loss():
+    scores = scores_for(mask=False, patients=1, classes=2)
+    scores.update(preds=torch.tensor([0.5]), target=torch.tensor([1]), patients=torch.zeros(1, dtype=torch.long))
+    assert scores.compute()["val_loss_neg"] == 0
 
 
 @pytest.mark.parametrize(("trainable", "parts"), [("head", {"head_linear"}), ("last-block", {"block4", "head_linear"})])
@@ -161,6 +171,18 @@ def test_fine_tuning_leaves_the_rest_alone(trainable, parts):
     module = network.build(**network.options)
     freeze(module, trainable)
     assert {name.split(".")[0] for name, parameter in module.named_parameters() if parameter.requires_grad} == parts
+
+
+def test_what_is_frozen_keeps_its_batch_statistics():
+    network = network_named("luna-malignancy")
+    module = network.build(features=2)
+    freeze(module, "head")
+    fit = Fit(network, module, network.recipe, patients=1)
+    fit.train()
+    fit.module(torch.randn(2, 1, 32, 48, 48) * 300 - 600)
+    assert fit.module.head_linear.training
+    assert module.tail_batchnorm.running_mean.item() == 0
+    assert module.tail_batchnorm.num_batches_tracked.item() == 0
 
 
 def test_numbers_that_make_no_sense_are_refused():
