@@ -21,6 +21,10 @@ def predict(
     ] = None,
     engine: Annotated[str, typer.Option(help="The engine for --run.")] = "openvino",
     precision: Annotated[str, typer.Option(help="The precision for --run: fp32, fp16 or int8.")] = "fp32",
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Files asked at a time.  [default: with --url 4 pictures or 2 volumes, else 1]"),
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="luna: list nodules from this probability on.  [default: 0.5]")
     ] = None,
@@ -38,17 +42,22 @@ def predict(
     """
     from json import dumps
 
-    from medseg.cli.asking import asking, predictions
+    from tqdm import tqdm
+
+    from medseg.cli.asking import asking
+    from medseg.cli.predicting import predictions
+    from medseg.tasks import task_named
 
     if overlay:
         _overlay(task, inputs, run, (engine, precision), out, json)
         return
     with asking(task, run or [], url, engine, precision) as ask:
-        written = {}
-        for name, paths in predictions(task, inputs, ask, out, _luna_options(task, threshold, roi)):
+        subject, options, written = task_named(task), _luna_options(task, threshold, roi), {}
+        at_once = concurrency or ((2 if subject.volumes else 4) if url else 1)
+        for name, paths in predictions(subject, inputs, ask, out, options, at_once):
             written[name] = [str(path) for path in paths]
             if not json:
-                typer.echo("\n".join(written[name]))
+                tqdm.write("\n".join(written[name]))
     if json:
         typer.echo(dumps(written, indent=2))
 

@@ -159,7 +159,6 @@ def _command(repository: Path, models: Sequence[str], ports: Ports, backends: Pa
         "--model-control-mode=explicit",
         *(f"--load-model={name}" for name in models),
         "--disable-auto-complete-config",
-        "--strict-readiness=false",
         "--exit-on-error=true",
         "--exit-timeout-secs=5",
         f"--http-address={LOOPBACK}",
@@ -226,13 +225,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _remove_stale_memory() -> None:
-    """Shared-memory files of servers whose parent is gone, as a crash leaves them."""
-    owners = {
-        int(path.name.split("_")[1]) for path in _SHM.glob(f"{_SHM_PREFIX}*_*") if path.name.split("_")[1].isdigit()
-    }
-    for owner in owners:
-        if not Path(f"/proc/{owner}").exists():
-            _remove_memory(owner)
+    """Shared-memory files of servers and clients whose process is gone, as a crash leaves them."""
+    for path in _SHM.glob("medseg*_*"):
+        owner = re.match(r"medseg(?:-client)?_(\d+)_", path.name)
+        if owner and not Path(f"/proc/{owner[1]}").exists():
+            path.unlink(missing_ok=True)
 
 
 def _remove_memory(owner: int) -> None:

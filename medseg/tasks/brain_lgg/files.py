@@ -30,9 +30,12 @@ def requests(path: Path) -> Iterator[Request]:
         raise InputError(
             f"{path} holds no PATIENT_N.tif slices; expected a folder PATIENT, or a folder of such folders"
         )
-    for folder in folders:
-        paths = slice_paths(folder)
-        yield Request(folder.name, {"encoded": encoded_tensor([read_bytes(one) for one in paths])}, paths)
+    return map(_request, folders)  # which, unlike a generator, goes on behind a folder that cannot be read
+
+
+def _request(folder: Path) -> Request:
+    paths = slice_paths(folder)
+    return Request(folder.name, {"encoded": encoded_tensor([read_bytes(one) for one in paths])}, paths)
 
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:

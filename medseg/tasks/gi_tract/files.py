@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from medseg.data import overlay
@@ -26,9 +27,12 @@ def requests(path: Path) -> Iterator[Request]:
     files = sorted(path.rglob("*.png")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no .png files; expected 16-bit grey PNG slices: check the folder")
-    for file in files:
-        data = read_bytes(file)
-        yield Request(slice_id(file), {"encoded": encoded_tensor([data])}, data)
+    return map(_request, files)  # which, unlike a generator, goes on behind a file that cannot be read
+
+
+def _request(file: Path) -> Request:
+    data = read_bytes(file)
+    return Request(slice_id(file), {"encoded": encoded_tensor([data])}, data)
 
 
 def slice_id(path: Path) -> str:
@@ -49,14 +53,46 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
 
 
 def submit(table: Path, slice_name: str, texts: list[str]) -> None:
-    """Add a slice's run-length texts to the competition's table, in place of rows it may already have."""
+    """Add a slice's run-length texts to the competition's table, in place of rows it may already have.
+
+    New rows are appended: the table is read once, and written anew only for a slice that is already in it.
+    """
+    rows = [[slice_name, name, text] for name, text in zip(GI_TRACT.classes, texts, strict=True)]
+    there = _submitted(table)
+    if slice_name in there:
+        with table.open(newline="") as file:
+            others = [row for row in csv.reader(file) if row and row[0] != slice_name]
+        with whole_file(table) as temporary:
+            temporary.write_text(_lines([*others, *rows]))
+    else:
+        with table.open("a") as file:
+            file.write(_lines(rows))
+    there.add(slice_name)
+    _TABLES[table.resolve()] = (table.stat().st_size, there)
+
+
+_TABLES: dict[Path, tuple[int, set[str]]] = {}  # the tables we wrote: how many bytes, and the slices they hold
+
+
+def _submitted(table: Path) -> set[str]:
+    """The slices in a table, which is begun where there is none; remembered for as long as nobody else writes to it."""
+    size, names = _TABLES.get(table.resolve(), (-1, set()))
+    if table.is_file() and table.stat().st_size == size:
+        return names
     rows: list[list[str]] = []
     if table.is_file():
-        with table.open(newline="") as file:
-            rows = [row for row in csv.reader(file) if row[:1] not in ([slice_name], [_COLUMNS[0]])]
-    rows += [[slice_name, name, text] for name, text in zip(GI_TRACT.classes, texts, strict=True)]
-    with whole_file(table) as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
+        *lines, _ = table.read_text().split("\n")  # what follows the last line's end was cut short by a kill
+        rows = [row for row in csv.reader(lines) if len(row) == len(_COLUMNS) and row[0] != _COLUMNS[0]]
+    with whole_file(table) as temporary:
+        temporary.write_text(_lines([_COLUMNS, *rows]))
+    return {row[0] for row in rows}
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> str:
+    """Rows as CSV's lines."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def picture(pixels: Array, mask: Array) -> Array:

@@ -21,10 +21,12 @@ from medseg.tasks.luna.pipeline import MALIGNANCY_COLUMN, NODULE_COLUMNS, geomet
 def requests(path: Path) -> Iterator[Request]:
     """The CT in a file or DICOM folder; of a folder of .mhd files, each."""
     files = sorted(path.glob("*.mhd")) if path.is_dir() else []
-    for file in files or [path]:
-        volume = _with_note(read_volume(file))
-        tensors = {"ct": volume.array, "geometry": geometry_tensor(volume.geometry)}
-        yield Request(volume.name, tensors, volume)
+    return map(_request, files or [path])  # which, unlike a generator, goes on behind a file that cannot be read
+
+
+def _request(path: Path) -> Request:
+    volume = _with_note(read_volume(path))
+    return Request(volume.name, {"ct": volume.array, "geometry": geometry_tensor(volume.geometry)}, volume)
 
 
 def nodules(table: Array) -> list[dict[str, Any]]:
