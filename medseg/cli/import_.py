@@ -33,7 +33,9 @@ def import_(
     chosen = network_named(network)
     run = import_weights(chosen, checkpoint, out, {"arch": arch, "features": features})
     save_program(run, chosen)
-    parameters = run.manifest["parameters"]
-    typer.echo(
-        dumps(run.manifest) if json else f"{run.path}: {run.network}, {parameters:,} parameters, from {checkpoint.name}"
-    )
+    if json:
+        typer.echo(dumps(run.manifest))
+        return
+    typer.echo(f"{run.path}: {run.network}, {run.manifest['parameters']:,} parameters, from {checkpoint.name}")
+    for start in run.manifest["source"].get("left_out", ()):
+        typer.echo(f"left out: {start}*, which the answer does not need")

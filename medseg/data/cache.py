@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
@@ -31,16 +32,26 @@ def fingerprint(source: Path, *arguments: object) -> str:
 def build(make: Callable[..., Array], jobs: Mapping[Path, tuple[Any, ...]], title: str, workers: int = 0) -> None:
     """Write `make(*arguments)` as .npy to every path of `jobs` that is not there yet; progress goes to stderr.
 
-    Each file appears whole or not at all, so an interrupted build goes on where it stopped.
+    Each file appears whole or not at all, so an interrupted build goes on where it stopped; what a killed one had begun
+    is removed.
     `workers` 0 means one process a core. `make` and its arguments are pickled.
     """
     missing = {path: arguments for path, arguments in jobs.items() if not path.is_file()}
+    _sweep({path.parent for path in jobs})
     workers = min(workers or os.cpu_count() or 1, max(1, len(missing)))
     # loky's processes, for a forked child inherits ITK's and torch's thread pools without their threads, and hangs
     pool = Parallel(workers, backend="loky", return_as="generator_unordered")
     written = pool(delayed(_write)(path, make, arguments) for path, arguments in missing.items())
     for _ in tqdm(written, total=len(missing), desc=title, disable=None, delay=2):
         pass
+
+
+def _sweep(folders: Collection[Path]) -> None:
+    """Remove half-written arrays whose writer was killed; other builds may be at work in the same folder."""
+    for left in (left for folder in folders for left in folder.glob(".*.npy.*")):
+        writer = left.suffix.removeprefix(".")
+        if writer.isdigit() and not psutil.pid_exists(int(writer)):
+            left.unlink(missing_ok=True)
 
 
 def _write(path: Path, make: Callable[..., Array], arguments: tuple[Any, ...]) -> None:

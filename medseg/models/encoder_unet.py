@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import segmentation_models_pytorch as smp
 from torch import nn
 
 
-def encoder_unet(encoder: str = "efficientnet-b1", channels: int = 3, classes: int = 3) -> nn.Module:
-    """smp's Unet with random weights: (n, channels, h, w) float32 -> (n, classes, h, w) logits; multiples of 32."""
-    return smp.Unet(encoder, encoder_weights=None, in_channels=channels, classes=classes)
+def encoder_unet(
+    encoder: str = "efficientnet-b1", channels: int = 3, classes: int = 3, without: Collection[str] = ()
+) -> nn.Module:
+    """smp's Unet with random weights: (n, channels, h, w) float32 -> (n, classes, h, w) logits; multiples of 32.
+
+    `without` names parts of the encoder that no answer goes through. They would be saved, and DDP refuses a fit in
+    which a part gets no gradient.
+    """
+    network = smp.Unet(encoder, encoder_weights=None, in_channels=channels, classes=classes)
+    for name in without:
+        if hasattr(network.encoder, name):
+            setattr(network.encoder, name, nn.Identity())
+    return network

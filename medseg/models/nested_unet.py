@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 LEVELS = 5
@@ -70,7 +75,30 @@ class _Unet3Plus(nn.Module):
 
     def _kept_small(self, part: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
         """The part's output; what it keeps for the way back is only its inputs."""
-        return checkpoint(part, *inputs, use_reentrant=False) if self.training else part(*inputs)
+        if not self.training:
+            return part(*inputs)
+        contexts = partial(_contexts, part)
+        return checkpoint(part, *inputs, use_reentrant=False, context_fn=contexts)  # type: ignore[no-any-return]
+
+
+def _contexts(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What the part runs in at first, and when it is computed again."""
+    return nullcontext(), _statistics_kept(part)
+
+
+@contextmanager
+def _statistics_kept(part: nn.Module) -> Iterator[None]:
+    """The batch norms have seen the batch already: the second pass leaves their running statistics alone."""
+    norms = [norm for norm in part.modules() if isinstance(norm, _BatchNorm) and norm.num_batches_tracked is not None]
+    known = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, batches in known:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)
 
 
 class _Join(nn.Module):

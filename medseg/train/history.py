@@ -14,7 +14,12 @@ from medseg.files import whole_file
 
 HISTORY = "history.csv"
 CURVES = "curves.png"
-LABELS = {"train_loss": "training", "val_loss": "validation"}
+LABELS = {
+    "train_loss": "training",
+    "val_loss": "validation",
+    "val_loss_pos": "validation, positives",
+    "val_loss_neg": "validation, negatives",
+}
 
 
 class History(pl.Callback):
@@ -59,15 +64,15 @@ def write_history(folder: Path, rows: list[dict[str, float]]) -> None:
 
 
 def draw_curves(folder: Path) -> None:
-    """Draw the run's history: both losses on the left, the validation scores on the right."""
+    """Draw the run's history: the losses on the left, the validation scores on the right."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = read_history(folder)
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    scores = [name for name in rows[-1] if name.startswith("val_") and name != "val_loss"]
-    _draw(left, rows, ["train_loss", "val_loss"], "loss")
+    scores = [name for name in rows[-1] if name.startswith("val_") and name not in LABELS]
+    _draw(left, rows, [name for name in LABELS if name in rows[-1]], "loss")
     _draw(right, rows, scores, "validation score")
     right.set_ylim(-0.02, 1.02)
     with whole_file(folder / CURVES) as path:

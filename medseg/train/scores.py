@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import torch
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, BinaryPrecision, BinaryRecall
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryF1Score,
+    BinaryPrecision,
+    BinaryRecall,
+    BinarySpecificity,
+)
+
+LEAST = 1e-7  # the smallest probability that a loss is taken of, about float32's step below 1
 
 
 class PatientDice(Metric):
@@ -34,6 +42,30 @@ class PatientDice(Metric):
         return torch.where(either > 0, score, 1).mean().float()
 
 
+class ClassLoss(Metric):
+    """The mean cross entropy of the samples of one of two classes; 0 where there was none."""
+
+    total: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self, of: int) -> None:
+        super().__init__()
+        self.of = of
+        for name in ("total", "count"):
+            self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, preds: torch.Tensor, target: torch.Tensor) -> None:
+        """Add the second class's probabilities (n,) and the true classes (n,)."""
+        own = target == self.of
+        right = preds[own] if self.of else 1 - preds[own]
+        self.total -= right.clamp_min(LEAST).log().sum()
+        self.count += own.sum()
+
+    def compute(self) -> torch.Tensor:
+        """The mean over the samples of the class that were seen."""
+        return (self.total / self.count.clamp_min(1)).float()
+
+
 def scores_for(mask: bool, patients: int, classes: int) -> MetricCollection:
     """The validation scores of a network that answers with masks, or with one of two classes."""
     if mask:
@@ -45,7 +77,10 @@ def scores_for(mask: bool, patients: int, classes: int) -> MetricCollection:
         scores = {
             "accuracy": BinaryAccuracy(),
             "precision": BinaryPrecision(),
-            "recall": BinaryRecall(),
+            "recall": BinaryRecall(),  # the accuracy of the positives
+            "specificity": BinarySpecificity(),  # the accuracy of the negatives
+            "loss_pos": ClassLoss(1),
+            "loss_neg": ClassLoss(0),
             "f1": BinaryF1Score(),
         }
     return MetricCollection(scores, prefix="val_", compute_groups=False)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-from medseg.errors import InputError, MedsegError
+from tqdm import tqdm
+
+from medseg.errors import InputError, MedsegError, RunError
 from medseg.files import whole_file
-from medseg.run import Run
+from medseg.run import PROGRAM, Run
 
 Choice = dict[str, str]  # an option of `medseg train` without its dashes -> its value
+ASKED = "asked.json"  # in a run's folder: what it was asked for, so that it is not taken for another
+ANYHOW = ("devices", "workers", "wandb")  # may differ, for the fit is the same
+RECIPE = ("loss", "optimizer", "lr", "weight_decay", "schedule")  # columns of the LGG project's table
+_SECONDS = 1.0  # between two looks at a fit's history
 
 
 def grid_from(words: Sequence[str]) -> list[Choice]:
@@ -32,15 +41,61 @@ def sweep(network: str, data: Path, out: Path, choices: Sequence[Choice], more: 
     """The table's rows, best first, once every combination has its finished run in `out`; kept up to date on the way.
 
     A run that is there and finished is left alone, one that was stopped goes on; `more` goes to all runs.
-    Each fit is a process of its own, so that one that dies takes nothing with it. Raises MedsegError where one fails.
+    Each fit is a process of its own, so that one that dies takes nothing with it. Raises MedsegError where one fails,
+    and RunError where a run is there that was asked for something else.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    common = {"network": network, "data": str(data), **named(more)}
     for choice in choices:
+        _refuse_another(out / name_of(choice), common | choice)
+    bar = tqdm(choices, desc="sweep", unit="fit", disable=None)
+    for choice in bar:
         folder = out / name_of(choice)
         if not finished(folder):
-            _train(network, data, folder, choice, more)
+            _note(folder, common | choice)
+            words = [network, str(data), "--out", str(folder), *_options(choice), *more]
+            _train(words, folder, bar.set_postfix_str)
         write_tables(out, table(out, choices))
     return table(out, choices)
+
+
+def named(words: Sequence[str]) -> Choice:
+    """Options by name, of `--epochs 30`, `--epochs=30` or `--flag`."""
+    options: Choice = {}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, _, value = word.removeprefix("--").partition("=")
+            options[name] = value
+        elif name:
+            options[name] = word
+    return options
+
+
+def _note(folder: Path, asked: Choice) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / ASKED) as path:
+        path.write_text(json.dumps(asked, indent=2) + "\n")
+
+
+def _refuse_another(folder: Path, asked: Choice) -> None:
+    """Raise RunError where the folder's run was asked for something else."""
+    if not (folder / "manifest.json").is_file() or not (folder / ASKED).is_file():
+        return
+    held = json.loads((folder / ASKED).read_text())
+    for name in sorted((held.keys() | asked.keys()) - set(ANYHOW)):
+        was, now = held.get(name, "the default"), asked.get(name, "the default")
+        if not _same(was, now):
+            raise RunError(
+                f"run {folder} was fitted with {name} {was}; this sweep asks for {now}: "
+                "choose another --out, or remove that folder to fit it anew"
+            )
+
+
+def _same(was: str, now: str) -> bool:
+    try:
+        return float(was) == float(now)
+    except ValueError:
+        return was == now
 
 
 def name_of(choice: Choice) -> str:
@@ -49,12 +104,15 @@ def name_of(choice: Choice) -> str:
 
 
 def finished(folder: Path) -> bool:
-    """Whether a fit ended here."""
-    return (folder / "manifest.json").is_file() and "result" in Run(folder).manifest
+    """Whether a fit ended here, with everything it writes."""
+    if not (folder / "manifest.json").is_file() or not (folder / ASKED).is_file():
+        return False
+    run = Run(folder)
+    return "result" in run.manifest and PROGRAM in run.files
 
 
 def table(out: Path, choices: Sequence[Choice]) -> list[dict[str, Any]]:
-    """One row for each finished run: its choices, losses and scores at its best epoch, best first."""
+    """One row for each finished run: its choices and recipe, losses and score at its best epoch, best first."""
     rows = [_row(out / name_of(choice), choice) for choice in choices if finished(out / name_of(choice))]
     return sorted(rows, key=lambda row: -row["score"])
 
@@ -71,15 +129,18 @@ def write_tables(out: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(*pair) for pair in row.items()] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _row(folder: Path, choice: Choice) -> dict[str, Any]:
-    result = Run(folder).manifest["result"]
+    manifest = Run(folder).manifest
+    result, recipe = manifest["result"], manifest["source"]["recipe"]
     losses = {name: result[name] for name in ("train_loss", "val_loss") if name in result}
+    chosen = {name.replace("-", "_"): value for name, value in choice.items()}
     return {
-        **choice,
+        **{name: recipe.get(name, value) for name, value in chosen.items()},
+        **{name: recipe[name] for name in RECIPE},
         "epoch": int(result["epoch"]),
         **losses,
         "score": result[result["best_by"]],
@@ -88,13 +149,26 @@ def _row(folder: Path, choice: Choice) -> dict[str, Any]:
     }
 
 
-def _train(network: str, data: Path, folder: Path, choice: Choice, more: Sequence[str]) -> None:
+def _train(words: Sequence[str], folder: Path, tell: Callable[[str], object]) -> None:
+    """Fit in a process of its own; `tell` hears which run it is, and how many epochs it has behind it."""
     resume = ["--resume"] if (folder / "manifest.json").is_file() else []
-    command = [sys.executable, "-m", "medseg", "train", network, str(data), "--out", str(folder)]
-    answer = subprocess.run([*command, *_options(choice), *more, *resume], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        reason = answer.stderr.strip().splitlines()[-1:] or [f"exit code {answer.returncode}"]
-        raise MedsegError(f"fit {folder} failed: {reason[0].removeprefix('error: ')}")
+    with TemporaryFile("w+") as said:
+        command = [sys.executable, "-m", "medseg", "train", *words, *resume]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, text=True) as process:
+            while process.poll() is None:
+                tell(f"{folder.name}: {_epochs(folder)} epochs")
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_SECONDS)
+        if process.returncode:
+            said.seek(0)
+            reason = said.read().strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+            raise MedsegError(f"fit {folder} failed: {reason[0].removeprefix('error: ')}")
+
+
+def _epochs(folder: Path) -> int:
+    """How many rows the run's history has."""
+    path = folder / "history.csv"
+    return len(path.read_text().splitlines()) - 1 if path.is_file() else 0
 
 
 def _options(choice: Choice) -> Iterator[str]:
@@ -102,5 +176,8 @@ def _options(choice: Choice) -> Iterator[str]:
         yield from (f"--{name}", value)
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _cell(name: str, value: Any) -> str:
+    """Losses and scores with four digits, the recipe's numbers as short as they are."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if name.endswith(("loss", "score")) else f"{value:g}"

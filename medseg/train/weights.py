@@ -11,21 +11,22 @@ from torch import nn
 
 from medseg.errors import InputError
 from medseg.files import sha256
-from medseg.models.checkpoint import load_state, parameter_count, read_state
+from medseg.models.checkpoint import load_state, parameter_count, read_state, without
 from medseg.run import WEIGHTS, Run
 from medseg.task import Network
 
 
 def import_weights(network: Network, checkpoint: Path, out: Path, options: Mapping[str, Any]) -> Run:
-    """A new run with the weights of a published checkpoint.
+    """A new run with the weights of a published checkpoint; what the answer does not need is left out, and recorded.
 
     Raises InputError where the file cannot be read or does not fit the network, RunError where `out` holds a run.
     """
     options = build_options(network, options)
     module = network.build(**options)
-    state = read_state(checkpoint)
+    state, left_out = without(read_state(checkpoint), network.unused)
     load_state(module, network.keys(state) if network.keys else state, checkpoint)
-    source = {"kind": "import", "file": checkpoint.name, "sha256": sha256(checkpoint)}
+    source: dict[str, Any] = {"kind": "import", "file": checkpoint.name, "sha256": sha256(checkpoint)}
+    source |= {"left_out": left_out} if left_out else {}
     run = Run.create(out, network.name, options, source)
     save_weights(run, module)
     return run
@@ -52,5 +53,5 @@ def save_weights(run: Run, module: nn.Module, name: str = WEIGHTS) -> None:
 def load_run(network: Network, run: Run) -> nn.Module:
     """The run's network with its weights, in evaluation mode. Raises RunError where the run has none."""
     module: nn.Module = network.build(**run.options)
-    load_state(module, read_state(run.path / WEIGHTS), run.path / WEIGHTS)
+    load_state(module, without(read_state(run.path / WEIGHTS), network.unused)[0], run.path / WEIGHTS)
     return module.eval()

@@ -4,14 +4,21 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
+import typer
+from typer.testing import CliRunner
 
 from medseg.cli.import_ import import_
 from medseg.errors import InputError, RunError
 from medseg.run import Run
 from medseg.tasks import network_named
-from medseg.train.weights import load_run
+from medseg.train.weights import import_weights, load_run
 from tests.shared import SHARED, needs_shared
+
+app = typer.Typer()
+app.command()(import_)
+runner = CliRunner()
 
 
 def published(network: str) -> Path:
@@ -45,6 +52,69 @@ def test_a_run_is_not_overwritten(tmp_path):
     import_("luna-nodule", published("luna-nodule"), tmp_path / "run")
     with pytest.raises(RunError, match="already holds a run"):
         import_("luna-nodule", published("luna-nodule"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("smp_keeps", [True, False])
+def test_unets_of_every_version_of_smp_are_taken(tmp_path, smp_keeps):
+    """Some versions' encoders keep what EfficientNet has behind its last block (8.8 M parameters), some do not."""
+    torch.manual_seed(0)
+    theirs = smp.Unet("efficientnet-b1", encoder_weights=None, in_channels=3, classes=3).eval()
+    ends = ("encoder._conv_head.", "encoder._bn1.")
+    state = {key: value for key, value in theirs.state_dict().items() if smp_keeps or not key.startswith(ends)}
+    assert any(key.startswith(ends) for key in state) is smp_keeps
+    torch.save(state, tmp_path / "fold0.bin")
+    found = runner.invoke(app, ["gi-tract", str(tmp_path / "fold0.bin"), "--out", str(tmp_path / "run")])
+    assert "8,345,235 parameters" in found.stdout
+    assert ("left out: encoder._conv_head.*" in found.stdout) is smp_keeps
+    ours = load_run(network_named("gi-tract"), Run(tmp_path / "run"))
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(picture), theirs(picture))
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_lggs_published_keys_are_taken(tmp_path, parallel):
+    """The public U-Net's own state, made here as its author names it, at a small width."""
+    state = {("module." if parallel else "") + key: value for key, value in public_unet(4).items()}
+    torch.save(state, tmp_path / "unet.pt")
+    found = runner.invoke(
+        app, ["brain-lgg", str(tmp_path / "unet.pt"), "--features", "4", "--out", str(tmp_path / "run")]
+    )
+    assert found.exit_code == 0, found.output
+    assert Run(tmp_path / "run").problems() == []
+
+
+def public_unet(width: int) -> dict[str, torch.Tensor]:
+    """mateuszbuda's state: `encoder1.enc1conv1.weight` to `conv.bias`, from the description of his network."""
+    state: dict[str, torch.Tensor] = {}
+
+    def block(prefix: str, inputs: int, outputs: int) -> None:
+        for number, channels in ((1, inputs), (2, outputs)):
+            state[f"{prefix}conv{number}.weight"] = torch.rand(outputs, channels, 3, 3)
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                state[f"{prefix}norm{number}.{name}"] = torch.rand(outputs)
+            state[f"{prefix}norm{number}.num_batches_tracked"] = torch.tensor(1)
+
+    widths = [3, *(width * 2**level for level in range(4))]
+    for level in range(1, 5):
+        block(f"encoder{level}.enc{level}", widths[level - 1], widths[level])
+        block(f"decoder{level}.dec{level}", 2 * widths[level], widths[level])
+        state[f"upconv{level}.weight"] = torch.rand(2 * widths[level], widths[level], 2, 2)
+        state[f"upconv{level}.bias"] = torch.rand(widths[level])
+    block("bottleneck.bottleneck", widths[4], 2 * widths[4])
+    state |= {"conv.weight": torch.rand(1, width, 1, 1), "conv.bias": torch.rand(1)}
+    return state
+
+
+def test_a_voter_of_stas_is_imported_as_its_team_saved_it(tmp_path):
+    """From DataParallel, with the auxiliary head, under the encoder's old name; on that encoder's little sibling."""
+    theirs = smp.DeepLabV3Plus("tu-tf_efficientnet_b0", encoder_weights=None, aux_params={"classes": 1, "dropout": 0.4})
+    torch.save({f"module.{key}": value for key, value in theirs.state_dict().items()}, tmp_path / "b6.pth")
+    network = network_named("stas-efficientnet-b6")
+    run = import_weights(network, tmp_path / "b6.pth", tmp_path / "run", {"encoder": "tu-tf_efficientnet_b0"})
+    assert run.manifest["source"]["left_out"] == ["classification_head."]
+    ours, key = load_run(network, run).state_dict(), "encoder.model.conv_stem.weight"
+    assert torch.equal(ours[key], theirs.state_dict()[key].transpose(2, 3))
 
 
 def test_option_the_network_lacks_is_refused(tmp_path):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from medseg.errors import InputError
+from medseg.errors import InputError, MedsegError, RunError
+from medseg.run import Run
 from medseg.tasks.brain_lgg.phantom import phantom
-from medseg.train.sweep import grid_from
+from medseg.train.sweep import _note, finished, grid_from, markdown, named, sweep
 
 MEDSEG = [sys.executable, "-m", "medseg"]
 
@@ -31,6 +32,65 @@ def test_a_word_that_is_no_choice_is_refused(word):
         grid_from([word])
 
 
+def run_of(folder: Path, more: list[str], result: dict[str, float] | None, last: bool) -> None:
+    """A run of a sweep with --grid loss=dice and these further options, as far as its fit came."""
+    recipe = {"loss": "dice", "optimizer": "sgd", "lr": 1e-5, "weight_decay": 2e-4, "schedule": "linear", "epochs": 1}
+    run = Run.create(folder, "brain-lgg", {}, {"kind": "train", "recipe": recipe})
+    _note(folder, {"network": "brain-lgg", "data": "kaggle", **named(more), "loss": "dice"})
+    if result:
+        run.record(result=result)
+    if last:
+        with run.adding("fp32.pt2", {}) as path:
+            path.write_text("")
+
+
+def test_a_row_holds_the_recipe_with_the_score(tmp_path):
+    result = {"best_by": "val_dice", "epoch": 7.0, "train_loss": 0.5, "val_loss": 0.25, "val_dice": 0.75}
+    run_of(tmp_path / "loss-dice", ["--epochs", "1"], result, last=True)
+    (row,) = sweep("brain-lgg", Path("kaggle"), tmp_path, [{"loss": "dice"}], ["--epochs", "1", "--devices", "2"])
+    assert row == {
+        "loss": "dice",
+        "optimizer": "sgd",
+        "lr": 1e-5,
+        "weight_decay": 2e-4,
+        "schedule": "linear",
+        "epoch": 7,
+        "train_loss": 0.5,
+        "val_loss": 0.25,
+        "score": 0.75,
+        "by": "val_dice",
+        "run": "loss-dice",
+    }
+    assert "| dice | sgd | 1e-05 | 0.0002 | linear | 7 | 0.5000 | 0.2500 | 0.7500 |" in markdown([row])
+
+
+def test_a_fit_killed_before_its_last_file_is_not_finished(tmp_path):
+    run_of(tmp_path / "killed", [], {"val_dice": 0.5}, last=False)
+    run_of(tmp_path / "whole", [], {"val_dice": 0.5}, last=True)
+    assert not finished(tmp_path / "killed")
+    assert finished(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--epochs", "30", "--lr=1e-3"], "epochs 1; this sweep asks for 30"),
+        (["--epochs", "1"], "lr 0.001; this sweep asks for the default"),
+        (["--epochs", "1", "--lr", "0.001", "--size", "64"], "size the default; this sweep asks for 64"),
+    ],
+)
+def test_a_run_that_was_asked_for_something_else_is_not_reused(tmp_path, more, words):
+    folder = tmp_path / "loss-dice"
+    run_of(folder, ["--epochs", "1", "--lr", "0.001"], {"val_dice": 0.5}, last=True)
+    with pytest.raises(RunError, match=f"run {folder} was fitted with {words}: choose another --out, or remove"):
+        sweep("brain-lgg", Path("kaggle"), tmp_path, [{"loss": "dice"}], more)
+
+
+def test_a_failed_fit_is_told_with_its_reason(tmp_path):
+    with pytest.raises(MedsegError, match=r"fit .*colour-red failed: No such option: --colour"):
+        sweep("brain-lgg", tmp_path, tmp_path / "out", [{"colour": "red"}], [])
+
+
 @pytest.mark.slow
 def test_a_sweep_ranks_its_runs_and_goes_on_where_it_stopped(tmp_path):
     phantom(tmp_path / "brains", 3, 0)
@@ -48,13 +108,13 @@ def test_a_sweep_ranks_its_runs_and_goes_on_where_it_stopped(tmp_path):
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
 
-    def sweep(*grid):
+    def swept(*grid):
         words = [*command, "--features", "2", "--json", "--grid", *grid]
         return json.loads(subprocess.run(words, env=environment, capture_output=True, check=True).stdout)
 
-    (first,) = sweep("loss=dice", "lr=1e-3")
+    (first,) = swept("loss=dice", "lr=1e-3")
     kept = (tmp_path / "out" / first["run"] / "weights.pt").stat().st_mtime_ns
-    rows = sweep("loss=dice,iou", "lr=1e-3")
+    rows = swept("loss=dice,iou", "lr=1e-3")
     assert {row["loss"] for row in rows} == {"dice", "iou"}
     assert rows == sorted(rows, key=lambda row: -row["score"])
     assert (tmp_path / "out" / first["run"] / "weights.pt").stat().st_mtime_ns == kept

@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,24 @@ def test_an_interrupted_build_leaves_no_half_file_and_goes_on(tmp_path: Path) ->
     assert not list(tmp_path.glob(".*"))
     build(squares, {tmp_path / "3.npy": (3, str(tmp_path)), tmp_path / "6.npy": (6, str(tmp_path))}, "squares", 1)
     assert np.load(tmp_path / "6.npy").tolist()[-1] == 25
+
+
+def killed(folder: str) -> np.ndarray:
+    """What the kernel or an impatient user does to the process that makes an array."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError(folder)
+
+
+def test_a_killed_build_leaves_nothing_behind_for_long(tmp_path: Path) -> None:
+    path = tmp_path / "9.npy"
+    code = f"from tests.data.test_cache import *; build(killed, {{Path({str(path)!r}): ('',)}}, 'killed', 1)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    (half,) = tmp_path.glob(".*")
+    others = tmp_path / f".8.npy.{os.getpid()}"  # of a build that is still at work
+    others.touch()
+    build(squares, {path: (9, str(tmp_path))}, "squares", 1)
+    assert np.load(path).tolist()[-1] == 64
+    assert not half.exists() and others.exists()
 
 
 def test_a_changed_source_has_another_fingerprint(tmp_path: Path) -> None:

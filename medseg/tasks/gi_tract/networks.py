@@ -6,11 +6,14 @@ from typing import Any
 
 from medseg.task import Network, Recipe
 
+# What EfficientNet has behind its last block; smp's encoders hold it in some versions, and no U-Net looks at it.
+CLASSIFIER_ENDS = ("_conv_head", "_bn1")
+
 
 def _build(**options: Any) -> Any:
     from medseg.models.encoder_unet import encoder_unet
 
-    return encoder_unet(channels=3, classes=3, **options)
+    return encoder_unet(channels=3, classes=3, without=CLASSIFIER_ENDS, **options)
 
 
 GI_TRACT = Network(
@@ -22,5 +25,6 @@ GI_TRACT = Network(
     build=_build,
     options={"encoder": "efficientnet-b1"},
     free_axes={2: 32, 3: 32},
+    unused=tuple(f"encoder.{name}." for name in CLASSIFIER_ENDS),
 )
 NETWORKS = (GI_TRACT,)
