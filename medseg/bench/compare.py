@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from medseg.bench.record import PERCENTILES, Record
+from medseg.bench.tables import seconds
 from medseg.bench.voting import is_voters
 from medseg.errors import InputError
 from medseg.task import Array
@@ -252,6 +253,9 @@ def sentence(check: Check) -> str:
     """What was found, in words."""
     reason = " (too few requests or windows to tell)" if check.verdict == UNCLEAR else ""
     change, low, high = (round(part, 3) + 0.0 for part in (check.change, check.low, check.high))  # never -0.0%
-    values = f"{check.before:.4g}{check.unit} before, {check.after:.4g}{check.unit} now, {change:+.1%}"
+    before, after = (
+        seconds(value) if check.unit == "s" else f"{value:.4g}{check.unit}" for value in (check.before, check.after)
+    )
+    values = f"{before} before, {after} now, {change:+.1%}"
     band = f"95 % band {low:+.1%} to {high:+.1%}, limit {check.limit:+.1%}"
     return f"{check.target}: {check.what} {check.verdict}{reason}: {values} ({band})"

@@ -1,9 +1,11 @@
 """The bands of a comparison: runs of the same cases are paired, and the machine's own change widens them."""
 
+import re
+
 import numpy as np
 import pytest
 
-from medseg.bench.compare import OK, WORSE, Check, compare
+from medseg.bench.compare import OK, WORSE, Check, compare, sentence
 from medseg.bench.record import Record
 
 ROUNDS = 3
@@ -35,6 +37,7 @@ def test_a_slowdown_of_15_percent_shows_through_cases_that_differ_much_because_t
     before, after = run(VARIED, 0), run([1.15 * one for one in VARIED], 1)
     check = only(before, after, "p50", 0.1)
     assert check.verdict == WORSE and 0.08 < check.low < 0.15 < check.high < 0.25
+    assert re.search(r"p50, one at a time worse: \d+ ms before, \d+ ms now, \+1\d\.\d%", sentence(check))
     other = only(before, run([1.15 * one for one in VARIED], 1, "other"), "p50", 0.1)
     assert other.verdict == OK and other.low < -0.2 and other.high > 0.5  # not the same cases: nothing is certain
 
