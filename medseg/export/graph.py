@@ -42,7 +42,7 @@ def trained(run: Run, network: Network) -> torch.nn.Module:
         raise RunError(f"run {run.path} has no {WEIGHTS}; make one with `medseg import` or `medseg train`")
     module: torch.nn.Module = network.build(**run.options)
     load_state(module, without(read_state(path), network.unused)[0], path)
-    return (sized(baked(module), run.size) if run.size else baked(module)).eval()
+    return (sized(baked(module), run.size, network.input_shape[-1]) if run.size else baked(module)).eval()
 
 
 def save_program(run: Run, network: Network, command: str = "") -> torch.export.ExportedProgram:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from medseg.data.samples import Samples
 from medseg.data.split import Split
 from medseg.errors import InputError
+from medseg.models.sized import shrunk
 from medseg.task import Network
 from medseg.tasks import TASKS, task_of
 from medseg.train.sampling import EpochSampler, shares, weights_for
@@ -57,8 +58,8 @@ class Tensors(Dataset[Batch]):
 
 
 def resized(image: torch.Tensor, target: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """An image (c, h, w) and its mask (classes, h, w) as squares of this size, as `medseg.models.sized` makes them."""
-    image = F.interpolate(image[None], (size, size), mode="bilinear")[0]
+    """An image (c, h, w) and its mask (classes, h, w) as squares of this size, as a sized network shrinks them."""
+    image = shrunk(image[None], size, min(image.shape[1:]))[0]
     return image, F.interpolate(target[None], (size, size), mode="nearest-exact")[0]
 
 

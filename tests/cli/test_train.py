@@ -57,7 +57,7 @@ def test_a_fit_leaves_weights_history_curves_logs_and_a_program(fitted):
 
 def test_the_program_answers_as_the_weights(fitted):
     images = torch.rand(3, 3, 64, 96)
-    module = sized(load_run(network_named("brain-lgg"), Run(fitted)), SMALL["size"])
+    module = sized(load_run(network_named("brain-lgg"), Run(fitted)), SMALL["size"], 256)
     with torch.inference_mode():
         expected = module(images)
     engine = open_engine("torch", fitted / "fp32.pt2")
