@@ -114,7 +114,8 @@ class TritonModel:
         """The server's refusal in our words: its own message is already one sentence."""
         status, message = str(error.status() or ""), error.message()
         message = message.removeprefix(f"in ensemble '{self._model}', ")
-        if any(code in status for code in ("400", "INVALID_ARGUMENT")):
+        unknown = message.startswith("Request for unknown model")  # as an ensemble is that lacks one of its models
+        if any(code in status for code in ("400", "INVALID_ARGUMENT")) and not unknown:
             return InputError(message)
         return ServerError(f"{self._url}, model {self._model!r}: {message}")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import select
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -14,7 +17,7 @@ import psutil
 from medseg.errors import ServerError
 from medseg.triton_models.server import Server
 
-_EVERY_S = 0.5
+_LONGEST_S = 0.5
 _LOAD_SECONDS = 120
 _FINISH_SECONDS = 2  # for what a model was doing when it was unloaded
 _STUB = "triton_python_backend_stub"
@@ -32,8 +35,22 @@ def watch(server: Server, tell: Callable[[str], None]) -> None:
             started = time.monotonic()
             if _control(server, model, "unload") and _ended(server, model) and _control(server, model, "load"):
                 tell(f"model {model} is back after {time.monotonic() - started:.1f} s")
-        time.sleep(_EVERY_S)
+        _await_end(server)
     raise ServerError(f"tritonserver ended by itself with code {server.process.returncode}: {server.reason()}")
+
+
+def _await_end(server: Server) -> None:
+    """Sleep until a process of the server ends, but not for long: a model that did not load is tried again."""
+    with ExitStack() as stack:
+        waiting = select.poll()
+        for pid in (server.process.pid, *(stub.pid for _, stub in _stubs(server))):
+            try:
+                descriptor = os.pidfd_open(pid)
+            except ProcessLookupError:  # it ended since
+                return
+            stack.callback(os.close, descriptor)
+            waiting.register(descriptor, select.POLLIN)
+        waiting.poll(_LONGEST_S * 1000)
 
 
 def processes(server: Server) -> Counter[str]:

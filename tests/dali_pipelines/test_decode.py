@@ -60,7 +60,10 @@ def test_masks_are_the_same_whoever_decodes(task: str) -> None:
     steps = tuple(replace(one, run=Decoder(task)) if one.name == "decode" else one for one in pipeline.steps)
     files, scores = FILES[task][0], []
     for group in [files] if task == "brain-lgg" else [[file] for file in files]:
-        tensors = {"encoded": encoded_tensor([file.read_bytes() for file in group])}
+        tensors = {
+            "encoded": encoded_tensor([file.read_bytes() for file in group]),
+            "wanted": encoded_tensor([b"mask"]),
+        }
         networks = lambda _: THRESHOLDS[task]  # noqa: E731
         by_dali, plain = replace(pipeline, steps=steps)(tensors, networks)["mask"], pipeline(tensors, networks)["mask"]
         assert plain.any() and not plain.all()

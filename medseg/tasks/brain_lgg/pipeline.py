@@ -98,7 +98,8 @@ def _frame(numbers: Array, slices: int) -> Frame:
     A frame's brain lies in its volume and in its square, and both have at most MAX_PIXELS.
     """
     values = [int(value) for value in numbers]
-    shape, starts, stops, before, side = (*(values[at : at + 3] for at in (0, 3, 6, 9)), values[12])
+    shape, starts, stops, before = (values[at : at + 3] for at in (0, 3, 6, 9))
+    side = values[12]
     lengths = [stop - start for start, stop in zip(starts, stops, strict=True)]
     fits = (
         all(0 <= start < stop <= size for start, stop, size in zip(starts, stops, shape, strict=True))
