@@ -21,9 +21,11 @@ def group(ct: Array, mask: Array) -> tuple[Array, Array]:
     the dense voxels of its piece with the layer that the erosion took off, or all of them where none is dense.
     """
     core = eroded(mask)
-    places = np.flatnonzero(core)  # of a bool array: several times faster than of labels
-    piece = cc3d.connected_components(core, connectivity=6).reshape(-1)[places].astype(np.int64) - 1
-    voxels = np.unravel_index(places, ct.shape)
+    voxels = np.unravel_index(np.flatnonzero(core), ct.shape)  # of a bool array: several times faster than of labels
+    box = _bounds(core) or (slice(0, 1),) * 3
+    labels = np.zeros(ct.shape, np.uint32)
+    labels[box] = cc3d.connected_components(np.ascontiguousarray(core[box]), connectivity=6)
+    piece = labels[voxels].astype(np.int64) - 1
     count = int(piece.max()) + 1 if len(piece) else 0
     weight = clipped(ct[voxels]).astype(np.float64) - AIR_HU + 1
     total = np.bincount(piece, weight, count)
@@ -34,13 +36,14 @@ def group(ct: Array, mask: Array) -> tuple[Array, Array]:
 def eroded(mask: Array) -> Array:
     """Voxels whose six neighbours are all set; beyond the volume nothing is set, as in scipy.ndimage.binary_erosion."""
     found = np.zeros_like(mask)
-    inner = found[1:-1, 1:-1, 1:-1]
-    inner[:] = mask[1:-1, 1:-1, 1:-1]
-    for axis in range(3):
-        for side in (slice(None, -2), slice(2, None)):
-            window = [slice(1, -1)] * 3
-            window[axis] = side
-            inner &= mask[tuple(window)]
+    if box := _bounds(mask):
+        part, inner = mask[box], found[box][1:-1, 1:-1, 1:-1]
+        inner[:] = part[1:-1, 1:-1, 1:-1]
+        for axis in range(3):
+            for side in (slice(None, -2), slice(2, None)):
+                window = [slice(1, -1)] * 3
+                window[axis] = side
+                inner &= part[tuple(window)]
     return found
 
 
@@ -48,12 +51,26 @@ def opened(mask: Array) -> Array:
     """Voxels that outlive the erosion, and their six neighbours: what candidates are made of."""
     core = eroded(mask)
     found = core.copy()
-    for axis in range(3):
-        lower, upper = [slice(None)] * 3, [slice(None)] * 3
-        lower[axis], upper[axis] = slice(None, -1), slice(1, None)
-        found[tuple(lower)] |= core[tuple(upper)]
-        found[tuple(upper)] |= core[tuple(lower)]
+    if box := _bounds(mask):
+        core, inner = core[box], found[box]
+        for axis in range(3):
+            lower, upper = [slice(None)] * 3, [slice(None)] * 3
+            lower[axis], upper[axis] = slice(None, -1), slice(1, None)
+            inner[tuple(lower)] |= core[tuple(upper)]
+            inner[tuple(upper)] |= core[tuple(lower)]
     return found
+
+
+def _bounds(mask: Array) -> tuple[slice, ...] | None:
+    """The smallest box that holds all that is set, None where nothing is: most of a CT holds no candidate."""
+    box: list[slice] = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        places = np.flatnonzero(mask[tuple(box)].any(others))
+        if not len(places):
+            return None
+        box.append(slice(int(places[0]), int(places[-1]) + 1))
+    return tuple(box)
 
 
 def _sizes(ct: Array, piece: Array, voxels: Array) -> Array:

@@ -75,10 +75,13 @@ def _around(places: Array, size: int) -> slice:
 
 def _needed(mask: Array, possible: Array, index: int) -> Array:
     """The pixels (row, col) bool of a slice that are not known yet and could belong to a candidate."""
+    unknown = possible[index] & ~mask[index]
+    if not unknown.any():
+        return unknown
     near = np.zeros((5, *mask.shape[1:]), bool)
     first, last = max(0, index - 2), min(len(mask), index + 3)
     near[first - index + 2 : last - index + 2] = possible[first:last]
-    return opened(near)[2] & possible[index] & ~mask[index]
+    return unknown & opened(near)[2]
 
 
 def _bounds(shape: tuple[int, ...]) -> Box:
