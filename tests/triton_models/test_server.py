@@ -1,5 +1,6 @@
 """The real tritonserver: whole answers, errors that stay alone, and nothing left behind."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 
 from medseg.engines.runs import exported_file, opened
-from medseg.engines.triton import TritonModel
+from medseg.engines.shared_memory import PREFIX
+from medseg.engines.triton import TritonModel, is_local, served_pipeline
 from medseg.errors import InputError, ServerError
 from medseg.run import Run
 from medseg.task import Geometry, Tensors
@@ -109,6 +111,21 @@ def test_one_bad_request_among_many_fails_alone(server: Server) -> None:
     assert isinstance(answers[3], InputError)
     assert all(isinstance(answer, tuple) for number, answer in enumerate(answers) if number != 3)
     model.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_large_ct_goes_through_shared_memory_and_small_tensors_do_not(server: Server, scheme: str) -> None:
+    port = server.ports.http if scheme == "http" else server.ports.grpc
+    url, large = f"{scheme}://127.0.0.1:{port}", _ct() | {"ct": np.full((20, 256, 128), -1000, np.int16)}
+    assert is_local(url) and not is_local("grpc://10.0.0.5:8001")
+    plain, shared = served_pipeline(url, TASK), served_pipeline(url, TASK, None)
+    for tensors, regions in ((_ct(), 0), (large, 1), (_ct(1), 1)):
+        found, expected = shared.ask(tensors, ("mask",))["mask"], plain.ask(tensors, ("mask",))["mask"]
+        assert np.array_equal(found, expected)
+        assert len(list(Path("/dev/shm").glob(f"{PREFIX}{os.getpid()}_*"))) == regions
+    plain.close()
+    shared.close()
+    assert not list(Path("/dev/shm").glob(f"{PREFIX}{os.getpid()}_*"))
 
 
 def test_memory_does_not_grow_with_repeated_requests(server: Server) -> None:
