@@ -49,7 +49,8 @@ class Run:
     @property
     def size(self) -> int | None:
         """Height and width of the pictures it was fitted on, None where they are the network's own."""
-        return self.manifest["source"].get("size")
+        size = self.manifest["source"].get("size")
+        return None if size is None else int(size)
 
     @property
     def files(self) -> dict[str, dict[str, Any]]:

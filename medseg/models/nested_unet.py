@@ -78,7 +78,7 @@ class _Unet3Plus(nn.Module):
         if not self.training:
             return part(*inputs)
         contexts = partial(_contexts, part)
-        return checkpoint(part, *inputs, use_reentrant=False, context_fn=contexts)  # type: ignore[no-any-return]
+        return checkpoint(part, *inputs, use_reentrant=False, context_fn=contexts)
 
 
 def _contexts(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -89,16 +89,20 @@ def _contexts(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractCo
 @contextmanager
 def _statistics_kept(part: nn.Module) -> Iterator[None]:
     """The batch norms have seen the batch already: the second pass leaves their running statistics alone."""
-    norms = [norm for norm in part.modules() if isinstance(norm, _BatchNorm) and norm.num_batches_tracked is not None]
-    known = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
-    for norm in norms:
+    norms = [norm for norm in part.modules() if isinstance(norm, _BatchNorm)]
+    known = [
+        (norm, norm.momentum, batches, batches.clone())
+        for norm in norms
+        if (batches := norm.num_batches_tracked) is not None
+    ]
+    for norm, *_ in known:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, momentum, batches in known:
+        for norm, momentum, batches, before in known:
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
+            batches.copy_(before)
 
 
 class _Join(nn.Module):
