@@ -14,12 +14,12 @@ Colour = tuple[int, int, int]
 RED, GREEN, BLUE = (255, 64, 64), (48, 205, 96), (70, 130, 255)  # pure ones are too dark on grey, or glare
 AMBER = (255, 176, 0)
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
-_LEGEND_PX, _FONT_PX = 30, 15
+_LEGEND_PX, _FONT_PX, _MARGIN_PX = 30, 15, 8.0
 _SUBPIXELS = 4  # cv2 draws at 1/16 of a pixel when coordinates carry 4 binary digits behind the point
 
 
 def grey(picture: Array, brightest: float = 99.5) -> Array:
-    """A grey picture (h, w) of any kind as RGB, black at its minimum and white at this percentile."""
+    """A grey picture (h, w), or a volume (n, h, w) by one scale, as RGB: white at this percentile, black at least."""
     low, high = float(picture.min()), float(np.percentile(picture, brightest))
     scaled = np.clip((picture.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
     return np.repeat(np.round(255 * scaled).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
@@ -43,17 +43,24 @@ def painted(picture: Array, mask: Array, colour: Colour, tint: float = 0.25, wid
 
 
 def legend(picture: Array, entries: Mapping[str, Colour], title: str = "") -> Array:
-    """The picture with a white strip below: a title, then each name beside its colour."""
-    strip = Image.new("RGB", (picture.shape[1], _LEGEND_PX), _PAPER)
-    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(_FONT_PX)
-    across = 8.0
-    if title:
-        draw.text((across, 6), title, _INK, font)
-        across += draw.textlength(title, font) + 18
-    for name, colour in entries.items():
-        draw.rectangle([across, 9, across + 12, 21], colour)
-        draw.text((across + 18, 6), name, _INK, font)
-        across += draw.textlength(name, font) + 36
+    """The picture with a white strip below: a title, then each name beside its colour, on as many lines as it takes."""
+    font, width = ImageFont.load_default(_FONT_PX), picture.shape[1]
+    words: list[tuple[str, Colour | None]] = [(title, None)] if title else []
+    words += entries.items()
+    across, line = _MARGIN_PX, 0
+    places: list[tuple[float, int]] = []
+    for word, colour in words:
+        length = font.getlength(word) + (36 if colour else 18)
+        if across > _MARGIN_PX and across + length > width:
+            across, line = _MARGIN_PX, line + 1
+        places.append((across, line * _LEGEND_PX))
+        across += length
+    strip = Image.new("RGB", (width, (line + 1) * _LEGEND_PX), _PAPER)
+    draw = ImageDraw.Draw(strip)
+    for (word, colour), (left, top) in zip(words, places, strict=True):
+        if colour:
+            draw.rectangle([left, top + 9, left + 12, top + 21], colour)
+        draw.text((left + 18 * bool(colour), top + 6), word, _INK, font)
     return np.concatenate([picture, np.array(strip)])
 
 

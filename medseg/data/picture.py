@@ -16,6 +16,7 @@ TRUTH = "truth"
 TRUTH_COLOUR = overlay.GREEN
 RUN_COLOURS = (overlay.AMBER, overlay.BLUE, overlay.RED, (214, 93, 255), (0, 214, 214), (255, 255, 255))
 _SMALLEST_PX, _LARGEST_PX, _COLUMNS = 420, 1800, 3
+_WIDEST_PX = 6
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def outlined(view: View, colours: Mapping[str, overlay.Colour]) -> Array:
     width = view.image.shape[1]
     step = max(1, -(-width // _LARGEST_PX))
     picture = overlay.enlarged(view.image[::step, ::step], max(1, -(-_SMALLEST_PX // width)))
-    for name, mask in view.masks.items():
+    for number, (name, mask) in enumerate(view.masks.items()):
+        width_px = min(2 * (len(view.masks) - number), _WIDEST_PX)  # what is below shows on both sides of what hits it
         for one in mask.reshape(-1, *mask.shape[-2:]):
-            width_px = 4 if name == TRUTH else 2  # so that it shows on both sides of an answer that hits it
             picture = overlay.painted(picture, one[::step, ::step], colours[name], tint=0.0, width=width_px)
     return picture
 

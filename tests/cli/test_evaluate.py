@@ -169,3 +169,14 @@ def test_outlines_of_two_runs_are_drawn_over_one_image() -> None:
     assert len(set(edges)) == 3
     with pytest.raises(InputError, match="7 runs over one picture"):
         compared([View(image, {f"run{number}": masks[TRUTH] for number in range(7)})])
+
+
+def test_runs_that_agree_are_both_seen_and_long_names_get_lines_of_their_own() -> None:
+    from medseg.data.picture import RUN_COLOURS, View, compared
+
+    mask = np.zeros((100, 120), np.uint8)
+    mask[20:80, 20:80] = 1
+    names = ["a run with quite a long name", "another run with an even longer name"]
+    picture = compared([View(np.zeros((100, 120, 3), np.uint8), dict.fromkeys(names, mask))])
+    assert picture.shape == (400 + 2 * 30, 480, 3)
+    assert set(RUN_COLOURS[:2]) <= {tuple(colour) for colour in picture[:400].reshape(-1, 3).tolist()}

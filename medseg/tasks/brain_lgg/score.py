@@ -40,8 +40,9 @@ def masks(_: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:
 
 def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[View]:
     """The six slices of the volume in which the masks differ most."""
-    volume, found = cases[0].image[..., _FLAIR], {name: volumes[0] for name, volumes in masks.items()}
+    volume = overlay.grey(cases[0].image[..., _FLAIR])
+    found = {name: volumes[0] for name, volumes in masks.items()}
     return [
-        View(overlay.grey(volume[index]), {name: mask[index] for name, mask in found.items()}, f"slice {index + 1}")
+        View(volume[index], {name: mask[index] for name, mask in found.items()}, f"slice {index + 1}")
         for index in most_different(list(found.values()), _SHOWN)
     ]

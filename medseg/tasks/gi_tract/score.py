@@ -48,9 +48,10 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
     """The six slices of the first slice's size in which the masks differ most."""
     same = [number for number, case in enumerate(cases) if case.image.shape == cases[0].image.shape]
     found = {name: np.stack([slices[number] for number in same]) for name, slices in masks.items()}
+    scan = overlay.grey(np.stack([cases[number].image for number in same]))
     return [
         View(
-            overlay.grey(cases[same[index]].image),
+            scan[index],
             {name: volume[index] for name, volume in found.items()},
             cases[same[index]].id,
         )
