@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -127,7 +127,7 @@ def _facts(precision: str, parity: Parity, known: Calibration, wanted: Wanted) -
     return {
         "precision": precision,
         "parity": parity.facts() | {"calibration": known.origin},
-        "budget": {"dice": budget.dice, "probability_error": budget.probability_error},
+        "budget": asdict(budget),
         "command": wanted.command,
     }
 

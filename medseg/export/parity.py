@@ -12,12 +12,14 @@ import numpy as np
 import onnx
 import onnxruntime
 from scipy import ndimage
+from scipy.special import logsumexp
 
 from medseg.errors import ExportError
 from medseg.task import Array, Network
 
-# What a file must reach to be recorded: the Dice of its masks, the error of a classifier's probabilities.
-BUDGETS = {"fp32": (0.9999, 0.001), "fp16": (0.999, 0.01), "int8": (0.99, 0.1)}
+# What a file must reach to be recorded: the Dice of its masks, the errors of a classifier's probabilities and log-odds.
+BUDGETS = {"fp32": (0.9999, 0.001, 0.01), "fp16": (0.999, 0.01, 0.02), "int8": (0.99, 0.1, 0.05)}
+CERTAIN = 10.0  # log-odds of a probability of 0.99995: from here on they are compared relative to their size
 FEW_VOXELS = 100  # with fewer voxels inside or outside of torch's masks Dice says little: probabilities are judged
 
 
@@ -25,15 +27,17 @@ FEW_VOXELS = 100  # with fewer voxels inside or outside of torch's masks Dice sa
 class Budget:
     """The bound of an export: masks by Dice; a classifier, or empty or full masks, by the largest probability error.
 
-    Of the masks' lesions no greater share may be lost than of their Dice: none of fewer than 1,000 at 0.999.
+    Of the masks' lesions no greater share may be lost than of their Dice: none of fewer than 1,000 at 0.999. A
+    classifier's log-odds are bounded too: they rank what its probabilities call certain.
     """
 
     dice: float
     probability_error: float
+    odds_error: float = np.inf
 
     def halved(self) -> Budget:
         """The bound with half of its allowance."""
-        return Budget((1 + self.dice) / 2, self.probability_error / 2)
+        return Budget((1 + self.dice) / 2, self.probability_error / 2, self.odds_error / 2)
 
 
 @dataclass(frozen=True)
@@ -49,32 +53,38 @@ class Parity:
     lost: int  # of those, the ones that the answer does not touch
     gained: int  # the answer's lesions that torch's masks do not touch
     probability_error: float  # the largest
+    odds_error: float  # the largest of a classifier's log-odds, as a share of their size or of CERTAIN; 0 of masks
     finite: bool
 
     def facts(self) -> dict[str, Any]:
         """The numbers as the manifest keeps them."""
-        return asdict(self) | {"dice": round(self.dice, 6), "probability_error": round(self.probability_error, 6)}
+        rounded = {name: round(getattr(self, name), 6) for name in ("dice", "probability_error", "odds_error")}
+        return asdict(self) | rounded
 
 
 def budget_for(precision: str, dice: float | None = None) -> Budget:
     """The bound of a precision, its Dice overridden where one is given."""
-    default_dice, probability_error = BUDGETS[precision]
-    return Budget(default_dice if dice is None else dice, probability_error)
+    default_dice, *errors = BUDGETS[precision]
+    return Budget(default_dice if dice is None else dice, *errors)
 
 
 def compare(network: Network, references: Iterable[Array], answers: Iterable[Array]) -> Parity:
     """The parity of logits with torch's logits, sample by sample."""
     counts: Counter[str] = Counter()
-    error, finite = 0.0, True
+    error, odds_error, finite = 0.0, 0.0, True
     for reference, answer in zip(references, answers, strict=True):
         expected, found = probabilities(network, reference), probabilities(network, answer)
         counts.update(_counts(expected > 0.5, found > 0.5))
         finite = finite and bool(np.isfinite(answer).all())
         error = max(error, float(np.nan_to_num(np.abs(expected - found), nan=1.0).max()))
+        if is_classifier(network):
+            odds = log_odds(reference)
+            moved = np.abs(odds - log_odds(answer)) / np.maximum(np.abs(odds), CERTAIN)
+            odds_error = max(odds_error, float(moved.max()))
     total = counts["mask_voxels"] + counts["answer_voxels"]
     dice = 2 * counts["overlap"] / total if total else 1.0
     kept = {name: counts[name] for name in ("samples", "flipped", "mask_voxels", "voxels", "lesions", "lost", "gained")}
-    return Parity(dice=dice, probability_error=error, finite=finite, **kept)
+    return Parity(dice=dice, probability_error=error, odds_error=odds_error, finite=finite, **kept)
 
 
 def _counts(mask: Array, other: Array) -> dict[str, int]:
@@ -117,13 +127,19 @@ def shortfall(network: Network, parity: Parity, budget: Budget) -> str | None:
         return "its answers hold NaN or infinity"
     few = min(parity.mask_voxels, parity.voxels - parity.mask_voxels) < FEW_VOXELS
     if is_classifier(network) or few:
-        if parity.probability_error <= budget.probability_error:
-            return None
-        return f"its probabilities differ by {parity.probability_error:.4f}, at most {budget.probability_error} may be"
+        return _by_errors(parity, budget)
     if parity.dice < budget.dice:
         return f"its masks have Dice {parity.dice:.5f} ({parity.flipped} voxels flipped), at least {budget.dice} is due"
     if parity.lost > (allowed := int((1 - budget.dice) * parity.lesions)):
         return f"its masks lose {parity.lost} of {parity.lesions} lesions, at most {allowed} may be lost"
+    return None
+
+
+def _by_errors(parity: Parity, budget: Budget) -> str | None:
+    if parity.probability_error > budget.probability_error:
+        return f"its probabilities differ by {parity.probability_error:.4f}, at most {budget.probability_error} may be"
+    if parity.odds_error > budget.odds_error:
+        return f"its log-odds differ by {parity.odds_error:.2%}, at most {budget.odds_error:.2%} may be"
     return None
 
 
@@ -142,6 +158,13 @@ def probabilities(network: Network, logits: Array) -> Array:
             return 1 / (1 + np.exp(-logits))
         scores = np.exp(logits - logits.max(axis=1, keepdims=True))
         return (scores / scores.sum(axis=1, keepdims=True))[:, 1:]
+
+
+def log_odds(logits: Array) -> Array:
+    """A classifier's log-odds (n, classes - 1) of each class but the first, from its logits (n, classes)."""
+    logits = logits.astype(np.float64)
+    rest = [logsumexp(np.delete(logits, index, axis=1), axis=1) for index in range(1, logits.shape[1])]
+    return logits[:, 1:] - np.stack(rest, axis=1)
 
 
 def is_classifier(network: Network) -> bool:

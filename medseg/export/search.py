@@ -11,13 +11,23 @@ from onnx import TensorProto, helper
 from tqdm import tqdm
 
 from medseg.errors import ExportError
-from medseg.export.parity import Budget, Parity, compare, onnx_infer, probabilities, shortfall
+from medseg.export.parity import (
+    Budget,
+    Parity,
+    compare,
+    is_classifier,
+    log_odds,
+    onnx_infer,
+    probabilities,
+    shortfall,
+)
 from medseg.export.precision import FULL, LARGEST, constants_beyond_half, element_types, half, half_share, rounded
 from medseg.export.quantize import equalized, int8_share, quantized, quantized_nodes, restored
 from medseg.export.samples import Calibration
 from medseg.task import Array, Infer, Network
 
 HEADROOM = 2.0  # the next patient's values may be this much larger than those of the calibration
+RANKED = 16  # crops on which a classifier's sensitive nodes are looked for
 GROUPS = 16  # how finely the graph is divided when its sensitive part is looked for
 
 
@@ -103,9 +113,9 @@ def _tried(lowering: Lowering, network: Network, calibration: Calibration, kept:
     return Lowered(model, kept, parity, lowering.share(model))
 
 
-def _quality(network: Network, parity: Parity, budget: Budget) -> tuple[bool, bool, float, float]:
+def _quality(network: Network, parity: Parity, budget: Budget) -> tuple[bool, bool, float, float, float]:
     held = not shortfall(network, parity, budget)
-    return held, parity.finite, parity.dice, -parity.probability_error
+    return held, parity.finite, parity.dice, -parity.probability_error, -parity.odds_error
 
 
 def _accepted(lowering: Lowering, network: Network, found: Lowered, budget: Budget) -> Lowered:
@@ -155,12 +165,13 @@ def _sensitive_nodes(
     The graph is cut into groups of neighbours; the worst quarter of them is cut again, until groups are single nodes.
     """
     names = lowering.names
-    sample = _undecided(network, calibration)
-    expected = probabilities(network, lowering.judge(lowering.make(names))(sample))
+    sample = _telling(network, calibration)
+    expected = _score(network, lowering.judge(lowering.make(names))(sample))
+    unit = "log-odds" if is_classifier(network) else "probabilities"
 
     def error(group: list[str]) -> float:
         infer = lowering.judge(lowering.make(set(names) - set(group)))
-        moved = float(np.abs(probabilities(network, infer(sample)) - expected).mean())
+        moved = float(np.abs(_score(network, infer(sample)) - expected).mean())
         return moved if np.isfinite(moved) else np.inf
 
     groups = _cut([name for name in names if name not in kept], GROUPS)
@@ -169,12 +180,19 @@ def _sensitive_nodes(
         errors = {group[0]: error(group) for group in progress}
         groups.sort(key=lambda group: -errors[group[0]])
         if all(len(group) == 1 for group in groups):
-            return [(name, f"alone it moves probabilities by {errors[name]:.1e}") for (name,) in groups]
+            return [(name, f"alone it moves {unit} by {errors[name]:.1e}") for (name,) in groups]
         groups = [part for group in groups[: GROUPS // 4] for part in _cut(group, 4)]
 
 
-def _undecided(network: Network, calibration: Calibration) -> Array:
-    """The sample that torch decides least clearly: there errors show."""
+def _score(network: Network, logits: Array) -> Array:
+    return log_odds(logits) if is_classifier(network) else probabilities(network, logits)
+
+
+def _telling(network: Network, calibration: Calibration) -> Array:
+    """Where errors show: the picture that torch decides least clearly, or the crops that a classifier ranks first."""
+    if is_classifier(network):
+        ranked = np.argsort([-log_odds(reference).max() for reference in calibration.references])
+        return np.concatenate([calibration.samples[index] for index in ranked[:RANKED]])
     spread = [(chance * (1 - chance)).sum() for chance in (probabilities(network, r) for r in calibration.references)]
     return calibration.samples[int(np.argmax(spread))]
 

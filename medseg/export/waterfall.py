@@ -13,11 +13,10 @@ import numpy as np
 from medseg.engines import open_engine
 from medseg.errors import EngineError
 from medseg.export import files
-from medseg.export.graph import PROGRAM
 from medseg.export.parity import compare, probabilities
 from medseg.export.samples import Drawn
 from medseg.metrics.overlap import dice
-from medseg.run import Run
+from medseg.run import PROGRAM, Run
 from medseg.task import Array, Network
 
 STAGES = (PROGRAM, "fp32.onnx", "fp16.onnx", "int8.onnx")

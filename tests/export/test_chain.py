@@ -10,7 +10,7 @@ import pytest
 from medseg.engines import open_engine
 from medseg.errors import ExportError
 from medseg.export.chain import Wanted, export
-from medseg.export.parity import Budget, compare, shortfall
+from medseg.export.parity import Budget, budget_for, compare, log_odds, shortfall
 from medseg.export.samples import drawn
 from medseg.run import Run
 from medseg.tasks import TASKS, network_named, task_named, task_of
@@ -141,6 +141,17 @@ def test_dice_is_of_voxels_over_all_samples_and_probabilities_judge_empty_masks(
     full, holed = -empty, -empty  # Dice is nearly 1 where there is nothing to miss
     holed[..., :5] = 0.1
     assert "probabilities" in shortfall(made, compare(made, [full], [holed]), Budget(0.999, 0.01))
+
+
+def test_a_classifier_is_bounded_in_log_odds_where_its_probabilities_are_saturated():
+    made = network_named("luna-nodule")
+    sure = np.array([[-7.0, 7.0], [-6.0, 6.0], [3.0, -3.0]])
+    np.testing.assert_allclose(log_odds(sure)[:, 0], [14, 12, -6])
+    swapped = sure[[1, 0, 2]]
+    parity = compare(made, [sure], [swapped])
+    assert parity.probability_error < 1e-4 and parity.odds_error == pytest.approx(2 / 12)
+    assert "log-odds differ by 16.67%, at most 5.00%" in shortfall(made, parity, budget_for("int8"))
+    assert not shortfall(made, compare(made, [sure], [sure + 0.1]), budget_for("int8"))
 
 
 def test_nan_is_never_good_enough():

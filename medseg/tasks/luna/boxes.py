@@ -13,6 +13,7 @@ from medseg.task import Array
 # 2 at quarter size (x 4), the way back up again, and up to 3 pixels for the alignment of its pooling.
 HALO = 24
 _BLOCK = 16  # boxes come in few sizes, since engines prepare for each size anew; a multiple of the network's stride, 4
+_MANY = 32  # pieces; of more, as in noise, close ones are joined without weighing each pair
 
 Box = tuple[slice, slice]  # rows and columns
 
@@ -20,9 +21,11 @@ Box = tuple[slice, slice]  # rows and columns
 def covering(needed: Array) -> list[Box]:
     """Boxes that hold all needed pixels (row, col) bool; two become one where that is less work, halos included."""
     height, width = needed.shape
-    blocks = np.pad(needed, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
-    blocks = blocks.reshape(-(-height // _BLOCK), _BLOCK, -1, _BLOCK).any((1, 3))
-    labels, _ = ndimage.label(ndimage.binary_dilation(blocks, np.ones((3, 3))))  # close ones are joined at once
+    padded = np.pad(needed, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
+    blocks: Array = padded.reshape(-(-height // _BLOCK), _BLOCK, -1, _BLOCK).any((1, 3))
+    labels, count = ndimage.label(blocks)
+    if count > _MANY:
+        labels, _ = ndimage.label(ndimage.binary_dilation(blocks, np.ones((5, 5), bool)))
     boxes = [(_pixels(rows, height), _pixels(cols, width)) for rows, cols in ndimage.find_objects(labels * blocks)]
     while len(boxes) > 1:
         one, other = max(combinations(boxes, 2), key=lambda pair: _saved(*pair))
