@@ -46,7 +46,9 @@ def outlined(view: View, colours: Mapping[str, overlay.Colour]) -> Array:
     step = max(1, -(-width // _LARGEST_PX))
     picture = overlay.enlarged(view.image[::step, ::step], max(1, -(-_SMALLEST_PX // width)))
     for number, (name, mask) in enumerate(view.masks.items()):
-        width_px = min(2 * (len(view.masks) - number), _WIDEST_PX)  # what is below shows on both sides of what hits it
+        width_px = min(
+            4 * (len(view.masks) - number) - 2, _WIDEST_PX
+        )  # what is below shows on both sides of what hits it
         for one in mask.reshape(-1, *mask.shape[-2:]):
             picture = overlay.painted(picture, one[::step, ::step], colours[name], tint=0.0, width=width_px)
     return picture

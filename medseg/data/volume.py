@@ -88,6 +88,7 @@ def _read_file(path: Path) -> sitk.Image:
             f"{path} is not a volume medseg reads; expected {', '.join(SUFFIXES)} or a folder of DICOM slices"
         )
     _check_raw(path)
+    _check_local(path)
     _check_stream(path)
     _check_nifti(path)
     try:
@@ -116,6 +117,16 @@ def _check_raw(path: Path) -> None:
         raise InputError(f"{raw} has {found} bytes; expected {promised}: it is truncated, copy it again")
     if promised is not None and found > promised and "HeaderSize" not in fields:
         raise InputError(f"{raw} has {found} bytes; {path.name} promises {promised}: copy both files again")
+
+
+def _check_local(path: Path) -> None:
+    """An .mha holds its own pixels; sent elsewhere for them by a damaged header, ITK crashes."""
+    if path.suffix.lower() != ".mha":
+        return
+    with path.open("rb") as file:
+        data = re.search(rb"^ElementDataFile *= *(.*?)\r?\n", file.read(_PIECE), re.MULTILINE)
+    if not data or data[1] != b"LOCAL":
+        raise InputError(f"{path} is a damaged header; expected ElementDataFile = LOCAL, then pixels: copy it again")
 
 
 def _check_stream(path: Path) -> None:

@@ -142,8 +142,8 @@ def _check_stub(stub: Path) -> None:
 def _environment() -> dict[str, str]:
     """The stub takes its Python from PATH and its libraries from LD_LIBRARY_PATH.
 
-    Memory that a request leaves is kept for the next one: giving tensors of megabytes back to the kernel and taking them
-    anew, page by page, cost 5 % of a CT's time.
+    Memory that a request leaves is kept for the next one: giving tensors of megabytes back to the kernel and taking
+    them anew, page by page, cost 5 % of a CT's time.
     """
     libraries = [_wheel().parents[1] / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
     inherited = os.environ.get("LD_LIBRARY_PATH")

@@ -22,7 +22,7 @@ def covering(needed: Array) -> list[Box]:
     """Boxes that hold all needed pixels (row, col) bool; two become one where that is less work, halos included."""
     height, width = needed.shape
     padded = np.pad(needed, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
-    blocks: Array = padded.reshape(-(-height // _BLOCK), _BLOCK, -1, _BLOCK).any((1, 3))
+    blocks = np.asarray(padded.reshape(-(-height // _BLOCK), _BLOCK, -1, _BLOCK).any((1, 3)))
     labels, count = ndimage.label(blocks)
     if count > _MANY:
         labels, _ = ndimage.label(ndimage.binary_dilation(blocks, np.ones((5, 5), bool)))
