@@ -181,6 +181,8 @@ def _cells(facts: dict[str, Any]) -> str:
 
 def _reason(file: str, failed: dict[str, str]) -> str:
     reason = failed.get(file) or failed.get(f"fp16{Path(file).suffix}") or failed.get("all") or "not made"
+    if " has no file with precision " in reason:
+        reason = f"needs a {Path(file).stem.split('.')[0]}.onnx"
     return f"| | | {reason.replace('|', '/')} | | |"
 
 
@@ -188,8 +190,9 @@ def put(document: Path, table: str) -> None:
     """Replace the document's section between the marks, or add it at the end."""
     head = (
         f"Measured {date.today().isoformat()} on a 2-core x86-64 with AVX-512, no GPU: "
-        "`python benchmarks/export_table.py --shared ../shared`. Seconds are wall-clock on a busy machine; those "
-        "of fp32.onnx are without the trace. Random networks show that a file can be made and rounds well, no more."
+        "`python -m benchmarks.export_table --shared ../shared`. Seconds are wall-clock on a busy machine; those "
+        "of fp32.onnx are without the trace. Random networks have masks without a margin, half full: every voxel that "
+        "rounding moves counts, so a refusal here says little of a trained network; that files can be made, it says."
     )
     section = f"{START}\n{head}\n\n{table}\n{END}"
     text = document.read_text() if document.is_file() else "# Benchmarks\n"
