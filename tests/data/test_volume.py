@@ -99,7 +99,7 @@ def test_a_damaged_file_is_one_error(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"ct{suffix}"
     sitk.WriteImage(_image(_ct()), str(path), useCompression=True)
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(InputError, match="damaged|truncated"):
+    with pytest.raises(InputError, match=r"damaged|truncated"):
         read_volume(path)
 
 
