@@ -9,11 +9,11 @@ agree, where the annotated nodules are, and a roofline.
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ CNN_MACS_A_CROP = (
     * (27 * 8 + 27 * 64 + (27 * 128 + 27 * 256) / 8 + (27 * 512 + 27 * 1024) / 64 + (27 * 2048 + 27 * 4096) / 512)
 )
 
+ASKED = ((0, "Triton, all"), (1, "Triton, lungs"), (0, "Triton, all, again"))  # roi and name
+
 
 def main() -> None:
     """Measure and print."""
@@ -58,16 +60,12 @@ def main() -> None:
     task = task_named("luna")
     seconds: dict[str, list[float]] = {}
     answers: dict[str, Any] = {}
-    peaks: dict[str, float] = {}
 
-    def measure(name: str, work: Callable[[], Any], pids: list[int]) -> None:
-        with _peak(pids) as peak:  # reading the memory of a dozen processes takes time: not in the rounds that count
-            start = time.perf_counter()
-            answers[name] = work()
-            if not pids:
-                seconds.setdefault(name, []).append(time.perf_counter() - start)
-        peaks[name] = max(peaks.get(name, 0.0), peak[0])
-        print(f"<!-- {name}: {time.perf_counter() - start:.2f} s, {peak[0]:.2f} GB -->", flush=True)
+    def measure(name: str, work: Callable[[], Any]) -> None:
+        start = time.perf_counter()
+        answers[name] = work()
+        seconds.setdefault(name, []).append(time.perf_counter() - start)
+        print(f"<!-- {name}: {seconds[name][-1]:.2f} s -->", flush=True)
 
     pixels: list[int] = []
     with opened(runs, asked.engine, asked.precision) as networks, tempfile.TemporaryDirectory() as folder:
@@ -83,18 +81,14 @@ def main() -> None:
         ]
         names = write(Path(folder) / "models", task, served)
         counting = _counting(networks, pixels)
-        for number in range(asked.rounds + 1):
-            watched = [psutil.Process().pid] if number == asked.rounds else []
-            measure("reference", lambda: chain(asked.ct, unet, cnn), watched)
+        for _ in range(asked.rounds):
+            measure("reference", lambda: chain(asked.ct, unet, cnn))
             pixels.clear()
-            measure("local, all", lambda: _ask(asked.ct, 0, lambda t: task.pipeline(t, counting)), watched)
+            measure("local, all", lambda: _ask(asked.ct, 0, lambda t: task.pipeline(t, counting)))
             with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "log") as server:
-                for roi, name in ((0, "Triton, all"), (1, "Triton, lungs"), (0, "Triton, all, again")):
-                    measure(
-                        name,
-                        lambda roi=roi: _served(asked.ct, roi, server),
-                        [*watched, server.process.pid] if watched else [],
-                    )
+                for roi, name in ASKED:
+                    measure(name, lambda roi=roi: _served(asked.ct, roi, server))
+        peaks = _peaks(asked.ct, Path(folder), names)
     print(_table(seconds, peaks))
     print(_agreement(answers))
     for name in ("Triton, all", "Triton, lungs"):
@@ -126,38 +120,44 @@ def _served(ct: Path, roi: int, server: Server) -> Tensors:
         model.close()
 
 
-@contextmanager
-def _peak(pids: list[int]) -> Iterator[list[float]]:
-    """The largest proportional memory (GB) of these processes and their children while the block runs."""
-    peak, stop = [0.0], threading.Event()
-    if not pids:
-        yield peak
-        return
+def _peaks(ct: Path, folder: Path, names: Sequence[str]) -> dict[str, float]:
+    """The largest memory (GB) of a new server and `medseg predict` together, request after request.
 
-    def watch() -> None:
-        while not stop.wait(0.5):
-            peak[0] = max(peak[0], sum(map(_pss_gb, pids)))
+    In a round of its own, for reading the memory of a dozen processes takes time.
+    """
+    found = {}
+    with serving(folder / "models", names, free_ports(), folder / "log") as server:
+        for roi, name in ASKED:
+            options = ["--roi", ("all", "lungs")[roi], "--threshold", "0", "--url", server.url]
+            command = [
+                sys.executable,
+                "-m",
+                "medseg",
+                "predict",
+                "luna",
+                str(ct),
+                *options,
+                "--out",
+                str(folder / name),
+            ]
+            found[name] = _peak(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+    return found
 
-    thread = threading.Thread(target=watch)
-    thread.start()
+
+def _peak(asked: subprocess.Popen[bytes]) -> float:
+    """The largest proportional memory (GB) of all processes that this one started, until the asking one ends."""
+    peak = 0.0
+    while asked.poll() is None:
+        peak = max(peak, sum(map(_pss_gb, psutil.Process().children(recursive=True))))
+        time.sleep(0.2)
+    return peak
+
+
+def _pss_gb(process: psutil.Process) -> float:
     try:
-        yield peak
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _pss_gb(pid: int) -> float:
-    total = 0
-    root = psutil.Process(pid)
-    # The server is a child of this process: counted where it is named, not twice.
-    below = [] if root.pid == psutil.Process().pid else root.children(recursive=True)
-    for process in [root, *below]:
-        try:
-            total += process.memory_full_info().pss
-        except psutil.Error:
-            continue
-    return total / 1e9
+        return float(process.memory_full_info().pss) / 1e9
+    except psutil.Error:
+        return 0.0
 
 
 def _table(seconds: dict[str, list[float]], peaks: dict[str, float]) -> str:
@@ -166,7 +166,7 @@ def _table(seconds: dict[str, list[float]], peaks: dict[str, float]) -> str:
     for name, values in seconds.items():
         middle = float(np.median(values))
         spread = f"{middle:.1f} ({min(values):.1f} to {max(values):.1f})"
-        lines.append(f"| {name} | {spread} | {base / middle:.1f} | {peaks[name]:.2f} |")
+        lines.append(f"| {name} | {spread} | {base / middle:.1f} | {f'{peaks[name]:.2f}' if name in peaks else ''} |")
     return "\n".join(lines)
 
 
