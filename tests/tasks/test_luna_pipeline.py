@@ -11,7 +11,7 @@ from medseg.data.volume import Volume
 from medseg.errors import InputError, RunError
 from medseg.task import Array, Geometry, Infer, Networks, Request, Tensors
 from medseg.tasks.luna import TASK
-from medseg.tasks.luna.boxes import HALO
+from medseg.tasks.luna.boxes import HALO, STRIDE, covering, with_halo
 from medseg.tasks.luna.files import write
 from medseg.tasks.luna.group import group, opened
 from medseg.tasks.luna.pipeline import NODULE_COLUMNS, geometry_from, geometry_tensor, mask_from_bits
@@ -171,6 +171,40 @@ def test_air_is_skipped_without_changing_a_voxel() -> None:
     assert opened(whole).any()
     assert np.array_equal(mask, opened(whole))
     assert computed < 0.5 * ct.size
+
+
+@pytest.mark.parametrize("size", [60, 65, 66, 67, 90, 512])
+def test_a_box_is_seen_with_its_halo_or_up_to_the_edge(size: int) -> None:
+    for place in range(size):
+        needed = np.zeros((size, size), bool)
+        needed[place, size - 1 - place] = True
+        (box,) = covering(needed)
+        for axis, seen in zip(box, with_halo(box, needed.shape), strict=True):
+            assert seen.start % STRIDE == 0
+            assert 0 <= seen.start <= max(0, axis.start - HALO)
+            assert min(size, axis.stop + HALO) <= seen.stop <= size
+
+
+def test_boxes_at_the_edges_of_a_picture_of_any_size_answer_as_the_whole_picture() -> None:
+    """Sides that are no multiples of 4: boxes end where the whole picture ends, for the network pads there."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = TASK.network("luna-segment").build().eval()
+
+    def infer(batch: Array) -> Array:
+        with torch.inference_mode():
+            return module(torch.from_numpy(batch)).numpy()
+
+    ct = np.random.default_rng(0).integers(-900, 900, (9, 118, 150)).astype(np.int16)
+    planes = [
+        np.pad(_context(ct, index), ((0, 0), (0, 0), (0, 2), (0, 2)), constant_values=-1000) for index in range(9)
+    ]
+    logits = np.concatenate([infer(plane)[:, 0, :118, :150] for plane in planes])
+    middle = float(np.quantile(logits, 0.7))
+    mask = segment(ct, lambda batch: infer(batch) - middle)
+    wanted = opened(logits > middle)
+    assert wanted[:, -24:].any() and wanted[:, :, -24:].any()
+    assert np.count_nonzero(mask != wanted) == 0
 
 
 @pytest.mark.parametrize("shape", [(40, 200, 232), (2, 64, 64), (7, 90, 61)])

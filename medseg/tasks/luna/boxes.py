@@ -12,7 +12,8 @@ from medseg.task import Array
 # The U-Net's logit at a pixel depends on no voxel farther away: 2 convolutions at full size, 2 at half (x 2) and
 # 2 at quarter size (x 4), the way back up again, and up to 3 pixels for the alignment of its pooling.
 HALO = 24
-_BLOCK = 16  # boxes come in few sizes, since engines prepare for each size anew; a multiple of the network's stride, 4
+STRIDE = 4  # its two poolings halve the picture twice
+_BLOCK = 16  # boxes come in few sizes, since engines prepare for each size anew; a multiple of STRIDE
 _MANY = 32  # pieces; of more, as in noise, close ones are joined without weighing each pair
 
 Box = tuple[slice, slice]  # rows and columns
@@ -33,6 +34,21 @@ def covering(needed: Array) -> list[Box]:
             break
         boxes = [box for box in boxes if box not in (one, other)] + [_joined(one, other)]
     return boxes
+
+
+def with_halo(box: Box, shape: tuple[int, ...]) -> Box:
+    """What the network must see of a picture for a box of `covering`: HALO on each side, or up to the picture's edge.
+
+    Starts are multiples of STRIDE. At an edge the box is shifted rather than cut off, for fewer sizes.
+    """
+    rows, cols = (_seen(axis, size) for axis, size in zip(box, shape, strict=True))
+    return rows, cols
+
+
+def _seen(axis: slice, size: int) -> slice:
+    length = axis.stop - axis.start + 2 * HALO
+    start = max(0, min(axis.start - HALO, size - length)) // STRIDE * STRIDE
+    return slice(start, min(size, max(axis.stop + HALO, start + length)))
 
 
 def _pixels(blocks: slice, size: int) -> slice:

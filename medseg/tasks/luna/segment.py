@@ -14,13 +14,12 @@ from itertools import tee
 import numpy as np
 
 from medseg.task import Array, Infer
-from medseg.tasks.luna.boxes import HALO, Box, covering
+from medseg.tasks.luna.boxes import HALO, STRIDE, Box, covering, with_halo
 from medseg.tasks.luna.crops import AIR_HU, CONTEXT, clipped, context_slices
 from medseg.tasks.luna.group import opened
 from medseg.tasks.luna.lungs import Region
 from medseg.tasks.luna.streaming import answers
 
-_ALIGNMENT = 4  # its two poolings halve the picture twice
 _EVERY = 3  # slices that an eroded voxel and its neighbours lie in, so that one of them is computed whole
 
 
@@ -88,34 +87,22 @@ def _bounds(shape: tuple[int, ...]) -> Box:
     return slice(0, shape[0]), slice(0, shape[1])
 
 
-def _outer(box: Box, shape: tuple[int, ...]) -> Box:
-    """What the network must see: the box with the halo, inside the picture: shifted, not cut off, for fewer sizes."""
-    rows, cols = (_seen(axis, size) for axis, size in zip(box, shape, strict=True))
-    return rows, cols
-
-
-def _seen(axis: slice, size: int) -> slice:
-    length = axis.stop - axis.start + 2 * HALO
-    start = max(0, min(axis.start - HALO, size - length)) // _ALIGNMENT * _ALIGNMENT
-    return slice(start, max(axis.stop, min(size, start + length)))
-
-
 def _cut(ct: Array, index: int, box: Box) -> Array:
     """A box of a slice with halo and context, (1, 7, h, w) float32 HU; edge slices are repeated."""
-    rows, cols = _outer(box, ct.shape[1:])
+    rows, cols = with_halo(box, ct.shape[1:])
     return _pad(clipped(context_slices(ct[:, rows, cols], index))[None])
 
 
 def _answer(logits: Array, box: Box, shape: tuple[int, ...]) -> Array:
     """Where the network marks the box, (row, col) bool, of its logits (1, 1, h, w) for the box with its halo."""
-    outer = _outer(box, shape)
+    outer = with_halo(box, shape)
     rows, cols = (slice(axis.start - seen.start, axis.stop - seen.start) for axis, seen in zip(box, outer, strict=True))
     return logits[0, 0, rows, cols] > 0
 
 
 def _pad(batch: Array) -> Array:
     """Height and width filled with air up to the multiples that the network needs."""
-    height, width = (-size % _ALIGNMENT for size in batch.shape[2:])
+    height, width = (-size % STRIDE for size in batch.shape[2:])
     if height == width == 0:
         return batch
     return np.pad(batch, ((0, 0), (0, 0), (0, height), (0, width)), constant_values=AIR_HU)
