@@ -1,0 +1,155 @@
+"""Every picture network, whole as published, learns four samples by heart: crops of real ones, where there are any.
+
+    python -m benchmarks.by_heart --shared ../shared [--out RUNS] [--only gi-tract ...] [--steps 600]
+
+Each step takes a crop of every sample near what is looked for, shifted at random; the score is the Dice of the crops
+that lie right on it, in evaluation mode, with the batch statistics of a dozen steps' crops. Dropout and stochastic
+depth, there to hinder this, are off. With --out the runs are kept: `export_table.py` takes them as networks whose masks
+have a margin. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from medseg.bench.tables import table
+from medseg.export.samples import drawn
+from medseg.models.losses import loss_named
+from medseg.run import Run
+from medseg.task import Array, Network
+from medseg.tasks import network_named, task_of
+from medseg.train.scores import PatientDice
+from medseg.train.weights import save_weights
+
+ARCHITECTURES = ("unet", "unet-residual", "unet-resnext50", "fpn", "unetpp", "unet3p")
+NETWORKS = {
+    "gi-tract": {},
+    **{f"brain-lgg {arch}": {"arch": arch} for arch in ARCHITECTURES},
+    "stas-efficientnetv2-m": {},
+    "stas-eca-nfnet-l2": {},
+    "stas-efficientnet-b6": {},
+}
+DATA = {"luna": "luna", "gi-tract": "gi_tract", "brain-lgg": "brain_lgg/kaggle_3m", "stas": "stas"}
+SAMPLES, SIZE, CHECKED, LEARNT = 4, 128, 40, 0.97
+
+
+def main() -> None:
+    """Fit each and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--steps", type=int, default=600, help="the most steps that one network may take")
+    asked = parser.parse_args()
+    rows = []
+    with TemporaryDirectory() as scratch:
+        for name in asked.only:
+            folder = (asked.out or Path(scratch)) / name.replace(" ", "-")
+            run = Run(folder) if folder.is_dir() else learnt(name, asked.shared, folder, asked.steps)
+            found = run.manifest["source"]
+            rows.append([name, f"{run.manifest['parameters'] / 1e6:.1f}", str(found["samples"])])
+            rows[-1] += [str(found["steps"]), f"{found['dice']:.3f}", f"{found['seconds']:.0f}"]
+            print(json.dumps(dict(zip(HEAD, rows[-1], strict=True))), file=sys.stderr, flush=True)
+    print(table(HEAD, rows))
+
+
+HEAD = ["network", "million parameters", "samples", "steps", "Dice", "seconds"]
+
+
+def learnt(name: str, shared: Path, folder: Path, steps: int = 600) -> Run:
+    """A new run in `folder` of the named network, fitted to its task's samples until their Dice is over LEARNT."""
+    network, data = network_named(name.split()[0]), shared / "data"
+    settings = {**network.options, **NETWORKS[name]}
+    images, masks, made_up = pictures(network, data / DATA[task_of(network)])
+    torch.manual_seed(0)
+    module, started = without_dropout(network.build(**settings)), time.perf_counter()
+    taken, dice = fit(module, images, masks, steps)
+    source = {"kind": "by heart", "samples": len(images), "made_up_truth": made_up, "steps": taken, "dice": dice}
+    run = Run.create(folder, network.name, settings, {**source, "seconds": round(time.perf_counter() - started, 1)})
+    save_weights(run, module)
+    return run
+
+
+def pictures(network: Network, data: Path) -> tuple[Tensor, Tensor, bool]:
+    """Four samples' images and masks, at the network's own size; where there are no masks, brightness decides."""
+    known = drawn(network, data if data.is_dir() else None, SAMPLES)
+    both = zip(known.samples, known.truths, strict=True)
+    truths = [bands(image, network) if truth is None else truth for image, truth in both]
+    made_up = any(truth is None for truth in known.truths)
+    return torch.from_numpy(np.concatenate(known.samples)), torch.from_numpy(np.concatenate(truths)), made_up
+
+
+def bands(image: Array, network: Network) -> Array:
+    """A made-up truth (1, classes, h, w): the smoothed picture's brightness cut into bands, the darkest left out."""
+    smooth = ndimage.gaussian_filter(image.mean(axis=1), (0, 4, 4))
+    classes = network.output_shape[0]
+    edges = np.quantile(smooth, np.linspace(0.5, 1, classes + 1))
+    return np.stack([(smooth > low) & (smooth <= high) for low, high in pairwise(edges)], axis=1)
+
+
+def fit(module: nn.Module, images: Tensor, masks: Tensor, steps: int) -> tuple[int, float]:
+    """Fit in place; the steps taken and the Dice reached."""
+    loss, optimizer = loss_named("bce-tversky"), torch.optim.Adam(module.parameters(), 1e-3)
+    places, rng = [centre(mask) for mask in masks], np.random.default_rng(0)
+    still = crops(images, places), crops(masks, places)
+
+    def shifted() -> list[tuple[int, int]]:
+        return [(row + rng.integers(-48, 49), col + rng.integers(-48, 49)) for row, col in places]
+
+    dice = 0.0
+    for step in range(1, steps + 1):
+        moved = shifted()
+        optimizer.zero_grad()
+        loss(module.train()(crops(images, moved)), crops(masks, moved).to(torch.uint8)).backward()
+        optimizer.step()
+        if step % CHECKED == 0:
+            update_bn([crops(images, shifted()) for _ in range(12)], module)
+            if (dice := score(module, *still)) > LEARNT:
+                break
+    return step, dice
+
+
+def centre(mask: Tensor) -> tuple[int, int]:
+    """Row and column of the middle of a mask (classes, h, w)."""
+    row, col = ndimage.center_of_mass(mask.any(dim=0).numpy())
+    return round(row), round(col)
+
+
+def crops(pictures: Tensor, places: list[tuple[int, int]]) -> Tensor:
+    """SIZE x SIZE crops (n, channels, SIZE, SIZE) about these places, moved to lie within the pictures."""
+    limits = [size - SIZE for size in pictures.shape[2:]]
+    starts = [[min(max(at - SIZE // 2, 0), most) for at, most in zip(place, limits, strict=True)] for place in places]
+    return torch.stack([one[:, r : r + SIZE, c : c + SIZE] for one, (r, c) in zip(pictures, starts, strict=True)])
+
+
+def score(module: nn.Module, images: Tensor, masks: Tensor) -> float:
+    """Mean Dice over samples and classes, in evaluation mode."""
+    found = PatientDice(len(images), masks.shape[1])
+    with torch.inference_mode():
+        found.update(module.eval()(images), masks.to(torch.uint8), torch.arange(len(images)))
+    return float(found.compute())
+
+
+def without_dropout(module: nn.Module) -> nn.Module:
+    """The module with dropout and stochastic depth off."""
+    for part in module.modules():
+        for knob in ("p", "drop_prob", "drop_rate", "drop_connect_rate"):
+            if isinstance(getattr(part, knob, None), float):
+                setattr(part, knob, 0.0)
+    return module
+
+
+if __name__ == "__main__":
+    main()
