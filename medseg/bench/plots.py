@@ -144,7 +144,8 @@ def latencies(record: Record) -> str | None:
             places = number + np.linspace(-0.25, 0.25, len(values))
             axes.scatter(places, values, s=14, color=SERIES[number % 8], marker=MARKERS[number % 8])
         axes.set_xticks(range(len(series)), [name for name, _ in series], **_SLANTED)
-        axes.set(ylabel="latency, ms", ylim=(0, None), xlim=(-0.5, len(series) - 0.5))
+        top = 1.08 * max(max(values) for _, values in series)  # the margin of a narrow range would clip its markers
+        axes.set(ylabel="latency, ms", ylim=(0, top), xlim=(-0.5, len(series) - 0.5))
 
     return svg(draw, "Latency of every request sent alone, in the order sent, by target", 0) if series else None
 
