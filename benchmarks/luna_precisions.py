@@ -4,22 +4,27 @@
 
 DATA is a LUNA folder with one scan and its annotations.csv; the reference is what the authors' chain answers on that
 scan, as JSON. Prints one Markdown table. A candidate of the reference counts as found by the nearest one within 5 mm.
+`--engine rounding` computes as the export's parity does: every operation's result is rounded to the file's precision.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import onnx
 
 from medseg.data.volume import read_volume
-from medseg.engines.runs import opened
+from medseg.engines.runs import found_in, opened
+from medseg.export.parity import onnx_infer
 from medseg.metrics.overlap import dice
 from medseg.run import Run
-from medseg.task import Array, Tensors
+from medseg.task import Array, Networks, Tensors
 from medseg.tasks import task_named
 from medseg.tasks.luna.pipeline import geometry_tensor, mask_from_bits
 from medseg.tasks.luna.tables import nodules, scans
@@ -52,13 +57,24 @@ def main() -> None:
     full = None
     for precision in asked.precisions:
         started = perf_counter()
-        with opened([Run(asked.segment), Run(asked.nodule)], asked.engine, precision) as networks:
+        with networks_of([Run(asked.segment), Run(asked.nodule)], asked.engine, precision) as networks:
             answer = task_named("luna").pipeline(tensors, networks)
         seconds = perf_counter() - started
         mask = mask_from_bits(answer["mask"], volume.array.shape)
         full = mask if full is None else full
         cells = [precision, f"{dice(mask, full):.5f}", *cells_of(answer, reference, annotated), f"{seconds:.0f}"]
         print(f"| {' | '.join(cells)} |", flush=True)
+
+
+@contextmanager
+def networks_of(runs: list[Run], engine: str, precision: str) -> Iterator[Networks]:
+    """The runs' networks on an engine, or, on `rounding`, operation by operation."""
+    if engine != "rounding":
+        with opened(runs, engine, precision) as networks:
+            yield networks
+        return
+    files = {run.network: onnx.load(run.path / f"{precision}.onnx") for run in runs}
+    yield found_in({name: onnx_infer(model) for name, model in files.items()})
 
 
 def candidates(path: Path) -> Array:

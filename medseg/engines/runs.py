@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def opened(runs: Sequence[Run], engine: str, precision: str) -> Iterator[Network
         yield found_in(engines)
 
 
-def found_in(engines: dict[str, Engine]) -> Networks:
+def found_in(engines: Mapping[str, Infer]) -> Networks:
     """Networks by name; RunError for one that is not there."""
 
     def find(name: str) -> Infer:
