@@ -1,18 +1,22 @@
 """The servers a user would write, for `serve_vs_fastapi.py`: FastAPI or LitServe around eager PyTorch.
 
-They run the task's own pre- and post-processing, so that their masks can be compared with ours.
+They run the task's own pre- and post-processing, so that their masks can be compared with ours; for LUNA the authors'
+chain (`luna_reference.py`), for ours does not compute what cannot change the answer.
 
     python -m benchmarks.eager_servers fastapi gi-tract PORT RUN...
 """
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.luna_reference import candidates, network
 from medseg.data.encoded import encoded_tensor
 from medseg.data.framing import unframed
 from medseg.export.graph import trained
@@ -35,12 +39,24 @@ def eager(run: Run) -> Infer:
 
 
 def answerer(task: str, runs: Sequence[str]) -> Callable[[Sequence[bytes]], Array]:
-    """Encoded pictures in, one or a volume's slices; mask out."""
+    """Encoded pictures in, one or a volume's slices (luna: one CT in HU as a .npy file); mask out (luna: its bits)."""
+    if task == "luna":
+        return luna_answerer({Run(run).network: network(Path(run)) for run in runs})
     pipeline = task_named(task).pipeline
     networks = {run.network: eager(run) for run in map(Run, runs)}
 
     def answer(pictures: Sequence[bytes]) -> Array:
         return pipeline({"encoded": encoded_tensor(pictures), "wanted": WANTED}, networks.__getitem__)["mask"]
+
+    return answer
+
+
+def luna_answerer(networks: dict[str, torch.nn.Module]) -> Callable[[Sequence[bytes]], Array]:
+    """The authors' chain."""
+
+    def answer(cts: Sequence[bytes]) -> Array:
+        ct = np.load(io.BytesIO(cts[0]))
+        return np.packbits(candidates(ct, networks["luna-segment"], networks["luna-nodule"])["mask"])
 
     return answer
 

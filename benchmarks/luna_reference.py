@@ -57,13 +57,22 @@ def network(run: Path) -> torch.nn.Module:
     return module.eval()
 
 
-@torch.no_grad()
 def chain(ct: Path, unet: torch.nn.Module, cnn: torch.nn.Module) -> dict[str, Any]:
-    """Candidates (n, 4): index, row, col, nodule probability; their mask, opened, bool; and seconds per stage."""
-    seconds = {}
+    """`candidates` of a CT's file; the seconds with those of reading it."""
+    seconds: dict[str, float] = {}
     start = time.perf_counter()
-    hu = np.array(sitk.GetArrayFromImage(sitk.ReadImage(str(ct))), dtype=np.float32).clip(-1000, 1000)
-    start = _lap(seconds, "read", start)
+    hu = sitk.GetArrayFromImage(sitk.ReadImage(str(ct)))
+    _lap(seconds, "read", start)
+    answer = candidates(hu, unet, cnn)
+    return answer | {"seconds": seconds | answer["seconds"]}
+
+
+@torch.no_grad()
+def candidates(ct: np.ndarray, unet: torch.nn.Module, cnn: torch.nn.Module) -> dict[str, Any]:
+    """Candidates (n, 4): index, row, col, nodule probability; their mask, opened, bool; and seconds per stage."""
+    seconds: dict[str, float] = {}
+    start = time.perf_counter()
+    hu = np.array(ct, dtype=np.float32).clip(-1000, 1000)
     mask = np.zeros(hu.shape, np.float32)
     at = 0
     for batch in DataLoader(_Slices(hu), batch_size=BATCH):

@@ -1,8 +1,10 @@
 """The served ensemble beside what a user would write instead: FastAPI and LitServe around eager PyTorch.
 
-Same weights, files, pre- and post-processing and cores, one run; each server is started, measured and stopped.
+Same weights, files, pre- and post-processing (LUNA: the authors' chain) and cores, one run; each server is started,
+measured and stopped.
 
     python -m benchmarks.serve_vs_fastapi gi-tract DATA --run RUN [--concurrency 4] [--seconds 10] [--cases 8]
+    python -m benchmarks.serve_vs_fastapi luna DATA --run RUN --run RUN --concurrency 1 --requests 1 --seconds 180
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from __future__ import annotations
 import argparse
 import base64
 import http.client
+import io
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import local
 
@@ -41,31 +45,62 @@ def main() -> None:
     """Measure all three and print the tables."""
     options = _options()
     task, runs = task_named(options.task), [Run(path) for path in options.run]
-    cases = questions(task, options.data)[: options.cases]
-    wanted = Wanted("embedded", options.engine, "fp32", "dali")
-    entry = Entry(options.engine, "fp32", "served")
-    ours = lineup(task, runs, [entry], lambda folder, _: write_repository(folder, task, options.run, wanted), 60)
+    cases = [replace(one, score=None, picture=None) for one in questions(task, options.data)[: options.cases]]
+    wanted = Wanted("embedded", options.engine, options.precision, options.decoder)
+    entry = Entry(options.engine, options.precision, "served")
+    ours = lineup(task, runs, [entry], lambda folder, _: write_repository(folder, task, options.run, wanted), 600)
     theirs = [
         Opening(name, {"server": name}, lambda name=name: started(name, options.task, options.run))
         for name in ("fastapi", "litserve")
     ]
-    plan = Plan(warmup=2, rounds=2, requests=8, window_s=options.seconds / 3, limit_s=options.seconds)
-    settings = Settings(plan, Loads((1, options.concurrency)), lambda line: print(line, file=sys.stderr))
-    record = benchmark(task, [*ours, *theirs], cases, settings)
+    masks: dict[str, dict[str, np.ndarray]] = {}
+    plan = Plan(
+        warmup=2 if options.requests > 1 else 0,
+        rounds=2 if options.requests > 1 else 1,
+        requests=options.requests,
+        window_s=options.seconds / 3,
+        limit_s=options.seconds,
+        timeout_s=600,
+    )
+    settings = Settings(plan, Loads(sorted({1, options.concurrency})), lambda line: print(line, file=sys.stderr))
+    record = benchmark(task, [keeping(opening, masks) for opening in (*ours, *theirs)], cases, settings)
     print(markdown(record))
-    print(verdict(record))
+    print(verdict(record, masks))
 
 
-def verdict(record: dict) -> str:
-    """One sentence: our throughput against the better of the others, and whether the masks agree."""
-    ours, *theirs = record["targets"]
+def keeping(opening: Opening, masks: dict[str, dict[str, np.ndarray]]) -> Opening:
+    """The opening; the last mask that its target answered to each case is kept in `masks`."""
+    kept = masks.setdefault(opening.name, {})
+
+    @contextmanager
+    def opened() -> Iterator[Target]:
+        with opening.open() as target:
+
+            def answer(question: Question, clock: Clock) -> Tensors:
+                found = target.answer(question, clock)
+                kept[question.id] = found["mask"]
+                return found
+
+            yield replace(target, answer=answer)
+
+    return replace(opening, open=opened)
+
+
+def verdict(record: dict, masks: dict[str, dict[str, np.ndarray]]) -> str:
+    """One sentence: our throughput against the better of the others, and how equal the masks are."""
+    ours, *theirs = [target["name"] for target in record["targets"]]
     rates = {target["name"]: target["levels"][-1]["per_s"] for target in record["targets"]}
-    best = max(theirs, key=lambda target: rates[target["name"]])
-    equal = sum(ours["answers"].get(case) == mask for case, mask in best["answers"].items())
-    ratio = rates[ours["name"]] / rates[best["name"]]
+    best = max(theirs, key=rates.__getitem__)
+    pairs = [(masks[ours][case].ravel(), mask.ravel()) for case, mask in masks[best].items()]
+    if record["task"] == "luna":
+        pairs = [(np.unpackbits(mine), np.unpackbits(other)) for mine, other in pairs]
+    flipped = sum(int((mine != other).sum()) for mine, other in pairs)
+    equal = sum(np.array_equal(mine, other) for mine, other in pairs)
+    dice = 1 - flipped / sum(int((mine > 0).sum() + (other > 0).sum()) for mine, other in pairs)
     return (
-        f"Throughput of {ours['name']}: {ratio:.2f} times that of {best['name']}, the better of the two others; "
-        f"masks identical in {equal} of {len(best['answers'])} cases."
+        f"Throughput of {ours}: {rates[ours] / rates[best]:.2f} times that of {best}, the better of the two others; "
+        f"masks identical in {equal} of {len(pairs)} cases, Dice {dice:.5f}, {flipped} of "
+        f"{sum(mine.size for mine, _ in pairs)} voxels differ."
     )
 
 
@@ -88,13 +123,22 @@ def _asking(name: str, port: int):
 
     def answer(question: Question, clock: Clock) -> Tensors:
         with clock("read"):
-            pictures = list(question.read()["encoded"])
+            pictures = pictures_of(question.read())
         if not hasattr(own, "connection"):
-            own.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            own.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
         with clock("server"):
             return {"mask": _ask(name, own.connection, pictures)}
 
     return answer
+
+
+def pictures_of(tensors: Tensors) -> list[bytes]:
+    """What is posted: encoded pictures, or a CT as a .npy file."""
+    if "encoded" in tensors:
+        return list(tensors["encoded"])
+    file = io.BytesIO()
+    np.save(file, tensors["ct"])
+    return [file.getvalue()]
 
 
 def _ask(name: str, connection: http.client.HTTPConnection, pictures: list[bytes]) -> np.ndarray:
@@ -129,12 +173,17 @@ def _await(port: int, process: subprocess.Popen, limit_s: float = 120) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["gi-tract", "brain-lgg", "stas"])
+    parser.add_argument("task", choices=["luna", "gi-tract", "brain-lgg", "stas"])
     parser.add_argument("data", type=Path)
     parser.add_argument("--run", type=Path, action="append", required=True)
     parser.add_argument("--engine", default="openvino")
+    parser.add_argument("--precision", default="fp32", help="of the served ensemble; the others compute in float32")
+    parser.add_argument(
+        "--decoder", default="dali", help="of the served ensemble: dali, or reference as the others have"
+    )
     parser.add_argument("--concurrency", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--requests", type=int, default=8, help="one at a time, at least")
     parser.add_argument("--cases", type=int, default=8)
     return parser.parse_args()
 
