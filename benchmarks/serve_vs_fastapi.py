@@ -14,6 +14,8 @@ import base64
 import http.client
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -109,12 +111,12 @@ def started(name: str, task: str, runs: list[Path]) -> Iterator[Target]:
     """A server of `eager_servers.py` in a process of its own, ready."""
     port = free_ports().http
     command = [sys.executable, "-m", "benchmarks.eager_servers", name, task, str(port), *map(str, runs)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         _await(port, process)
         yield Target(name, _asking(name, port), {"server": name}, pids=[process.pid])
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # LitServe's workers outlive it otherwise
         process.wait(20)
 
 

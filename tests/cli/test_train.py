@@ -72,8 +72,9 @@ def test_a_run_of_another_size_scores_as_it_did_when_it_was_fitted(brains, tmp_p
     held = held_out(task, brains, [run])
     (found,) = evaluations(task, brains, held, lineups([run]), ("torch", "fp32"))
     fitted = run.manifest["result"]["val_dice"]
-    assert fitted > 0.3, "it has learnt something"
-    assert found.record["mean"]["dice"]["mean"] == pytest.approx(fitted, abs=0.1)
+    assert fitted > 0.8, "it has learnt, so that a score at a wrong size would show"
+    # the evaluation's grid is four times as fine, and keeps the largest piece alone
+    assert found.record["mean"]["dice"]["mean"] == pytest.approx(fitted, abs=0.06)
 
 
 @pytest.mark.parametrize(("network", "size"), [("luna-segment", 64), ("brain-lgg", 100), ("gi-tract", 0)])
