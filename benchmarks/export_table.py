@@ -162,7 +162,7 @@ def put(document: Path, table: str) -> None:
         "`python -m benchmarks.export_table --shared ../shared`. Seconds are wall-clock on a busy machine; those of "
         "fp32.onnx are without the trace. `published`: the authors' weights (luna-malignancy: the nodule network's, "
         "from which it is fine-tuned); `by heart`: fitted to crops of a few of the samples it is judged on until their "
-        "Dice was 0.97 (`python -m benchmarks.by_heart`): masks with a margin, if less of one than a whole fit gives."
+        "Dice was over 0.95 (`python -m benchmarks.by_heart`): masks with a margin, if a small one."
     )
     section = f"{START}\n{head}\n\n{table}\n{END}"
     text = document.read_text() if document.is_file() else "# Benchmarks\n"
