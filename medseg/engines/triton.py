@@ -19,6 +19,7 @@ from medseg.engines.shared_memory import LARGE_BYTES, SharedInputs
 from medseg.errors import InputError, ServerError
 from medseg.task import Array, Task, Tensors
 
+VERSION = "1"  # the only one of each model; it is asked for by name, for then Triton calls what it loads unavailable
 _LARGEST_MESSAGE = 2**31 - 1  # gRPC's own limit; its default of 4 MB is less than one mask
 _PROTOCOLS: dict[str, Any] = {"http": tritonclient.http, "grpc": tritonclient.grpc, "grpcs": tritonclient.grpc}
 
@@ -67,7 +68,8 @@ class TritonModel:
         wanted = [self._library.InferRequestedOutput(name) for name in outputs]
         with self._in_our_words():
             inputs = self._inputs(tensors)
-            result = self._client.infer(self._model, inputs, outputs=wanted, headers=self._headers, **self._wait)
+            options = {"outputs": wanted, "headers": self._headers, **self._wait}
+            result = self._client.infer(self._model, inputs, VERSION, **options)
         answers = {name: result.as_numpy(name) for name in outputs}
         return {name: unframed(array, name) if name in self._texts else array for name, array in answers.items()}
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from tritonclient.grpc import model_config_pb2 as pb
 
 from medseg.engines.runs import cores, exported_file
+from medseg.engines.triton import VERSION
 from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Network, Task
@@ -78,7 +79,7 @@ def write(
     pipelines = {step_model(task.name, name): other for name, other in swapped.items()}
     configs = models(task, served, swapped, target)
     for one in configs:
-        version = folder / one.name / "1"
+        version = folder / one.name / VERSION
         version.mkdir(parents=True, exist_ok=True)
         (folder / one.name / "config.pbtxt").write_text(config.text(one))
         if one.backend == "python":

@@ -17,7 +17,7 @@ import psutil
 from medseg.errors import ServerError
 from medseg.triton_models.server import Server
 
-_LONGEST_S = 0.5
+_RETRY_SECONDS = 2  # until a model that did not load is tried again
 _LOAD_SECONDS = 120
 _FINISH_SECONDS = 2  # for what a model was doing when it was unloaded
 _STUB = "triton_python_backend_stub"
@@ -30,27 +30,38 @@ def watch(server: Server, tell: Callable[[str], None]) -> None:
     """
     whole = processes(server)
     while server.process.poll() is None:
-        for model in sorted(set(whole - processes(server))):
-            tell(f"a process of model {model} died; the model is loaded again")
-            started = time.monotonic()
-            if _control(server, model, "unload") and _ended(server, model) and _control(server, model, "load"):
-                tell(f"model {model} is back after {time.monotonic() - started:.1f} s")
-        _await_end(server)
+        stubs = _stubs(server)
+        missing = sorted(set(whole - Counter(model for model, _ in stubs)))
+        back = [_replaced(server, model, tell) for model in missing]
+        if not any(back):
+            _await_end(server, stubs)
     raise ServerError(f"tritonserver ended by itself with code {server.process.returncode}: {server.reason()}")
 
 
-def _await_end(server: Server) -> None:
-    """Sleep until a process of the server ends, but not for long: a model that did not load is tried again."""
+def _replaced(server: Server, model: str, tell: Callable[[str], None]) -> bool:
+    """Unload a model that lacks a process, and load it again; whether it is back."""
+    tell(f"a process of model {model} died; the model is loaded again")
+    started = time.monotonic()
+    back = _control(server, model, "unload") and _ended(server, model) and _control(server, model, "load")
+    if back:
+        tell(f"model {model} is back after {time.monotonic() - started:.1f} s")
+    elif server.process.poll() is None:
+        tell(f"model {model} did not load: {server.reason()}; it is tried again in {_RETRY_SECONDS} s")
+    return back
+
+
+def _await_end(server: Server, stubs: list[tuple[str, psutil.Process]]) -> None:
+    """Sleep until the server or one of these processes ends, but not for long: a model that failed is tried again."""
     with ExitStack() as stack:
         waiting = select.poll()
-        for pid in (server.process.pid, *(stub.pid for _, stub in _stubs(server))):
+        for pid in (server.process.pid, *(stub.pid for _, stub in stubs)):
             try:
                 descriptor = os.pidfd_open(pid)
             except ProcessLookupError:  # it ended since
                 return
             stack.callback(os.close, descriptor)
             waiting.register(descriptor, select.POLLIN)
-        waiting.poll(_LONGEST_S * 1000)
+        waiting.poll(_RETRY_SECONDS * 1000)
 
 
 def processes(server: Server) -> Counter[str]:
