@@ -1,4 +1,4 @@
-"""The export table: every network as ONNX FP32, FP16, INT8 and as a TensorRT-RTX FP16 engine, into docs/benchmarks.md.
+"""The export table: every network in every precision, and as a TensorRT-RTX FP16 engine, into docs/benchmarks.md.
 
     python -m benchmarks.export_table --shared ../shared --out build/export-table [--runs RUNS]
 
@@ -26,7 +26,7 @@ from benchmarks.by_heart import NETWORKS as PICTURES
 NETWORKS = ("luna-segment", "luna-nodule", "luna-malignancy", *PICTURES)
 PUBLISHED = {"luna-segment": "seg_*.state", "luna-nodule": "cls_*.state", "luna-malignancy": "cls_*.state"}
 SAMPLES = {"stas": 2, "brain-lgg": 6}
-FILES = ("fp32.onnx", "fp16.onnx", "int8.onnx", "fp16.sm89.rtx")
+FILES = ("fp32.onnx", "fp16.onnx", "bf16.onnx", "int8.onnx", "fp16.sm89.rtx")
 START, END = "<!-- export table: start -->", "<!-- export table: end -->"
 
 
@@ -78,7 +78,7 @@ def exported(name: str, shared: Path, runs: Path | None, result: Path) -> None:
     folder = result.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
     target = Target("tensorrt-rtx", "sm89", (1, 1, 4) if task == "stas" else (1, 4, 8))
-    wanted = Wanted(True, True, data if data.is_dir() else None, samples=SAMPLES.get(task), target=target)
+    wanted = Wanted(True, True, data if data.is_dir() else None, samples=SAMPLES.get(task), bf16=True, target=target)
     run = None
     try:
         run = made(name, shared, runs, folder)

@@ -22,6 +22,7 @@ import onnx
 from medseg.data.volume import read_volume
 from medseg.engines.runs import found_in, opened
 from medseg.export.parity import onnx_infer
+from medseg.export.precision import rounded
 from medseg.metrics.overlap import dice
 from medseg.run import Run
 from medseg.task import Array, Networks, Tensors
@@ -74,7 +75,7 @@ def networks_of(runs: list[Run], engine: str, precision: str) -> Iterator[Networ
             yield networks
         return
     files = {run.network: onnx.load(run.path / f"{precision}.onnx") for run in runs}
-    yield found_in({name: onnx_infer(model) for name, model in files.items()})
+    yield found_in({name: onnx_infer(rounded(model)) for name, model in files.items()})
 
 
 def candidates(path: Path) -> Array:

@@ -17,7 +17,7 @@ from medseg.task import Task
 
 CHANGES = ("precision", "engine", "where", "early_exit", "shared_memory", "decoder")  # the weightiest first
 SAMPLES = {1: 16, 3: 4}  # inputs of a network by the length of its output's shape: crops are many, pictures few
-_ORDER = ("fp32", "fp16", "int8", *ENGINES, "local", "served", "dali", "reference")
+_ORDER = ("fp32", "fp16", "bf16", "int8", *ENGINES, "local", "served", "dali", "reference")
 
 Record = dict[str, Any]
 

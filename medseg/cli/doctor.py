@@ -111,7 +111,10 @@ def _usable(engine: str, version: str) -> tuple[str, str, str]:
     if engine == "openvino":
         import openvino
 
-        return "ok", f"{version}, {', '.join(openvino.Core().available_devices)}", ""
+        from medseg.engines.openvino import computes_bf16
+
+        bf16 = "with bfloat16" if computes_bf16() else "without bfloat16"
+        return "ok", f"{version}, {', '.join(openvino.Core().available_devices)} {bf16}", ""
     if engine.startswith("tensorrt") and not gpu_name():
         builds = "builds engines here but cannot open them" if engine == "tensorrt-rtx" else "needs a GPU for both"
         return "problem", f"{version}, no GPU: {builds}", "open them on a machine with the GPU they are built for"

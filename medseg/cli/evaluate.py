@@ -16,7 +16,7 @@ def evaluate(
     run: RunsOption = None,
     submission: Annotated[Path | None, typer.Option(help="luna: score this CSV of marks instead of runs.")] = None,
     engine: Annotated[str, typer.Option(help="The engine for the runs.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="The precision: fp32, fp16 or int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="The precision: fp32, fp16, bf16 or int8.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="A folder for the tables and pictures of the worst cases.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:

@@ -26,6 +26,9 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="Also int8, within a Dice of 0.99. Needs --calibration.")
     ] = False,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Also bfloat16 for OpenVINO on CPUs that have it, within a Dice of 0.995.")
+    ] = False,
     calibration: Annotated[
         Path | None, typer.Option(help="The task's data: real samples to judge on. Made-up ones without.")
     ] = None,
@@ -35,7 +38,9 @@ def export(
     gpu: Annotated[str, typer.Option(help="For tensorrt-rtx: sm75, sm80, sm86, sm89 or sm120. Needs no GPU.")] = "",
     batch: Annotated[str, typer.Option(help="The engine's batches: smallest:tuned:largest.")] = "1:4:8",
     workspace: Annotated[int | None, typer.Option(min=1, help="The engine's workspace limit in MiB.")] = None,
-    dice: Annotated[float | None, typer.Option(min=0, max=1, help="Another Dice bound for fp16 and int8.")] = None,
+    dice: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Another Dice bound than each precision has.")
+    ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="How many samples to judge on.")] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Also the waterfall: every file on the same samples, Dice, lesions and ms.")
@@ -54,7 +59,7 @@ def export(
 
     command = shlex.join(["medseg", *sys.argv[1:]])
     target = _target(engine, gpu, batch, workspace)
-    wanted = Wanted(fp16, int8, calibration, dice, samples, target, command)
+    wanted = Wanted(fp16, int8, calibration, dice, samples, bf16, target, command)
     opened = [Run(path) for path in runs]
     failed: dict[str, str] = {}
     for run in opened:

@@ -20,7 +20,7 @@ def predict(
         typer.Option(help="A running server: http://127.0.0.1:8000, or grpcs://HOST:8443 (docs/serving.md)."),
     ] = None,
     engine: Annotated[str, typer.Option(help="The engine for --run.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="The precision for --run: fp32, fp16 or int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="The precision for --run: fp32, fp16, bf16 or int8.")] = "fp32",
     concurrency: Annotated[
         int | None,
         typer.Option(min=1, help="Files asked at a time.  [default: with --url 4 pictures or 2 volumes, else 1]"),

@@ -21,7 +21,7 @@ def serve(
         str | None,
         typer.Option(help="What runs the networks.  [default: openvino; target cpu: onnxruntime; gpu: tensorrt]"),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8.")] = "fp32",
     decoder: Annotated[
         str, typer.Option(help="What decodes pictures: dali, or reference (Pillow and NumPy).")
     ] = "dali",

@@ -12,19 +12,21 @@ from medseg.task import Array
 
 
 class OpenVinoEngine:
-    """An OpenVINO compiled model on the CPU, in float32 unless the file says otherwise."""
+    """An OpenVINO compiled model on the CPU: in float32, or in bfloat16 where the file's own metadata says so."""
 
     def __init__(self, file: Path, threads: int, streams: int) -> None:
         config = {
             "NUM_STREAMS": str(streams),
             "INFERENCE_NUM_THREADS": str(threads),
-            "INFERENCE_PRECISION_HINT": "f32",
             # Pinned, the single threads of two server processes would share core 0 and leave core 1 idle.
             "ENABLE_CPU_PINNING": "NO",
         }
+        core = openvino.Core()
         try:
-            self._model = openvino.Core().compile_model(str(file), "CPU", config)
-        except Exception as error:
+            model = core.read_model(str(file))
+            config["INFERENCE_PRECISION_HINT"] = _precision(model, file)
+            self._model = core.compile_model(model, "CPU", config)
+        except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot open {file} ({_reason(error)}): export it again") from error
         self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(streams):
@@ -39,6 +41,21 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         del self._idle, self._model
+
+
+def computes_bf16() -> bool:
+    """Whether this CPU multiplies in bfloat16 (AVX512-BF16 or AMX); without, OpenVINO would imitate it, slowly."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _precision(model: openvino.Model, file: Path) -> str:
+    """What to compute in. Raises EngineError for bfloat16 on a CPU without it."""
+    said = ["framework", "precision"]  # the ONNX file's metadata
+    if not model.has_rt_info(said) or model.get_rt_info(said).astype(str) != "bf16":
+        return "f32"
+    if not computes_bf16():
+        raise EngineError(f"{file} is for CPUs with bfloat16 (AVX512-BF16 or AMX); this one has none: use fp32 or int8")
+    return "bf16"
 
 
 def _reason(error: Exception) -> str:

@@ -19,7 +19,8 @@ def exported_file(run: Run, engine: str, precision: str) -> Path:
         raise EngineError(f"engine {engine!r} is unknown; expected one of {', '.join(ENGINES)}")
     suffix = ENGINES[engine][3]
     for name, facts in run.files.items():
-        if name.endswith(suffix) and facts.get("precision") == precision:
+        fits = name.endswith(suffix) and facts.get("engine", engine) == engine  # bf16.onnx is for OpenVINO alone
+        if fits and facts.get("precision") == precision:
             return run.path / name
     held = ", ".join(run.files) or "no files"
     raise RunError(

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import onnx
 import torch
 
-from medseg.errors import ExportError, RunError
-from medseg.export.graph import GRAPH, onnx_from_program, save_graph, save_program
+from medseg.engines import open_engine
+from medseg.errors import EngineError, ExportError, RunError
+from medseg.export import files
+from medseg.export.graph import GRAPH, label, onnx_from_program, save_graph, save_program
 from medseg.export.parity import Budget, Parity, budget_for, compare, judged, onnx_infer
 from medseg.export.plan import Target, build, device, library
 from medseg.export.samples import Calibration, calibration
@@ -32,6 +35,7 @@ class Wanted:
     data: Path | None = None  # real samples for calibration and parity; made-up ones without
     dice: float | None = None  # instead of each precision's own bound
     samples: int | None = None
+    bf16: bool = False
     target: Target | None = None  # also engines: of fp16.onnx where that is wanted, else of fp32.onnx; of int8.onnx
     command: str = ""  # the command line, for the manifest
 
@@ -56,7 +60,7 @@ def export(run: Run, network: Network, wanted: Wanted, tell: Callable[[str], Non
         tell(name)
         try:
             make()
-        except (ExportError, RunError) as error:
+        except (ExportError, RunError, EngineError) as error:
             failed[name] = str(error)
     return failed
 
@@ -78,6 +82,8 @@ def _stages(
     if wanted.fp16:
         stages.append(("fp16.onnx", lambda: _lowered(run, network, full, known, wanted, half_within)))
     stages += _engine(run, network, "fp16" if wanted.fp16 else "fp32", wanted)
+    if wanted.bf16:
+        stages.append(("bf16.onnx", lambda: _brain_float(run, network, full, known, wanted)))
     if wanted.int8:
         stages.append(("int8.onnx", lambda: _lowered(run, network, full, known, wanted, int8_within)))
         stages += _engine(run, network, "int8", wanted)
@@ -101,6 +107,21 @@ def _lowered(
     facts = {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
     facts["seconds"] = round(perf_counter() - started, 1)
     _record(run, network, found.model, _facts(precision, found.parity, known, wanted) | facts)
+
+
+def _brain_float(run: Run, network: Network, full: onnx.ModelProto, known: Calibration, wanted: Wanted) -> None:
+    """The whole graph again, labelled bf16: OpenVINO then computes it in bfloat16, and is judged doing so."""
+    started = perf_counter()
+    label(run, network, full, "bf16")
+    with TemporaryDirectory(prefix="medseg-export-") as folder:
+        file = Path(folder) / "bf16.onnx"
+        files.write(file, full.SerializeToString())
+        engine = open_engine("openvino", file)
+        parity = compare(network, known.references, map(engine, known.samples))
+        engine.close()
+    judged(network, "bf16.onnx", parity, _budget("bf16", wanted))
+    facts = {"engine": "openvino", "seconds": round(perf_counter() - started, 1)}
+    _record(run, network, full, _facts("bf16", parity, known, wanted) | facts)
 
 
 def _torch_infer(program: torch.export.ExportedProgram) -> Callable[[Array], Array]:

@@ -88,13 +88,18 @@ def onnx_from_program(program: torch.export.ExportedProgram, network: Network) -
 
 def save_graph(run: Run, network: Network, model: onnx.ModelProto, name: str, facts: dict[str, Any]) -> None:
     """Write an ONNX model to the run with its metadata inside, checked, and record it with `facts`."""
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, _metadata(run, network, facts["precision"]))
-    model.producer_name, model.producer_version = "medseg", __version__
+    label(run, network, model, facts["precision"])
     versions = {name: module.__version__ for name, module in (("onnx", onnx), ("onnxruntime", onnxruntime))}
     known = {"suffix": ".onnx", "opset": OPSET, "free_axes": free_axes(network), "torch": torch.__version__}
     onnx.checker.check_model(model)
     add(run, name, model.SerializeToString(), known | versions | facts)
+
+
+def label(run: Run, network: Network, model: onnx.ModelProto, precision: str) -> None:
+    """Write into an ONNX model what it is, instead of what was there."""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, _metadata(run, network, precision))
+    model.producer_name, model.producer_version = "medseg", __version__
 
 
 def example_shape(network: Network) -> tuple[int, ...]:

@@ -18,7 +18,12 @@ from medseg.errors import ExportError
 from medseg.task import Array, Network
 
 # What a file must reach to be recorded: the Dice of its masks, the errors of a classifier's probabilities and log-odds.
-BUDGETS = {"fp32": (0.9999, 0.001, 0.01), "fp16": (0.999, 0.01, 0.02), "int8": (0.99, 0.1, 0.05)}
+BUDGETS = {
+    "fp32": (0.9999, 0.001, 0.01),
+    "fp16": (0.999, 0.01, 0.02),
+    "bf16": (0.995, 0.05, 0.05),
+    "int8": (0.99, 0.1, 0.05),
+}
 CERTAIN = 10.0  # log-odds of a probability of 0.99995: from here on they are compared relative to their size
 FEW_VOXELS = 100  # with fewer voxels inside or outside of torch's masks Dice says little: probabilities are judged
 

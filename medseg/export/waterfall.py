@@ -19,7 +19,7 @@ from medseg.metrics.overlap import dice
 from medseg.run import PROGRAM, Run
 from medseg.task import Array, Network
 
-STAGES = (PROGRAM, "fp32.onnx", "fp16.onnx", "int8.onnx")
+STAGES = (PROGRAM, "fp32.onnx", "fp16.onnx", "bf16.onnx", "int8.onnx")
 ENGINE_OF = {".pt2": "torch", ".onnx": "openvino", ".plan": "tensorrt", ".rtx": "tensorrt-rtx"}
 REPEATS = 3
 

@@ -49,6 +49,8 @@ def swapped(task: Task, decoder: str) -> Swapped:
 
 
 def _served(network: Network, run: Run, engine: str, precision: str, target: Target) -> Served:
+    if target.native and precision == "bf16":
+        raise InputError(f"target {target.name!r} has no bf16, Triton's own backends do not take it: choose embedded")
     file = exported_file(run, engine, precision).resolve()
     if target.device == "cpu":
         return Served(network, str(file), engine, cores(), 1)
