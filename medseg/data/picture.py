@@ -55,9 +55,13 @@ def outlined(view: View, colours: Mapping[str, overlay.Colour]) -> Array:
 
 
 def most_different(masks: Sequence[Array], count: int) -> list[int]:
-    """The slices, in order, in which masks (slice, ...) differ most; where none differs, those with most foreground."""
+    """At most `count` slices, in order, in which masks (slice, ...) differ most; where none differs, the fullest ones.
+
+    Slices with nothing to tell are left out, unless all are such.
+    """
     stack = np.stack([mask != 0 for mask in masks])
     axes = tuple(range(1, stack.ndim - 1))
     differing = (stack.any(0) & ~stack.all(0)).sum(axes)
     weight = differing if differing.any() else stack.any(0).sum(axes)
-    return sorted(np.argsort(-weight, kind="stable")[:count].tolist())
+    telling = int((weight > 0).sum()) or count
+    return sorted(np.argsort(-weight, kind="stable")[: min(count, telling)].tolist())
