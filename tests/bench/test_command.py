@@ -208,7 +208,7 @@ def test_http_and_grpc_give_the_same_answers_and_server_ledgers(server: Server, 
         assert "queue" in rows and rows["segment"]["items"] == 1 and target["fan_out"] == {"gi-tract": 1}
         whole_s = target["serial"]["summary"]["p50_s"]
         assert 0 < target["round_trip_s"] < whole_s and 0 < target["client_s"] < whole_s
-        assert rows["client"]["seconds"] > 0
+        assert 0 <= rows["client"]["seconds"] < whole_s  # 0 where Triton's clock saw no less than the client's
     assert report.count("an empty request to this server takes") == 2 and "sent late, p99" in report
     for name in ("report.md", "report.html"):
         assert "no hashes" in (tmp_path / name).read_text()
