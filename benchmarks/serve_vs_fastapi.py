@@ -89,9 +89,9 @@ def keeping(opening: Opening, masks: dict[str, dict[str, np.ndarray]]) -> Openin
 
 
 def verdict(record: dict, masks: dict[str, dict[str, np.ndarray]]) -> str:
-    """One sentence: our throughput against the better of the others, and how equal the masks are."""
+    """One sentence: our best throughput against that of the better of the others, and how equal the masks are."""
     ours, *theirs = [target["name"] for target in record["targets"]]
-    rates = {target["name"]: target["levels"][-1]["per_s"] for target in record["targets"]}
+    rates = {target["name"]: max(level["per_s"] for level in target["levels"]) for target in record["targets"]}
     best = max(theirs, key=rates.__getitem__)
     pairs = [(masks[ours][case].ravel(), mask.ravel()) for case, mask in masks[best].items()]
     if record["task"] == "luna":

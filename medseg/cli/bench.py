@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,6 +92,7 @@ def bench(  # every option of the command is an argument here
     plan = replace(QUICK if quick else Plan(), timeout_s=timeout)
     settings = Settings(plan, Loads(concurrency or (), rate or (), arrivals), _say)
     alone = batches(subject, runs, wanted, batch or ())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit's `kill` leaves a report as Ctrl-C does
     record = benchmark(subject, openings, asked, settings, Extras(runs, folder, alone, waterfall or not quick))
     try:
         record = with_comparison(record, before, limits) if before else record

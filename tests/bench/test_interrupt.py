@@ -11,7 +11,9 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from medseg.bench.report import bad, write_report
+from medseg.tasks import task_named
 from tests.bench.measuring import measured
+from tests.bench.runs import bright_run
 from tests.bench.servers import busy, question, target
 
 SCRIPT = """
@@ -48,6 +50,41 @@ def test_ctrl_c_leaves_a_report_that_says_so_and_exits_with_1(tmp_path: Path):
     assert "interrupted: the rest was not measured" in first["problems"]
     for name in ("report.html", "report.md"):
         assert "Ctrl-C" in (tmp_path / name).read_text()
+
+
+TERMINATED = """
+import os, signal, sys
+from contextlib import nullcontext
+from medseg.bench import lineup
+from medseg.bench.lineup import Opening
+from medseg.cli.main import main
+from tests.bench.servers import target
+
+killing = target(lambda n: n == 8 and os.kill(os.getpid(), signal.SIGTERM), "killing")
+lineup.lineup = lambda *_: [Opening("killing", {}, lambda: nullcontext(killing))]
+sys.argv = ["medseg", "bench", *sys.argv[1:]]
+main()
+"""
+
+
+def test_a_kill_leaves_a_report_too(tmp_path: Path):
+    task = task_named("gi-tract")
+    run = bright_run(tmp_path / "run", task.networks[0]).path
+    words = [
+        "gi-tract",
+        "--run",
+        str(run),
+        "--engine",
+        "onnxruntime",
+        "--where",
+        "local",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    ended = subprocess.run([sys.executable, "-c", TERMINATED, *words], env=os.environ | {"PYTHONPATH": "."}, timeout=90)
+    assert ended.returncode == 1
+    assert json.loads((tmp_path / "out" / "bench.json").read_text())["interrupted"]
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_a_whole_run_does_not_say_that_it_was_interrupted(tmp_path: Path):
