@@ -104,11 +104,11 @@ def scaled(content: bytes, task: str) -> Array:
     return (colours - low) / max(high - low, 1)
 
 
-def albumentations_change(task: str) -> Changed:
-    """The references' own library, with their transforms."""
+def albumentations_change(task: str, size: int | None = None) -> Changed:
+    """The references' own library, with their transforms, at the task's size or another one."""
     import albumentations as alb
 
-    size = SIZES[task]
+    size = size or SIZES[task]
     steps = [alb.Resize(size, size, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST)]
     if task == "gi-tract":
         shift = {"x": (-0.0625, 0.0625), "y": (-0.0625, 0.0625)}

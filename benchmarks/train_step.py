@@ -2,11 +2,11 @@
 
     python -m benchmarks.train_step ../shared/data [--rounds 3] [--only brain-lgg]
 
-Both sides fit the same network with the recipe's loss and optimizer in FP32 on the same samples, sizes and cores. The
-plain loop changes one sample at a time in its dataset, as the references do (LUNA: gzipped crops from a disk cache;
-UW-Madison and STAS: OpenCV and albumentations; LGG: OpenCV on slices in memory; LUNA's segmentation in the batch),
-without and with two loader processes. `input` is the loader alone, `step` the loop on one batch over and over, `loop`
-both together. Sides take turns.
+Both sides fit the same network with the recipe's loss and optimizer in FP32 on the same samples, sizes (STAS: 320 x
+320) and cores. The plain loop changes one sample at a time in its dataset, as the references do (LUNA: gzipped crops
+from a disk cache; UW-Madison and STAS: OpenCV and albumentations; LGG: OpenCV on slices in memory; LUNA's segmentation
+in the batch), without and with two loader processes. `input` is the loader alone, `step` the loop on one batch over and
+over, `loop` both together. Sides take turns.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ from medseg.train.settings import Settings, recipe_with
 
 @dataclass(frozen=True)
 class Family:
-    """Batch and steps, so small that two cores take seconds; the folder below DATA, none for made-up patients."""
+    """Batch, steps and size, so small that two cores take seconds; the folder below DATA, none for made-up patients."""
 
     batch_size: int
     steps: int
     folder: str | None = None
+    size: int | None = None  # None is the network's own
 
 
 FAMILIES = {
@@ -62,7 +63,7 @@ FAMILIES = {
     "luna-nodule": Family(32, 8),
     "gi-tract": Family(8, 6),
     "brain-lgg": Family(4, 6, "brain_lgg"),
-    "stas-efficientnetv2-m": Family(2, 4, "stas"),
+    "stas-efficientnetv2-m": Family(2, 4, "stas", 320),
 }
 MEASURES = ("input", "step", "loop")
 Ends = list[tuple[float, int]]  # when each batch was done, and its samples
@@ -88,7 +89,7 @@ def _sides(name: str, data: Path, folder: Path) -> dict[str, Callable[[str], End
     """Who fits, by name: each measures its input, its step or its loop."""
     network, family = network_named(name), FAMILIES[name]
     recipe = replace(recipe_with(network, {}), batch_size=family.batch_size, epochs=1)
-    settings = Settings(recipe, samples_per_epoch=family.batch_size * (family.steps + 1), workers=0)
+    settings = Settings(recipe, samples_per_epoch=family.batch_size * (family.steps + 1), workers=0, size=family.size)
     module = DataModule(network, data, settings)
     chosen = fed(module, "auto").loader
     files = PlainFiles(module.training, network.name, folder / "crops", list(range(settings.samples_per_epoch or 0)))
@@ -181,7 +182,8 @@ class PlainFiles(Dataset[Any]):
         self.samples, self.network, self.crops = samples, network, crops
         self.order = [index % len(samples) for index in order]
         task = task_of(network_named(network))
-        self.files = Files(samples, task, albumentations_change(task)) if samples.encoded else None
+        change = albumentations_change(task, FAMILIES[network].size) if samples.encoded else None
+        self.files = Files(samples, task, change) if change else None
         self.volumes = [samples[index] for index in sorted({*self.order})] if task == "brain-lgg" else []
         if task == "luna":
             crops.mkdir()
