@@ -36,7 +36,7 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 9.5,
 }
-_SLANTED: Any = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
+_FEW = 5  # from more targets on, their names need a steeper slant not to touch
 
 
 def latency_throughput(record: Record) -> str | None:
@@ -109,7 +109,7 @@ def strips(record: Record, metric: str) -> str | None:
         for number, column in enumerate(values.T):
             spread = np.random.default_rng(number).uniform(-0.08, 0.08, len(column)) * (len(column) > 1)
             axes.scatter(number + spread, column, s=18, color=SERIES[number % 8], marker=MARKERS[number % 8], zorder=2)
-        axes.set_xticks(range(len(targets)), [target["name"] for target in targets], **_SLANTED)
+        _name(axes, [target["name"] for target in targets])
         axes.set(ylabel=metric, xlim=(-0.5, len(targets) - 0.5))
 
     return svg(draw, f"{metric} of each of {len(cases)} cases, by target", 0) if cases else None
@@ -125,8 +125,9 @@ def waterfall(hops: Sequence[Record]) -> str | None:
             axes.plot([number - 0.35, number + 0.35], [after, after], color=INK, lw=1.5)
             axes.bar(number, after - before, 0.6, before, color=SERIES[4 if after < before else 2])
             said = f"{after - before:+.4f}" if "from" in hop else f"{after:.4f}"
+            said = "0" if float(said) == 0 and "from" in hop else said
             axes.annotate(said, (number, max(before, after)), (0, 3), textcoords="offset points", ha="center", size=8)
-        axes.set_xticks(range(len(hops)), [hop["target"] for hop in hops], **_SLANTED)
+        _name(axes, [hop["target"] for hop in hops])
         axes.use_sticky_edges = False  # else the lowest bar would have no room below
         axes.margins(y=0.15)
         axes.set_axisbelow(True)
@@ -143,7 +144,7 @@ def latencies(record: Record) -> str | None:
         for number, (_, values) in enumerate(series):
             places = number + np.linspace(-0.25, 0.25, len(values))
             axes.scatter(places, values, s=14, color=SERIES[number % 8], marker=MARKERS[number % 8])
-        axes.set_xticks(range(len(series)), [name for name, _ in series], **_SLANTED)
+        _name(axes, [name for name, _ in series])
         top = 1.08 * max(max(values) for _, values in series)  # the margin of a narrow range would clip its markers
         axes.set(ylabel="latency, ms", ylim=(0, top), xlim=(-0.5, len(series) - 0.5))
 
@@ -152,6 +153,12 @@ def latencies(record: Record) -> str | None:
 
 def _serial_ms(target: Record) -> list[float]:
     return [1000 * (row["done_s"] - row["intended_s"]) for row in target["serial"]["timings"] if row["error"] is None]
+
+
+def _name(axes: Any, names: Sequence[str]) -> None:
+    """Name the x axis' places, slanted so that no name touches the next one's."""
+    slant = 20 if len(names) <= _FEW else 40
+    axes.set_xticks(range(len(names)), names, rotation=slant, ha="right", rotation_mode="anchor", fontsize=9.5)
 
 
 def svg(draw: Callable[[Any], None], title: str, legend_lines: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy import ndimage
@@ -32,13 +32,15 @@ def prepare(volume: Array, size: int = SIZE) -> tuple[Array, Frame]:
     """
     visible = np.where(volume < volume.max() * DARK, 0, volume)
     frame = _frame(visible)
-    square = _resized(_square(visible, frame) / 255, frame, size, order=2)
-    return np.ascontiguousarray(_normalised(square).transpose(0, 3, 1, 2)), frame
+    planes = np.ascontiguousarray(_square(visible, frame).transpose(0, 3, 1, 2)) / 255
+    return _normalised(_zoomed(planes, size)), frame
 
 
 def prepare_mask(mask: Array, frame: Frame, size: int = SIZE) -> Array:
     """The mask (slices, rows, columns) as the prepared volume's: (slices in the brain, size, size), nearest pixels."""
-    return _resized(_square(mask, frame), frame, size, order=0)
+    square = _square(mask, frame)
+    zoom = partial(ndimage.zoom, zoom=size / frame.side, order=0, mode="grid-constant", grid_mode=True)
+    return square if frame.side == size else np.stack([zoom(plane) for plane in square])
 
 
 def restore_mask(mask: Array, frame: Frame) -> Array:
@@ -68,18 +70,26 @@ def _square(volume: Array, frame: Frame) -> Array:
     return square
 
 
-def _resized(square: Array, frame: Frame, size: int, order: int) -> Array:
-    if frame.side == size:
-        return square
-    planes = np.moveaxis(square.reshape(*square.shape[:3], -1), -1, 1)  # (slices, channels, rows, columns)
-    zoom = partial(ndimage.zoom, zoom=size / frame.side, order=order, mode="grid-constant", grid_mode=True)
-    resized = np.stack([np.stack([zoom(plane) for plane in planes_of_slice], -1) for planes_of_slice in planes])
-    return np.clip(resized, square.min(), square.max()).reshape(len(square), size, size, *square.shape[3:])
+def _zoomed(planes: Array, size: int) -> Array:
+    """Planes (slices, channels, side, side) float64 at another size by quadratic splines, within their own range."""
+    side = planes.shape[-1]
+    if side == size:
+        return planes
+    weights = _spline(side, size)
+    zoomed = weights @ (planes.reshape(-1, side) @ weights.T).reshape(-1, side, size)
+    return np.clip(zoomed, planes.min(), planes.max()).reshape(*planes.shape[:2], size, size)
+
+
+@lru_cache(maxsize=32)
+def _spline(side: int, size: int) -> Array:
+    """SciPy's spline zoom along one axis, which is linear, as weights (size, side)."""
+    return np.asarray(ndimage.zoom(np.eye(side), (size / side, 1), order=2, mode="grid-constant", grid_mode=True))
 
 
 def _normalised(volume: Array) -> Array:
     """The volume between its 10th and 99th percentile as 0 to 1, then each channel with mean 0 and variance 1."""
     low, high = np.percentile(volume, PERCENTILES)
     scaled = np.clip((volume - low) / max(high - low, 1e-6), 0, 1)
-    spread = scaled.std(axis=(0, 1, 2))
-    return ((scaled - scaled.mean(axis=(0, 1, 2))) / np.maximum(spread, 1e-6)).astype(np.float32)
+    scaled -= scaled.mean(axis=(0, 2, 3), keepdims=True)
+    spread = np.sqrt(np.square(scaled).mean(axis=(0, 2, 3), keepdims=True))
+    return (scaled / np.maximum(spread, 1e-6)).astype(np.float32)
