@@ -62,7 +62,15 @@ def bounded(asked: tuple[str, Path, Path | None, Path], seconds: float) -> None:
         process.terminate()
         process.join()
     if not result.is_file():
-        result.write_text(json.dumps({"files": {}, "failed": {"all": f"not finished in {seconds / 60:.0f} minutes"}}))
+        result.write_text(json.dumps(unfinished(result.with_suffix(""), seconds / 60), indent=1))
+
+
+def unfinished(folder: Path, minutes: float) -> dict[str, Any]:
+    """What a run that was stopped holds so far; the rest is not finished."""
+    manifest = folder / "manifest.json"
+    found = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    facts = {name: found.get(name, {}) for name in ("source", "files")}
+    return facts | {"failed": {"all": f"not finished in {minutes:.0f} minutes"}}
 
 
 def exported(name: str, shared: Path, runs: Path | None, result: Path) -> None:
