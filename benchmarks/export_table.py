@@ -26,7 +26,7 @@ from benchmarks.by_heart import NETWORKS as PICTURES
 NETWORKS = ("luna-segment", "luna-nodule", "luna-malignancy", *PICTURES)
 PUBLISHED = {"luna-segment": "seg_*.state", "luna-nodule": "cls_*.state", "luna-malignancy": "cls_*.state"}
 SAMPLES = {"stas": 2, "brain-lgg": 6}
-DICE = {"stas": 0.99}  # of every precision: 800 x 800 pictures make a search for nodes to keep take an hour
+DICE = {"stas": 0.99}  # of every precision: on 800 x 800 pictures a search for nodes to keep is slow
 FILES = ("fp32.onnx", "fp16.onnx", "bf16.onnx", "int8.onnx", "fp16.sm89.rtx")
 START, END = "<!-- export table: start -->", "<!-- export table: end -->"
 
