@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.utils import _pair
 
 
 def baked(module: nn.Module) -> nn.Module:
@@ -23,8 +24,10 @@ def baked(module: nn.Module) -> nn.Module:
             setattr(module, name, _plain(child, _standardised(child)))
         elif type(child) is Conv2dSame:
             setattr(module, name, nn.Sequential(_padding(child), _plain(child, child.weight)))
-        elif type(child) is AvgPool2dSame and child.kernel_size == child.stride:
-            setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride))
+        elif type(child) is AvgPool2dSame:
+            setattr(module, name, nn.Sequential(_padding(child), nn.AvgPool2d(child.kernel_size, child.stride)))
+        elif type(child) is nn.AvgPool2d and child.ceil_mode and _whole(child):
+            child.ceil_mode = False
         else:
             baked(child)
     return module
@@ -51,8 +54,15 @@ def _plain(conv: Any, weight: torch.Tensor) -> nn.Conv2d:
     return plain
 
 
-def _padding(conv: Any) -> nn.ZeroPad2d:
+def _whole(pool: nn.AvgPool2d) -> bool:
+    """Whether windows cover sizes that are multiples of the stride without a rest: then nothing is rounded up."""
+    kernel, stride = _pair(pool.kernel_size), _pair(pool.stride)
+    return _pair(pool.padding) == (0, 0) and all(wide % step == 0 for wide, step in zip(kernel, stride, strict=True))
+
+
+def _padding(layer: Any) -> nn.ZeroPad2d:
     """TensorFlow's "same" padding for sizes that are multiples of the stride: the odd pixel goes right and below."""
-    high, wide = (max((conv.kernel_size[axis] - 1) * conv.dilation[axis] + 1 - conv.stride[axis], 0) for axis in (0, 1))
-    conv.padding = (0, 0)
+    kernel, stride, dilation = _pair(layer.kernel_size), _pair(layer.stride), _pair(getattr(layer, "dilation", 1))
+    high, wide = (max((kernel[axis] - 1) * dilation[axis] + 1 - stride[axis], 0) for axis in (0, 1))
+    layer.padding = (0, 0)
     return nn.ZeroPad2d((wide // 2, wide - wide // 2, high // 2, high - high // 2))
