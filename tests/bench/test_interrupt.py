@@ -55,13 +55,14 @@ def test_ctrl_c_leaves_a_report_that_says_so_and_exits_with_1(tmp_path: Path):
 TERMINATED = """
 import os, signal, sys
 from contextlib import nullcontext
-from medseg.bench import lineup
+from medseg.bench import lineup, questions
 from medseg.bench.lineup import Opening
 from medseg.cli.main import main
-from tests.bench.servers import target
+from tests.bench.servers import question, target
 
 killing = target(lambda n: n == 8 and os.kill(os.getpid(), signal.SIGTERM), "killing")
 lineup.lineup = lambda *_: [Opening("killing", {}, lambda: nullcontext(killing))]
+questions.questions = lambda *_: [question()]
 sys.argv = ["medseg", "bench", *sys.argv[1:]]
 main()
 """
@@ -70,17 +71,7 @@ main()
 def test_a_kill_leaves_a_report_too(tmp_path: Path):
     task = task_named("gi-tract")
     run = bright_run(tmp_path / "run", task.networks[0]).path
-    words = [
-        "gi-tract",
-        "--run",
-        str(run),
-        "--engine",
-        "onnxruntime",
-        "--where",
-        "local",
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    words = ["gi-tract", f"--run={run}", "--where=local", f"--out={tmp_path / 'out'}"]
     ended = subprocess.run([sys.executable, "-c", TERMINATED, *words], env=os.environ | {"PYTHONPATH": "."}, timeout=90)
     assert ended.returncode == 1
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["interrupted"]
