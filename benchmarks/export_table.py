@@ -59,19 +59,22 @@ def bounded(asked: tuple[str, Path, Path | None, Path], seconds: float) -> None:
     process = multiprocessing.get_context("spawn").Process(target=exported, args=asked)
     process.start()
     process.join(seconds)
+    reason = f"not finished in {seconds / 60:.0f} minutes"
     if process.is_alive():
         process.terminate()
         process.join()
+    elif process.exitcode:
+        reason = f"ended with code {process.exitcode}, as for want of memory"
     if not result.is_file():
-        result.write_text(json.dumps(unfinished(result.with_suffix(""), seconds / 60), indent=1))
+        result.write_text(json.dumps(unfinished(result.with_suffix(""), reason), indent=1))
 
 
-def unfinished(folder: Path, minutes: float) -> dict[str, Any]:
+def unfinished(folder: Path, reason: str) -> dict[str, Any]:
     """What a run that was stopped holds so far; the rest is not finished."""
     manifest = folder / "manifest.json"
     found = json.loads(manifest.read_text()) if manifest.is_file() else {}
     facts = {name: found.get(name, {}) for name in ("source", "files")}
-    return facts | {"failed": {"all": f"not finished in {minutes:.0f} minutes"}}
+    return facts | {"failed": {"all": reason}}
 
 
 def exported(name: str, shared: Path, runs: Path | None, result: Path) -> None:
