@@ -174,7 +174,8 @@ def put(document: Path, table: str) -> None:
         "`python -m benchmarks.export_table --shared ../shared`. Seconds are wall-clock on a busy machine; those of "
         "fp32.onnx are without the trace. `published`: the authors' weights (luna-malignancy: the nodule network's, "
         "from which it is fine-tuned); `by heart`: fitted to crops of a few of the samples it is judged on until their "
-        "Dice was over 0.95 (`python -m benchmarks.by_heart`): masks with a margin, if a small one. "
+        "Dice was over 0.95 (`python -m benchmarks.by_heart`): masks with a margin, if a small one; `random`: not "
+        "fitted, which says that files can be made, and little of their masks. "
         "STAS is held to a Dice of 0.99 in every precision."
     )
     section = f"{START}\n{head}\n\n{table}\n{END}"

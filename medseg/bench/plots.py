@@ -112,7 +112,9 @@ def strips(record: Record, metric: str) -> str | None:
         _name(axes, [target["name"] for target in targets])
         axes.set(ylabel=metric, xlim=(-0.5, len(targets) - 0.5))
 
-    return svg(draw, f"{metric} of each of {len(cases)} cases, by target", 0) if cases else None
+    return (
+        svg(draw, f"{metric} of each of {len(cases)} cases, by target", _slant_lines(len(targets))) if cases else None
+    )
 
 
 def waterfall(hops: Sequence[Record]) -> str | None:
@@ -133,7 +135,7 @@ def waterfall(hops: Sequence[Record]) -> str | None:
         axes.set_axisbelow(True)
         axes.set(ylabel=hops[0]["metric"], xlim=(-0.6, len(hops) - 0.4))
 
-    return svg(draw, "Score from change to change, a bar a target", 0) if len(hops) > 1 else None
+    return svg(draw, "Score from change to change, a bar a target", _slant_lines(len(hops))) if len(hops) > 1 else None
 
 
 def latencies(record: Record) -> str | None:
@@ -148,11 +150,20 @@ def latencies(record: Record) -> str | None:
         top = 1.08 * max(max(values) for _, values in series)  # the margin of a narrow range would clip its markers
         axes.set(ylabel="latency, ms", ylim=(0, top), xlim=(-0.5, len(series) - 0.5))
 
-    return svg(draw, "Latency of every request sent alone, in the order sent, by target", 0) if series else None
+    return (
+        svg(draw, "Latency of every request sent alone, in the order sent, by target", _slant_lines(len(series)))
+        if series
+        else None
+    )
 
 
 def _serial_ms(target: Record) -> list[float]:
     return [1000 * (row["done_s"] - row["intended_s"]) for row in target["serial"]["timings"] if row["error"] is None]
+
+
+def _slant_lines(names: int) -> int:
+    """How many lines of a legend the steeper names take."""
+    return 0 if names <= _FEW else 6
 
 
 def _name(axes: Any, names: Sequence[str]) -> None:
