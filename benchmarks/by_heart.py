@@ -26,6 +26,7 @@ from torch.optim.swa_utils import update_bn
 
 from medseg.bench.tables import table
 from medseg.export.samples import drawn
+from medseg.models.brain import ARCHITECTURES
 from medseg.models.losses import loss_named
 from medseg.run import Run
 from medseg.task import Array, Network
@@ -33,7 +34,6 @@ from medseg.tasks import network_named, task_of
 from medseg.train.scores import PatientDice
 from medseg.train.weights import save_weights
 
-ARCHITECTURES = ("unet", "unet-residual", "unet-resnext50", "fpn", "unetpp", "unet3p")
 NETWORKS = {
     "gi-tract": {},
     **{f"brain-lgg {arch}": {"arch": arch} for arch in ARCHITECTURES},

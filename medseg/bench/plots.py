@@ -36,7 +36,8 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 9.5,
 }
-_FEW = 5  # from more targets on, their names need a steeper slant not to touch
+_FEW = 5  # the names of more targets need a steeper slant not to touch
+_LEAST_SPAN = 0.004  # of a waterfall's scores: a change that its label rounds to 0 is no bar to be seen
 
 
 def latency_throughput(record: Record) -> str | None:
@@ -51,7 +52,8 @@ def latency_throughput(record: Record) -> str | None:
                 axes.plot(*_points(target, quantile, "closed"), line, label=label, **look)
                 axes.plot(*_points(target, quantile, "poisson", "constant"), ls="", mfc="none", **look)
         axes.set(xlabel="answers per second", ylabel="latency, ms", yscale="log", xlim=(0, None))
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -112,9 +114,8 @@ def strips(record: Record, metric: str) -> str | None:
         _name(axes, [target["name"] for target in targets])
         axes.set(ylabel=metric, xlim=(-0.5, len(targets) - 0.5))
 
-    return (
-        svg(draw, f"{metric} of each of {len(cases)} cases, by target", _slant_lines(len(targets))) if cases else None
-    )
+    title = f"{metric} of each of {len(cases)} cases, by target"
+    return svg(draw, title, _slant_lines(targets)) if cases else None
 
 
 def waterfall(hops: Sequence[Record]) -> str | None:
@@ -132,10 +133,14 @@ def waterfall(hops: Sequence[Record]) -> str | None:
         _name(axes, [hop["target"] for hop in hops])
         axes.use_sticky_edges = False  # else the lowest bar would have no room below
         axes.margins(y=0.15)
+        low, high = axes.get_ylim()
+        room = max(0.0, _LEAST_SPAN - (high - low)) / 2
+        axes.set_ylim(low - room, high + room)
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.set_axisbelow(True)
         axes.set(ylabel=hops[0]["metric"], xlim=(-0.6, len(hops) - 0.4))
 
-    return svg(draw, "Score from change to change, a bar a target", _slant_lines(len(hops))) if len(hops) > 1 else None
+    return svg(draw, "Score from change to change, a bar a target", _slant_lines(hops)) if len(hops) > 1 else None
 
 
 def latencies(record: Record) -> str | None:
@@ -150,25 +155,22 @@ def latencies(record: Record) -> str | None:
         top = 1.08 * max(max(values) for _, values in series)  # the margin of a narrow range would clip its markers
         axes.set(ylabel="latency, ms", ylim=(0, top), xlim=(-0.5, len(series) - 0.5))
 
-    return (
-        svg(draw, "Latency of every request sent alone, in the order sent, by target", _slant_lines(len(series)))
-        if series
-        else None
-    )
+    title = "Latency of every request sent alone, in the order sent, by target"
+    return svg(draw, title, _slant_lines(series)) if series else None
 
 
 def _serial_ms(target: Record) -> list[float]:
     return [1000 * (row["done_s"] - row["intended_s"]) for row in target["serial"]["timings"] if row["error"] is None]
 
 
-def _slant_lines(names: int) -> int:
-    """How many lines of a legend the steeper names take."""
-    return 0 if names <= _FEW else 6
+def _slant_lines(named: Sequence[Any]) -> int:
+    """How many lines of a legend the names take that are too many to be slanted little."""
+    return 6 if len(named) > _FEW else 0
 
 
 def _name(axes: Any, names: Sequence[str]) -> None:
     """Name the x axis' places, slanted so that no name touches the next one's."""
-    slant = 20 if len(names) <= _FEW else 40
+    slant = 40 if len(names) > _FEW else 20
     axes.set_xticks(range(len(names)), names, rotation=slant, ha="right", rotation_mode="anchor", fontsize=9.5)
 
 

@@ -83,7 +83,7 @@ def _stages(
         stages.append(("fp16.onnx", lambda: _lowered(run, network, full, known, wanted, half_within)))
     stages += _engine(run, network, "fp16" if wanted.fp16 else "fp32", wanted)
     if wanted.bf16:
-        stages.append(("bf16.onnx", lambda: _brain_float(run, network, full, known, wanted)))
+        stages.append(("bf16.onnx", lambda: _bfloat(run, network, full, known, wanted)))
     if wanted.int8:
         stages.append(("int8.onnx", lambda: _lowered(run, network, full, known, wanted, int8_within)))
         stages += _engine(run, network, "int8", wanted)
@@ -109,7 +109,7 @@ def _lowered(
     _record(run, network, found.model, _facts(precision, found.parity, known, wanted) | facts)
 
 
-def _brain_float(run: Run, network: Network, full: onnx.ModelProto, known: Calibration, wanted: Wanted) -> None:
+def _bfloat(run: Run, network: Network, full: onnx.ModelProto, known: Calibration, wanted: Wanted) -> None:
     """The whole graph again, labelled bf16: OpenVINO then computes it in bfloat16, and is judged doing so."""
     started = perf_counter()
     label(run, network, full, "bf16")

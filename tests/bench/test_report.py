@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from medseg.bench.html import html
 from medseg.bench.load import Plan
 from medseg.bench.markdown import markdown
 from medseg.bench.measure import Loads
+from medseg.bench.plots import waterfall
 from medseg.bench.record import read_json
 from medseg.bench.report import bad, with_comparison, write_report
 from medseg.bench.tables import time
@@ -116,3 +118,13 @@ def test_numbers_keep_their_value_and_missing_ones_come_last():
     assert (str(time(0.012)), time(0.012).key) == ("12 ms", "0.012")
     assert (str(time(1.2)), time(1.2).key) == ("1.20 s", "1.2")
     assert (str(time(None)), time(None).key) == ("-", "")
+
+
+def test_a_change_said_to_be_0_is_drawn_as_none():
+    start = {"target": "a", "metric": "dice", "score": 0.4399}
+    drawn = waterfall([start, {"target": "b", "from": "a", "metric": "dice", "score": 0.4399 + 1e-6}])
+    assert drawn is not None
+    said = re.findall(r"<text[^>]*>([^<]*)<", drawn)
+    axis = [float(text) for text in said[2 : said.index("dice")]]
+    assert axis[0] < 0.4385 and axis[-1] > 0.4410  # an axis of millionths would make a tall bar of it
+    assert said[-1] == "0"
