@@ -48,7 +48,7 @@ def main() -> None:
     options = _options()
     task, runs = task_named(options.task), [Run(path) for path in options.run]
     cases = [_read(question) for question in questions(task, options.data)[: options.cases]]
-    wanted = Wanted("embedded", options.engine, options.precision, "dali")
+    wanted = Wanted("embedded", options.engine, options.precision, options.decoder)
     with opened(runs, options.engine, options.precision) as networks, tempfile.TemporaryDirectory() as folder:
         names = write_repository(Path(folder) / "models", task, options.run, wanted)
         with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "triton.log") as server:
@@ -165,6 +165,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, action="append", required=True)
     parser.add_argument("--engine", default="openvino")
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--decoder", default="dali", help="of the served ensemble: dali or reference")
     parser.add_argument("--cases", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--rounds", type=int, default=3)

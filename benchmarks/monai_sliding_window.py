@@ -2,7 +2,7 @@
 
     python -m benchmarks.monai_sliding_window DATA --run RUN [--cases 4] [--rounds 3]
 
-MONAI's `SliceInferer` is its sliding window for networks that see one slice of a volume, 8 slices a call, as ours. It
+MONAI's `SliceInferer` is its sliding window for networks that see one slice of a volume, 8 slices a call. It
 runs the network in eager PyTorch, as its users do, and once more with our engine as its predictor: so that what the
 engine brings and what the loop around it costs can be told apart. Same weights, volumes and cores; sides take turns.
 """
@@ -27,7 +27,7 @@ from medseg.metrics.overlap import dice
 from medseg.run import Run
 from medseg.task import Array, Infer, run_step
 from medseg.tasks import network_named, task_named
-from medseg.tasks.brain_lgg.pipeline import BATCH, segment
+from medseg.tasks.brain_lgg.pipeline import segment
 
 Side = Callable[[Array], Array]  # slices (n, 3, 256, 256) float32 -> logits (n, 1, 256, 256)
 
@@ -74,7 +74,7 @@ def eager(run: Run) -> torch.nn.Module:
 
 def monai(predictor: Callable[[torch.Tensor], torch.Tensor]) -> Side:
     """MONAI's inferer around a predictor: a volume as one image (1, 3, n, 256, 256), sliced along its third axis."""
-    inferer = SliceInferer(roi_size=(256, 256), sw_batch_size=BATCH, spatial_dim=0)
+    inferer = SliceInferer(roi_size=(256, 256), sw_batch_size=8, spatial_dim=0)
 
     def side(slices: Array) -> Array:
         with torch.inference_mode():

@@ -14,9 +14,10 @@ from medseg.metrics.components import largest
 from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.brain_lgg.networks import BRAIN_LGG
 from medseg.tasks.brain_lgg.prepare import Frame, prepare
+from medseg.tasks.streaming import answers
 from medseg.tasks.wanted import WANTED, wanted
 
-BATCH = 8  # slices a network call; a volume has 20 to 90, whose feature maps do not fit into memory at once
+BATCH = 2  # slices a network call: few, so that the last calls of a volume leave no core idle for long
 _FACES: Literal[6] = 6  # voxels that share a face are connected, as in the reference's evaluation
 _BACKGROUND = -30.0  # the logit of what the network never sees, outside of the brain
 
@@ -54,9 +55,10 @@ def normalised(tensors: Tensors, _: Networks) -> Tensors:
 
 
 def segment(tensors: Tensors, networks: Networks) -> Tensors:
-    """Step 4: `input` to `logits` (slices in the brain, 1, 256, 256) float32, BATCH slices at a time."""
-    infer, image = networks(BRAIN_LGG.name), tensors["input"]
-    return {"logits": np.concatenate([infer(image[first : first + BATCH]) for first in range(0, len(image), BATCH)])}
+    """Step 4: `input` to `logits` (slices in the brain, 1, 256, 256) float32, BATCH slices a call, several in flight."""
+    image = tensors["input"]
+    batches = (image[first : first + BATCH] for first in range(0, len(image), BATCH))
+    return {"logits": np.concatenate([*answers(networks(BRAIN_LGG.name), batches)])}
 
 
 def answer(tensors: Tensors, _: Networks) -> Tensors:

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from medseg.task import Array, Infer
 from medseg.tasks.luna.crops import clipped, crop
-from medseg.tasks.luna.streaming import answers
+from medseg.tasks.streaming import answers
 
 _BATCH = 8  # 2.4 MB; larger ones are not faster on a CPU
 

@@ -18,7 +18,7 @@ from medseg.tasks.luna.boxes import HALO, STRIDE, Box, covering, with_halo
 from medseg.tasks.luna.crops import AIR_HU, CONTEXT, clipped, context_slices
 from medseg.tasks.luna.group import opened
 from medseg.tasks.luna.lungs import Region
-from medseg.tasks.luna.streaming import answers
+from medseg.tasks.streaming import answers
 
 _EVERY = 3  # slices that an eroded voxel and its neighbours lie in, so that one of them is computed whole
 
