@@ -42,8 +42,8 @@ def answerer(task: str, runs: Sequence[str]) -> Callable[[Sequence[bytes]], Arra
     """Encoded pictures in, one or a volume's slices (luna: one CT in HU as a .npy file); mask out (luna: its bits)."""
     if task == "luna":
         return luna_answerer({Run(run).network: network(Path(run)) for run in runs})
-    pipeline = task_named(task).pipeline
     networks = {run.network: eager(run) for run in map(Run, runs)}
+    pipeline = task_named(task).answered_by(list(networks)).pipeline
 
     def answer(pictures: Sequence[bytes]) -> Array:
         return pipeline({"encoded": encoded_tensor(pictures), "wanted": WANTED}, networks.__getitem__)["mask"]

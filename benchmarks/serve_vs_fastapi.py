@@ -34,6 +34,7 @@ from medseg.bench.load import Plan
 from medseg.bench.markdown import markdown
 from medseg.bench.measure import Loads
 from medseg.bench.questions import questions
+from medseg.bench.report import bad
 from medseg.bench.target import Question, Target
 from medseg.cli.serving import Wanted, write_repository
 from medseg.data.framing import framed
@@ -48,7 +49,7 @@ def main() -> None:
     options = _options()
     task, runs = task_named(options.task), [Run(path) for path in options.run]
     cases = [replace(one, score=None, picture=None) for one in questions(task, options.data)[: options.cases]]
-    wanted = Wanted("embedded", options.engine, options.precision, options.decoder)
+    wanted = Wanted("embedded", options.engine, options.precision, options.decoder, options.instances)
     entry = Entry(options.engine, options.precision, "served")
     ours = lineup(task, runs, [entry], lambda folder, _: write_repository(folder, task, options.run, wanted), 600)
     theirs = [
@@ -67,6 +68,8 @@ def main() -> None:
     settings = Settings(plan, Loads(sorted({1, options.concurrency})), lambda line: print(line, file=sys.stderr))
     record = benchmark(task, [keeping(opening, masks) for opening in (*ours, *theirs)], cases, settings)
     print(markdown(record))
+    if bad(record):
+        raise SystemExit("not every request was answered: the table says by whom")
     print(verdict(record, masks))
 
 
@@ -98,7 +101,7 @@ def verdict(record: dict, masks: dict[str, dict[str, np.ndarray]]) -> str:
         pairs = [(np.unpackbits(mine), np.unpackbits(other)) for mine, other in pairs]
     flipped = sum(int((mine != other).sum()) for mine, other in pairs)
     equal = sum(np.array_equal(mine, other) for mine, other in pairs)
-    dice = 1 - flipped / sum(int((mine > 0).sum() + (other > 0).sum()) for mine, other in pairs)
+    dice = 1 - flipped / max(1, sum(int((mine > 0).sum() + (other > 0).sum()) for mine, other in pairs))
     return (
         f"Throughput of {ours}: {rates[ours] / rates[best]:.2f} times that of {best}, the better of the two others; "
         f"masks identical in {equal} of {len(pairs)} cases, Dice {dice:.5f}, {flipped} of "
@@ -183,6 +186,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--decoder", default="dali", help="of the served ensemble: dali, or reference as the others have"
     )
+    parser.add_argument("--instances", type=int, help="of each network of the served ensemble; one a core if not given")
     parser.add_argument("--concurrency", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--requests", type=int, default=8, help="one at a time, at least")

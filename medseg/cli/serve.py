@@ -25,6 +25,12 @@ def serve(
     decoder: Annotated[
         str, typer.Option(help="What decodes pictures: dali, or reference (Pillow and NumPy).")
     ] = "dali",
+    instances: Annotated[
+        int | None,
+        typer.Option(
+            help="Of each network, sharing out the cores: 1 answers a lone request soonest.  [default: one a core]"
+        ),
+    ] = None,
     write_only: Annotated[Path | None, typer.Option(help="Write the model repository here and stop.")] = None,
     host: Annotated[
         str, typer.Option(help="Where gRPC listens; beyond loopback it needs the TLS files and a token.")
@@ -59,7 +65,7 @@ def serve(
 
     access = Access(host, tls_cert, tls_key, tls_client_ca, token_file)
     arguments(access)  # refused before anything is written
-    subject, wanted = task_named(task), Wanted(target, engine, precision, decoder)
+    subject, wanted = task_named(task), Wanted(target, engine, precision, decoder, instances)
     if write_only:
         names = write_repository(write_only, subject, run or [], wanted)
         typer.echo(f"{write_only}: {', '.join(names)}")

@@ -16,19 +16,23 @@ from medseg.triton_models.targets import engine_for, target_named
 
 @dataclass(frozen=True)
 class Wanted:
-    """How a repository is to be: for which target, by which engine (None is the target's default) and decoder."""
+    """How a repository is to be: for which target, by which engine (None is the target's default) and decoder.
+
+    `instances` of each network share out the cores; None is one a core.
+    """
 
     target: str
     engine: str | None
     precision: str
     decoder: str
+    instances: int | None = None
 
 
 def write_repository(folder: Path, task: Task, runs: Sequence[Path], wanted: Wanted) -> list[str]:
     """Write the repository and return its models' names in loading order.
 
-    Raises InputError for no runs or an unknown target, engine or decoder; RunError where a run lacks the file, or the
-    runs' networks are not enough for an answer.
+    Raises InputError for no runs, an unknown target, engine or decoder, or an unfit number of instances; RunError where
+    a run lacks the file, or the runs' networks are not enough for an answer.
     """
     target = target_named(wanted.target)
     engine = engine_for(target, wanted.engine)
@@ -36,7 +40,7 @@ def write_repository(folder: Path, task: Task, runs: Sequence[Path], wanted: Wan
         raise InputError("`medseg serve` got no --run; expected one for each of the task's networks")
     held = [Run(path) for path in runs]
     task = task.answered_by([run.network for run in held])
-    networks = served(task, held, engine, wanted.precision, target)
+    networks = served(task, held, engine, wanted.precision, target, wanted.instances)
     steps = swapped(task, wanted.decoder)
     return write(folder, task, networks, _serialized(task, steps, target.device) if target.native else steps, target)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+_THREADS = ("threads", "intra_op_thread_count", "INFERENCE_NUM_THREADS")  # of an instance, by each backend's name
 _SETTING = re.compile(r"^(\w+)(?: \{|:)", re.MULTILINE)
 
 
@@ -44,6 +45,9 @@ def _instances(config: pb.ModelConfig) -> str:
     if config.instance_group[:1] and config.instance_group[0].kind == pb.ModelInstanceGroup.KIND_GPU:
         return "one: a second would keep the weights twice, and wait for the same GPU"
     if config.max_batch_size or config.backend == "openvino":
+        threads = [config.parameters[name].string_value for name in _THREADS if name in config.parameters]
+        if threads != ["1"]:
+            return "asked for; they share out the cores: a lone request is answered sooner, fewer are at the same time"
         return "one for each core, of one thread: concurrent requests get a core each, and no threads fight"
     return "one: a step is short beside the networks, and each process has its own memory"
 

@@ -35,9 +35,24 @@ __all__ = ["TritonPythonModel"]
 '''
 
 
-def served(task: Task, runs: Sequence[Run], engine: str, precision: str, target: Target = EMBEDDED) -> list[Served]:
-    """How each run's network is served. Raises RunError where a run lacks the engine's file of this precision."""
-    return [_served(task.network(run.network), run, engine, precision, target) for run in runs]
+def served(
+    task: Task,
+    runs: Sequence[Run],
+    engine: str,
+    precision: str,
+    target: Target = EMBEDDED,
+    instances: int | None = None,
+) -> list[Served]:
+    """How each run's network is served: on CPUs by so many instances, one a core if not said.
+
+    Raises RunError where a run lacks the engine's file of this precision, InputError for more instances than cores, or
+    several on a GPU.
+    """
+    most = cores() if target.device == "cpu" else 1
+    if instances is not None and not 1 <= instances <= most:
+        expected = f"1 to {most}, the cores here" if target.device == "cpu" else "1: a GPU has room for no second"
+        raise InputError(f"--instances is {instances}; expected {expected}")
+    return [_served(task.network(run.network), run, engine, precision, target, instances or most) for run in runs]
 
 
 def swapped(task: Task, decoder: str) -> Swapped:
@@ -48,14 +63,14 @@ def swapped(task: Task, decoder: str) -> Swapped:
     return {name: other for name, other in DECODERS[decoder].items() if name in steps}
 
 
-def _served(network: Network, run: Run, engine: str, precision: str, target: Target) -> Served:
+def _served(network: Network, run: Run, engine: str, precision: str, target: Target, instances: int) -> Served:
     if target.native and precision == "bf16":
         raise InputError(f"target {target.name!r} has no bf16, Triton's own backends do not take it: choose embedded")
     file = exported_file(run, engine, precision).resolve()
     if target.device == "cpu":
-        return Served(network, str(file), engine, cores(), 1)
+        return Served(network, str(file), engine, instances, cores() // instances)
     largest = run.files[file.name]["target"]["batches"][2]  # of the plan's optimization profile
-    return Served(network, str(file), engine, 1, 1, largest)
+    return Served(network, str(file), engine, instances, 1, largest)
 
 
 def models(task: Task, served: Sequence[Served], swapped: Swapped, target: Target) -> list[pb.ModelConfig]:

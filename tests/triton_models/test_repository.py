@@ -161,6 +161,19 @@ def test_what_a_target_does_not_have_is_refused(tmp_path: Path) -> None:
         write_repository(tmp_path / "models", task, runs, Wanted("tpu", None, "fp32", "dali"))
 
 
+def test_instances_share_out_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    task, runs = task_named("brain-lgg"), _runs(tmp_path, "brain-lgg", "openvino")
+    write_repository(tmp_path / "models", task, runs, Wanted("embedded", None, "fp32", "dali", 2))
+    text = (tmp_path / "models" / "brain-lgg-network" / "config.pbtxt").read_text()
+    config = text_format.Parse(text, pb.ModelConfig())
+    assert (config.instance_group[0].count, config.parameters["threads"].string_value) == (2, "3")
+    assert "# asked for; they share out the cores" in text
+    for wrong in (0, 7):
+        with pytest.raises(InputError, match=f"--instances is {wrong}; expected 1 to 6, the cores here"):
+            write_repository(tmp_path / "models", task, runs, Wanted("embedded", None, "fp32", "dali", wrong))
+
+
 def test_an_ensemble_joins_every_step_by_its_wires() -> None:
     text = (GOLDEN / "luna" / "luna" / "config.pbtxt").read_text()
     ensemble = text_format.Parse(text, pb.ModelConfig())

@@ -55,7 +55,7 @@ def normalised(tensors: Tensors, _: Networks) -> Tensors:
 
 
 def segment(tensors: Tensors, networks: Networks) -> Tensors:
-    """Step 4: `input` to `logits` (slices in the brain, 1, 256, 256) float32, BATCH slices a call, several in flight."""
+    """Step 4: `input` to `logits` (slices in the brain, 1, 256, 256) float32; several calls are in flight."""
     image = tensors["input"]
     batches = (image[first : first + BATCH] for first in range(0, len(image), BATCH))
     return {"logits": np.concatenate([*answers(networks(BRAIN_LGG.name), batches)])}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 
 import numpy as np
 from scipy import ndimage
@@ -55,7 +55,7 @@ def restore_mask(mask: Array, frame: Frame) -> Array:
 
 def _frame(visible: Array) -> Frame:
     """The brain's box in a volume whose background is 0; the whole volume where nothing is visible."""
-    boxes = ndimage.find_objects(np.any(visible, axis=-1).astype(np.uint8))
+    boxes = ndimage.find_objects((reduce(np.maximum, np.moveaxis(visible, -1, 0)) > 0).astype(np.uint8))
     z, y, x = boxes[0] if boxes else (slice(0, size) for size in visible.shape[:3])
     rows, columns = y.stop - y.start, x.stop - x.start
     side = max(rows, columns)
@@ -77,7 +77,7 @@ def _zoomed(planes: Array, size: int) -> Array:
         return planes
     weights = _spline(side, size)
     zoomed = weights @ (planes.reshape(-1, side) @ weights.T).reshape(-1, side, size)
-    return np.clip(zoomed, planes.min(), planes.max()).reshape(*planes.shape[:2], size, size)
+    return np.clip(zoomed, planes.min(), planes.max(), out=zoomed).reshape(*planes.shape[:2], size, size)
 
 
 @lru_cache(maxsize=32)
@@ -89,7 +89,9 @@ def _spline(side: int, size: int) -> Array:
 def _normalised(volume: Array) -> Array:
     """The volume between its 10th and 99th percentile as 0 to 1, then each channel with mean 0 and variance 1."""
     low, high = np.percentile(volume, PERCENTILES)
-    scaled = np.clip((volume - low) / max(high - low, 1e-6), 0, 1)
+    scaled = volume - low
+    scaled /= max(high - low, 1e-6)
+    np.clip(scaled, 0, 1, out=scaled)
     scaled -= scaled.mean(axis=(0, 2, 3), keepdims=True)
     spread = np.sqrt(np.square(scaled).mean(axis=(0, 2, 3), keepdims=True))
     return (scaled / np.maximum(spread, 1e-6)).astype(np.float32)
