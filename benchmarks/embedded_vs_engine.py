@@ -46,7 +46,8 @@ class Side:
 def main() -> None:
     """Measure by turns; print the table, the ratio of throughputs and the added latency."""
     options = _options()
-    task, runs = task_named(options.task), [Run(path) for path in options.run]
+    runs = [Run(path) for path in options.run]
+    task = task_named(options.task).answered_by([run.network for run in runs])
     cases = [_read(question) for question in questions(task, options.data)[: options.cases]]
     wanted = Wanted("embedded", options.engine, options.precision, options.decoder)
     with opened(runs, options.engine, options.precision) as networks, tempfile.TemporaryDirectory() as folder:

@@ -11,8 +11,9 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.data.samples import Samples
+from medseg.engines.runs import found_in
 from medseg.errors import InputError
-from medseg.task import Array, Network
+from medseg.task import Array, Network, run_step
 from medseg.tasks import TASKS, task_named, task_of
 from medseg.tasks.luna.crops import CONTEXT, clipped, context_slices
 
@@ -94,17 +95,13 @@ def _pictures(network: Network, data: Path, patients: Sequence[str]) -> list[Exa
 
 
 def _asked(network: Network, data: Path, patient: str) -> Array:
-    """What the pipeline feeds the network for an unlabelled patient's middle case: the middle input of its batch."""
+    """What the pipeline's steps make of an unlabelled patient's middle case: the middle of the network's inputs."""
     task = task_of(network)
     questions = import_module(f"{TASKS[task]}.reader").questions(data, patient)
-    heard: list[Array] = []
-
-    def infer(batch: Array) -> Array:
-        heard.append(batch)
-        return np.zeros((len(batch), *network.output_shape[:1], *batch.shape[2:]), np.float32)
-
-    task_named(task).pipeline(questions[len(questions) // 2], lambda _: infer)
-    inputs = np.concatenate(heard)
+    tensors, steps = dict(questions[len(questions) // 2]), iter(task_named(task).pipeline.steps)
+    while "input" not in tensors:
+        tensors |= run_step(next(steps), tensors, found_in({}))
+    inputs = tensors["input"]
     return inputs[len(inputs) // 2][np.newaxis].astype(np.float32)
 
 
