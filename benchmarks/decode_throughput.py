@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -255,8 +255,13 @@ def main() -> None:
     print("| task | loader | images/s | CPU ms an image |\n| --- | --- | ---: | ---: |")
     for task, found in results.items():
         for loader, values in found.items():
-            rate, cost = (statistics.median(column) for column in zip(*values, strict=True))
-            print(f"| {task} | {loader} | {rate:.1f} | {cost:.1f} |")
+            rates, costs = zip(*values, strict=True)
+            print(f"| {task} | {loader} | {spread(rates)} | {spread(costs)} |")
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, and the range of the rounds."""
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 if __name__ == "__main__":

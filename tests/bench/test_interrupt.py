@@ -38,11 +38,11 @@ raise SystemExit(bad(made))
 
 def test_ctrl_c_leaves_a_report_that_says_so_and_exits_with_1(tmp_path: Path):
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], env=os.environ | {"PYTHONPATH": "."})
-    deadline = monotonic() + 60
+    deadline = monotonic() + 180  # on a busy machine the imports alone take a minute
     while not (tmp_path / "busy").exists() and monotonic() < deadline:
         sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 1
+    assert process.wait(180) == 1
     made = json.loads((tmp_path / "bench.json").read_text())
     (first,) = made["targets"]  # the second was not begun
     assert made["interrupted"] and first["interrupted"]
@@ -72,7 +72,9 @@ def test_a_kill_leaves_a_report_too(tmp_path: Path):
     task = task_named("gi-tract")
     run = bright_run(tmp_path / "run", task.networks[0]).path
     words = ["gi-tract", f"--run={run}", "--where=local", f"--out={tmp_path / 'out'}"]
-    ended = subprocess.run([sys.executable, "-c", TERMINATED, *words], env=os.environ | {"PYTHONPATH": "."}, timeout=90)
+    ended = subprocess.run(
+        [sys.executable, "-c", TERMINATED, *words], env=os.environ | {"PYTHONPATH": "."}, timeout=300
+    )
     assert ended.returncode == 1
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["interrupted"]
     assert (tmp_path / "out" / "report.html").is_file()

@@ -14,9 +14,9 @@ SHORT = Plan(warmup=0, rounds=1, window_s=0.3, limit_s=2.0, timeout_s=1.0)
 def test_one_worker_is_as_fast_with_four_askers_but_each_waits_four_times_as_long():
     one = closed_loop(Crew(), target(busy(0.02)), [question()], 1, SHORT)
     four = closed_loop(Crew(), target(busy(0.02)), [question()], 4, SHORT)
-    assert four.windows[-1].per_s == pytest.approx(one.windows[-1].per_s, rel=0.3)
+    assert four.windows[-1].per_s == pytest.approx(one.windows[-1].per_s, rel=0.5)
     ratio = latencies(four.timings)["p50_s"] / latencies(one.timings)["p50_s"]
-    assert 3 < ratio < 5
+    assert 2.5 < ratio < 6  # 4, but for what else the machine does in these seconds
 
 
 def test_a_level_ends_when_three_windows_agree_or_its_time_is_up():

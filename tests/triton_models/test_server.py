@@ -218,9 +218,9 @@ def test_serve_leaves_no_process_and_no_memory_behind(
     family = psutil.Process(process.pid).children(recursive=True)
     assert any("tritonserver" in one.name() for one in family)
     process.send_signal(how)
-    code = process.wait(60)
+    code = process.wait(120)
     assert code == (-how if how == signal.SIGKILL else 0)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120  # long, for machines that are busy with other work
     while (alive := [one for one in family if _runs(one)]) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not alive
