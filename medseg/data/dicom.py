@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.config import disable_value_validation
 from pydicom.errors import InvalidDicomError
 
 from medseg.errors import InputError
@@ -51,6 +52,11 @@ def series_files(folder: Path) -> list[Path]:
 
 def _read_header(path: Path) -> _Slice | None:
     """What ordering needs of one file; None for a file that is not DICOM or is no slice (DICOMDIR, a report)."""
+    with disable_value_validation():  # whose warnings quote what stands in the header
+        return _read_quietly(path)
+
+
+def _read_quietly(path: Path) -> _Slice | None:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
     except InvalidDicomError:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
+from pydicom.config import disable_value_validation
+from pydicom.valuerep import DA, TM
 
 from medseg import __version__
 from medseg.errors import InputError
@@ -26,8 +30,9 @@ def obstacle(files: Sequence[Path]) -> str:
     """Why no segmentation of these slices can be written, "" where it can."""
     if find_spec("highdicom") is None:
         return "highdicom is not installed: pip install 'medseg[dicom]'"
-    header = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=list(_REFERENCES))
-    missing = [name for name in _REFERENCES if not header.get(name)]
+    with disable_value_validation():
+        header = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=list(_REFERENCES))
+        missing = [name for name in _REFERENCES if not header.get(name)]
     return f"its slices have no {', '.join(missing)}, which a segmentation must refer to" if missing else ""
 
 
@@ -41,7 +46,7 @@ def write_segmentation(path: Path, mask: Array, files: Sequence[Path], geometry:
     from highdicom.seg import Segmentation
 
     slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
-    try:
+    with _unquoted(files[0].parent, slices[0]):
         segmentation = Segmentation(
             source_images=slices,
             pixel_array=mask.astype(np.uint8),
@@ -58,13 +63,41 @@ def write_segmentation(path: Path, mask: Array, files: Sequence[Path], geometry:
             series_description=label,
             omit_empty_frames=bool(mask.any()),
         )
-    except (AttributeError, KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{files[0].parent}: no segmentation can refer to its slices ({error}); expected whole CT headers"
-        ) from error
     with whole_file(path) as temporary:
-        segmentation.save_as(temporary)
+        with _unquoted(files[0].parent, slices[0]):
+            segmentation.save_as(temporary)
         _check(temporary, mask, geometry)
+
+
+@contextmanager
+def _unquoted(folder: Path, header: pydicom.Dataset) -> Iterator[None]:
+    """What highdicom refuses as InputError, its warnings silenced: both quote values, which may be the patient's."""
+    try:
+        with warnings.catch_warnings(), disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    except (AttributeError, KeyError) as error:  # of what is missing
+        raise InputError(
+            f"{folder}: no segmentation can refer to its slices ({error}); expected whole CT headers"
+        ) from error
+    except (ValueError, TypeError):
+        fields = ", ".join(_invalid(header)) or "a field"
+        raise InputError(
+            f"{folder}: no segmentation can refer to its slices, {fields} in their headers is not valid; expected what "
+            "DICOM allows there: correct it"
+        ) from None
+
+
+def _invalid(header: pydicom.Dataset) -> Iterator[str]:
+    """The names of what highdicom converts and cannot."""
+    from highdicom import PatientSexValues
+
+    kinds = {"PatientBirthDate": DA, "PatientSex": PatientSexValues, "StudyDate": DA, "StudyTime": TM}
+    for name, kind in kinds.items():
+        try:
+            _ = header.get(name) and kind(header.get(name))
+        except (ValueError, TypeError):
+            yield name
 
 
 def read_segmentation(path: Path, geometry: Geometry, shape: tuple[int, ...]) -> Array:

@@ -1,5 +1,6 @@
 """DICOM-SEG written over a real CT series, and read back."""
 
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import pydicom
 import pytest
 
 pytest.importorskip("highdicom")
+from pydicom.config import IGNORE, disable_value_validation
+from pydicom.datadict import dictionary_VR
 from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
@@ -106,3 +109,26 @@ def test_predict_writes_it_and_tells_nobody_the_patients_name(
 @needs_shared
 def test_slices_that_cannot_be_referred_to_are_said() -> None:
     assert obstacle(series_files(CT)).startswith("its slices have no StudyInstanceUID, SeriesInstanceUID")
+
+
+SECRET = "A SECRET far too long for what stands there, and no date"
+
+
+@needs_shared
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("field", ["PatientBirthDate", "PatientSex", "AccessionNumber", "PatientName", "PatientAge"])
+def test_no_error_or_warning_quotes_an_odd_header(series: Path, tmp_path: Path, field: str) -> None:
+    with disable_value_validation():
+        for path in series_files(series):
+            data = pydicom.dcmread(path)
+            data.add(pydicom.DataElement(field, dictionary_VR(field), SECRET, validation_mode=IGNORE))
+            data.save_as(tmp_path / path.name)
+    volume, files = read_volume(tmp_path), series_files(tmp_path)
+    refusal = ""
+    try:
+        write_segmentation(tmp_path / "out", np.ones(volume.array.shape, bool), files, volume.geometry, "nodules")
+    except InputError as error:
+        refusal = "".join(traceback.format_exception(error))
+    assert "SECRET" not in refusal
+    assert (field in refusal) == (field in ("PatientBirthDate", "PatientSex")), refusal
+    assert (tmp_path / "out").is_file() == (not refusal)
