@@ -3,9 +3,10 @@
     python -m benchmarks.by_heart --shared ../shared [--out RUNS] [--only gi-tract ...] [--steps 600]
 
 Each step takes a crop of every sample near what is looked for, shifted at random; the score is the Dice of the crops
-that lie right on it, in evaluation mode, with the batch statistics of a dozen steps' crops. Dropout and stochastic
-depth, there to hinder this, are off. With --out the runs are kept: `export_table.py` takes them as networks whose masks
-have a margin. Prints a Markdown table.
+that lie right on it, in evaluation mode, with the batch statistics of a dozen steps' crops. STAS's networks, whose
+blocks weigh a whole picture, then go on with whole pictures, two a step, in bfloat16; the score is theirs. Dropout and
+stochastic depth, there to hinder this, are off. With --out the runs are kept: `export_table.py` takes them as networks
+whose masks have a margin. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import argparse
 import json
 import sys
 import time
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import cycle, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,7 +44,24 @@ NETWORKS = {
     "stas-efficientnet-b6": {},
 }
 DATA = {"luna": "luna", "gi-tract": "gi_tract", "brain-lgg": "brain_lgg/kaggle_3m", "stas": "stas"}
-SAMPLES, SIZE, CHECKED, LEARNT = 4, 128, 40, 0.955
+SAMPLES, LEARNT = 4, 0.955
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a fit: crops of `size` x `size`, so many a step, judged every `checked` steps."""
+
+    size: int
+    at_once: int
+    steps: int
+    checked: int
+    statistics: int  # steps' crops for the batch statistics before it is judged
+    lr: float = 1e-3
+    bfloat16: bool = False
+
+
+CROPS = Stage(128, SAMPLES, 600, 40, 12)
+WHOLE = {"stas": Stage(800, 2, 60, 20, 4, 3e-4, True)}  # by task
 
 
 def main() -> None:
@@ -51,7 +70,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--steps", type=int, default=600, help="the most steps that one network may take")
+    parser.add_argument("--steps", type=int, default=CROPS.steps, help="the most steps on crops for one network")
     asked = parser.parse_args()
     rows = []
     with TemporaryDirectory() as scratch:
@@ -68,14 +87,17 @@ def main() -> None:
 HEAD = ["network", "million parameters", "samples", "steps", "Dice", "seconds"]
 
 
-def learnt(name: str, shared: Path, folder: Path, steps: int = 600) -> Run:
+def learnt(name: str, shared: Path, folder: Path, steps: int = CROPS.steps) -> Run:
     """A new run in `folder` of the named network, fitted to its task's samples until their Dice is over LEARNT."""
     network, data = network_named(name.split()[0]), shared / "data"
     settings = {**network.options, **NETWORKS[name]}
     images, masks, made_up = pictures(network, data / DATA[task_of(network)])
     torch.manual_seed(0)
     module, started = without_dropout(network.build(**settings)), time.perf_counter()
-    taken, dice = fit(module, images, masks, steps)
+    taken, dice = fit(module, images, masks, replace(CROPS, steps=steps))
+    if whole := WHOLE.get(task_of(network)):
+        more, dice = fit(module.to(memory_format=torch.channels_last), images, masks, whole)
+        taken += more
     source = {"kind": "by heart", "samples": len(images), "made_up_truth": made_up, "steps": taken, "dice": dice}
     run = Run.create(folder, network.name, settings, {**source, "seconds": round(time.perf_counter() - started, 1)})
     save_weights(run, module)
@@ -99,24 +121,34 @@ def bands(image: Array, network: Network) -> Array:
     return np.stack([(smooth > low) & (smooth <= high) for low, high in pairwise(edges)], axis=1)
 
 
-def fit(module: nn.Module, images: Tensor, masks: Tensor, steps: int) -> tuple[int, float]:
+def fit(module: nn.Module, images: Tensor, masks: Tensor, stage: Stage) -> tuple[int, float]:
     """Fit in place; the steps taken and the Dice reached."""
-    loss, optimizer = loss_named("bce-tversky"), torch.optim.Adam(module.parameters(), 1e-3)
+    loss, optimizer = loss_named("bce-tversky"), torch.optim.Adam(module.parameters(), stage.lr)
     places, rng = [centre(mask) for mask in masks], np.random.default_rng(0)
-    still = crops(images, places), crops(masks, places)
+    still = crops(images, places, stage.size), crops(masks, places, stage.size)
+    turn = cycle(range(len(images)))
 
-    def shifted() -> list[tuple[int, int]]:
-        return [(row + rng.integers(-48, 49), col + rng.integers(-48, 49)) for row, col in places]
+    def drawn_crops() -> tuple[Tensor, Tensor]:
+        chosen = [next(turn) for _ in images[: stage.at_once]]
+        moved = [
+            (row + int(rng.integers(-48, 49)), col + int(rng.integers(-48, 49)))
+            for row, col in (places[i] for i in chosen)
+        ]
+        return crops(images[chosen], moved, stage.size), crops(masks[chosen], moved, stage.size)
 
     dice = 0.0
-    for step in range(1, steps + 1):
-        moved = shifted()
+    for step in range(1, stage.steps + 1):
+        pictures, truth = drawn_crops()
         optimizer.zero_grad()
-        loss(module.train()(crops(images, moved)), crops(masks, moved).to(torch.uint8)).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=stage.bfloat16):
+            logits = module.train()(pictures)
+        loss(logits.float(), truth.to(torch.uint8)).backward()
         optimizer.step()
-        if step % CHECKED == 0:
-            update_bn([crops(images, shifted()) for _ in range(12)], module)
-            if (dice := score(module, *still)) > LEARNT:
+        if step % stage.checked == 0:
+            update_bn([drawn_crops()[0] for _ in range(stage.statistics)], module)
+            dice = score(module, *still)
+            print(f"  {step} steps on {stage.size} x {stage.size}: Dice {dice:.3f}", file=sys.stderr, flush=True)
+            if dice > LEARNT:
                 break
     return step, dice
 
@@ -127,18 +159,20 @@ def centre(mask: Tensor) -> tuple[int, int]:
     return round(row), round(col)
 
 
-def crops(pictures: Tensor, places: list[tuple[int, int]]) -> Tensor:
-    """SIZE x SIZE crops (n, channels, SIZE, SIZE) about these places, moved to lie within the pictures."""
-    limits = [size - SIZE for size in pictures.shape[2:]]
-    starts = [[min(max(at - SIZE // 2, 0), most) for at, most in zip(place, limits, strict=True)] for place in places]
-    return torch.stack([one[:, r : r + SIZE, c : c + SIZE] for one, (r, c) in zip(pictures, starts, strict=True)])
+def crops(pictures: Tensor, places: list[tuple[int, int]], size: int) -> Tensor:
+    """Crops (n, channels, size, size) about these places, moved to lie within the pictures."""
+    limits = [side - size for side in pictures.shape[2:]]
+    starts = [[min(max(at - size // 2, 0), most) for at, most in zip(place, limits, strict=True)] for place in places]
+    return torch.stack([one[:, r : r + size, c : c + size] for one, (r, c) in zip(pictures, starts, strict=True)])
 
 
 def score(module: nn.Module, images: Tensor, masks: Tensor) -> float:
     """Mean Dice over samples and classes, in evaluation mode."""
     found = PatientDice(len(images), masks.shape[1])
+    module.eval()
     with torch.inference_mode():
-        found.update(module.eval()(images), masks.to(torch.uint8), torch.arange(len(images)))
+        logits = torch.cat([module(image[None]) for image in images])
+        found.update(logits, masks.to(torch.uint8), torch.arange(len(images)))
     return float(found.compute())
 
 

@@ -121,6 +121,7 @@ class Step:
     run: str | Callable[[Tensors, Networks], Tensors]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    anywhere: bool = False  # the function takes torch's tensors too, on any device (medseg/data/arrays.py)
 
 
 @dataclass(frozen=True)

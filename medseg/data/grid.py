@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from array_api_compat import array_namespace, is_torch_array
 
+from medseg.data.arrays import as_uint8
 from medseg.task import Array
 
 LINEAR, NEAREST = cv2.INTER_LINEAR, cv2.INTER_NEAREST_EXACT
@@ -13,18 +17,28 @@ LINEAR, NEAREST = cv2.INTER_LINEAR, cv2.INTER_NEAREST_EXACT
 def resized(planes: Array, size: tuple[int, int], interpolation: int = LINEAR) -> Array:
     """Planes (n, h, w) on another grid, (n, *size): half-pixel centres, no antialiasing, edges repeated.
 
-    Bilinear without antialiasing is what OpenCV, DALI (antialias=False) and ONNX's Resize agree on.
+    Bilinear without antialiasing is what OpenCV, torch, DALI (antialias=False) and ONNX's Resize agree on. Tensors of
+    torch are resized where they lie.
     """
     height, width = size
-    if planes.shape[1:] == size:
+    if tuple(planes.shape[1:]) == size:
         return planes
+    if is_torch_array(planes) and interpolation == LINEAR:  # torch's nearest is another one
+        return _linear_in_torch(planes, size)
     return np.stack([cv2.resize(plane, (width, height), interpolation=interpolation) for plane in planes])
+
+
+def _linear_in_torch(planes: Any, size: tuple[int, int]) -> Any:
+    from torch.nn import functional as F
+
+    return F.interpolate(planes[None], size, mode="bilinear", align_corners=False)[0]
 
 
 def probability(logits: Array) -> Array:
     """Probabilities of logits as uint8: 0 is impossible, 255 certain, 128 and above are foreground."""
-    rounded = np.round(255 / (1 + np.exp(-np.clip(logits, -30, 30))))
-    return np.where(logits > 0, np.maximum(rounded, 128), np.minimum(rounded, 127)).astype(np.uint8)
+    xp = array_namespace(logits)
+    rounded = xp.round(255 / (1 + xp.exp(-xp.clip(logits, -30, 30))))
+    return as_uint8(xp.where(logits > 0, xp.clip(rounded, 128, 255), xp.clip(rounded, 0, 127)))
 
 
 def png(picture: Array) -> bytes:

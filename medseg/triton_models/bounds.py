@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from medseg.errors import InputError
@@ -20,9 +21,9 @@ def check_bounds(tensors: Tensors, wires: Mapping[str, Tensor]) -> None:
         if not _fits(array, wire):
             pairs = zip(wire.shape, wire.limits, strict=True)
             shape = ", ".join(f"0 to {limit}" if axis < 0 else str(axis) for axis, limit in pairs)
-            raise InputError(f"tensor {name!r} has shape {array.shape}; expected ({shape})")
-        if wire.values and array.size:
-            least, most = array.min(), array.max()
+            raise InputError(f"tensor {name!r} has shape {tuple(array.shape)}; expected ({shape})")
+        if wire.values and math.prod(array.shape):
+            least, most = array.min().item(), array.max().item()
             if not (wire.values[0] <= least and most <= wire.values[1]):  # nor is nan
                 expected = f"{wire.values[0]} to {wire.values[1]}"
                 raise InputError(f"tensor {name!r} holds values from {least} to {most}; expected {expected}")

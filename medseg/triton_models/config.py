@@ -57,7 +57,8 @@ def step(
 ) -> pb.ModelConfig:
     """One step in plain Python; `networks` are those it may call, `extra` are further parameters that node.py reads.
 
-    `maker` (module:function) makes another function, `networks_on` is "gpu" where the networks answer on one.
+    `maker` (module:function) makes another function, `arrays` is "torch" where tensors lie on a GPU and stay there,
+    `networks_on` is "gpu" where the networks answer on one and the step does not take that.
     """
     config = _python_model(step_model(task, step.name), 0, 1)
     _boundary(config, pipeline, step.inputs, step.outputs)

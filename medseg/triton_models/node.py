@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from array_api_compat import is_torch_array
 
+from medseg.data.arrays import host
 from medseg.data.framing import framed, unframed
 from medseg.engines import Engine, open_engine
 from medseg.errors import InputError, MedsegError, RunError, ServerError
@@ -33,6 +35,7 @@ _rename_capsule.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 Answer = Tensors | Exception
 Work = Callable[[list[Tensors]], list[Answer]]
+ArrayOf = Callable[[Any], Any]  # pb_utils.Tensor -> a view of it
 
 
 class TritonPythonModel:
@@ -43,11 +46,12 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         parameters = {name: entry["string_value"] for name, entry in config["parameters"].items()}
         self._outputs = [output["name"] for output in config["output"]]
+        self._array = _array_of(parameters)
         self._work = _network(parameters, config["input"][0]["dims"]) if "engine" in parameters else _step(parameters)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request, in order."""
-        inputs = [{tensor.name(): _array(tensor) for tensor in request.inputs()} for request in requests]
+        inputs = [{tensor.name(): self._array(tensor) for tensor in request.inputs()} for request in requests]
         pairs = zip(requests, self._work(inputs), strict=True)
         return [self._response(set(request.requested_output_names()), answer) for request, answer in pairs]
 
@@ -67,12 +71,12 @@ def _step(parameters: dict[str, str]) -> Work:
     if "maker" in parameters:
         module, maker = parameters["maker"].split(":")
         step = replace(step, run=getattr(import_module(module), maker)(task.name))
-    networks = _networks(names, parameters.get("networks_on") == "gpu")
+    networks = _networks(names, _array_of(parameters), parameters.get("networks_on") == "gpu")
     wires = wires_of(task.pipeline)
     texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
 
     def answer(tensors: Tensors) -> Tensors:
-        known = {name: unframed(array, name) if name in texts else array for name, array in tensors.items()}
+        known = {name: unframed(host(array), name) if name in texts else array for name, array in tensors.items()}
         check_bounds(known, wires)
         made = run_step(step, known, networks)
         return {name: framed(array) if name in texts else array for name, array in made.items()}
@@ -122,45 +126,52 @@ def _tried(work: Callable[[Tensors], Tensors], tensors: Tensors) -> Answer:
         return error
 
 
-def _networks(names: tuple[str, ...], on_gpu: bool) -> Networks:
+def _networks(names: tuple[str, ...], array: ArrayOf, to_host: bool) -> Networks:
     """The networks that other models of this server are; RunError for one that is not served.
 
-    The steps are numpy, so what a GPU answers is asked for in host memory. Only there: on a CPU server the preference
-    changes nothing, but keeps an unloaded network's processes alive (server 2.51).
+    A numpy step asks for what a GPU answers in host memory. Only there: on a CPU server the preference changes nothing,
+    but keeps an unloaded network's processes alive (server 2.51).
     """
-    host = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0) if on_gpu else None
-    options = {"preferred_memory": host} if host else {}
+    options = {"preferred_memory": pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)} if to_host else {}
 
     def find(name: str) -> Infer:
         if name not in names:
             raise RunError(f"network {name!r} is not served here; expected one of {', '.join(names)}")
-        return lambda batch: _ask(network_model(name), batch, options)
+        return lambda batch: array(_ask(network_model(name), batch, options))
 
     return find
 
 
-def _ask(model: str, batch: Array, options: dict[str, Any]) -> Array:
+def _ask(model: str, batch: Array, options: dict[str, Any]) -> Any:
     inputs = [_tensor("input", batch)]
     request = pb_utils.InferenceRequest(model_name=model, requested_output_names=["output"], inputs=inputs, **options)
     response = request.exec()
     if response.has_error():
         raise ServerError(f"network {model!r} did not answer: {response.error().message()}")
-    return _array(pb_utils.get_output_tensor_by_name(response, "output"))
+    return pb_utils.get_output_tensor_by_name(response, "output")
 
 
-def _array(tensor: Any) -> Array:
-    """A view of the tensor, through DLPack: the stub was built for numpy 1, its `as_numpy` is wrong under numpy 2."""
-    return np.from_dlpack(tensor)
+def _array_of(parameters: dict[str, str]) -> ArrayOf:
+    """What makes a view of a tensor: numpy's, or torch's on the device where the tensor lies.
+
+    Through DLPack: the stub was built for numpy 1, its `as_numpy` is wrong under numpy 2.
+    """
+    if parameters.get("arrays") != "torch":
+        return np.from_dlpack
+    from torch.utils.dlpack import from_dlpack
+
+    return from_dlpack
 
 
-def _tensor(name: str, array: Array) -> Any:
-    """A tensor that shares the array's memory.
+def _tensor(name: str, array: Any) -> Any:
+    """A tensor that shares the memory of an array, numpy's or torch's.
 
     The stub compares strides to the letter, also on axes of length 0 and 1, where numpy leaves them open; reshaping
     sets them. It also renames the capsule to something else than the protocol says, of which numpy would print a
     traceback into the log for every tensor: the right name is set again.
     """
-    capsule = np.require(array, requirements=("C", "W")).reshape(-1).reshape(array.shape).__dlpack__()
+    whole = array.contiguous() if is_torch_array(array) else np.require(array, requirements=("C", "W"))
+    capsule = whole.reshape(-1).reshape(array.shape).__dlpack__()
     tensor = pb_utils.Tensor.from_dlpack(name, capsule)
     _rename_capsule(capsule, _USED)
     return tensor

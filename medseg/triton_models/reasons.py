@@ -54,5 +54,6 @@ def _instances(config: pb.ModelConfig) -> str:
 
 def _parameters(config: pb.ModelConfig) -> str:
     if config.backend == "python":
-        return "what medseg/triton_models/node.py reads: which step or which file this model is"
+        read = "what medseg/triton_models/node.py reads: which step or which file this model is"
+        return read + ("; inputs stay on their GPU" if "FORCE_CPU_ONLY_INPUT_TENSORS" in config.parameters else "")
     return "left open, every instance would start a thread for every core, and they would fight"

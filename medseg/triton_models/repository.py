@@ -13,7 +13,7 @@ from medseg.engines.runs import cores, exported_file
 from medseg.engines.triton import VERSION
 from medseg.errors import InputError
 from medseg.run import Run
-from medseg.task import Network, Task
+from medseg.task import Network, Step, Task
 from medseg.triton_models import config, native
 from medseg.triton_models.config import Served
 from medseg.triton_models.names import network_model, step_model
@@ -77,15 +77,27 @@ def models(task: Task, served: Sequence[Served], swapped: Swapped, target: Targe
     """The configurations of every model of a task's repository; the ensemble, which needs the others, comes last."""
     names = tuple(one.network.name for one in served)
     networks = map(native.network if target.native else config.network, served)
-    on_gpu = {"networks_on": "gpu"} if target.device == "gpu" else {}
     steps = [
         native.step(task.name, task.pipeline, step, other, target.device)
         if isinstance(other := swapped.get(step.name), native.Serialized)
-        else config.step(task.name, task.pipeline, step, names, on_gpu | ({"maker": other} if other else {}))
+        else config.step(task.name, task.pipeline, step, names, _extra(step, other, target))
         for step in task.pipeline.steps
         if callable(step.run)
     ]
     return [*networks, *steps, config.ensemble(task.name, task.pipeline)]
+
+
+def _extra(step: Step, maker: str | None, target: Target) -> dict[str, str]:
+    """Further parameters of a step's model: what makes its function, and on a GPU server where its tensors lie.
+
+    There, if its function takes that: Triton's own parameter leaves inputs where they are, instead of on the host.
+    """
+    made = {"maker": maker} if maker else {}
+    if target.device == "cpu":
+        return made
+    if step.anywhere:
+        return made | {"arrays": "torch", "FORCE_CPU_ONLY_INPUT_TENSORS": "no"}
+    return made | {"networks_on": "gpu"}
 
 
 def write(

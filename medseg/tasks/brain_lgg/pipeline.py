@@ -6,7 +6,9 @@ import math
 from typing import Literal
 
 import numpy as np
+from array_api_compat import array_namespace, device
 
+from medseg.data.arrays import host, joined
 from medseg.data.encoded import MAX_BYTES, MAX_PIXELS, MAX_SIDE, RGB, check, check_total, declared, decode, pack
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
@@ -58,7 +60,7 @@ def segment(tensors: Tensors, networks: Networks) -> Tensors:
     """Step 4: `input` to `logits` (slices in the brain, 1, 256, 256) float32; several calls are in flight."""
     image = tensors["input"]
     batches = (image[first : first + BATCH] for first in range(0, len(image), BATCH))
-    return {"logits": np.concatenate([*answers(networks(BRAIN_LGG.name), batches)])}
+    return {"logits": joined([*answers(networks(BRAIN_LGG.name), batches)])}
 
 
 def answer(tensors: Tensors, _: Networks) -> Tensors:
@@ -68,7 +70,7 @@ def answer(tensors: Tensors, _: Networks) -> Tensors:
     uint8, 255 is certain, of every piece.
     """
     logits = restored(tensors["logits"][:, 0], _frame(tensors["frame"], len(tensors["logits"])))
-    mask = largest(logits > 0)
+    mask = largest(host(logits > 0))
     offers = {
         "mask": lambda: mask,
         "mask_png": lambda: np.array([png(one * np.uint8(255)) for one in mask], object),
@@ -83,7 +85,7 @@ def restored(logits: Array, frame: Frame) -> Array:
     rows, columns = (
         slice(low, low + part.stop - part.start) for low, part in zip(frame.before[1:], frame.brain[1:], strict=True)
     )
-    volume = np.full(frame.shape, _BACKGROUND, np.float32)
+    volume: Array = array_namespace(logits).full(frame.shape, _BACKGROUND, dtype=logits.dtype, device=device(logits))
     volume[frame.brain] = square[:, rows, columns]
     return volume
 
@@ -139,8 +141,8 @@ PIPELINE = Pipeline(
         Step("check", checked, ("encoded",), ("packed", "size")),
         Step("decode", decoded, ("packed",), ("volume",)),
         Step("normalise", normalised, ("volume",), ("input", "frame")),
-        Step("segment", segment, ("input",), ("logits",)),
-        Step("answer", answer, ("logits", "frame", "wanted"), ("mask", "mask_png", "probability")),
+        Step("segment", segment, ("input",), ("logits",), anywhere=True),
+        Step("answer", answer, ("logits", "frame", "wanted"), ("mask", "mask_png", "probability"), anywhere=True),
     ),
     outputs=("mask", "mask_png", "probability"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medseg.data import rle
+from medseg.data.arrays import as_uint8, host
 from medseg.data.encoded import GREY16, MAX_BYTES, MAX_SIDE, check, decode, pack
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
@@ -45,11 +46,11 @@ def answer(tensors: Tensors, _: Networks) -> Tensors:
     """
     height, width = tensors["size"][0].tolist()
     logits = resized(tensors["logits"][0], (height, width))
-    mask = (logits > 0).astype(np.uint8)
+    mask = as_uint8(logits > 0)
     offers = {
         "mask": lambda: mask,
-        "rle": lambda: np.array([rle.encode(organ).encode() for organ in mask], object),
-        "mask_png": lambda: np.array([png(np.ascontiguousarray(mask.transpose(1, 2, 0) * np.uint8(255)))], object),
+        "rle": lambda: np.array([rle.encode(organ).encode() for organ in host(mask)], object),
+        "mask_png": lambda: np.array([png(host(mask).transpose(1, 2, 0) * np.uint8(255))], object),
         "probability": lambda: probability(logits),
     }
     return wanted(offers, tensors)
@@ -73,7 +74,7 @@ PIPELINE = Pipeline(
         Step("check", checked, ("encoded",), ("packed", "size")),
         Step("decode", decoded, ("packed",), ("input",)),
         Step("segment", GI_TRACT.name, ("input",), ("logits",)),
-        Step("answer", answer, ("logits", "size", "wanted"), ("mask", "rle", "mask_png", "probability")),
+        Step("answer", answer, ("logits", "size", "wanted"), ("mask", "rle", "mask_png", "probability"), anywhere=True),
     ),
     outputs=("mask", "rle", "mask_png", "probability"),
 )
