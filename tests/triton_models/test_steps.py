@@ -113,6 +113,7 @@ ABSURD = {
     "negative padding": ("brain-lgg-answer-step", _brain(_frame(_10=-1))),
     "huge picture": ("brain-lgg-decode-step", {"packed": pack([_huge_picture()])}),
     "another kind": ("gi-tract-decode-step", {"packed": pack([_huge_picture()])}),
+    "masks without a pixel": ("stas-vote-step", {"masks": np.zeros((3, 0, 5), np.uint8)}),
     "noise": ("gi-tract-decode-step", {"packed": np.arange(90, dtype=np.uint8)[None]}),
     "more rows than a volume has": ("brain-lgg-decode-step", {"packed": np.zeros((1025, 4), np.uint8)}),
     "a place outside": ("luna-judge-step", _bits(4, 4, 4)),

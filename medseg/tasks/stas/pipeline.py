@@ -84,9 +84,12 @@ def voted(tensors: Tensors, _: Networks) -> Tensors:
     """The last step: `masks` (voters, h, w) uint8 to their majority, with what else is wanted of it.
 
     `mask` (h, w) uint8, see `vote`; `agreement` (h, w) uint8, how many voters say STAS; `votes`, the masks;
-    `mask_png` (1,) the mask as a 0/255 PNG; `polygons` (1,) the mask's outlines as LabelMe JSON.
+    `mask_png` (1,) the mask as a 0/255 PNG; `polygons` (1,) the mask's outlines as LabelMe JSON. Raises InputError for
+    masks without a pixel.
     """
     votes = tensors["masks"]
+    if 0 in votes.shape:
+        raise InputError(f"tensor 'masks' has shape {tuple(votes.shape)}; expected at least one pixel")
     mask = vote(votes)
     offers = {
         "mask": lambda: mask,
