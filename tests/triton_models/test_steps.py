@@ -125,7 +125,7 @@ def test_absurd_values_are_refused_in_one_sentence(server: Server, case: str) ->
     name, tensors = ABSURD[case]
     before = processes(server)
     model = _model(server, name)
-    (output,) = {"gi": ("mask",), "br": ("mask",), "lu": ("nodule_probability",)}[name[:2]]
+    (output,) = {"gi": ("mask",), "br": ("mask",), "st": ("mask",), "lu": ("nodule_probability",)}[name[:2]]
     output = ("input" if name[0] == "g" else "volume") if "decode" in name else output
     with pytest.raises(InputError, match="expected") as caught:
         model.ask(tensors, (output,))
