@@ -1,5 +1,6 @@
 """Runs that several tests share: LUNA's networks, small and with random weights, exported once a session."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ SMALL = {
     "luna-nodule": {"features": 2},
     "luna-malignancy": {"features": 2},
 }
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background, and inherited by what tests start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
