@@ -206,7 +206,7 @@ def test_a_killed_process_is_replaced_within_ten_seconds(server: Server) -> None
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_serve_leaves_no_process_and_no_memory_behind(
-    luna_runs: list[Run], tmp_path: Path, how: signal.Signals
+    luna_runs: list[Run], tmp_path: Path, how: signal.Signals, request: pytest.FixtureRequest
 ) -> None:
     """Stopped or killed: tritonserver and its stubs end, and the next start removes what a kill left in /dev/shm."""
     ports = free_ports()
@@ -214,6 +214,7 @@ def test_serve_leaves_no_process_and_no_memory_behind(
     runs = [word for run in luna_runs for word in ("--run", str(run.path))]
     command = [sys.executable, "-m", "medseg", "serve", "luna", *runs, *options, "--log", str(tmp_path / "log")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    request.addfinalizer(process.kill)  # where this test fails, it leaves nothing behind either
     assert process.stdout is not None and "serving luna at" in process.stdout.readline()
     family = psutil.Process(process.pid).children(recursive=True)
     assert any("tritonserver" in one.name() for one in family)
