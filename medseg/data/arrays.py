@@ -22,8 +22,8 @@ def host(array: Array) -> Array:
 def joined(arrays: Sequence[Array]) -> Array:
     """The arrays one behind the other along the first axis, on the device of the first one."""
     first = arrays[0]
-    joined: Array = array_namespace(first).concat([to_device(array, device(first)) for array in arrays])
-    return joined
+    found: Array = array_namespace(first).concat([to_device(array, device(first)) for array in arrays])
+    return found
 
 
 def as_uint8(array: Array) -> Array:

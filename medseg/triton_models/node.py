@@ -47,7 +47,10 @@ class TritonPythonModel:
         parameters = {name: entry["string_value"] for name, entry in config["parameters"].items()}
         self._outputs = [output["name"] for output in config["output"]]
         self._array = _array_of(parameters)
-        self._work = _network(parameters, config["input"][0]["dims"]) if "engine" in parameters else _step(parameters)
+        if "engine" in parameters:
+            self._work = _network(parameters, config["input"][0]["dims"])
+        else:
+            self._work = _step(parameters, self._array)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request, in order."""
@@ -62,7 +65,7 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([_tensor(name, answer[name]) for name in names])
 
 
-def _step(parameters: dict[str, str]) -> Work:
+def _step(parameters: dict[str, str], array: ArrayOf) -> Work:
     """One step of a task's pipeline; the networks it asks for are models of the same server."""
     names = tuple(name for name in parameters["networks"].split(",") if name)
     task = task_named(parameters["task"])
@@ -71,7 +74,7 @@ def _step(parameters: dict[str, str]) -> Work:
     if "maker" in parameters:
         module, maker = parameters["maker"].split(":")
         step = replace(step, run=getattr(import_module(module), maker)(task.name))
-    networks = _networks(names, _array_of(parameters), parameters.get("networks_on") == "gpu")
+    networks = _networks(names, array, parameters.get("networks_on") == "gpu")
     wires = wires_of(task.pipeline)
     texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
 

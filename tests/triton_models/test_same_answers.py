@@ -85,7 +85,8 @@ def test_the_served_answer_is_the_local_pipelines(tmp_path: Path, name: str) -> 
     with _serving(tmp_path, name, _by_default) as served:
         for remote, local, plain in _answers(*served):
             assert local["mask"].any() and not local["mask"].all()
-            for output in local:
+            assert set(remote) == set(local)
+            for output in remote:
                 assert np.array_equal(remote[output], local[output]), output
             assert dice(remote["mask"], plain["mask"]) >= 0.9999
 
@@ -96,6 +97,7 @@ def test_steps_that_take_torchs_tensors_answer_alike(tmp_path: Path, name: str) 
     """But for pixels whose logit is 0 to within rounding: two ways to resize float32."""
     with _serving(tmp_path, name, _as_on_a_gpu) as served:
         for remote, local, _ in _answers(*served):
+            assert set(remote) == set(local)
             for output in ("mask", "votes", "agreement"):
                 if output in local:
                     assert np.mean(remote[output] != local[output]) < 1e-5, output
