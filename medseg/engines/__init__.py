@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from threading import Lock
+from typing import Any, Protocol
 
 from medseg.errors import EngineError
 from medseg.task import Array
@@ -52,4 +53,30 @@ def open_engine(name: str, file: Path, threads: int | None = None, streams: int 
         if error.name is None or error.name.split(".")[0] != package:
             raise
         raise EngineError(f"engine {name!r} needs {package!r}: pip install 'medseg[{extra}]'") from error
-    return cast(Engine, opener(file, threads or os.cpu_count() or 1, streams))
+    return _FirstCallAlone(opener(file, threads or os.cpu_count() or 1, streams))
+
+
+_ALONE = Lock()  # one for the whole process: what a library sets up at its first call, all of its engines share
+
+
+class _FirstCallAlone:
+    """An engine whose first call has this process's engines to itself; from then on it is called as it is.
+
+    Libraries set themselves up when they are first used, and not all of them with several threads in mind: OpenVINO's
+    first answers deadlocked while they held Python's own lock, so that not even Ctrl-C was heard.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._called = engine, False
+
+    def __call__(self, batch: Array) -> Array:
+        if not self._called:
+            with _ALONE:
+                if not self._called:
+                    answer = self._engine(batch)
+                    self._called = True
+                    return answer
+        return self._engine(batch)
+
+    def close(self) -> None:
+        self._engine.close()

@@ -10,6 +10,11 @@ import openvino
 from medseg.errors import EngineError
 from medseg.task import Array
 
+# Every call with a numpy array asks this. The first time, a static table of C++ is made by importing numpy: of two
+# threads that come at once, one holds Python's lock and waits for the table, the other makes it and waits for the lock.
+# Here it is made while this module is imported, which Python lets one thread do.
+openvino.Type.f32.to_dtype()
+
 
 class OpenVinoEngine:
     """An OpenVINO compiled model on the CPU: in float32, or in bfloat16 where the file's own metadata says so."""

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
-from medseg.task import Array, Infer
+from medseg.task import Array, Infer, Networks
 
 IN_FLIGHT = 4  # enough to keep two cores busy while the next batch is made; each batch holds at most 8 MB
 
 
 def answers(infer: Infer, batches: Iterable[Array]) -> Iterator[Array]:
-    """`infer` of every batch, in order; at most IN_FLIGHT batches exist at a time."""
+    """`infer` of every batch, in order; at most IN_FLIGHT batches exist at a time.
+
+    After an error, or where the rest is not wanted, what waits is dropped; only the batches being computed are awaited.
+    """
     waiting: deque[Future[Array]] = deque()
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+    pool = ThreadPoolExecutor(IN_FLIGHT)
+    try:
         for batch in batches:
             if len(waiting) == IN_FLIGHT:
                 yield waiting.popleft().result()
             waiting.append(pool.submit(infer, batch))
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def cancellable(networks: Networks, cancelled: Callable[[], bool]) -> Networks:
+    """The networks, which raise CancelledError instead of computing once `cancelled` says so: at the next tile or crop."""
+
+    def find(name: str) -> Infer:
+        infer = networks(name)
+
+        def ask(batch: Array) -> Array:
+            if cancelled():
+                raise CancelledError
+            return infer(batch)
+
+        return ask
+
+    return find
