@@ -30,7 +30,7 @@ def answers(infer: Infer, batches: Iterable[Array]) -> Iterator[Array]:
 
 
 def cancellable(networks: Networks, cancelled: Callable[[], bool]) -> Networks:
-    """The networks, which raise CancelledError instead of computing once `cancelled` says so: at the next tile or crop."""
+    """The networks; once `cancelled` says so they raise CancelledError instead of computing the next tile or crop."""
 
     def find(name: str) -> Infer:
         infer = networks(name)
