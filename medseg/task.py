@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,12 +153,30 @@ def run_step(step: Step, tensors: Tensors, networks: Networks) -> Tensors:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a person says of files that leave it open."""
+
+    spacing_mm: tuple[float, float, float] | None = None  # x, y, z; of a volume whose file has none
+    skip_damaged: bool = False  # go on without the files of a series that cannot be read, with a note
+
+
+@dataclass(frozen=True)
 class Request:
-    """One file or folder as a pipeline's inputs, with what writing the answer needs to know of it."""
+    """One picture or volume as a pipeline's inputs, with what writing the answer needs to know of it."""
 
     name: str
     tensors: Tensors
     source: Any
+    made_by: Mapping[str, Any] = field(default_factory=dict)  # runs, engine, options and so on
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something to ask about, found but not read yet: a picture, a volume, one series of a folder."""
+
+    path: Path  # where it lies, which tells it apart from others of its name
+    name: str  # of its answer's files or folder
+    load: Callable[[], Request]  # raises InputError where it cannot be read
 
 
 @dataclass(frozen=True)
@@ -172,8 +190,9 @@ class Task:
     patients: Callable[[Path], Sequence[str]]  # a data folder -> its patients, sorted
     read: Callable[[Path, str], Sequence[Case]]  # a data folder, a patient -> that patient's cases
     phantom: Callable[[Path, int, int], None]  # write n made-up patients in the native layout: folder, n, seed
-    requests: Callable[[Path], Iterator[Request]]  # a file or folder -> what to ask the pipeline, one by one
+    sources: Callable[[Path, Reading], Sequence[Source]]  # a file or folder -> all there is to ask about, cheaply
     write: Callable[[Request, Tensors, Path], list[Path]]  # an answer -> files in the field's formats, in a folder
+    answered: Callable[[str, Path], list[Path]]  # a name, a folder -> the files there that hold an answer of that name
     volumes: bool = False  # an answer is many files: where there are several answers, each gets a folder of its own
     pipeline_of: Callable[[Sequence[str]], Pipeline] | None = None  # where fewer networks than all can answer too
 

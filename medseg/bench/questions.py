@@ -13,7 +13,7 @@ from medseg.bench import scores
 from medseg.bench.target import Question, Whole
 from medseg.bench.voting import voter_scores
 from medseg.errors import InputError
-from medseg.task import Array, Case, Task, Tensors
+from medseg.task import Array, Case, Reading, Task, Tensors
 
 PHANTOMS = 4  # made-up patients where no data is given
 WANTED = {"gi-tract": [b"mask"], "brain-lgg": [b"mask"], "stas": [b"mask", b"votes"]}  # not every format of the mask
@@ -44,7 +44,7 @@ def made_up(task: Task, folder: Path) -> Path:
 @dataclass(frozen=True)
 class _Case:
     id: str
-    path: Path  # what Task.requests reads
+    path: Path  # what Task.sources finds it at
     score: Callable[[Tensors], scores.Scores] | None = None
     picture: Callable[[Tensors], Array] | None = None
     whole: Whole | None = None
@@ -56,7 +56,7 @@ def _question(task: Task, case: _Case) -> Question:
 
 
 def _tensors(task: Task, path: Path) -> Tensors:
-    tensors = next(iter(task.requests(path))).tensors
+    tensors = task.sources(path, Reading())[0].load().tensors
     if task.name in WANTED:
         return tensors | {"wanted": np.array(WANTED[task.name], object)}
     return tensors | {"threshold": np.array([LISTED_FROM], np.float32)}

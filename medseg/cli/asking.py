@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import local
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from medseg import __version__
 from medseg.errors import InputError
 from medseg.task import Task, Tensors
 from medseg.tasks import task_named
@@ -37,6 +38,21 @@ def asking(task: str, runs: Sequence[Path], url: str | None, engine: str, precis
     pipeline = subject.answered_by([run.network for run in held]).pipeline
     with opened(held, engine, precision) as networks:
         yield lambda tensors: pipeline(tensors, networks)
+
+
+def made_by(runs: Sequence[Path], url: str | None, engine: str, precision: str) -> dict[str, Any]:
+    """What answers are made by, for their files: medseg's version, and the runs with their engine, or the server."""
+    from medseg.engines.runs import exported_file
+    from medseg.run import WEIGHTS, Run
+
+    if url:
+        return {"medseg": __version__, "server": url}
+    files = [(run, run.files[exported_file(run, engine, precision).name]) for run in map(Run, runs)]
+    known = [
+        {"network": run.network, "sha256": facts["sha256"], "weights_sha256": run.files.get(WEIGHTS, {}).get("sha256")}
+        for run, facts in files
+    ]
+    return {"medseg": __version__, "engine": engine, "precision": precision, "runs": known}
 
 
 @contextmanager

@@ -10,30 +10,46 @@ from typing import Any
 
 from medseg.cli.asking import Ask, asking
 from medseg.cli.evaluation import lineups
+from medseg.cli.finding import Destination
 from medseg.data.grid import png
 from medseg.data.picture import compared
+from medseg.errors import InputError
+from medseg.files import whole_file
 from medseg.run import Run
-from medseg.task import Request, Task
-from medseg.tasks import TASKS, task_named
+from medseg.task import Request, Source, Task
+from medseg.tasks import TASKS
 
 
-def overlays(task: str, path: Path, runs: Sequence[Path], how: tuple[str, str], out: Path) -> Iterator[Path]:
-    """Write NAME_runs.png for each request of a file or folder: every run's, or lineup's, outlines in its own colour.
+def overlays(
+    task: Task,
+    sources: Sequence[Source | InputError],
+    runs: Sequence[Path],
+    how: tuple[str, str],
+    where: Destination,
+) -> Iterator[Path]:
+    """Write NAME_runs.png for each source: every run's, or lineup's, outlines in its own colour.
 
     `how` is the engine and the precision. Runs compete where one can answer alone; LUNA's chain answers together.
+    Raises InputError where a picture is there already and may not be overwritten, or a source cannot be read.
     """
-    subject = task_named(task)
-    groups = lineups([Run(run) for run in runs], alone=subject.pipeline_of is not None)
+    targets = {one.name: where.folder / f"{one.name}_runs.png" for one in sources if isinstance(one, Source)}
+    there = [path for path in targets.values() if path.exists()]
+    if there and not where.overwrite:
+        raise InputError(f"{there[0]} would be overwritten; expected a new --out: choose one, or add --overwrite")
+    groups = lineups([Run(run) for run in runs], alone=task.pipeline_of is not None)
     with ExitStack() as stack:
         asks = {
-            name: stack.enter_context(asking(task, [run.path for run in group], None, *how))
+            name: stack.enter_context(asking(task.name, [run.path for run in group], None, *how))
             for name, group in groups.items()
         }
-        for request in subject.requests(path):
-            out.mkdir(parents=True, exist_ok=True)
-            target = out / f"{request.name}_runs.png"
-            target.write_bytes(_picture(subject, request, asks))
-            yield target
+        for source in sources:
+            if isinstance(source, InputError):
+                raise source
+            picture = _picture(task, source.load(), asks)
+            where.folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(targets[source.name]) as temporary:
+                temporary.write_bytes(picture)
+            yield targets[source.name]
 
 
 def _picture(task: Task, request: Request, asks: dict[str, Ask]) -> bytes:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medseg.cli.options import RunsOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medseg.cli.finding import Destination
+    from medseg.errors import InputError
+    from medseg.task import Reading, Source, Task
 
 
 def predict(
@@ -31,6 +38,14 @@ def predict(
     roi: Annotated[
         str, typer.Option(help="luna: 'lungs' searches the lungs with a margin, 'all' the whole CT.")
     ] = "all",
+    spacing: Annotated[
+        str | None,
+        typer.Option(help="luna: voxel spacing X,Y,Z in mm of volumes whose file has none, such as 0.7,0.7,2.5."),
+    ] = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="luna: go on without a series' damaged files, with a note.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier answers in --out.")] = False,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Draw the outlines of all runs over each image instead, in NAME_runs.png.")
     ] = False,
@@ -44,17 +59,23 @@ def predict(
 
     from tqdm import tqdm
 
-    from medseg.cli.asking import asking
-    from medseg.cli.predicting import predictions
+    from medseg.cli.asking import asking, made_by
+    from medseg.cli.finding import Destination, check_new, found
+    from medseg.cli.predicting import Asked, predictions
     from medseg.tasks import task_named
 
+    subject, options = task_named(task), _luna_options(task, threshold, roi)
+    sources = found(subject, inputs, _reading(task, spacing, skip_damaged))
     if overlay:
-        _overlay(task, inputs, run, (engine, precision), out, json)
+        _overlay(subject, sources, run, (engine, precision), Destination(out, overwrite), json)
         return
+    where = Destination(out, overwrite, apart=subject.volumes and len(sources) > 1)
+    check_new(subject, sources, where)
+    written = {}
     with asking(task, run or [], url, engine, precision) as ask:
-        subject, options, written = task_named(task), _luna_options(task, threshold, roi), {}
         at_once = concurrency or ((2 if subject.volumes else 4) if url else 1)
-        for name, paths in predictions(subject, inputs, ask, out, options, at_once):
+        asked = Asked(at_once, options, made_by(run or [], url, engine, precision) | {"options": options})
+        for name, paths in predictions(subject, sources, ask, where, asked):
             written[name] = [str(path) for path in paths]
             if not json:
                 tqdm.write("\n".join(written[name]))
@@ -63,7 +84,12 @@ def predict(
 
 
 def _overlay(
-    task: str, inputs: list[Path], runs: list[Path] | None, how: tuple[str, str], out: Path, json: bool
+    task: Task,
+    sources: Sequence[Source | InputError],
+    runs: list[Path] | None,
+    how: tuple[str, str],
+    where: Destination,
+    json: bool,
 ) -> None:
     from json import dumps
 
@@ -72,8 +98,28 @@ def _overlay(
 
     if not runs:
         raise InputError("--overlay draws the outlines of runs; got none: give --run, once for each")
-    written = [str(picture) for path in inputs for picture in overlays(task, path, runs, how, out)]
+    written = [str(picture) for picture in overlays(task, sources, runs, how, where)]
     typer.echo(dumps({"overlay": written}, indent=2) if json else "\n".join(written))
+
+
+def _reading(task: str, spacing: str | None, skip_damaged: bool) -> Reading:
+    """How files that leave something open are read; refused where the task's files leave nothing open."""
+    from medseg.errors import InputError
+    from medseg.task import Reading
+
+    if task != "luna" and (spacing is not None or skip_damaged):
+        raise InputError(
+            f"--spacing and --skip-damaged belong to luna; task {task!r} does not take them: leave them out"
+        )
+    if spacing is None:
+        return Reading(skip_damaged=skip_damaged)
+    try:
+        x, y, z = (float(number) for number in spacing.split(","))
+    except ValueError:
+        x = y = z = 0.0
+    if not all(0.01 <= number <= 100 for number in (x, y, z)):
+        raise InputError(f"--spacing is {spacing!r}; expected X,Y,Z in mm, each 0.01 to 100, such as 0.7,0.7,2.5")
+    return Reading((x, y, z), skip_damaged)
 
 
 def _luna_options(task: str, threshold: float | None, roi: str) -> dict[str, float]:

@@ -6,20 +6,30 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain, islice
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from medseg.cli.asking import Ask
+from medseg.cli.finding import Destination
 from medseg.errors import InputError
-from medseg.task import Request, Task, Tensors
+from medseg.task import Request, Source, Task, Tensors
 
 
 @dataclass(frozen=True)
 class Asked:
+    """How every source is asked: by so many threads, with what for the optional tensors; and what to say of it."""
+
+    concurrency: int = 1
+    options: Mapping[str, float] = field(default_factory=dict)
+    made_by: Mapping[str, Any] = field(default_factory=dict)  # see Request
+
+
+@dataclass(frozen=True)
+class Waiting:
     """A request on its way: its answer is awaited in its turn."""
 
     request: Request
@@ -27,70 +37,64 @@ class Asked:
 
 
 def predictions(
-    task: Task, inputs: Sequence[Path], ask: Ask, out: Path, options: Mapping[str, float], concurrency: int = 1
+    task: Task,
+    sources: Sequence[Source | InputError],
+    ask: Ask,
+    where: Destination,
+    asked: Asked,
 ) -> Iterator[tuple[str, list[Path]]]:
-    """Each request's name and the files written for it: into `out`; several volumes get a folder each.
+    """Each source's name and the files written for it.
 
-    `ask` is called by `concurrency` threads. A bad file is told on stderr and the others go on; at the end InputError
-    counts the bad ones. Where there is only one file, its own error is raised.
+    `ask` is called by several threads. A bad file is told on stderr and the others go on; at the end InputError counts
+    the bad ones. Where there is only one file, its own error is raised.
     """
-    known = {name: np.array([value]).astype(task.pipeline.tensor(name).dtype) for name, value in options.items()}
-    stream = _requests(task, inputs)
-    first = list(islice(stream, 2))  # never all of them: each may hold a whole CT
-    several, failed, count = len(first) > 1, 0, 0
-    total = len(inputs) if all(path.is_file() for path in inputs) else None
-    with tqdm(total=total, unit="file", disable=None, leave=False) as bar:
-        for one in _asked(chain(first, stream), ask, known, concurrency):
-            count += 1
+    failed = 0
+    with tqdm(total=len(sources), unit="file", disable=None, leave=False) as bar:
+        for one in _in_flight(task, sources, ask, asked):
             try:
-                yield _written(task, one, out, several)
+                yield _written(task, one, where)
             except InputError as error:
-                if not several:
+                if len(sources) == 1:
                     raise
                 failed += 1
                 tqdm.write(f"error: {error}", file=sys.stderr)
             bar.update()
     if failed:
-        raise InputError(f"{failed} of {count} files could not be answered; each has its own error above")
+        raise InputError(f"{failed} of {len(sources)} files could not be answered; each has its own error above")
 
 
-def _requests(task: Task, inputs: Sequence[Path]) -> Iterator[Request | InputError]:
-    """The requests of every file or folder; in the place of one that cannot be read, why."""
-    for path in inputs:
-        try:
-            stream = iter(task.requests(path))
-        except InputError as error:
-            yield error
-            continue
-        while True:
-            try:
-                yield next(stream)
-            except StopIteration:
-                break
-            except InputError as error:
-                yield error
-
-
-def _asked(
-    requests: Iterator[Request | InputError], ask: Ask, known: Tensors, concurrency: int
-) -> Iterator[Asked | InputError]:
-    """The requests in their order, so many of them asked ahead."""
-    pool = ThreadPoolExecutor(concurrency)
-    waiting: deque[Asked | InputError] = deque()
+def _in_flight(
+    task: Task, sources: Sequence[Source | InputError], ask: Ask, asked: Asked
+) -> Iterator[Waiting | InputError]:
+    """The sources in their order, so many of them asked ahead; never all are read, for each may hold a whole CT."""
+    known = {name: np.array([value]).astype(task.pipeline.tensor(name).dtype) for name, value in asked.options.items()}
+    pool = ThreadPoolExecutor(asked.concurrency)
+    waiting: deque[Waiting | InputError] = deque()
     try:
-        for request in requests:
-            if isinstance(request, Request):
-                waiting.append(Asked(request, pool.submit(ask, dict(request.tensors) | known)))
-            else:
+        for source in sources:
+            request = _loaded(source, asked)
+            if isinstance(request, InputError):
                 waiting.append(request)
-            if len(waiting) >= concurrency:
+            else:
+                waiting.append(Waiting(request, pool.submit(ask, dict(request.tensors) | known)))
+            if len(waiting) >= asked.concurrency:
                 yield waiting.popleft()
         yield from waiting
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _written(task: Task, one: Asked | InputError, out: Path, several: bool) -> tuple[str, list[Path]]:
+def _loaded(source: Source | InputError, asked: Asked) -> Request | InputError:
+    if isinstance(source, InputError):
+        return source
+    try:
+        return replace(source.load(), name=source.name, made_by=asked.made_by)
+    except InputError as error:
+        return error
+
+
+def _written(task: Task, one: Waiting | InputError, where: Destination) -> tuple[str, list[Path]]:
+    """Write an answer, and take away what an earlier one of this name had beside."""
     if isinstance(one, InputError):
         raise one
     name = one.request.name
@@ -100,6 +104,9 @@ def _written(task: Task, one: Asked | InputError, out: Path, several: bool) -> t
         answer = one.answer.result()
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
-    folder = out / name if several and task.volumes else out
+    folder = where.of(name)
     folder.mkdir(parents=True, exist_ok=True)
-    return name, task.write(one.request, answer, folder)
+    written = task.write(one.request, answer, folder)
+    for old in set(task.answered(name, folder)) - set(written):
+        old.unlink()
+    return name, written

@@ -39,16 +39,20 @@ class Volume:
     @property
     def name(self) -> str:
         """The file's or folder's name without its suffix: for LUNA the series' UID."""
-        return self.path.name.removesuffix(".gz").removesuffix(self._suffix)
-
-    @property
-    def _suffix(self) -> str:
-        return self.path.with_suffix("").suffix if self.path.suffix == ".gz" else self.path.suffix * (not self.is_dicom)
+        return volume_name(self.path)
 
     @property
     def is_dicom(self) -> bool:
         """Whether it was read from a folder of DICOM slices."""
         return self.path.is_dir()
+
+
+def volume_name(path: Path) -> str:
+    """A file's or folder's name, without the suffix of a volume."""
+    whole = path.resolve().name  # of "." too
+    if path.is_dir():
+        return whole
+    return next((whole[: -len(suffix)] for suffix in SUFFIXES[::-1] if whole.lower().endswith(suffix)), whole)
 
 
 def read_volume(path: Path) -> Volume:

@@ -5,16 +5,19 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from medseg.cli.predicting import predictions
+from medseg.cli.asking import Ask
+from medseg.cli.finding import Destination, found
+from medseg.cli.predicting import Asked, predictions
 from medseg.errors import InputError
-from medseg.task import Tensors
+from medseg.task import Reading, Tensors
 from medseg.tasks import task_named
-from medseg.tasks.gi_tract.files import submit
+from medseg.tasks.gi_tract.files import slice_id, submit
 
 TASK = task_named("gi-tract")
 
@@ -27,6 +30,12 @@ def slices(tmp_path: Path) -> list[Path]:
 
 def _answer(tensors: Tensors) -> Tensors:
     return TASK.pipeline(tensors, lambda _: lambda batch: 20 * batch - 8)
+
+
+def _predicted(
+    inputs: Sequence[Path], out: Path, concurrency: int = 1, ask: Ask = _answer
+) -> Iterator[tuple[str, list[Path]]]:
+    return predictions(TASK, found(TASK, inputs, Reading()), ask, Destination(out), Asked(concurrency))
 
 
 def test_answers_come_in_the_files_order_while_several_are_in_flight(slices: list[Path], tmp_path: Path) -> None:
@@ -42,8 +51,8 @@ def test_answers_come_in_the_files_order_while_several_are_in_flight(slices: lis
             flying[0] -= 1
         return _answer(tensors)
 
-    found = [name for name, _ in predictions(TASK, slices, ask, tmp_path / "out", {}, concurrency=3)]
-    assert found == [next(TASK.requests(path)).name for path in slices]
+    names = [name for name, _ in _predicted(slices, tmp_path / "out", 3, ask)]
+    assert names == [slice_id(path) for path in slices]
     assert most == [3]
 
 
@@ -55,9 +64,9 @@ def test_bad_files_are_told_by_name_and_the_others_go_on(
     slices[5].unlink()
     folder, missing = slices[0].parent, slices[5]
     inputs = [folder / path.name for path in slices[:5]] + [missing, *slices[6:]]
-    written, ask = [], _answer
+    written = []
     with pytest.raises(InputError, match="2 of 8 files could not be answered"):
-        for name, paths in predictions(TASK, inputs, ask, tmp_path / "out", {}, concurrency):
+        for name, paths in _predicted(inputs, tmp_path / "out", concurrency):
             written.append(name)
             assert all(path.is_file() for path in paths)
     assert len(written) == 6
@@ -71,13 +80,13 @@ def test_a_bad_file_in_a_folder_is_passed_over_too(slices: list[Path], tmp_path:
     slices[1].write_bytes(slices[1].read_bytes()[:90])
     count = len(list((tmp_path / "data").rglob("*.png")))
     with pytest.raises(InputError, match=f"1 of {count} files"):
-        list(predictions(TASK, [tmp_path / "data"], _answer, tmp_path / "out", {}, 2))
+        list(_predicted([tmp_path / "data"], tmp_path / "out", 2))
 
 
 def test_a_file_alone_raises_its_own_error(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"^one: slice is no picture"):
-        list(predictions(TASK, [tmp_path / "one.png"], _answer, tmp_path, {}))
+        list(_predicted([tmp_path / "one.png"], tmp_path))
 
 
 def test_new_rows_are_appended_and_a_slice_that_was_there_is_replaced(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from medseg.data.encoded import encoded_tensor
 from medseg.data.grid import png
 from medseg.data.overlay import AMBER, BLUE
 from medseg.errors import InputError
-from medseg.task import Tensors, run_step
+from medseg.task import Reading, Tensors, run_step
 from medseg.tasks.brain_lgg import TASK
 from medseg.tasks.brain_lgg.files import picture
 from medseg.tasks.brain_lgg.pipeline import PIPELINE, largest, segment
@@ -99,7 +99,7 @@ def test_a_damaged_slice_is_named() -> None:
 
 def test_written_masks_are_the_answer_slice_by_slice(tmp_path) -> None:
     TASK.phantom(tmp_path / "data", 2, 0)
-    requests = list(TASK.requests(root(tmp_path / "data")))
+    requests = [source.load() for source in TASK.sources(root(tmp_path / "data"), Reading())]
     assert [request.name for request in requests] == list(TASK.patients(tmp_path / "data"))
     (case,) = TASK.read(tmp_path / "data", requests[0].name)
     answer = TASK.pipeline(requests[0].tensors, lambda _: lambda batch: batch[:, 1:2] - 1)
@@ -125,4 +125,4 @@ def test_outlines_of_several_answers_are_told_apart() -> None:
 
 def test_a_folder_without_patients_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match="holds no PATIENT_N"):
-        list(TASK.requests(tmp_path))
+        TASK.sources(tmp_path, Reading())

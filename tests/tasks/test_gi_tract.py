@@ -9,6 +9,7 @@ from medseg.data import rle
 from medseg.data.encoded import encoded_tensor
 from medseg.data.grid import resized
 from medseg.errors import InputError
+from medseg.task import Reading
 from medseg.tasks.gi_tract import TASK
 from medseg.tasks.gi_tract.files import picture
 from medseg.tasks.gi_tract.pipeline import PIPELINE, prepare
@@ -90,7 +91,7 @@ def test_another_kind_of_picture_is_refused_in_words(picture: np.ndarray, words:
 
 def test_the_submission_has_each_slice_once_and_gives_the_masks_back(tmp_path) -> None:
     TASK.phantom(tmp_path / "data", 2, 0)
-    requests = list(TASK.requests(tmp_path / "data"))
+    requests = [source.load() for source in TASK.sources(tmp_path / "data", Reading())]
     cases = [case for patient in TASK.patients(tmp_path / "data") for case in TASK.read(tmp_path / "data", patient)]
     assert sorted(request.name for request in requests) == sorted(case.id for case in cases)
     masks = {}
@@ -124,4 +125,4 @@ def test_the_overlay_shows_the_classes_in_red_green_and_blue() -> None:
 
 def test_a_folder_without_slices_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match=r"holds no \.png files"):
-        list(TASK.requests(tmp_path))
+        TASK.sources(tmp_path, Reading())

@@ -8,6 +8,7 @@ import pytest
 from medseg.data.encoded import encoded_tensor
 from medseg.data.labelme import mask_of, read_labelme
 from medseg.errors import InputError, RunError
+from medseg.task import Reading
 from medseg.tasks.stas import TASK, vote
 from medseg.tasks.stas.pipeline import PIPELINE, VOTERS, prepare
 from tests.shared import SHARED, needs_shared
@@ -94,7 +95,7 @@ def test_an_output_that_is_not_on_offer_is_named() -> None:
 def test_the_written_mask_and_labelme_file_give_the_answer_back(tmp_path) -> None:
     TASK.phantom(tmp_path / "data", 2, 0)
     pictures = next((tmp_path / "data").rglob("*.jpg")).parent
-    request = next(TASK.requests(pictures))
+    request = TASK.sources(pictures, Reading())[0].load()
     answer = TASK.pipeline(request.tensors, lambda _: lambda batch: 10 * (0.6 - batch[:, 1:2]))
     mask_png, document, overlay = TASK.write(request, answer, tmp_path)
     assert answer["mask"].any()
@@ -108,7 +109,7 @@ def test_the_written_mask_and_labelme_file_give_the_answer_back(tmp_path) -> Non
 @pytest.mark.parametrize("voter", VOTERS)
 def test_one_voter_answers_alone(tmp_path, voter) -> None:
     TASK.phantom(tmp_path / "data", 1, 0)
-    (request,) = TASK.requests(next((tmp_path / "data").rglob("*.jpg")))
+    request = TASK.sources(next((tmp_path / "data").rglob("*.jpg")), Reading())[0].load()
     asked = []
     pipeline = TASK.answered_by([voter]).pipeline
     answer = pipeline(request.tensors, lambda name: asked.append(name) or (lambda batch: 10 * (0.6 - batch[:, 1:2])))
@@ -127,4 +128,4 @@ def test_two_voters_have_no_majority() -> None:
 
 def test_a_folder_without_pictures_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match="holds no pictures"):
-        list(TASK.requests(tmp_path))
+        TASK.sources(tmp_path, Reading())

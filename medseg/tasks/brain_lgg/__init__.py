@@ -1,7 +1,7 @@
 """Brain LGG: an MR volume in, the lower-grade glioma outlined."""
 
 from medseg.task import Task
-from medseg.tasks.brain_lgg.files import requests, write
+from medseg.tasks.brain_lgg.files import answered, sources, write
 from medseg.tasks.brain_lgg.networks import NETWORKS
 from medseg.tasks.brain_lgg.phantom import phantom
 from medseg.tasks.brain_lgg.pipeline import PIPELINE
@@ -12,10 +12,11 @@ TASK = Task(
     "lower-grade glioma in brain MR volumes",
     NETWORKS,
     PIPELINE,
-    patients,
-    read,
-    phantom,
-    requests,
-    write,
+    patients=patients,
+    read=read,
+    phantom=phantom,
+    sources=sources,
+    write=write,
+    answered=answered,
     volumes=True,
 )

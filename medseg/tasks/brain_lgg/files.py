@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +15,40 @@ from medseg.data.grid import png
 from medseg.data.image import read_bytes
 from medseg.data.volume import write_mask
 from medseg.errors import InputError
-from medseg.files import whole_file
-from medseg.task import Array, Geometry, Request, Tensors
+from medseg.files import present, whole_file
+from medseg.task import Array, Geometry, Reading, Request, Source, Tensors
 from medseg.tasks.brain_lgg.reader import slice_paths
 
 _UNKNOWN = Geometry((1.0, 1.0, 1.0))  # the collection's TIFF files do not say how large a pixel is
+_FILES = ("mask.nii.gz", "outline.png")
 _SHOWN, _COLUMNS = 12, 4
 _FLAIR = 1  # the channel in which a lower-grade glioma is bright
 
 
-def requests(path: Path) -> Iterator[Request]:
+def sources(path: Path, _: Reading) -> list[Source]:
     """The volume of a patient's folder; of a folder of patients, each. Raises InputError where there is none."""
     folders = [path] if slice_paths(path) else sorted(folder for folder in path.glob("*") if slice_paths(folder))
     if not folders:
         raise InputError(
             f"{path} holds no PATIENT_N.tif slices; expected a folder PATIENT, or a folder of such folders"
         )
-    return map(_request, folders)  # which, unlike a generator, goes on behind a folder that cannot be read
+    return [Source(folder, folder.resolve().name, partial(_request, folder)) for folder in folders]
+
+
+def answered(_: str, folder: Path) -> list[Path]:
+    """The files of an earlier answer in the folder."""
+    return [*present(folder, _FILES), *sorted(folder.glob("*_mask.tif"))]
 
 
 def _request(folder: Path) -> Request:
     paths = slice_paths(folder)
-    return Request(folder.name, {"encoded": encoded_tensor([read_bytes(one) for one in paths])}, paths)
+    return Request(folder.resolve().name, {"encoded": encoded_tensor([read_bytes(one) for one in paths])}, paths)
 
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     """Write mask.nii.gz, a PATIENT_N_mask.tif for each slice as the collection has them, and outline.png."""
     slices: list[Path] = request.source
-    mask, paths = answer["mask"], [folder / "mask.nii.gz", folder / "outline.png"]
+    mask, paths = answer["mask"], [folder / name for name in _FILES]
     write_mask(paths[0], mask, _UNKNOWN)
     volume = np.stack(
         [decode(data, RGB, str(path)) for data, path in zip(request.tensors["encoded"], slices, strict=True)]

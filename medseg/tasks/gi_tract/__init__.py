@@ -1,10 +1,21 @@
 """GI tract: an MR slice in, large bowel, small bowel and stomach outlined."""
 
 from medseg.task import Task
-from medseg.tasks.gi_tract.files import requests, write
+from medseg.tasks.gi_tract.files import answered, sources, write
 from medseg.tasks.gi_tract.networks import NETWORKS
 from medseg.tasks.gi_tract.phantom import phantom
 from medseg.tasks.gi_tract.pipeline import PIPELINE
 from medseg.tasks.gi_tract.reader import patients, read
 
-TASK = Task("gi-tract", "stomach and bowel in MR slices", NETWORKS, PIPELINE, patients, read, phantom, requests, write)
+TASK = Task(
+    "gi-tract",
+    "stomach and bowel in MR slices",
+    NETWORKS,
+    PIPELINE,
+    patients=patients,
+    read=read,
+    phantom=phantom,
+    sources=sources,
+    write=write,
+    answered=answered,
+)

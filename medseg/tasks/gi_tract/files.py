@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from medseg.data import overlay
@@ -13,21 +14,32 @@ from medseg.data.encoded import GREY16, decode, encoded_tensor
 from medseg.data.grid import png
 from medseg.data.image import read_bytes
 from medseg.errors import InputError
-from medseg.files import whole_file
-from medseg.task import Array, Request, Tensors
+from medseg.files import present, whole_file
+from medseg.task import Array, Reading, Request, Source, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
 
 COLOURS = dict(zip(GI_TRACT.classes, (overlay.RED, overlay.GREEN, overlay.BLUE), strict=True))
 _COLUMNS = ("id", "class", "segmentation")
+_TABLE = "submission.csv"
 _WIDEST_PX = 800
 
 
-def requests(path: Path) -> Iterator[Request]:
+def sources(path: Path, _: Reading) -> list[Source]:
     """The slice in a PNG file; of a folder, every PNG below it. Raises InputError where there is none."""
     files = sorted(path.rglob("*.png")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no .png files; expected 16-bit grey PNG slices: check the folder")
-    return map(_request, files)  # which, unlike a generator, goes on behind a file that cannot be read
+    return [Source(file, slice_id(file), partial(_request, file)) for file in files]
+
+
+def answered(name: str, folder: Path) -> list[Path]:
+    """The pictures of an earlier answer to a slice, and the table where it holds the slice."""
+    table = [folder / _TABLE] if (folder / _TABLE).is_file() and name in _submitted(folder / _TABLE) else []
+    return [*table, *present(folder, _pictures(name))]
+
+
+def _pictures(name: str) -> tuple[str, str]:
+    return f"{name}_mask.png", f"{name}_overlay.png"
 
 
 def _request(file: Path) -> Request:
@@ -37,13 +49,13 @@ def _request(file: Path) -> Request:
 
 def slice_id(path: Path) -> str:
     """The competition's id of a slice, `case7_day0_slice_0001`, by where its file lies; else the file's name."""
-    match = re.match(r"slice_\d+", path.name)
-    return f"{path.parts[-3]}_{match[0]}" if match and path.parent.name == "scans" else path.stem
+    match, parts = re.match(r"slice_\d+", path.name), path.absolute().parts
+    return f"{parts[-3]}_{match[0]}" if match and parts[-2] == "scans" else path.stem
 
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     """Write NAME_mask.png and NAME_overlay.png, and the slice's rows to submission.csv; returns the paths."""
-    paths = [folder / name for name in ("submission.csv", f"{request.name}_mask.png", f"{request.name}_overlay.png")]
+    paths = [folder / name for name in (_TABLE, *_pictures(request.name))]
     submit(paths[0], request.name, [text.decode() for text in answer["rle"]])
     shown = png(picture(decode(request.source, GREY16, request.name), answer["mask"]))
     for path, content in zip(paths[1:], (answer["mask_png"][0], shown), strict=True):

@@ -1,10 +1,22 @@
 """LUNA: a CT in, lung nodules out."""
 
 from medseg.task import Task
-from medseg.tasks.luna.files import requests, write
+from medseg.tasks.luna.files import answered, sources, write
 from medseg.tasks.luna.networks import NETWORKS
 from medseg.tasks.luna.phantom import phantom
 from medseg.tasks.luna.pipeline import PIPELINE
 from medseg.tasks.luna.reader import patients, read
 
-TASK = Task("luna", "lung nodules in CT", NETWORKS, PIPELINE, patients, read, phantom, requests, write, volumes=True)
+TASK = Task(
+    "luna",
+    "lung nodules in CT",
+    NETWORKS,
+    PIPELINE,
+    patients=patients,
+    read=read,
+    phantom=phantom,
+    sources=sources,
+    write=write,
+    answered=answered,
+    volumes=True,
+)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medseg.data.dicom import series_files
 from medseg.data.segmentation import obstacle, write_segmentation
-from medseg.data.volume import Volume, read_volume, write_mask
-from medseg.files import whole_file
-from medseg.task import Array, Request, Tensors
+from medseg.data.volume import Volume, read_volume, volume_name, write_mask
+from medseg.files import present, whole_file
+from medseg.task import Array, Reading, Request, Source, Tensors
 from medseg.tasks.luna.picture import draw
 from medseg.tasks.luna.pipeline import MALIGNANCY_COLUMN, NODULE_COLUMNS, geometry_tensor, mask_from_bits
 
+_FILES = ("nodules.csv", "nodules.json", "mask.nii.gz", "nodules.png", "mask.dcm")
 
-def requests(path: Path) -> Iterator[Request]:
+
+def sources(path: Path, _: Reading) -> list[Source]:
     """The CT in a file or DICOM folder; of a folder of .mhd files, each."""
     files = sorted(path.glob("*.mhd")) if path.is_dir() else []
-    return map(_request, files or [path])  # which, unlike a generator, goes on behind a file that cannot be read
+    return [Source(file, volume_name(file), partial(_request, file)) for file in files or [path]]
+
+
+def answered(_: str, folder: Path) -> list[Path]:
+    """The files of an earlier answer in the folder."""
+    return present(folder, _FILES)
 
 
 def _request(path: Path) -> Request:
@@ -43,7 +50,7 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     volume: Volume = request.source
     rows = nodules(answer["nodules"])
     mask = mask_from_bits(answer["mask"], volume.array.shape)
-    paths = [folder / name for name in ("nodules.csv", "nodules.json", "mask.nii.gz", "nodules.png")]
+    paths = [folder / name for name in _FILES[:4]]
     columns = (*NODULE_COLUMNS, MALIGNANCY_COLUMN)[: answer["nodules"].shape[1]]
     with whole_file(paths[0]) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
@@ -55,7 +62,7 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     draw(paths[3], volume, mask, rows)
     files = series_files(volume.path) if volume.is_dicom else []
     if files and not obstacle(files):
-        paths.append(folder / "mask.dcm")
+        paths.append(folder / _FILES[4])
         write_segmentation(paths[-1], mask, files, volume.geometry, "Lung nodule candidates")
     return paths
 

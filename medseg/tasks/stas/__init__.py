@@ -1,7 +1,7 @@
 """STAS: a pathology picture in, spread through air spaces outlined."""
 
 from medseg.task import Task
-from medseg.tasks.stas.files import requests, write
+from medseg.tasks.stas.files import answered, sources, write
 from medseg.tasks.stas.networks import NETWORKS
 from medseg.tasks.stas.phantom import phantom
 from medseg.tasks.stas.pipeline import PIPELINE, pipeline_of, vote
@@ -14,10 +14,11 @@ TASK = Task(
     "tumour spread through air spaces",
     NETWORKS,
     PIPELINE,
-    patients,
-    read,
-    phantom,
-    requests,
-    write,
+    patients=patients,
+    read=read,
+    phantom=phantom,
+    sources=sources,
+    write=write,
+    answered=answered,
     pipeline_of=pipeline_of,
 )

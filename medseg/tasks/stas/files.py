@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,29 @@ from medseg.data.encoded import RGB, decode, encoded_tensor
 from medseg.data.grid import png
 from medseg.data.image import read_bytes
 from medseg.errors import InputError
-from medseg.files import whole_file
-from medseg.task import Array, Request, Tensors
+from medseg.files import present, whole_file
+from medseg.task import Array, Reading, Request, Source, Tensors
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 
 
-def requests(path: Path) -> Iterator[Request]:
+def sources(path: Path, _: Reading) -> list[Source]:
     """The picture in a file; of a folder, every picture in it. Raises InputError where there is none."""
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
     if not files:
         raise InputError(f"{path} holds no pictures; expected {', '.join(sorted(_SUFFIXES))} files: check the folder")
-    return map(_request, files)  # which, unlike a generator, goes on behind a file that cannot be read
+    return [Source(file, file.stem, partial(_request, file)) for file in files]
+
+
+def answered(name: str, folder: Path) -> list[Path]:
+    """The files of an earlier answer to a picture."""
+    return present(folder, _names(name))
+
+
+def _names(name: str) -> tuple[str, str, str]:
+    return f"{name}_mask.png", f"{name}.json", f"{name}_overlay.png"
 
 
 def _request(file: Path) -> Request:
@@ -38,15 +47,13 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     """Write NAME_mask.png (0/255), NAME.json for LabelMe and NAME_overlay.png; returns their paths."""
     file, data = request.source
     document = json.loads(answer["polygons"][0]) | {"imagePath": file.name}
-    contents = {
-        f"{request.name}_mask.png": answer["mask_png"][0],
-        f"{request.name}.json": json.dumps(document, indent=2).encode(),
-        f"{request.name}_overlay.png": png(picture(decode(data, RGB, str(file)), answer["mask"], answer["votes"])),
-    }
-    for name, content in contents.items():
-        with whole_file(folder / name) as temporary:
+    shown = png(picture(decode(data, RGB, str(file)), answer["mask"], answer["votes"]))
+    contents = (answer["mask_png"][0], json.dumps(document, indent=2).encode(), shown)
+    paths = [folder / name for name in _names(request.name)]
+    for path, content in zip(paths, contents, strict=True):
+        with whole_file(path) as temporary:
             temporary.write_bytes(content)
-    return [folder / name for name in contents]
+    return paths
 
 
 def picture(pixels: Array, mask: Array, votes: Array) -> Array:
