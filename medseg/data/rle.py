@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from medseg.errors import InputError
 from medseg.task import Array
 
+EMPTY = ("", "nan", "none", "null", "<na>")  # how pandas, databases and their users write that there is no text
+_NUMBERS = re.compile(r"\d{1,18}(\s+\d{1,18})*", re.ASCII)
+
 
 def decode(text: str, shape: tuple[int, int]) -> Array:
-    """The mask (row, col) uint8 0/1 of run-length text; no text is an empty mask.
+    """The mask (row, col) uint8 0/1 of run-length text; no text, or one of EMPTY in any case, is an empty mask.
 
-    Raises InputError where the text is no such pairs, or a run leaves the picture.
+    Raises InputError where the text is no such pairs, its runs are not in order, or one leaves the picture.
     """
     starts, lengths = _runs(text)
     ends, size = starts + lengths, shape[0] * shape[1]
-    if starts.size and (starts.min() < 0 or lengths.min() < 1 or ends.max() > size):
+    if starts.size and ends.max() > size:
         raise InputError(
-            f"run lengths reach pixel {ends.max()} of {size}; expected runs inside {shape[0]} x {shape[1]}"
+            f"run lengths reach pixel {ends.max()} of {size}; expected runs inside {shape[0]} x {shape[1]} pixels: "
+            "correct the text"
         )
     edges = np.zeros(size + 1, np.int32)
     np.add.at(edges, starts, 1)
@@ -33,20 +39,31 @@ def encode(mask: Array) -> str:
 
 
 def pixels(text: str) -> int:
-    """How many pixels run-length text sets, without decoding it, where its runs do not overlap."""
+    """How many pixels run-length text sets, without decoding it. Raises InputError where the text is wrong."""
     return int(_runs(text)[1].sum())
 
 
 def _runs(text: str) -> tuple[Array, Array]:
-    """Starts, counted from 0, and lengths (n,) int64."""
-    try:
-        numbers = np.array(text.split(), np.int64)
-    except (ValueError, OverflowError) as error:
-        raise InputError(
-            f"run lengths {text[:40]!r} hold something else than whole numbers: correct the text"
-        ) from error
+    """Starts, counted from 0, and lengths (n,) int64, in order and apart from each other."""
+    stripped = text.strip()
+    if stripped.lower() in EMPTY:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if not _NUMBERS.fullmatch(stripped):
+        raise InputError(f"run lengths {stripped[:40]!r} hold something else than whole numbers: correct the text")
+    numbers = np.array(stripped.split(), np.int64)
     if len(numbers) % 2:
         raise InputError(
             f"run lengths hold {len(numbers)} numbers; expected pairs of start and length: correct the text"
         )
-    return numbers[::2] - 1, numbers[1::2]
+    starts, lengths = numbers[::2] - 1, numbers[1::2]
+    if starts.min() < 0:
+        raise InputError("run lengths have a start of 0; expected starts that count from 1: add 1 to every start")
+    if lengths.min() < 1:
+        raise InputError("run lengths have a length of 0; expected 1 pixel or more: leave that run out")
+    (back,) = np.nonzero(starts[1:] < (starts + lengths)[:-1])
+    if len(back):
+        raise InputError(
+            f"run lengths have a run from {starts[back[0] + 1] + 1} behind one that ends at "
+            f"{starts[back[0]] + lengths[back[0]]}; expected runs in order that do not overlap: correct the text"
+        )
+    return starts, lengths

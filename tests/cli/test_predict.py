@@ -103,7 +103,7 @@ def test_new_rows_are_appended_and_a_slice_that_was_there_is_replaced(tmp_path: 
     with table.open() as lines:
         rows = list(csv.DictReader(lines))
     assert [row["id"] for row in rows][::3] == ["one", "slice 0", "slice 1", "slice 2", "slice 4", "slice 3", "six"]
-    assert [row["segmentation"] for row in rows if row["id"] == "slice 3"] == ["7 7", "", ""]
+    assert [row["predicted"] for row in rows if row["id"] == "slice 3"] == ["7 7", "", ""]
 
 
 def test_what_killed_clients_and_servers_left_in_shared_memory_is_removed_and_nothing_else() -> None:

@@ -32,6 +32,39 @@ def test_wrong_text_is_refused_in_one_sentence(text: str) -> None:
         rle.decode(text, (2, 3))
 
 
+@pytest.mark.parametrize("text", ["", " ", "nan", "NaN", "None", "NULL", "<NA>", " nan\n"])
+def test_text_that_says_nothing_is_an_empty_mask(text: str) -> None:
+    assert not rle.decode(text, (2, 3)).any()
+    assert rle.pixels(text) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0 2", "starts that count from 1"),
+        ("4 1 1 2", "a run from 1 behind one that ends at 4; expected runs in order"),
+        ("1 3 2 2", "do not overlap"),
+        ("1 1 1 1", "do not overlap"),
+        ("1", "pairs"),
+        ("1.0 2.0", "whole numbers"),
+        ("1,2", "whole numbers"),
+        ("1_0 2", "whole numbers"),
+        ("\N{ARABIC-INDIC DIGIT ONE} 2", "whole numbers"),
+        ("1 0", "length of 0"),
+        ("5 3", "inside 2 x 3 pixels"),
+        ("9223372036854775807 1", "whole numbers"),
+        ("999999999999999999 999999999999999999", "inside 2 x 3"),
+    ],
+)
+def test_each_fault_is_named(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        rle.decode(text, (2, 3))
+
+
+def test_runs_may_touch() -> None:
+    assert (rle.decode("1 2 3 1", (2, 3)) == rle.decode("1 3", (2, 3))).all()
+
+
 @needs_shared
 def test_every_real_text_comes_back() -> None:
     with (GI_TRACT / "slice_paths.csv").open() as file:

@@ -1,5 +1,8 @@
 import csv
 from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree
 
 import cv2
 import numpy as np
@@ -10,8 +13,9 @@ from medseg.data.encoded import encoded_tensor
 from medseg.data.grid import resized
 from medseg.errors import InputError
 from medseg.task import Reading
-from medseg.tasks.gi_tract import TASK
-from medseg.tasks.gi_tract.files import picture
+from medseg.tasks.gi_tract import TASK, reader
+from medseg.tasks.gi_tract.check import inspect
+from medseg.tasks.gi_tract.files import picture, submit
 from medseg.tasks.gi_tract.pipeline import PIPELINE, prepare
 from tests.shared import SHARED, needs_shared
 from tests.tasks.perfect import dice, perfect_logits
@@ -109,7 +113,7 @@ def test_the_submission_has_each_slice_once_and_gives_the_masks_back(tmp_path) -
     assert len(rows) == 9
     for row in rows:
         mask = masks[row["id"]][CLASSES.index(row["class"])]
-        assert np.array_equal(rle.decode(row["segmentation"], mask.shape), mask)
+        assert np.array_equal(rle.decode(row["predicted"], mask.shape), mask)
 
 
 def test_the_overlay_shows_the_classes_in_red_green_and_blue() -> None:
@@ -126,3 +130,104 @@ def test_the_overlay_shows_the_classes_in_red_green_and_blue() -> None:
 def test_a_folder_without_slices_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match=r"holds no \.png files"):
         TASK.sources(tmp_path, Reading())
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gi-tract")
+    TASK.phantom(folder, 1, 0)
+    return folder
+
+
+def changed(made_up: Path, folder: Path, change: Callable[[list[str]], list[str]]) -> Path:
+    """The made-up case, its `train.csv` changed line by line."""
+    copytree(made_up, folder, dirs_exist_ok=True)
+    lines = (folder / "train.csv").read_text().splitlines()
+    (folder / "train.csv").write_text("\n".join(change(lines)) + "\n")
+    return folder
+
+
+def swapped(old: str, new: str, count: int = -1) -> Callable[[list[str]], list[str]]:
+    return lambda lines: [line.replace(old, new, count) for line in lines]
+
+
+WRONG_TABLES = {
+    "the class 'Stomach'": swapped(",stomach,", ",Stomach,"),
+    "the class 'large bowel'": swapped(",large_bowel,", ",large bowel,"),
+    "the id 'Case1_Day0_Slice_0001'": swapped("case1_day0_slice_", "Case1_Day0_Slice_"),
+    "the id 'case1_day0_0001'": swapped("case1_day0_slice_", "case1_day0_"),
+    "is a second row of case1_day0_slice_0001": lambda lines: [*lines, lines[1]],
+    "lacks the row of case1_day0_slice_0001, large_bowel": lambda lines: [lines[0], *lines[2:]],
+    "lists other slices of case1_day0, but not case1_day0_slice_0001": lambda lines: [lines[0], *lines[4:]],
+    "has no column segmentation": swapped("id,class,segmentation", "id,class,rle"),
+    "starts that count from 1": lambda lines: [lines[0], lines[1].rsplit(",", 1)[0] + ",0 5", *lines[2:]],
+}
+
+
+@pytest.mark.parametrize("words", WRONG_TABLES)
+def test_a_wrong_table_is_refused_by_whoever_reads_it(words: str, made_up: Path, tmp_path: Path) -> None:
+    folder = changed(made_up, tmp_path, WRONG_TABLES[words])
+    with pytest.raises(InputError) as read:
+        reader.read(folder, "case1")
+    with pytest.raises(InputError) as fitted:
+        samples = reader.samples(folder, ["case1"])
+        [samples[index] for index in range(len(samples))]
+    for sentence in (str(read.value), str(fitted.value)):
+        assert words in sentence
+        assert str(folder / "train.csv") in sentence
+    assert any(words in problem for one in inspect(folder) for problem in one.problems)
+
+
+@pytest.mark.parametrize(
+    "change", [swapped(",stomach,", ", stomach ,"), swapped("case1", " case1"), swapped(",", "\t")]
+)
+def test_spaces_and_tabs_change_nothing(
+    change: Callable[[list[str]], list[str]], made_up: Path, tmp_path: Path
+) -> None:
+    wanted, found = (reader.read(folder, "case1") for folder in (made_up, changed(made_up, tmp_path, change)))
+    assert all(np.array_equal(one.mask, other.mask) for one, other in zip(wanted, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        ("case2_day0/scans/slice_0001_266_234_1.5_1.5.png", "lies below case1"),
+        ("case1_day0/scans/slice_0001_310_310_1.50_1.50.png", "is the same slice as"),
+        ("case1_day0/scans/slice_0099_100_100_1.5_1.5.PNG", "is not of the size of"),
+        ("case1_day0/scans/slice_0099_310_310_0.00_1.5.png", "says that pixels are 0.00 x 1.5 mm"),
+    ],
+)
+def test_slices_that_do_not_belong_together_are_refused(new: str, words: str, made_up: Path, tmp_path: Path) -> None:
+    folder = changed(made_up, tmp_path, lambda lines: lines)
+    first = sorted(folder.glob("train/case1/case1_day0/scans/*.png"))[0]
+    size = "_".join(first.name.split("_")[2:4])
+    target = folder / "train/case1" / new.replace("310_310", size)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(first.read_bytes())
+    with pytest.raises(InputError, match=words):
+        reader.read(folder, "case1")
+
+
+@pytest.mark.parametrize("head", ["id,class,predicted", "id,class,segmentation"])
+def test_an_older_submission_is_gone_on_with(head: str, tmp_path: Path) -> None:
+    table = tmp_path / "submission.csv"
+    table.write_text(f"{head}\none,large_bowel,1 2\n")
+    submit(table, "two", ["", "", "3 4"])
+    assert table.read_text().splitlines()[:2] == ["id,class,predicted", "one,large_bowel,1 2"]
+    assert table.read_text().splitlines()[-1] == "two,stomach,3 4"
+
+
+def test_another_table_is_not_written_over(tmp_path: Path) -> None:
+    table = tmp_path / "submission.csv"
+    table.write_text("name,age\nx,5\n")
+    with pytest.raises(InputError, match="is no table of id, class, predicted"):
+        submit(table, "two", ["", "", ""])
+    assert table.read_text() == "name,age\nx,5\n"
+
+
+@needs_shared
+def test_real_tables_with_other_words_for_nothing_or_other_classes() -> None:
+    first, _ = reader.read(SHARED / "cases/33-gi-nan-text", "case7")
+    assert [int(organ.sum()) for organ in first.mask] == [0, 0, 3]
+    with pytest.raises(InputError, match="the class 'Stomach'; expected one of"):
+        reader.read(SHARED / "cases/32-gi-class-capital", "case7")

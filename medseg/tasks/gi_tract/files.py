@@ -13,13 +13,15 @@ from medseg.data import overlay
 from medseg.data.encoded import GREY16, decode, encoded_tensor
 from medseg.data.grid import png
 from medseg.data.image import read_bytes
+from medseg.data.table import read_text
 from medseg.errors import InputError
 from medseg.files import present, whole_file
 from medseg.task import Array, Reading, Request, Source, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
 
 COLOURS = dict(zip(GI_TRACT.classes, (overlay.RED, overlay.GREEN, overlay.BLUE), strict=True))
-_COLUMNS = ("id", "class", "segmentation")
+_COLUMNS = ("id", "class", "predicted")
+_OLDER = ("id", "class", "segmentation")  # the columns of tables that medseg wrote before 2026-11-27
 _TABLE = "submission.csv"
 _WIDEST_PX = 800
 
@@ -91,13 +93,21 @@ def _submitted(table: Path) -> set[str]:
     size, names = _TABLES.get(table.resolve(), (-1, set()))
     if table.is_file() and table.stat().st_size == size:
         return names
-    rows: list[list[str]] = []
-    if table.is_file():
-        *lines, _ = table.read_text().split("\n")  # what follows the last line's end was cut short by a kill
-        rows = [row for row in csv.reader(lines) if len(row) == len(_COLUMNS) and row[0] != _COLUMNS[0]]
+    rows = _kept(table) if table.is_file() else []
     with whole_file(table) as temporary:
         temporary.write_text(_lines([_COLUMNS, *rows]))
     return {row[0] for row in rows}
+
+
+def _kept(table: Path) -> list[list[str]]:
+    """The rows of a table that was begun before. Raises InputError where it is another table, not to be written over.
+
+    What follows the last line's end was cut short by a kill, and is not kept.
+    """
+    *lines, _ = read_text(table).split("\n")
+    if lines and tuple(lines[0].strip().split(",")) not in (_COLUMNS, _OLDER):
+        raise InputError(f"{table}: is no table of {', '.join(_COLUMNS)}: move it away, or give another --out")
+    return [row for row in csv.reader(lines[1:]) if len(row) == len(_COLUMNS)]
 
 
 def _lines(rows: Iterable[Sequence[str]]) -> str:

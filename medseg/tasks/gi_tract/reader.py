@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,16 @@ from medseg.data.grid import NEAREST, resized
 from medseg.data.image import read_bytes, read_image
 from medseg.data.samples import Sample, Samples
 from medseg.data.split import Split, folds
+from medseg.data.table import read_table
 from medseg.errors import InputError
 from medseg.task import Array, Case, Geometry, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
 from medseg.tasks.gi_tract.pipeline import SIZE, prepare
 
 SLICE_MM = 3.0  # thickness of every slice, by the competition's description; the files do not hold it
-_NAME = re.compile(r"slice_(\d+)_(\d+)_(\d+)_(\d+\.\d+)_(\d+\.\d+)\.png")
+_NAME = re.compile(r"slice_(\d+)_(\d+)_(\d+)_(\d+\.\d+)_(\d+\.\d+)\.png", re.ASCII | re.IGNORECASE)
+_ID = re.compile(r"case\d+_day\d+_slice_\d+", re.ASCII)
+COLUMNS = ("id", "class", "segmentation")
 
 Truth = Mapping[str, Mapping[str, str]]  # slice id -> class -> run-length text
 
@@ -50,14 +52,45 @@ def patients(directory: Path) -> Sequence[str]:
 
 
 def slices(directory: Path, patient: str) -> list[Slice]:
-    """A case's slices by day and number. Raises InputError for a file whose name does not tell size and spacing."""
-    return [slice_of(path) for path in sorted((directory / "train" / patient).glob("*/scans/*.png"))]
+    """A case's slices by day and number.
+
+    Raises InputError for a file whose name does not tell size and spacing, that lies in another case's day, or is not
+    of its day's size, and for two files of one slice.
+    """
+    found = [slice_of(path) for path in slice_paths(directory, patient)]
+    first: dict[str, Slice] = {}
+    seen: dict[str, Slice] = {}
+    for one in found:
+        if not re.fullmatch(rf"{re.escape(patient)}_day\d+", one.day):
+            raise InputError(f"{one.path}: lies below {patient}; expected a folder {patient}_dayD: move it")
+        if first.setdefault(one.day, one).shape != one.shape:
+            raise InputError(f"{one.path}: is not of the size of {first[one.day].path.name} of the same day: move it")
+        if seen.setdefault(one.id, one) is not one:
+            raise InputError(f"{one.path}: is the same slice as {seen[one.id].path.name}: remove one of them")
+    return found
+
+
+def slice_paths(directory: Path, patient: str) -> list[Path]:
+    """A case's PNG files by day and name."""
+    found = (directory / "train" / patient).glob("*/scans/*")
+    return sorted(path for path in found if path.suffix.lower() == ".png")
 
 
 def truths(directory: Path) -> Truth:
-    """`train.csv` by slice and class; empty where there is no file. Raises InputError where a column is missing."""
+    """`train.csv` by slice and class; empty where there is no file. Raises InputError naming the line that is wrong."""
+    table, problems = table_of(directory)
+    if problems:
+        raise InputError(problems[0])
+    return table
+
+
+def table_of(directory: Path) -> tuple[Truth, list[str]]:
+    """What can be used of `train.csv`, and a sentence for everything else in it."""
     path = directory / "train.csv"
-    return _table(path, path.stat().st_mtime_ns) if path.is_file() else {}
+    try:
+        return _table(path, path.stat().st_mtime_ns) if path.is_file() else ({}, [])
+    except InputError as error:
+        return {}, [str(error)]
 
 
 def read(directory: Path, patient: str) -> Sequence[Case]:
@@ -68,7 +101,24 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
     found, truth = slices(directory, patient), truths(directory)
     if not found:
         raise InputError(f"{directory}/train/{patient}: holds no slices; expected {patient}_dayD/scans/slice_*.png")
-    return [_case(one, truth, directory) for one in found]
+    listed = {one.id for one in labelled(directory, patient)}
+    return [_case(one, truth if one.id in listed else {}, directory) for one in found]
+
+
+def labelled(directory: Path, patient: str) -> list[Slice]:
+    """A case's slices that `train.csv` lists.
+
+    Raises InputError where it lists a day, but not each of the slices that are there.
+    """
+    truth, found = truths(directory), slices(directory, patient)
+    days = {name.split("_slice_")[0] for name in truth}
+    for one in found:
+        if one.day in days and one.id not in truth:
+            raise InputError(
+                f"{directory / 'train.csv'}: lists other slices of {one.day}, but not {one.id}, which is there; "
+                "expected three rows for every slice of a day: add them, empty where there is no organ"
+            )
+    return [one for one in found if one.id in truth]
 
 
 def questions(directory: Path, patient: str) -> list[Tensors]:
@@ -78,12 +128,12 @@ def questions(directory: Path, patient: str) -> list[Tensors]:
 
 def samples(directory: Path, patients: Sequence[str]) -> Samples:
     """The labelled slices of these cases: (3, 224, 224) float32 and (3, 224, 224) uint8, read when asked for."""
-    truth = truths(directory)
-    found = [(patient, one) for patient in patients for one in slices(directory, patient) if one.id in truth]
+    truth, table = truths(directory), directory / "train.csv"
+    found = [(patient, one) for patient in patients for one in labelled(directory, patient)]
     chosen = tuple((one, truth[one.id]) for _, one in found)
-    foreground = [sum(rle.pixels(text) for text in runs.values()) for _, runs in chosen]
+    foreground = [_pixels(one, runs, table) for one, runs in chosen]
     names, sizes = tuple(patient for patient, _ in found), np.array(foreground, float)
-    return Samples(partial(_sample, chosen), names, sizes, partial(_encoded, chosen))
+    return Samples(partial(_sample, table, chosen), names, sizes, partial(_encoded, table, chosen))
 
 
 SAMPLES = {GI_TRACT.name: samples}
@@ -112,12 +162,22 @@ def read_mask(one: Slice, runs: Mapping[str, str], where: Path) -> Array:
         raise InputError(f"{where}, {one.id}: {error}") from error
 
 
+def _pixels(one: Slice, runs: Mapping[str, str], where: Path) -> int:
+    """How many pixels a slice's texts set. Raises InputError naming the table and the slice where one is wrong."""
+    try:
+        return sum(rle.pixels(text) for text in runs.values())
+    except InputError as error:
+        raise InputError(f"{where}, {one.id}: {error}") from error
+
+
 def slice_of(path: Path) -> Slice:
     """What a slice's path says. Raises InputError where its name does not tell size and spacing."""
     match = _NAME.fullmatch(path.name)
     if match is None:
         raise InputError(f"{path}: expected a name like slice_0001_266_266_1.50_1.50.png: rename the file")
     number, width, height, x_mm, y_mm = match.groups()
+    if not (float(x_mm) > 0 and float(y_mm) > 0):
+        raise InputError(f"{path}: says that pixels are {x_mm} x {y_mm} mm; expected more than 0: rename the file")
     return Slice(path, f"{path.parts[-3]}_slice_{number}", (int(height), int(width)), (float(y_mm), float(x_mm)))
 
 
@@ -126,29 +186,43 @@ def _case(one: Slice, truth: Truth, directory: Path) -> Case:
     return Case(one.id, read_slice(one), mask, Geometry((*one.spacing_mm[::-1], SLICE_MM)))
 
 
-def _sample(chosen: Sequence[tuple[Slice, Mapping[str, str]]], index: int) -> Sample:
+def _sample(table: Path, chosen: Sequence[tuple[Slice, Mapping[str, str]]], index: int) -> Sample:
     one, runs = chosen[index]
-    mask = read_mask(one, runs, one.path)
+    mask = read_mask(one, runs, table)
     return prepare(read_slice(one)), resized(mask, SIZE, NEAREST)
 
 
-def _encoded(chosen: Sequence[tuple[Slice, Mapping[str, str]]], index: int) -> tuple[bytes, Array]:
+def _encoded(table: Path, chosen: Sequence[tuple[Slice, Mapping[str, str]]], index: int) -> tuple[bytes, Array]:
     one, runs = chosen[index]
     content = read_bytes(one.path)
     check(content, GREY16, str(one.path))
-    return content, read_mask(one, runs, one.path)
+    return content, read_mask(one, runs, table)
 
 
 @lru_cache(maxsize=1)
-def _table(path: Path, _changed: int) -> Truth:
+def _table(path: Path, _changed: int) -> tuple[Truth, list[str]]:
     table: dict[str, dict[str, str]] = {}
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        missing = {"id", "class", "segmentation"} - set(reader.fieldnames or ())
-        if missing:
-            raise InputError(
-                f"{path}: has no column {', '.join(sorted(missing))}; expected id, class, segmentation: add it"
-            )
-        for row in reader:
-            table.setdefault(row["id"], {})[row["class"]] = row["segmentation"] or ""
-    return table
+    problems = []
+    for row in read_table(path, COLUMNS):
+        name, organ, runs = row.texts
+        wrong = _wrong(name, organ, table)
+        if wrong:
+            problems.append(f"{path}, line {row.line}: {wrong}")
+        else:
+            table.setdefault(name, {})[organ] = runs
+    lacking = ((name, organ) for name, organs in table.items() for organ in GI_TRACT.classes if organ not in organs)
+    problems += [
+        f"{path}: lacks the row of {name}, {organ}; expected three rows a slice: add it" for name, organ in lacking
+    ]
+    return table, problems
+
+
+def _wrong(name: str, organ: str, table: Truth) -> str | None:
+    """What is wrong with a row of this id and class behind those of the table."""
+    if not _ID.fullmatch(name):
+        return f"has the id {name[:60]!r}; expected one like case7_day0_slice_0001: correct the line"
+    if organ not in GI_TRACT.classes:
+        return f"has the class {organ[:40]!r}; expected one of {', '.join(GI_TRACT.classes)}: correct the line"
+    if organ in table.get(name, {}):
+        return f"is a second row of {name}, {organ}; expected one: remove the other"
+    return None

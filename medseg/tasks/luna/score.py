@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.data.picture import View
+from medseg.data.table import read_list
 from medseg.errors import InputError
 from medseg.metrics.finding import Finding
 from medseg.metrics.froc import Froc, froc
@@ -47,7 +48,7 @@ def series_of(directory: Path) -> list[str]:
     """The scans that count: those `seriesuids.csv` lists, else those that are there, else those with annotations."""
     path = directory / "seriesuids.csv"
     if path.is_file():
-        return [line.strip() for line in path.read_text().splitlines() if line.strip() not in ("", "seriesuid")]
+        return read_list(path, "seriesuid")
     return list(scans(directory)) or sorted({row.series for row in nodules(directory)})
 
 

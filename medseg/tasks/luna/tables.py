@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
+from medseg.data.table import Row, read_table
 from medseg.errors import InputError
 from medseg.metrics.finding import Finding
 
 PLACE = ("coordX", "coordY", "coordZ")
-WORDS = {"True": 1.0, "False": 0.0}
+_CLASSES = {  # the columns that hold one of two classes, and how they are written
+    "class": {"0": 0.0, "1": 1.0},
+    "mal_bool": {"False": 0.0, "True": 1.0, "FALSE": 0.0, "TRUE": 1.0, "0": 0.0, "1": 1.0},
+}
 
 
 def scans(directory: Path) -> dict[str, Path]:
@@ -51,27 +53,26 @@ def malignancies(directory: Path, series: Iterable[str]) -> list[Finding]:
 
 
 def findings(path: Path, column: str) -> list[Finding]:
-    """A table's rows in order. Raises InputError naming the file, and the line where a number is wrong."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such table; expected LUNA16's csv files in this folder: copy it there")
-    with path.open(newline="") as file:
-        return list(_rows(csv.DictReader(file), path, column))
+    """A table's rows in order. Raises InputError naming the file, and the line where a cell is wrong."""
+    if column in _CLASSES:
+        return [
+            _finding(row, _class(row, column, path), path) for row in read_table(path, ("seriesuid", column), PLACE)
+        ]
+    return [_finding(row, row.numbers[3], path) for row in read_table(path, ("seriesuid",), (*PLACE, column))]
 
 
-def _rows(reader: csv.DictReader, path: Path, column: str) -> Iterator[Finding]:
-    missing = [name for name in ("seriesuid", *PLACE, column) if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; its first line must name the columns: add it")
-    for row in reader:
-        x, y, z, value = (_number(row[name], path, reader.line_num) for name in (*PLACE, column))
-        yield Finding(row["seriesuid"].strip(), (x, y, z), value)
+def _class(row: Row, column: str, path: Path) -> float:
+    words = _CLASSES[column]
+    if row.texts[1] not in words:
+        raise InputError(
+            f"{path}, line {row.line}: {column} is {row.texts[1][:20]!r}; expected {' or '.join(list(words)[:2])}: "
+            "correct the line"
+        )
+    return words[row.texts[1]]
 
 
-def _number(text: str | None, path: Path, line: int) -> float:
-    try:
-        number = WORDS[text] if text in WORDS else float(text or "")
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{path}, line {line}: {text!r} is not a number; expected a finite number: correct the line")
-    return number
+def _finding(row: Row, value: float, path: Path) -> Finding:
+    if not row.texts[0]:
+        raise InputError(f"{path}, line {row.line}: names no seriesuid; expected a scan's: correct the line")
+    x, y, z = row.numbers[:3]
+    return Finding(row.texts[0], (x, y, z), value)

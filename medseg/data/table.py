@@ -1,0 +1,162 @@
+"""Tables (CSV) as people save them: UTF-8, UTF-16 or Windows' own letters; comma, semicolon or tab; decimal commas."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import InputError
+
+MAX_BYTES = 256 << 20  # ten times LUNA16's largest table
+_MARKS = (  # UTF-32's begins as UTF-16's does
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_SEPARATORS = ",;\t|"
+_HINT = re.compile(r"sep=.\r?\n")  # Excel's own first line
+Reader = Any  # what csv.reader makes; it has no name to import
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: the cells that were asked for, in the order they were asked for."""
+
+    line: int
+    texts: tuple[str, ...]
+    numbers: tuple[float, ...] = ()
+
+
+def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str] = ()) -> list[Row]:
+    """The table's rows with their cells of these columns: texts without spaces around them, numbers that are finite.
+
+    Raises InputError naming the file, and the line, that cannot be read as such a table.
+    """
+    wanted, text = (*texts, *numbers), read_text(path)
+    reader, header = _opened(text, wanted, path)
+    places = [header.index(name) for name in wanted]
+    rows, marks = [], set[str]()
+    for line, cells in _cells(reader, len(header), path):
+        chosen = [cells[place].strip() for place in places]
+        if not "".join(chosen).isascii():
+            raise InputError(f"{path}, line {line}: holds letters other than ASCII's: correct the line")
+        values = tuple(_number(cell, f"{path}, line {line}", reader.dialect.delimiter) for cell in chosen[len(texts) :])
+        marks |= {mark for cell in chosen[len(texts) :] for mark in ".," if mark in cell}
+        rows.append(Row(line, tuple(chosen[: len(texts)]), values))
+    if len(marks) > 1:
+        raise InputError(f"{path}: has numbers with decimal points and with decimal commas: write all with points")
+    return rows
+
+
+def read_text(path: Path) -> str:
+    """A text file's content in whichever encoding it is. Raises InputError where there is none, or it is no text."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such table; expected a CSV file: check the path, or copy the file there")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: has {path.stat().st_size} bytes; expected a table of at most {MAX_BYTES >> 20} MiB")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a CSV file: check the file") from error
+    text = _decoded(content)
+    if text is None or "\0" in text:
+        raise InputError(f"{path}: is no text; expected a CSV file: save it as CSV UTF-8")
+    return text
+
+
+def read_list(path: Path, title: str) -> list[str]:
+    """The lines of a file with one value each, without empty ones and without the title that may stand above them.
+
+    Raises InputError where a line holds more than one value.
+    """
+    found = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        value = line.strip(" \t\",;'")
+        if re.search(r"[\s,;|]", value) or not value.isascii():
+            raise InputError(f"{path}, line {number}: is not one value; expected one {title} a line: correct the line")
+        found += [value] if value not in ("", title) else []
+    return found
+
+
+def _decoded(content: bytes) -> str | None:
+    """The bytes as text, None where they are none: by their mark, else as UTF-8, UTF-16 or Windows-1252."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return _tried(content[len(mark) :], encoding)
+    if b"\0" in content[:2]:  # ASCII as UTF-16 has a zero in every other place
+        return _tried(content, "utf-16-be" if content[:1] == b"\0" else "utf-16-le")
+    text = _tried(content, "utf-8")
+    return _tried(content, "cp1252") if text is None else text
+
+
+def _tried(content: bytes, encoding: str) -> str | None:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def _opened(text: str, wanted: Sequence[str], path: Path) -> tuple[Reader, list[str]]:
+    """A reader behind the header, and the header, by the separator under which it has the wanted columns."""
+    hint = _HINT.match(text)
+    body = text[hint.end() :] if hint else text
+    missing: list[str] = list(wanted)
+    for separator in _SEPARATORS:
+        reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator, strict=True)
+        header = _header(reader)
+        twice = sorted({name for name in wanted if header.count(name) > 1})
+        if twice:
+            raise InputError(f"{path}: has several columns {', '.join(twice)}; expected one of each: remove the others")
+        missing = min(missing, [name for name in wanted if name not in header], key=len)
+        if not missing:
+            return reader, header
+    raise InputError(
+        f"{path}: has no column {', '.join(missing)}; expected {', '.join(wanted)} in its first line: add them"
+    )
+
+
+def _header(reader: Iterator[list[str]]) -> list[str]:
+    """The first line that is not empty, as names."""
+    try:
+        return next(([cell.strip() for cell in cells] for cells in reader if any(cells)), [])
+    except csv.Error:
+        return []
+
+
+def _cells(reader: Reader, width: int, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each line that is not empty with its number, checked to have as many cells as the header."""
+    try:
+        for cells in reader:
+            filled = [place for place, cell in enumerate(cells) if cell.strip()]
+            if not filled:
+                continue
+            if len(cells) < width or filled[-1] >= width:
+                raise InputError(
+                    f"{path}, line {reader.line_num}: has {len(cells)} cells; expected {width} as in the first line: "
+                    "correct the line"
+                )
+            yield reader.line_num, cells
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {reader.line_num}: is no line of a table ({error}); expected cells with quotes in pairs: "
+            "correct the line"
+        ) from error
+
+
+def _number(text: str, where: str, separator: str) -> float:
+    """A finite number; its decimal mark may be a comma where commas do not part the cells."""
+    plain = text.replace(",", ".") if separator != "," else text
+    number = float(plain) if _NUMBER.fullmatch(plain) else math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{where}: {text[:40]!r} is not a number; expected a finite number: correct the line")
+    return number
