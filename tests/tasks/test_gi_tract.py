@@ -192,7 +192,7 @@ def test_spaces_and_tabs_change_nothing(
     ("new", "words"),
     [
         ("case2_day0/scans/slice_0001_266_234_1.5_1.5.png", "lies below case1"),
-        ("case1_day0/scans/slice_0001_310_310_1.50_1.50.png", "is the same slice as"),
+        ("case1_day0/scans/slice_0001_310_310_1.50_1.500.png", "is the same slice as"),
         ("case1_day0/scans/slice_0099_100_100_1.5_1.5.PNG", "is not of the size of"),
         ("case1_day0/scans/slice_0099_310_310_0.00_1.5.png", "says that pixels are 0.00 x 1.5 mm"),
     ],
