@@ -1,114 +1,272 @@
-"""One DICOM series in a folder: its slices in order along the patient, checked for what would falsify the geometry."""
+"""One DICOM file's header: the CT slices that it holds, or what else it is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
 from pydicom.config import disable_value_validation
-from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from medseg.errors import InputError
 from medseg.task import Array
 
-_POSITION_TOLERANCE_MM = 0.02  # headers round positions to hundredths of a millimetre
-_UNIT_TOLERANCE = 0.01  # of the length of a slice's normal: headers round cosines
-_TAGS = ["SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient", "Rows", "Columns"]
+_CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_UNITS = ("", "HU", "HU_MOD", "US", "UNSPECIFIED")  # of a rescale; what is left out is some other material's
+_NO_SLICES = {  # values of ImageType, and what they say that a picture is
+    "LOCALIZER": "a localizer",
+    "SCOUT": "a localizer",
+    "TOPOGRAM": "a localizer",
+    "MIP": "a projection",
+    "MINIP": "a projection",
+    "MAXIP": "a projection",
+    "PROJECTION IMAGE": "a projection",
+    "CSA MIP": "a projection",
+    "VOLUME RENDERED": "a rendering",
+    "VRT": "a rendering",
+    "SCREEN SAVE": "a screen capture",
+    "DOSE_INFO": "a dose report",
+    "PROTOCOL": "a protocol page",
+}
+_TAGS = [
+    *("SOPClassUID", "SOPInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID"),
+    *("SeriesInstanceUID", "SeriesNumber", "FrameOfReferenceUID", "Modality", "ImageType", "ImagePositionPatient"),
+    *("ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("PixelRepresentation", "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue"),
+    *("PixelPaddingRangeLimit", "ModalityLUTSequence", "SharedFunctionalGroupsSequence"),
+    "PerFrameFunctionalGroupsSequence",
+]
+_OWNER = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
+_PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))  # as floats, as doubles, as whole numbers
+_UNDEFINED = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
-class _Slice:
+class Slice:
+    """A CT slice as its header tells it; its pixels are still in the file."""
+
     path: Path
-    series: str
-    number: str
-    position: Array  # (3,) mm
-    normal: Array  # (3,) unit
+    owner: tuple[str, ...]  # patient and study: compared, never shown
+    series: str  # its UID: compared, never shown
+    number: str  # of the series
+    instance: str  # its UID: compared, never shown
+    frame_of_reference: str
+    shape: tuple[int, int]  # rows, columns
+    position: Array  # (3,) mm, of the first pixel's centre
+    axes: Array  # (2, 3) cosines: along a row, along a column
+    spacing: Array  # (2,) mm, along a row, along a column; NaN where the header has none
+    rescale: tuple[float, float] | None  # slope and intercept
+    padding: tuple[int, int] | None  # the first and the last stored value that stand for no pixel
+    frame: int | None = None  # of a multi-frame object, from 0
+    derived: bool = False
+    inverse: bool = False  # MONOCHROME1
+
+    @property
+    def name(self) -> str:
+        """Its file, and its frame, for messages."""
+        return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame + 1}"
+
+    @property
+    def normal(self) -> Array:
+        """The unit vector (3,) across the slice."""
+        return np.cross(*self.axes)
 
 
-def series_files(folder: Path) -> list[Path]:
-    """The folder's slices, lowest along the slice normal first.
+@dataclass(frozen=True)
+class Other:
+    """A DICOM file that is no CT slice, and what it is."""
 
-    Raises InputError where the folder holds no series or more than one, where slices are missing, doubled or
-    unequally spaced, or where the gantry was tilted. Messages name series numbers, never a patient or a UID.
+    path: Path
+    what: str
+    number: str  # of its series
+
+
+def read_header(path: Path) -> tuple[Slice, ...] | Other | None:
+    """The file's slices, or what else it is; None for a file that is no DICOM, and for a DICOMDIR.
+
+    Raises InputError for a damaged one: cut short, empty of what an image needs, numbers that are none.
     """
-    slices = [found for path in sorted(folder.iterdir()) if path.is_file() and (found := _read_header(path))]
-    if not slices:
-        raise InputError(f"{folder} holds no DICOM slices; expected the files of one CT series")
-    series = {one.series: one.number for one in slices}
-    if len(series) > 1:
-        counts = ", ".join(
-            f"number {number} with {sum(s.series == uid for s in slices)}" for uid, number in series.items()
-        )
-        raise InputError(
-            f"{folder} holds {len(series)} series ({counts} slices); expected one: keep one series per folder"
-        )
-    normal = slices[0].normal
-    slices.sort(key=lambda one: float(one.position @ normal))
-    _check_spacing(folder, slices)
-    return [one.path for one in slices]
+    with quiet(), path.open("rb") as file:
+        if path.name.upper() == "DICOMDIR" or not _is_dicom(file):
+            return None
+        try:
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+            return _meaning(path, header, file)
+        except InputError:
+            raise
+        except Exception as error:  # whatever pydicom makes of damaged bytes; its words may quote a header
+            raise damaged(path, f"its header cannot be read: {type(error).__name__}") from error
 
 
-def _read_header(path: Path) -> _Slice | None:
-    """What ordering needs of one file; None for a file that is not DICOM or is no slice (DICOMDIR, a report)."""
-    with disable_value_validation():  # whose warnings quote what stands in the header
-        return _read_quietly(path)
+def damaged(path: Path, why: str) -> InputError:
+    """The refusal of a DICOM file that cannot be used."""
+    return InputError(f"{path} is a damaged DICOM file ({why}); expected a CT slice: export the series again")
 
 
-def _read_quietly(path: Path) -> _Slice | None:
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-    except InvalidDicomError:
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without pydicom's warnings, which quote what stands in a header."""
+    with warnings.catch_warnings(), disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _is_dicom(file: BinaryIO) -> bool:
+    """Whether it begins as DICOM does: with a preamble, or with the first element of group 2 or 8."""
+    head = file.read(132)
+    file.seek(0)
+    if head[128:] == b"DICM":
+        return True
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    plausible = len(head) >= 8 and (explicit or head[6:8] == b"\0\0")
+    return plausible and head[:2] in (b"\2\0", b"\x08\0", b"\0\x08")
+
+
+def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO) -> tuple[Slice, ...] | Other | None:
+    meta = getattr(header, "file_meta", None) or pydicom.Dataset()
+    kind = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+    if kind == _DIRECTORY:
         return None
-    except Exception as error:
-        raise InputError(
-            f"{path} is a damaged DICOM file ({error}); expected a CT slice: export the series again"
-        ) from error
-    try:
-        return _slice(path, header)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} has a damaged position or orientation ({error}); expected 3 and 6 numbers: export the series again"
-        ) from error
+    number = str(header.get("SeriesNumber") or "unknown")
+    whole = _has_pixels(path, header, file, str(meta.get("TransferSyntaxUID", "")))
+    if not whole and (kind in ("", *_CT) or "Image Storage" in UID(kind).name):
+        raise damaged(path, "it ends before its pixels")
+    what = _other(header, kind)
+    if what:
+        return Other(path, what, number)
+    groups = header.get("PerFrameFunctionalGroupsSequence")
+    if groups:
+        shared = (header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
+        found = [_slice(path, header, [group, shared, header], place) for place, group in enumerate(groups)]
+        slices = tuple(one for one in found if one)
+        return slices or Other(path, "a localizer", number)
+    if int(header.get("NumberOfFrames") or 1) > 1:
+        return Other(path, "several frames without a place for each", number)
+    return (replace(one, frame=None),) if (one := _slice(path, header, [header], 0)) else None
 
 
-def _slice(path: Path, header: pydicom.Dataset) -> _Slice | None:
-    if "ImagePositionPatient" not in header or "ImageOrientationPatient" not in header:
+def _other(header: pydicom.Dataset, kind: str) -> str:
+    """What an object is that is no CT slice, "" for a CT's."""
+    modality = str(header.get("Modality") or ("CT" if kind in _CT else ""))
+    own = modality == "CT" and "ImagePositionPatient" in header and UID(kind).is_private  # a scanner's own kind of CT
+    if kind and kind not in _CT and not own:
+        name = UID(kind).name
+        return "an object of a private kind" if name == kind else name.removesuffix(" Storage")
+    if modality != "CT":
+        return f"an image of modality {modality}" if modality.isalpha() else "an image of no modality"
+    words = [str(word).upper() for word in _values(header.get("ImageType"))]
+    if found := [what for word, what in _NO_SLICES.items() if word in words]:
+        return found[0]
+    shown = str(header.get("PhotometricInterpretation") or "")
+    if int(header.get("SamplesPerPixel") or 1) != 1 or not shown.startswith("MONOCHROME") * bool(shown) + (not shown):
+        return "a colour picture"
+    if header.get("ModalityLUTSequence"):
+        return "a picture with a table in place of a rescale to HU"
+    return ""
+
+
+def _has_pixels(path: Path, header: pydicom.Dataset, file: BinaryIO, syntax: str) -> bool:
+    """Whether pixels follow the header. Raises InputError where the file ends before they do."""
+    if syntax == DeflatedExplicitVRLittleEndian:  # read as a whole where the pixels are
+        return True
+    implicit, little = header.original_encoding
+    head = np.frombuffer(file.read(12).ljust(12, b"\0"), "<u2" if little else ">u2")
+    if (int(head[0]), int(head[1])) not in _PIXELS:
+        return False
+    if implicit:
+        file.seek(-4, 1)
+    words = head[2:4] if implicit else head[4:6]
+    low, high = (int(word) for word in (words if little else words[::-1]))
+    length = high << 16 | low
+    left = path.stat().st_size - file.tell()
+    if length != _UNDEFINED and left < length:
+        raise damaged(path, f"it ends after {left} of {length} bytes of pixels")
+    return True
+
+
+def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], frame: int) -> Slice | None:
+    """A slice, of which `places` say in this order where it lies and what its values are; None for a localizer."""
+    kinds = [str(word) for word in _values(_found(places, "CTImageFrameTypeSequence", "FrameType"))]
+    if any(word in _NO_SLICES for word in kinds):
         return None
-    row, column = np.asarray(header.ImageOrientationPatient, np.float64).reshape(2, 3)
-    position = np.asarray(header.ImagePositionPatient, np.float64).reshape(3)
-    normal = np.cross(row, column)
-    if not (np.isfinite(position).all() and abs(np.linalg.norm(normal) - 1) < _UNIT_TOLERANCE):
-        raise ValueError("they span no plane")
-    number = str(header.get("SeriesNumber", "unknown"))
-    return _Slice(path, str(header.get("SeriesInstanceUID", "")), number, position, normal)
-
-
-def _check_spacing(folder: Path, slices: list[_Slice]) -> None:
-    if len(slices) < 2:
-        raise InputError(f"{folder} holds 1 DICOM slice; expected a volume of at least 2")
-    positions = np.array([one.position for one in slices])
-    normal = slices[0].normal
-    steps = np.diff(positions @ normal)
-    step = float(np.median(steps))
-    across = np.abs(np.diff(positions, axis=0) - steps[:, None] * normal).max()
-    if across > _POSITION_TOLERANCE_MM:
-        raise InputError(
-            f"{folder}: slices shift {across:.2f} mm sideways (gantry tilt); expected a straight stack: resample it"
-        )
-    if steps.min() < _POSITION_TOLERANCE_MM:
-        raise InputError(f"{folder} holds two slices at one position; expected one file per slice: remove the doubles")
-    wrong = np.flatnonzero(np.abs(steps - step) > max(_POSITION_TOLERANCE_MM, 0.01 * step))
-    if len(wrong) == 0:
-        return
-    at, gap = int(wrong[0]), float(steps[wrong[0]])
-    between = f"between {slices[at].path.name} and {slices[at + 1].path.name}"
-    missing = round(gap / step) - 1
-    if missing >= 1 and abs(gap - (missing + 1) * step) < 0.05 * step:
-        raise InputError(
-            f"{folder} lacks {missing} slice(s) {between} (gap {gap:.2f} mm, spacing {step:.2f} mm): export it whole"
-        )
-    raise InputError(
-        f"{folder} has unequal spacing {between} ({gap:.2f} mm, elsewhere {step:.2f} mm): resample it first"
+    where = _found(places, "PlanePositionSequence", "ImagePositionPatient")
+    turned = _found(places, "PlaneOrientationSequence", "ImageOrientationPatient")
+    if where is None or turned is None:
+        raise InputError(f"{path} lacks ImagePositionPatient or ImageOrientationPatient; expected both, to place it")
+    try:
+        position, axes = _floats(where, 3), _floats(turned, 6).reshape(2, 3)
+    except (TypeError, ValueError) as error:
+        raise damaged(path, "its position or orientation is not 3 and 6 numbers") from error
+    shape = int(header.Rows), int(header.Columns)
+    if min(shape) < 1:
+        raise damaged(path, f"it has {shape[0]} rows and {shape[1]} columns")
+    if not (np.isfinite(position).all() and abs(np.linalg.norm(np.cross(*axes)) - 1) < 0.01):
+        raise damaged(path, "its position and orientation span no plane")
+    between = _found(places, "PixelMeasuresSequence", "PixelSpacing")
+    types = [str(word) for word in _values(header.get("ImageType"))] + kinds
+    return Slice(
+        path=path,
+        owner=tuple(str(header.get(name) or "") for name in _OWNER),
+        series=str(header.get("SeriesInstanceUID") or ""),
+        number=str(header.get("SeriesNumber") or "unknown"),
+        instance=str(header.get("SOPInstanceUID") or ""),
+        frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
+        shape=shape,
+        position=position,
+        axes=axes,
+        spacing=np.full(2, np.nan) if between is None else _floats(between, 2)[::-1],
+        rescale=_rescale(path, places),
+        padding=_padding(places),
+        frame=frame,
+        derived="DERIVED" in types,
+        inverse=str(header.get("PhotometricInterpretation") or "") == "MONOCHROME1",
     )
+
+
+def _rescale(path: Path, places: list[pydicom.Dataset]) -> tuple[float, float] | None:
+    group = "PixelValueTransformationSequence"
+    slope, intercept = _found(places, group, "RescaleSlope"), _found(places, group, "RescaleIntercept")
+    unit = str(_found(places, group, "RescaleType") or "")
+    if unit.upper() not in _UNITS:
+        raise InputError(f"{path} holds no HU but values of another unit (RescaleType); expected a CT in HU")
+    if slope is None or intercept is None or str(slope) == "" or str(intercept) == "":
+        return None
+    found = float(slope), float(intercept)
+    if not (np.isfinite(found).all() and found[0] > 0):
+        raise damaged(path, f"its rescale has slope {found[0]:g} and intercept {found[1]:g}")
+    return found
+
+
+def _padding(places: list[pydicom.Dataset]) -> tuple[int, int] | None:
+    value, limit = (_found(places, "PixelPaddingSequence", f"PixelPadding{name}") for name in ("Value", "RangeLimit"))
+    if not isinstance(value, int | float):
+        return None
+    return int(value), int(limit) if isinstance(limit, int | float) else int(value)
+
+
+def _found(places: list[pydicom.Dataset], group: str, name: str) -> Any:
+    """The first place's value of this name, in a functional group or plain; None where no place has one."""
+    for place in places:
+        inside = place.get(group)
+        for one in [*(inside or []), place]:
+            if one.get(name) is not None:
+                return one.get(name)
+    return None
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value] if value else []
+
+
+def _floats(value: Any, count: int) -> Array:
+    found = np.asarray(value, np.float64).reshape(-1)
+    if found.shape != (count,):
+        raise ValueError("their number differs")
+    return found

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 
 pytest.importorskip("highdicom")
 from pydicom.config import IGNORE, disable_value_validation
@@ -14,7 +15,6 @@ from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
 from medseg.cli.main import app
-from medseg.data.dicom import series_files
 from medseg.data.segmentation import obstacle, read_segmentation, write_segmentation
 from medseg.data.volume import read_volume
 from medseg.errors import InputError
@@ -49,7 +49,8 @@ def _cropped(path: Path, hu: np.ndarray) -> pydicom.Dataset:
 
 @needs_shared
 def test_a_mask_comes_back_on_its_slices(series: Path, tmp_path: Path) -> None:
-    volume, files = read_volume(series), series_files(series)
+    volume = read_volume(series)
+    files = volume.files
     mask = np.zeros(volume.array.shape, bool)
     mask[3:5, 100:120, 200:260] = True
     mask[17, 5, 7] = True
@@ -69,13 +70,14 @@ def test_a_mask_comes_back_on_its_slices(series: Path, tmp_path: Path) -> None:
 def test_an_empty_mask_is_written_too(series: Path, tmp_path: Path) -> None:
     volume = read_volume(series)
     empty = np.zeros(volume.array.shape, bool)
-    write_segmentation(tmp_path / "mask.dcm", empty, series_files(series), volume.geometry, "test")
+    write_segmentation(tmp_path / "mask.dcm", empty, read_volume(series).files, volume.geometry, "test")
     assert not read_segmentation(tmp_path / "mask.dcm", volume.geometry, empty.shape).any()
 
 
 @needs_shared
 def test_a_mask_that_would_lie_elsewhere_is_not_written(series: Path, tmp_path: Path) -> None:
-    volume, files = read_volume(series), series_files(series)
+    volume = read_volume(series)
+    files = volume.files
     mask = np.zeros(volume.array.shape, bool)
     mask[3, 10, 10] = True
     spacing, origin = volume.geometry.spacing_mm, volume.geometry.origin_mm
@@ -93,7 +95,7 @@ def test_predict_writes_it_and_tells_nobody_the_patients_name(
 ) -> None:
     small = tmp_path / "ct"
     small.mkdir()
-    for path, pixels in zip(series_files(series)[:6], read_volume(series).array, strict=False):
+    for path, pixels in zip(read_volume(series).files[:6], read_volume(series).array, strict=False):
         _cropped(path, pixels[200:264, 200:264]).save_as(small / path.name)
     runs = [word for run in luna_runs for word in ("--run", str(run.path))]
     done = CliRunner().invoke(app, ["predict", "luna", str(small), *runs, "--out", str(tmp_path / "out")])
@@ -102,13 +104,13 @@ def test_predict_writes_it_and_tells_nobody_the_patients_name(
     texts = [done.output, *(path.read_text() for path in (tmp_path / "out").glob("nodules.*") if path.suffix != ".png")]
     assert not any(word in text for text in texts for word in ("Doe", "Jane", "4711"))
     volume = read_volume(small)
-    nifti = read_volume(tmp_path / "out" / "mask.nii.gz").array.astype(bool)
+    nifti = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "mask.nii.gz"))).astype(bool)
     assert np.array_equal(read_segmentation(tmp_path / "out" / "mask.dcm", volume.geometry, nifti.shape), nifti)
 
 
 @needs_shared
 def test_slices_that_cannot_be_referred_to_are_said() -> None:
-    assert obstacle(series_files(CT)).startswith("its slices have no StudyInstanceUID, SeriesInstanceUID")
+    assert obstacle(read_volume(CT).files).startswith("its slices have no StudyInstanceUID, SeriesInstanceUID")
 
 
 SECRET = "A SECRET far too long for what stands there, and no date"
@@ -119,11 +121,12 @@ SECRET = "A SECRET far too long for what stands there, and no date"
 @pytest.mark.parametrize("field", ["PatientBirthDate", "PatientSex", "AccessionNumber", "PatientName", "PatientAge"])
 def test_no_error_or_warning_quotes_an_odd_header(series: Path, tmp_path: Path, field: str) -> None:
     with disable_value_validation():
-        for path in series_files(series):
+        for path in read_volume(series).files:
             data = pydicom.dcmread(path)
             data.add(pydicom.DataElement(field, dictionary_VR(field), SECRET, validation_mode=IGNORE))
             data.save_as(tmp_path / path.name)
-    volume, files = read_volume(tmp_path), series_files(tmp_path)
+    volume = read_volume(tmp_path)
+    files = volume.files
     refusal = ""
     try:
         write_segmentation(tmp_path / "out", np.ones(volume.array.shape, bool), files, volume.geometry, "nodules")

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medseg.data.dicom import series_files
 from medseg.data.segmentation import obstacle, write_segmentation
-from medseg.data.volume import Volume, read_volume, volume_name, write_mask
+from medseg.data.series import Found, found
+from medseg.data.volume import Volume, write_mask
 from medseg.files import present, whole_file
 from medseg.task import Array, Reading, Request, Source, Tensors
 from medseg.tasks.luna.picture import draw
@@ -20,10 +20,9 @@ from medseg.tasks.luna.pipeline import MALIGNANCY_COLUMN, NODULE_COLUMNS, geomet
 _FILES = ("nodules.csv", "nodules.json", "mask.nii.gz", "nodules.png", "mask.dcm")
 
 
-def sources(path: Path, _: Reading) -> list[Source]:
-    """The CT in a file or DICOM folder; of a folder of .mhd files, each."""
-    files = sorted(path.glob("*.mhd")) if path.is_dir() else []
-    return [Source(file, volume_name(file), partial(_request, file)) for file in files or [path]]
+def sources(path: Path, reading: Reading) -> list[Source]:
+    """Every CT in a path: volumes' files, DICOM series, a zip of them."""
+    return [Source(one.path, one.name, partial(_request, one)) for one in found(path, reading)]
 
 
 def answered(_: str, folder: Path) -> list[Path]:
@@ -31,8 +30,8 @@ def answered(_: str, folder: Path) -> list[Path]:
     return present(folder, _FILES)
 
 
-def _request(path: Path) -> Request:
-    volume = _with_note(read_volume(path))
+def _request(found_one: Found) -> Request:
+    volume = _with_note(found_one.load())
     return Request(volume.name, {"ct": volume.array, "geometry": geometry_tensor(volume.geometry)}, volume)
 
 
@@ -60,7 +59,7 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
         temporary.write_text(json.dumps({"nodules": rows, "notes": volume.notes}, indent=2) + "\n")
     write_mask(paths[2], mask.view("uint8"), volume.geometry)
     draw(paths[3], volume, mask, rows)
-    files = series_files(volume.path) if volume.is_dicom else []
+    files = list(volume.files)
     if files and not obstacle(files):
         paths.append(folder / _FILES[4])
         write_segmentation(paths[-1], mask, files, volume.geometry, "Lung nodule candidates")
@@ -69,5 +68,5 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
 
 def _with_note(volume: Volume) -> Volume:
     """The volume, with a note where no segmentation object of it can be written."""
-    reason = obstacle(series_files(volume.path)) if volume.is_dicom else ""
+    reason = obstacle(volume.files) if volume.is_dicom else ""
     return replace(volume, notes=(*volume.notes, f"{volume.path}: no mask.dcm, {reason}")) if reason else volume

@@ -1,0 +1,56 @@
+"""A zip of slices or volumes, unpacked into a folder that goes when nobody needs it any longer."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from medseg.errors import InputError
+
+_MOST_BYTES = 32 << 30
+_MOST_FILES = 100_000
+_FREE_BYTES = 64 << 20  # that any archive may hold
+_MOST_TIMES = 100  # its own size: a CT packs to a third, a mask to a hundredth
+
+
+def unpacked(path: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder with the archive's files under its own name; removed when the object is dropped.
+
+    Raises InputError for an archive that is damaged or locked, that would write elsewhere, or that holds too much.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="medseg-")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            _check(path, entries)
+            for entry in entries:
+                _write(archive, entry, Path(folder.name, path.name, *PurePosixPath(entry.filename).parts))
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be unpacked ({type(error).__name__}); expected a whole zip, not locked: copy it again"
+        ) from error
+    return folder
+
+
+def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+    held, most = sum(entry.file_size for entry in entries), _MOST_TIMES * path.stat().st_size + _FREE_BYTES
+    if len(entries) > _MOST_FILES or held > min(most, _MOST_BYTES):
+        raise InputError(
+            f"{path} unpacks to {len(entries)} files of {held} bytes; expected what slices take: unpack it yourself"
+        )
+    names = [entry.filename for entry in entries]
+    outside = [name for name in names if name.startswith("/") or ".." in PurePosixPath(name).parts or "\\" in name]
+    if outside or any(":" in name.split("/")[0] for name in names):
+        raise InputError(f"{path} holds names that lead out of its folder; expected plain names: unpack it yourself")
+    if len(set(names)) < len(names):
+        raise InputError(f"{path} holds two files of one name; expected each once: pack it again")
+
+
+def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
+    """One file, to its checksum; zipfile gives no more bytes than the entry's size, which was counted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(entry) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)

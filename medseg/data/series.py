@@ -1,0 +1,244 @@
+"""Every CT in a path: volumes' files, DICOM series in folders and trees, multi-frame objects, a zip of those."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from medseg.data.archive import unpacked
+from medseg.data.companions import is_foreign, is_known, is_plain, plain_files
+from medseg.data.dicom import Other, Slice, read_header
+from medseg.data.formats import read_file
+from medseg.data.hounsfield import doubt, remark
+from medseg.data.stack import stacked
+from medseg.data.stored import hounsfield
+from medseg.data.voxels import SUFFIXES, Volume, is_volume_file, stem
+from medseg.errors import InputError
+from medseg.task import Reading
+
+_EXPECTED = f"a volume ({', '.join(SUFFIXES)}), DICOM slices in a folder, or a zip of them"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A volume that was found but not yet read. Its name tells it from its neighbours and holds nothing of a header."""
+
+    path: Path
+    name: str
+    load: Callable[[], Volume]  # raises InputError
+
+
+@dataclass
+class _Listing:
+    """What a folder's files are."""
+
+    volumes: list[Path] = field(default_factory=list)
+    slices: list[Slice] = field(default_factory=list)
+    others: list[Other] = field(default_factory=list)
+    foreign: list[Path] = field(default_factory=list)
+    damaged: dict[Path, str] = field(default_factory=dict)
+
+
+def found(path: Path, reading: Reading) -> list[Found]:
+    """Every volume in the path, in order of names and series numbers, from headers alone.
+
+    What is no CT is listed in a note of each volume. A file that cannot be read stops the series of its own folder,
+    unless damaged files are skipped. Raises InputError where nothing in the path could be a CT.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; expected {_EXPECTED}")
+    if path.is_dir():
+        return _in_folder(path, path, reading, None)
+    if not is_plain(path):
+        raise InputError(f"{path} is no plain file; expected {_EXPECTED}")
+    if path.name.upper() == "DICOMDIR":
+        return _in_folder(path.parent, path.parent, reading, None)
+    if is_volume_file(path):
+        return [_file(path, stem(path), reading)]
+    if zipfile.is_zipfile(path):
+        folder = unpacked(path)
+        return _in_folder(Path(folder.name, path.name), path, reading, folder)
+    listing = _listed([path], refused_unknown=False)
+    if not (listing.slices or listing.others or listing.damaged):
+        raise InputError(f"{path} is not a volume medseg reads; expected {_EXPECTED}")
+    return _series(path, listing, reading, None)
+
+
+def _in_folder(folder: Path, path: Path, reading: Reading, kept: Any) -> list[Found]:
+    listing = _listed(plain_files(folder), refused_unknown=True)
+    names = _apart(folder, listing.volumes)
+    volumes = [_file(one, name, reading, kept) for one, name in zip(listing.volumes, names, strict=True)]
+    if volumes and not listing.slices:
+        return volumes
+    return volumes + _series(path, listing, reading, kept)
+
+
+def _file(path: Path, name: str, reading: Reading, kept: Any = None) -> Found:
+    return Found(path, name, partial(_read_file, path, name, reading, kept))
+
+
+def _read_file(path: Path, name: str, reading: Reading, kept: Any) -> Volume:
+    return _checked(replace(read_file(path, reading), label=name, kept=kept))
+
+
+def _listed(paths: Iterable[Path], refused_unknown: bool) -> _Listing:
+    listing = _Listing()
+    for path in paths:
+        if is_volume_file(path):
+            listing.volumes.append(path)
+            continue
+        try:
+            _sort_in(path, listing, refused_unknown)
+        except InputError as error:
+            listing.damaged[path] = str(error)
+        except OSError as error:
+            listing.damaged[path] = f"{path} cannot be read ({error.strerror}); expected a CT slice: copy it again"
+    return listing
+
+
+def _sort_in(path: Path, listing: _Listing, refused_unknown: bool) -> None:
+    header = read_header(path)
+    if isinstance(header, Other):
+        listing.others.append(header)
+    elif header is not None:
+        listing.slices += header
+    elif is_foreign(path):
+        listing.foreign.append(path)
+    elif refused_unknown and not is_known(path):
+        size = path.stat().st_size
+        what = f"holds {size} bytes that are no DICOM" if size else "is empty (0 bytes)"
+        raise InputError(f"{path} {what}; expected a CT slice: copy it again, or leave it out with --skip-damaged")
+
+
+def _series(path: Path, listing: _Listing, reading: Reading, kept: Any) -> list[Found]:
+    """The DICOM series of a listing, and what is damaged beside none of them."""
+    frames = Counter(one.path for one in listing.slices)
+    groups: dict[object, list[Slice]] = {}
+    for one in listing.slices:
+        groups.setdefault(_key(one, frames[one.path]), []).append(one)
+    if not groups:
+        raise InputError(_nothing(path, listing))
+    series = sorted(groups.values(), key=lambda group: (group[0].number.zfill(12), str(group[0].path)))
+    job = _Job(path, reading, _left_out(path, listing, reading), len(series) > 1, kept)
+    faults = {} if reading.skip_damaged else listing.damaged
+    found = []
+    for name, group in zip(_names(stem(path), series), series, strict=True):
+        near = {one.path.parent for one in group}
+        why = [faults[one] for one in list(faults) if one.parent in near]
+        found.append(Found(path, name, partial(_load, job, name, group, why)))
+    near = {one.path.parent for one in listing.slices}
+    return found + [
+        Found(one, stem(one), partial(_refuse, why)) for one, why in faults.items() if one.parent not in near
+    ]
+
+
+def _refuse(why: str) -> Volume:
+    raise InputError(why)
+
+
+def _key(one: Slice, frames: int) -> object:
+    """What slices of one series have in common; a multi-frame object of several frames is a series of its own."""
+    return one.path if frames > 1 else one.series or (one.path.parent, one.number)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the series of one listing share."""
+
+    path: Path  # what was asked for
+    reading: Reading
+    notes: tuple[str, ...]
+    several: bool
+    kept: Any
+
+
+def _load(job: _Job, name: str, group: list[Slice], faults: list[str]) -> Volume:
+    if faults:
+        more = f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""
+        raise InputError(faults[0] + more)
+    number = f"series {group[0].number}"
+    where = Path(f"{job.path} {number}") if job.several else job.path
+    slices, geometry, notes = stacked(where, group, job.reading)
+    array, counted = hounsfield(where, slices)
+    return _checked(
+        Volume(
+            path=job.path,
+            array=array,
+            geometry=geometry,
+            notes=(*job.notes, *notes, *counted),
+            files=tuple(dict.fromkeys(one.path for one in slices)),
+            frames=tuple(one.frame for one in slices if one.frame is not None),
+            series=number,
+            label=name,
+            kept=job.kept,
+        )
+    )
+
+
+def _checked(volume: Volume) -> Volume:
+    """The volume, with a note where its values are doubtful. Raises InputError where they are no HU."""
+    why = doubt(volume.array)
+    if why:
+        seen = f"; {volume.notes[-1]}" if volume.notes else ""
+        raise InputError(f"{volume.path} is no CT in HU: {why}; expected a CT with its rescale applied{seen}")
+    doubtful = remark(volume.array)
+    return replace(volume, notes=(*volume.notes, f"{volume.path}: {doubtful}")) if doubtful else volume
+
+
+def _nothing(path: Path, listing: _Listing) -> str:
+    if listing.damaged:
+        more = f" (and {len(listing.damaged) - 1} more such files)" if len(listing.damaged) > 1 else ""
+        return next(iter(listing.damaged.values())) + more
+    if listing.others:
+        return f"{path} holds no CT slices but {_kinds(listing.others)}; expected a CT series"
+    return f"{path} holds no DICOM slices and no volume; expected {_EXPECTED}"
+
+
+def _left_out(path: Path, listing: _Listing, reading: Reading) -> tuple[str, ...]:
+    notes = []
+    if listing.others:
+        notes.append(f"{path}: left out {_kinds(listing.others)}: no CT slices")
+    if listing.foreign:
+        names = ", ".join(one.name for one in listing.foreign[:3]) + ("" if len(listing.foreign) < 4 else ", ...")
+        notes.append(f"{path}: left out {len(listing.foreign)} file(s) that are no DICOM ({names})")
+    if listing.damaged and reading.skip_damaged:
+        notes += [f"left out as --skip-damaged says: {why.split('; expected')[0]}" for why in listing.damaged.values()]
+    return tuple(notes)
+
+
+def _kinds(others: Sequence[Other]) -> str:
+    counts = Counter((one.what, one.number) for one in others)
+    first = {(one.what, one.number): one.path.name for one in reversed(others)}
+    return ", ".join(
+        f"{count} x {what} (series {number}, {first[what, number]})" for (what, number), count in counts.items()
+    )
+
+
+def _names(base: str, series: Sequence[Sequence[Slice]]) -> list[str]:
+    """The series' names: that of what was asked for, with the number where there are several."""
+    if len(series) == 1:
+        return [base]
+    return _numbered([f"{base}-series-{group[0].number}" for group in series])
+
+
+def _apart(folder: Path, paths: Sequence[Path]) -> list[str]:
+    """The files' names without suffix, with the folders between where that does not tell them apart."""
+    names = [stem(path) for path in paths]
+    counts = Counter(names)
+    full = ["-".join((*path.relative_to(folder).parent.parts, stem(path))) for path in paths]
+    return _numbered([name if counts[name] == 1 else long for name, long in zip(names, full, strict=True)])
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, the second of one name with -2, and so on."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return found

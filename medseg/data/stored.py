@@ -1,0 +1,147 @@
+"""The pixels of DICOM slices as HU: stored values of every transfer syntax, rescaled slice by slice, padding as air."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import get_frame
+from pydicom.uid import UID, CTImageStorage
+
+from medseg.data.dicom import Slice, damaged, quiet
+from medseg.data.hounsfield import AIR_HU, whole_hounsfield
+from medseg.errors import InputError
+from medseg.task import Array
+
+_AIRY = (-1100, -900)  # HU; padding in here is air as it is
+_TISSUE = (-900, 2000)  # HU; padding in here cannot be told from the patient
+_FLOATS = {"FloatPixelData": "<f4", "DoubleFloatPixelData": "<f8"}
+_MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+
+
+def hounsfield(where: Path, slices: Sequence[Slice]) -> tuple[Array, tuple[str, ...]]:
+    """The slices' values (index, row, col) int16 HU, and notes. Raises InputError for damaged or missing pixels."""
+    found = np.empty((len(slices), *slices[0].shape), np.int16)
+    notes: set[str] = set()
+    opened: tuple[Path, pydicom.Dataset] | None = None
+    with quiet():
+        for index, one in enumerate(slices):
+            if opened is None or opened[0] != one.path:
+                opened = one.path, _dataset(one.path)
+            stored = _stored(one, opened[1])
+            found[index], more = _rescaled(where, one, stored)
+            notes |= set(more)
+    return found, tuple(sorted(notes))
+
+
+def _dataset(path: Path) -> pydicom.Dataset:
+    try:
+        return pydicom.dcmread(path, force=True)
+    except Exception as error:  # whatever pydicom makes of damaged bytes; its words may quote a header
+        raise damaged(path, f"it cannot be read: {type(error).__name__}") from error
+
+
+def _stored(one: Slice, dataset: pydicom.Dataset) -> Array:
+    """A slice's stored values (rows, columns), as signed or unsigned whole numbers of their own bits, or as floats."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    try:
+        if syntax is not None and syntax.is_compressed and syntax.is_encapsulated:
+            return _decoded(one, dataset)
+        return _plain(one, dataset)
+    except InputError:
+        raise
+    except Exception as error:  # a codestream or a header that is damaged: ITK, pydicom and numpy each say it their way
+        raise damaged(one.path, f"its pixels cannot be read: {type(error).__name__}") from error
+
+
+def _plain(one: Slice, dataset: pydicom.Dataset) -> Array:
+    _, little = dataset.original_encoding
+    order = "<" if little else ">"
+    name = next((name for name in (*_FLOATS, "PixelData") if name in dataset), None)
+    if name is None:
+        raise damaged(one.path, "it has no pixels")
+    kind = _FLOATS[name].replace("<", order) if name in _FLOATS else f"{order}{_kind(one, dataset)}"
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    size = int(np.prod(one.shape)) * np.dtype(kind).itemsize
+    pixels = dataset[name].value
+    if not frames * size <= len(pixels) <= frames * size + 1:
+        raise damaged(one.path, f"it has {len(pixels)} bytes of pixels, its header promises {frames * size}")
+    values = np.frombuffer(pixels, kind, size // np.dtype(kind).itemsize, (one.frame or 0) * size).reshape(one.shape)
+    return values if name in _FLOATS else _trimmed(values, dataset)
+
+
+def _kind(one: Slice, dataset: pydicom.Dataset) -> str:
+    """numpy's name of the stored values' type, without their order."""
+    bits, stored, high = (int(dataset.get(name, 0)) for name in ("BitsAllocated", "BitsStored", "HighBit"))
+    if bits not in (8, 16, 32) or not 1 <= stored <= bits or not stored - 1 <= high < bits:
+        raise damaged(one.path, f"it says {bits} bits allocated, {stored} stored, the highest {high}")
+    return f"{'i' if dataset.get('PixelRepresentation') == 1 else 'u'}{bits // 8}"
+
+
+def _trimmed(values: Array, dataset: pydicom.Dataset) -> Array:
+    """The values of the bits that are stored, with their sign: others may hold an overlay, or nothing of sense."""
+    bits, stored, high = int(dataset.BitsAllocated), int(dataset.BitsStored), int(dataset.HighBit)
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return native if stored == bits else native << (bits - 1 - high) >> (bits - stored)
+
+
+def _decoded(one: Slice, dataset: pydicom.Dataset) -> Array:
+    """A compressed frame, through ITK: of a file with nothing but pixels, as ITK would invert and rescale them."""
+    _kind(one, dataset)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    pixels = get_frame(dataset.PixelData, one.frame or 0, number_of_frames=frames)
+    bare = pydicom.Dataset()
+    bare.file_meta = FileMetaDataset()
+    bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    bare.file_meta.MediaStorageSOPClassUID = bare.SOPClassUID = CTImageStorage
+    bare.file_meta.MediaStorageSOPInstanceUID = bare.SOPInstanceUID = UID("2.25.1")
+    for name in _MODULE:
+        setattr(bare, name, dataset[name].value)
+    bare.SamplesPerPixel, bare.PhotometricInterpretation, bare.Modality = 1, "MONOCHROME2", "CT"
+    bare.PixelData = pydicom.encaps.encapsulate([pixels])
+    bare["PixelData"].VR = "OB"
+    bare["PixelData"].is_undefined_length = True
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+        bare.save_as(file.name, enforce_file_format=True)
+        image = sitk.ReadImage(file.name)
+    values = sitk.GetArrayFromImage(image)
+    if values.shape not in ((1, *one.shape), one.shape):  # a colour has an axis more
+        raise damaged(one.path, "its compressed pixels have another size than its header says")
+    return values.reshape(one.shape)
+
+
+def _rescaled(where: Path, one: Slice, stored: Array) -> tuple[Array, tuple[str, ...]]:
+    slope, intercept = one.rescale or (1.0, 0.0)
+    found, notes = whole_hounsfield(_times(stored, slope, intercept), where)
+    if one.padding is None or stored.dtype.kind == "f":
+        return found, notes
+    low, high = sorted(_as_stored(value, stored.dtype) for value in one.padding)
+    ends = [value * slope + intercept for value in (low, high)]
+    if all(_AIRY[0] <= end <= _AIRY[1] for end in ends):
+        return found, notes
+    padded = (stored >= low) & (stored <= high)
+    if not padded.any():
+        return found, notes
+    if ends[0] < _TISSUE[1] and ends[1] > _TISSUE[0]:
+        return found, (*notes, f"{where}: its padding is stored as {ends[0]:g} HU, as tissue is; it was left as it is")
+    return np.where(padded, np.int16(AIR_HU), found), notes
+
+
+def _times(stored: Array, slope: float, intercept: float) -> Array:
+    """slope * stored + intercept, in whole numbers where all three are."""
+    if stored.dtype.kind == "f" or not (slope.is_integer() and intercept.is_integer()):
+        return stored.astype(np.float64) * slope + intercept
+    wide = stored.astype(np.int64 if stored.itemsize > 2 else np.int32)
+    return wide + int(intercept) if slope == 1 else wide * int(slope) + int(intercept)
+
+
+def _as_stored(value: int, kind: np.dtype) -> int:
+    """A padding value as the pixels hold it: headers state it signed for unsigned pixels, and the reverse."""
+    bits = 8 * kind.itemsize
+    wrapped = value % (1 << bits)
+    return wrapped - (1 << bits) if kind.kind == "i" and wrapped >= 1 << (bits - 1) else wrapped
