@@ -145,11 +145,11 @@ def _masked(
 ) -> _Case:
     def score(answer: Tensors) -> scores.Scores:
         there = truth()
-        return scores.masks(answer["mask"].reshape(there.shape), there, spacing_mm)
+        return scores.masks(scores.shaped(answer["mask"], there), there, spacing_mm)
 
     def picture(answer: Tensors) -> Array:
         there = truth()
-        return scores.drawn(image(), there, answer["mask"].reshape(there.shape))
+        return scores.drawn(image(), there, scores.shaped(answer["mask"], there))
 
     return replace(case, score=score, picture=picture)
 

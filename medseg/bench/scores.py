@@ -10,6 +10,7 @@ import numpy as np
 from medseg.data import overlay
 from medseg.metrics.hausdorff import hd95
 from medseg.metrics.overlap import overlap
+from medseg.metrics.shape import check_shapes
 from medseg.task import Array, Case, Tensors
 
 Scores = Mapping[str, float]
@@ -21,6 +22,7 @@ def masks(answer: Array, truth: Array, spacing_mm: Sequence[float] | None) -> Sc
 
     `answer` and `truth` are (classes, ...) with the rest two or three axes.
     """
+    check_shapes(answer, truth)
     found = [overlap(one, other) for one, other in zip(answer, truth, strict=True)]
     spacing, unit = (spacing_mm, "mm") if spacing_mm else ([1.0] * (truth.ndim - 1), "px")
     distances = [hd95(one, other, spacing) for one, other in zip(answer, truth, strict=True)]
@@ -32,11 +34,14 @@ def masks(answer: Array, truth: Array, spacing_mm: Sequence[float] | None) -> Sc
 
 
 def scan(cases: Sequence[Case], answers: Sequence[Tensors]) -> Scores:
-    """The UW-Madison competition's score of one scan's slices, with its two parts: Dice and 3D Hausdorff distance."""
+    """The UW-Madison score of one scan's slices by itself, with its two parts: Dice and 3D Hausdorff distance.
+
+    Empty where neither answers nor truth outline anything.
+    """
     from medseg.tasks.gi_tract.score import rows
 
     (found,) = rows(Path(), cases, answers).values()
-    return {f"uw_{name}": found[name] for name in ("score", "dice", "hausdorff")}
+    return {f"uw_{name}": found[name] for name in ("score", "dice", "hausdorff") if name in found}
 
 
 def nodules(data: Path, series: str, answer: Tensors) -> Scores:
@@ -67,6 +72,11 @@ def nodules_drawn(data: Path, ct: Path, answer: Tensors) -> Array:
     truth = [row for row in tables.nodules(data) if row.series == ct.stem]
     mask = mask_from_bits(answer["mask"], volume.array.shape)
     return picture.beside_truth(volume, mask, files.nodules(answer["nodules"]), truth)
+
+
+def shaped(mask: Array, truth: Array) -> Array:
+    """An answer's mask (h, w), or a volume's, as (1, h, w) where its truth is of that shape: else as it is."""
+    return mask[np.newaxis] if mask.ndim == truth.ndim - 1 and len(truth) == 1 else mask
 
 
 def drawn(image: Array, truth: Array, answer: Array) -> Array:

@@ -31,24 +31,36 @@ def evaluate(
     if bool(run) == bool(submission):
         raise InputError("--run and --submission: got both or neither; expected one of them")
     record = (
-        _submission(task, data, submission) if submission else _runs(task, data, run or [], (engine, precision), out)
+        _submission(task, data, submission, out)
+        if submission
+        else _runs(task, data, run or [], (engine, precision), out)
     )
     typer.echo(dumps(record, indent=2) if json else _text(record))
 
 
-def _submission(task: str, data: Path, path: Path) -> dict[str, Any]:
-    from medseg.cli.evaluation import froc_record
+def _submission(task: str, data: Path, path: Path, out: Path | None) -> dict[str, Any]:
     from medseg.errors import InputError
-    from medseg.tasks.luna.score import submission_froc
+    from medseg.tasks.luna.score import submission_record
 
     if task != "luna":
         raise InputError(f"--submission is for luna; task {task!r} has no submission format here: give --run instead")
-    return froc_record(submission_froc(data, path))
+    record = {"task": task, **submission_record(data, path)}
+    if out is not None:
+        _write_record(out, record)
+    return record
+
+
+def _write_record(out: Path, record: dict[str, Any]) -> None:
+    from json import dumps
+
+    from medseg.files import whole_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    with whole_file(out / "evaluation.json") as temporary:
+        temporary.write_text(dumps(record, indent=2) + "\n")
 
 
 def _runs(task: str, data: Path, paths: list[Path], how: tuple[str, str], out: Path | None) -> dict[str, Any]:
-    from json import dumps
-
     from medseg.cli.evaluation import evaluations, held_out, lineups, write_cases, write_worst
     from medseg.run import Run
     from medseg.tasks import task_named
@@ -65,8 +77,7 @@ def _runs(task: str, data: Path, paths: list[Path], how: tuple[str, str], out: P
         "evaluations": {one.name: one.record for one in found},
     }
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "evaluation.json").write_text(dumps(record, indent=2) + "\n")
+        _write_record(out, record)
         for number, one in enumerate(found, 1):
             write_cases(out / (f"cases-{number}.csv" if len(found) > 1 else "cases.csv"), one.rows)
         record["pictures"] = [str(path) for path in write_worst(subject, data, found, out)]
@@ -75,7 +86,7 @@ def _runs(task: str, data: Path, paths: list[Path], how: tuple[str, str], out: P
 
 def _text(record: dict[str, Any]) -> str:
     if "evaluations" not in record:
-        return _froc(record)
+        return "\n".join([_froc(record), *(f"note: {note}" for note in record["notes"])])
     lines = [
         f"{len(record['patients'])} held-out patients of {record['task']}, {record['engine']} {record['precision']}"
     ]
@@ -109,5 +120,22 @@ def _mean(name: str, found: dict[str, Any]) -> str:
 
 
 def _froc(record: dict[str, Any]) -> str:
-    points = ", ".join(f"{value:.3f} at {rate}" for rate, value in record["sensitivity"].items())
-    return f"CPM: {record['cpm']:.3f}\nsensitivity: {points} false positives a scan"
+    """The CPM, and a table of the sensitivities with their intervals."""
+    bands = record["intervals"] or {"cpm": None, "sensitivity": {}}
+    rows = [("false positives a scan", "sensitivity", "95 % interval" if bands["cpm"] else "")]
+    rows += [
+        (rate, f"{value:.3f}", _band(bands["sensitivity"].get(rate))) for rate, value in record["sensitivity"].items()
+    ]
+    scans = f"{record['scans']} scans, {record['scans_with_marks']} of them with marks"
+    nodules = f"{record['nodules']} nodules, {record['nodules_hit']} of them hit by a mark"
+    return "\n".join(
+        [
+            f"CPM: {record['cpm']:.3f}" + (f" (95 % interval {_band(bands['cpm'])})" if bands["cpm"] else ""),
+            *(f"{rate:>22}  {value:>11}  {band}".rstrip() for rate, value, band in rows),
+            f"{scans}; {nodules}; {record['false_marks']} marks hit nothing",
+        ]
+    )
+
+
+def _band(band: Any) -> str:
+    return f"{band[0]:.3f} to {band[1]:.3f}" if band else ""

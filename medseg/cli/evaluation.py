@@ -18,6 +18,7 @@ from medseg.data.picture import TRUTH, compared
 from medseg.engines.runs import opened
 from medseg.errors import InputError
 from medseg.metrics.finding import Finding
+from medseg.metrics.uw_madison import pooled
 from medseg.run import Run
 from medseg.task import Array, Case, Networks, Task, Tensors
 from medseg.tasks import TASKS
@@ -35,13 +36,14 @@ class Evaluation:
     rows: Rows = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     overall: dict[str, Any] = field(default_factory=dict)
+    pooled: dict[str, Any] = field(default_factory=dict)  # means of all cases together that are not those of the rows
     masks: dict[str, list[Array]] = field(default_factory=dict)  # of the patients that will be drawn
 
     @property
     def record(self) -> dict[str, Any]:
         """The evaluation as plain values for JSON."""
         runs = [str(run.path) for run in self.runs]
-        return {"runs": runs, "mean": summary(self.rows), **self.overall, "cases": self.rows}
+        return {"runs": runs, "mean": summary(self.rows) | self.pooled, **self.overall, "cases": self.rows}
 
 
 def lineups(runs: Sequence[Run], alone: bool = False) -> dict[str, list[Run]]:
@@ -100,14 +102,10 @@ def _evaluation(
     if not found.rows:
         raise InputError(f"{directory} has no truth for its {len(patients)} patients; expected masks: add the truth")
     if task.name == "luna":
-        found.overall = froc_record(score.froc_of(directory, marks, list(found.rows)))
+        found.overall = score.record_of(directory, marks, list(found.rows))
+    if task.name == "gi-tract":
+        found.pooled = pooled(found.rows)
     return found
-
-
-def froc_record(froc: Any) -> dict[str, Any]:
-    """A FROC as plain values: the CPM, and the sensitivity by false positives a scan."""
-    sensitivity = {f"{rate:g}": value for rate, value in froc.sensitivity.items()}
-    return {"cpm": froc.cpm, "sensitivity": sensitivity}
 
 
 def write_worst(task: Task, directory: Path, found: Sequence[Evaluation], out: Path) -> Iterator[Path]:

@@ -36,7 +36,7 @@ class Froc:
 
 
 @dataclass(frozen=True)
-class _Scan:
+class Judged:
     """One scan's outcome: the best mark's probability of every nodule that was hit, and every false mark's."""
 
     nodules: int
@@ -52,8 +52,19 @@ def froc(
     Only scans in `series` count, each of them, with marks or without.
     Raises InputError where there is no scan, or no nodule, to count.
     """
+    return counted(judged(marks, nodules, excluded, series))
+
+
+def judged(
+    marks: Iterable[Finding], nodules: Iterable[Finding], excluded: Iterable[Finding], series: Sequence[str]
+) -> list[Judged]:
+    """Each scan's outcome, in the order of `series`."""
     tables = [_by_series(rows) for rows in (marks, nodules, excluded)]
-    scans = [_scan(*(table[name] for table in tables)) for name in dict.fromkeys(series)]
+    return [_judged(*(table[name] for table in tables)) for name in dict.fromkeys(series)]
+
+
+def counted(scans: Sequence[Judged]) -> Froc:
+    """The FROC of these scans together. Raises InputError where there is no scan, or no nodule, to count."""
     total = sum(scan.nodules for scan in scans)
     if not total:
         raise InputError(
@@ -73,13 +84,13 @@ def _by_series(rows: Iterable[Finding]) -> Mapping[str, list[Finding]]:
     return table
 
 
-def _scan(marks: list[Finding], nodules: list[Finding], excluded: list[Finding]) -> _Scan:
+def _judged(marks: list[Finding], nodules: list[Finding], excluded: list[Finding]) -> Judged:
     marks = _most_probable(marks)
     places, probabilities = _places(marks), np.array([mark.value for mark in marks])
     on_nodules, on_excluded = _hits(places, nodules), _hits(places, excluded)
     best = [probabilities[column].max() for column in on_nodules.T if column.any()]
     free = ~on_nodules.any(1) & ~on_excluded.any(1)
-    return _Scan(len(nodules), np.array(best), probabilities[free])
+    return Judged(len(nodules), np.array(best), probabilities[free])
 
 
 def _most_probable(marks: list[Finding]) -> list[Finding]:

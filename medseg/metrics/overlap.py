@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medseg.metrics.shape import check_shapes
 from medseg.task import Array
 
 
@@ -48,8 +49,8 @@ class Overlap:
 
 
 def overlap(answer: Array, truth: Array) -> Overlap:
-    """The overlap of an answer with the truth, both of one shape."""
-    assert answer.shape == truth.shape, f"answer {answer.shape} and truth {truth.shape} differ in shape"
+    """The overlap of an answer with the truth. Raises InputError where their shapes differ."""
+    check_shapes(answer, truth)
     found, there = answer != 0, truth != 0
     both, answered, true = (int(np.count_nonzero(mask)) for mask in (found & there, found, there))
     return Overlap(both, answered - both, true - both)

@@ -1,14 +1,12 @@
-import math
-
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from medseg.errors import InputError
 from medseg.metrics.components import volume_dice
 from medseg.metrics.hausdorff import diagonal, hausdorff, hd95
 from medseg.metrics.masks import mask_scores
 from medseg.metrics.overlap import dice, iou, overlap
-from medseg.metrics.uw_madison import uw_madison
 
 SHAPE, SPACING = (12, 30, 33), (2.5, 1.2, 0.9)
 EMPTY = np.zeros(SHAPE, np.uint8)
@@ -25,13 +23,29 @@ def dot() -> np.ndarray:
     return mask
 
 
+def pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Masks of many kinds: answer and truth."""
+    found = {f"blobs {seed}": (blobs(seed), blobs(seed + 100)) for seed in range(3)}
+    whole, corner, edges = np.ones_like(EMPTY), EMPTY.copy(), EMPTY.copy()
+    hollow = whole.copy()
+    hollow[1:-1, 1:-1, 1:-1] = 0
+    corner[-1, -1, -1] = 1
+    edges[:, 0], edges[:, -1] = 1, 1
+    found |= {"hollow": (hollow, whole), "one voxel": (corner, blobs(7)), "at the border": (edges, whole)}
+    found |= {
+        "one voxel each": (corner, np.roll(corner, 1, 2)),
+        "one slice": (whole * (np.arange(12) == 3)[:, None, None], edges),
+    }
+    return found
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("seed", range(5))
-def test_scores_are_those_of_monai_and_torchmetrics(seed: int) -> None:
+@pytest.mark.parametrize("name", pairs())
+def test_scores_are_those_of_monai_and_torchmetrics(name: str) -> None:
     torch, metrics = pytest.importorskip("torch"), pytest.importorskip("monai.metrics")
     from torchmetrics.functional.classification import binary_precision, binary_recall
 
-    answer, truth = blobs(seed), blobs(seed + 100)
+    answer, truth = pairs()[name]
     one, other = (torch.tensor(mask)[None, None].float() for mask in (answer, truth))
     assert dice(answer, truth) == pytest.approx(metrics.compute_dice(one, other).item(), abs=1e-6)
     assert iou(answer, truth) == pytest.approx(metrics.compute_iou(one, other).item(), abs=1e-6)
@@ -42,6 +56,10 @@ def test_scores_are_those_of_monai_and_torchmetrics(seed: int) -> None:
             one, other, include_background=True, percentile=percentile, spacing=list(SPACING)
         )
         assert hausdorff(answer, truth, SPACING, percentile) == pytest.approx(theirs.item(), abs=1e-4)
+    mean = metrics.compute_average_surface_distance(
+        one, other, include_background=True, symmetric=True, spacing=list(SPACING)
+    )
+    assert mask_scores(answer, truth, SPACING)["assd_mm"] == pytest.approx(mean.item(), abs=1e-4)
 
 
 def test_empty_masks_score_as_the_docstrings_say(dot: np.ndarray) -> None:
@@ -52,11 +70,12 @@ def test_empty_masks_score_as_the_docstrings_say(dot: np.ndarray) -> None:
         "recall": 1,
         "hausdorff_mm": 0,
         "hd95_mm": 0,
+        "assd_mm": 0,
     }
     for answer, truth in ((EMPTY, dot), (dot, EMPTY)):
         scores = mask_scores(answer, truth, SPACING)
         assert [scores[name] for name in ("dice", "iou", "precision", "recall")] == [0, 0, 0, 0]
-        assert scores["hd95_mm"] == scores["hausdorff_mm"] == diagonal(SHAPE, SPACING)
+        assert scores["hd95_mm"] == scores["hausdorff_mm"] == scores["assd_mm"] == diagonal(SHAPE, SPACING)
 
 
 def test_distances_are_in_millimetres_along_each_axis(dot: np.ndarray) -> None:
@@ -66,9 +85,23 @@ def test_distances_are_in_millimetres_along_each_axis(dot: np.ndarray) -> None:
     assert hd95(dot, dot, SPACING) == 0
 
 
-def test_masks_of_two_shapes_are_our_own_fault() -> None:
-    with pytest.raises(AssertionError, match="differ in shape"):
-        dice(np.zeros((1, 12)), np.zeros((3, 4)))
+@pytest.mark.parametrize("answer", [(1, 12), (12,), (3, 4, 1), (4, 3), (2, 3, 4), (0, 4), ()])
+def test_an_answer_of_another_shape_than_its_truth_has_no_score(answer: tuple[int, ...]) -> None:
+    for score in (dice, iou, lambda one, other: hd95(one, other, (1.0, 1.0)), lambda *pair: mask_scores(*pair, None)):
+        with pytest.raises(InputError, match="expected one shape"):
+            score(np.zeros(answer), np.zeros((3, 4)))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_where_masks_are_empty_monai_gives_no_number_and_these_do(dot: np.ndarray) -> None:
+    torch, metrics = pytest.importorskip("torch"), pytest.importorskip("monai.metrics")
+    for answer, truth in ((EMPTY, EMPTY), (EMPTY, dot), (dot, EMPTY)):
+        one, other = (torch.tensor(mask)[None, None].float() for mask in (answer, truth))
+        theirs = metrics.compute_hausdorff_distance(one, other, include_background=True, percentile=95).item()
+        assert not np.isfinite(theirs)
+        found = metrics.compute_dice(one, other, ignore_empty=False).item()
+        assert dice(answer, truth) == found
+        assert np.isfinite(hd95(answer, truth, SPACING))
 
 
 def test_the_brains_dice_keeps_the_largest_piece_of_the_answer_alone(dot: np.ndarray) -> None:
@@ -78,15 +111,3 @@ def test_the_brains_dice_keeps_the_largest_piece_of_the_answer_alone(dot: np.nda
     assert volume_dice(speckled, dot) == 1
     assert volume_dice(EMPTY, EMPTY) == 1
     assert volume_dice(EMPTY, dot) == 0
-
-
-def test_the_competitions_score_mixes_dice_and_distance(dot: np.ndarray) -> None:
-    truth = np.stack([dot, EMPTY, dot])
-    assert uw_madison(truth, truth) == {"score": 1, "dice": 1, "hausdorff": 0}
-    missed = uw_madison(np.zeros_like(truth), truth)  # two organs of three are missed, the empty one is right
-    assert missed["dice"] == pytest.approx(1 / 3)
-    assert missed["score"] == pytest.approx(0.4 / 3 + 0.6 / 3)
-    moved = uw_madison(np.roll(truth, 3, 3), truth)
-    assert moved["hausdorff"] == pytest.approx(2 / 3 * (3 / 33) / math.sqrt(3))
-    assert moved["dice"] == pytest.approx((1 + 2 * 0.25) / 3)  # one column of four is common
-    assert moved["score"] == pytest.approx(0.4 * moved["dice"] + 0.6 * (1 - moved["hausdorff"]))

@@ -11,9 +11,10 @@ import numpy as np
 from medseg.data import overlay
 from medseg.data.encoded import GREY16, decode
 from medseg.data.picture import View, most_different
+from medseg.errors import InputError
 from medseg.metrics.hausdorff import hd95
 from medseg.metrics.overlap import overlap
-from medseg.metrics.uw_madison import uw_madison
+from medseg.metrics.uw_madison import organ_score, outlined, uw_madison
 from medseg.task import Array, Case, Request, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
 
@@ -61,16 +62,26 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
 
 def _scores(pairs: Iterable[tuple[Case, Tensors]]) -> dict[str, float]:
     known = list(pairs)
-    answer = np.stack([answer["mask"] for _, answer in known], axis=1)
-    truth = np.stack([np.asarray(case.mask) for case, _ in known], axis=1)
+    first = known[0][0]
+    answer = _volume([answer["mask"] for _, answer in known], f"{scan_of(first)}: the answer")
+    truth = _volume([np.asarray(case.mask) for case, _ in known], f"{scan_of(first)}: the truth")
+    assert first.spacing_mm is not None, "slices' names hold their spacing"
     found = [overlap(one, other) for one, other in zip(answer, truth, strict=True)]
-    spacing = known[0][0].spacing_mm
-    assert spacing is not None, "slices' names hold their spacing"
-    distances = [hd95(one, other, spacing) for one, other in zip(answer, truth, strict=True)]
+    distances = [hd95(one, other, first.spacing_mm) for one, other in zip(answer, truth, strict=True)]
     return {
         **uw_madison(answer, truth),
+        "outlined": float(len(outlined(answer, truth))),
+        "organ_score": organ_score(answer, truth),
         "volume_dice": float(np.mean([one.dice for one in found])),
         "volume_iou": float(np.mean([one.iou for one in found])),
         "hd95_mm": float(np.mean(distances)),
         **{f"dice_{name}": one.dice for name, one in zip(GI_TRACT.classes, found, strict=True)},
     }
+
+
+def _volume(slices: Sequence[Array], what: str) -> Array:
+    """A scan's masks (organ, slice, row, col). Raises InputError where its slices are not of one size."""
+    shapes = sorted({mask.shape for mask in slices})
+    if len(shapes) > 1:
+        raise InputError(f"{what} has slices of {shapes[0]} and of {shapes[-1]}; expected one size: check the pictures")
+    return np.stack(slices, axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -12,7 +13,8 @@ from medseg.data.picture import View
 from medseg.data.table import read_list
 from medseg.errors import InputError
 from medseg.metrics.finding import Finding
-from medseg.metrics.froc import Froc, froc
+from medseg.metrics.froc import Froc, counted, judged
+from medseg.metrics.froc_bands import bands
 from medseg.task import Array, Case, Request, Tensors
 from medseg.tasks.luna.crops import crop
 from medseg.tasks.luna.pipeline import NODULE_COLUMNS, mask_from_bits
@@ -30,18 +32,74 @@ def submission_froc(directory: Path, submission: Path) -> Froc:
 
     Raises InputError where a file is missing or wrong, or the submission speaks of none of the scans.
     """
-    marks, series = findings(submission, "probability"), series_of(directory)
+    return froc_of(directory, *_submission(directory, submission))
+
+
+def submission_record(directory: Path, submission: Path) -> dict[str, Any]:
+    """The same as plain values with intervals, and with notes of what does not count."""
+    marks, series = _submission(directory, submission)
+    listed = set(series)
+    strange = sum(mark.series not in listed for mark in marks)
+    note = f"{strange} of {len(marks)} marks lie in scans that {directory} does not list: they do not count"
+    return record_of(directory, marks, series) | {"notes": [note] if strange else []}
+
+
+def _submission(directory: Path, submission: Path) -> tuple[list[Finding], list[str]]:
+    marks, series = submitted(submission), series_of(directory)
     if marks and not {mark.series for mark in marks} & set(series):
         raise InputError(
             f"{submission}: names none of the {len(series)} scans of {directory}: check that they belong together"
         )
-    return froc_of(directory, marks, series)
+    return marks, series
+
+
+def submitted(submission: Path) -> list[Finding]:
+    """A submission's marks. Raises InputError where one is no probability, or stands there twice."""
+    marks = findings(submission, "probability")
+    for number, mark in enumerate(marks, 1):
+        if not 0 <= mark.value <= 1:
+            raise InputError(
+                f"{submission}: mark {number} has the probability {mark.value:g}; expected 0 to 1: correct it"
+            )
+    first: dict[tuple[Any, ...], int] = {}
+    for number, mark in enumerate(marks, 1):
+        before = first.setdefault((mark.series, mark.xyz_mm), number)
+        if before != number:
+            raise InputError(
+                f"{submission}: mark {number} is at the place of mark {before}; expected each once: remove one of them"
+            )
+    return marks
+
+
+def record_of(directory: Path, marks: Sequence[Finding], series: Sequence[str]) -> dict[str, Any]:
+    """The FROC of all these scans together as plain values, with 95 % intervals where there are several scans."""
+    scans = judged(marks, *_truth(directory), series)
+    whole, spread = counted(scans), bands(scans)
+    intervals = spread and {
+        "cpm": spread.cpm,
+        "sensitivity": {f"{rate:g}": band for rate, band in spread.sensitivity.items()},
+    }
+    return {
+        "cpm": whole.cpm,
+        "sensitivity": {f"{rate:g}": value for rate, value in whole.sensitivity.items()},
+        "intervals": intervals,
+        "scans": whole.scans,
+        "scans_with_marks": len({mark.series for mark in marks} & set(series)),
+        "nodules": whole.nodules,
+        "nodules_hit": whole.found,
+        "false_marks": whole.false,
+    }
 
 
 def froc_of(directory: Path, marks: Sequence[Finding], series: Sequence[str]) -> Froc:
     """The FROC of these scans' marks against the folder's tables; without a table of exclusions, none is excluded."""
+    return counted(judged(marks, *_truth(directory), series))
+
+
+def _truth(directory: Path) -> tuple[list[Finding], list[Finding]]:
+    """The folder's nodules, and the findings that it excludes."""
     path = directory / "annotations_excluded.csv"
-    return froc(marks, nodules(directory), findings(path, "diameter_mm") if path.is_file() else [], series)
+    return nodules(directory), findings(path, "diameter_mm") if path.is_file() else []
 
 
 def series_of(directory: Path) -> list[str]:
