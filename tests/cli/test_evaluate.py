@@ -35,11 +35,13 @@ def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_shared
-def test_a_submission_is_scored_as_published() -> None:
+def test_a_submission_is_scored_as_published(tmp_path: Path) -> None:
     arguments = ["luna", str(FROC), "--submission", str(FROC / "deeplung_dpn26_submission.csv")]
     found = json.loads(runner.invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout)
-    assert set(found) == {"cpm", "sensitivity"}
     assert round(found["cpm"], 3) == 0.842
+    assert [round(end, 3) for end in found["intervals"]["cpm"]] == [0.812, 0.868]
+    for rate, (low, high) in found["intervals"]["sensitivity"].items():
+        assert low < found["sensitivity"][rate] < high
     assert [round(found["sensitivity"][rate], 3) for rate in ("0.125", "0.25", "0.5", "1", "2", "4", "8")] == [
         0.692,
         0.769,
@@ -49,25 +51,60 @@ def test_a_submission_is_scored_as_published() -> None:
         0.917,
         0.933,
     ]
-    assert "CPM: 0.842" in runner.invoke(app, arguments, catch_exceptions=False).stdout
+    out = tmp_path / "report"
+    shown = runner.invoke(app, [*arguments, "--out", str(out)], catch_exceptions=False).stdout
+    assert "CPM: 0.842 (95 % interval 0.812 to 0.868)" in shown
+    assert json.loads((out / "evaluation.json").read_text()) == found
+
+
+HEAD = "seriesuid,coordX,coordY,coordZ,probability\n"
+
+
+def submission(folder: Path, content: str | bytes) -> Path:
+    """A submission in a folder with two scans' annotations."""
+    (folder / "annotations.csv").write_text("seriesuid,coordX,coordY,coordZ,diameter_mm\na,0,0,0,8\nb,0,0,0,8\n")
+    path = folder / "submission.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ("seriesuid,coordX,coordY,coordZ\n", "has no column probability"),
-        ("seriesuid,coordX,coordY,coordZ,probability\nz,1,2,3,nan\n", "line 2: 'nan' is not a number"),
-        ("seriesuid,coordX,coordY,coordZ,probability\nz,1,2,3,1\n", "names none of the 2 scans"),
+        (HEAD + "a,1,2,3,nan\n", "line 2: 'nan' is not a number"),
+        (HEAD + "a,1,2,3,inf\n", "line 2: 'inf' is not a number"),
+        (HEAD + "a,1,2,3,\n", "line 2: '' is not a number"),
+        (HEAD + "a,1,2,nan,0.5\n", "line 2: 'nan' is not a number"),
+        (HEAD + "a,1,2,3,0.5\na,1,2,4,1.01\n", "mark 2 has the probability 1.01; expected 0 to 1"),
+        (HEAD + "a,1,2,3,-0.5\n", "mark 1 has the probability -0.5; expected 0 to 1"),
+        (HEAD + "a,1,2,3,97\n", "mark 1 has the probability 97; expected 0 to 1"),
+        (HEAD + "a,1,2,3,0.5\nb,1,2,3,0.5\na,1,2,3,0.5\n", "mark 3 is at the place of mark 1"),
+        (HEAD + "a,1,2,3,0.5\na,1.0,2.00,3,0.7\n", "mark 2 is at the place of mark 1"),
+        (HEAD + "z,1,2,3,1\n", "names none of the 2 scans"),
     ],
 )
 def test_a_wrong_submission_is_refused_with_its_path(tmp_path: Path, content: str, words: str) -> None:
-    head = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
-    (tmp_path / "annotations.csv").write_text(f"{head}a,0,0,0,8\nb,0,0,0,8\n")
-    path = tmp_path / "submission.csv"
-    path.write_text(content)
+    path = submission(tmp_path, content)
     with pytest.raises(InputError, match=words) as error:
         runner.invoke(app, ["luna", str(tmp_path), "--submission", str(path)], catch_exceptions=False)
     assert str(path) in str(error.value)
+
+
+def test_marks_in_unknown_scans_do_not_count_and_a_note_says_so(tmp_path: Path) -> None:
+    path = submission(tmp_path, HEAD + "a,0,0,0,0.9\nz,1,2,3,0.9\nz,1,2,4,0.8\n")
+    arguments = ["luna", str(tmp_path), "--submission", str(path)]
+    found = json.loads(runner.invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout)
+    assert (found["cpm"], found["scans"], found["scans_with_marks"], found["false_marks"]) == (0.5, 2, 1, 0)
+    assert found["notes"][0].startswith("2 of 3 marks lie in scans that")
+    assert "note: 2 of 3 marks" in runner.invoke(app, arguments, catch_exceptions=False).stdout
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "latin-1"])
+def test_submissions_are_read_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    path = submission(tmp_path, (HEAD + "a,0,0,0,0.9\nb,1,1,1,0.8\n").encode(encoding))
+    arguments = ["luna", str(tmp_path), "--submission", str(path), "--json"]
+    assert json.loads(runner.invoke(app, arguments, catch_exceptions=False).stdout)["cpm"] == 1
 
 
 def test_runs_or_a_submission_but_not_neither() -> None:

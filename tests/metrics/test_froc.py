@@ -3,7 +3,8 @@ import pytest
 
 from medseg.errors import InputError
 from medseg.metrics.finding import Finding
-from medseg.metrics.froc import FALSE_POSITIVES, froc
+from medseg.metrics.froc import FALSE_POSITIVES, Judged, counted, froc, judged
+from medseg.metrics.froc_bands import RESAMPLES, bands
 from medseg.tasks.luna.score import submission_froc
 from tests.shared import SHARED, needs_shared
 
@@ -66,3 +67,47 @@ def test_the_order_of_rows_does_not_matter() -> None:
 def test_scans_without_any_nodule_have_no_sensitivity() -> None:
     with pytest.raises(InputError, match="no annotated nodule"):
         froc([mark(0.5)], [], [], ["a"])
+
+
+def scans(seed: int, count: int) -> list[Judged]:
+    """Judged scans with ties between hits and false marks, and some scans with neither nodules nor marks."""
+    draw = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        nodules = int(draw.integers(4))
+        hits, false = draw.random(int(draw.integers(nodules + 1))), draw.random(int(draw.integers(12)))
+        made.append(Judged(nodules, hits.round(1), false.round(1)))
+    return made
+
+
+def resampled(found: list[Judged]) -> np.ndarray:
+    """The sensitivities of every resample (resamples, 7), each counted by itself as if its scans were all there are."""
+    draw = np.random.default_rng(0)
+    picks = [draw.integers(len(found), size=len(found)) for _ in range(RESAMPLES)]
+    rates = [counted([found[index] for index in pick]) for pick in picks if any(found[index].nodules for index in pick)]
+    return np.array([list(one.sensitivity.values()) for one in rates])
+
+
+@pytest.mark.parametrize(("seed", "count"), [(0, 30), (1, 8), (2, 2), (3, 100)])
+def test_intervals_are_those_of_resampled_scans(seed: int, count: int) -> None:
+    found = scans(seed, count)
+    expected = np.sort(resampled(found), axis=0)
+    low, high = int(0.025 * len(expected)), int(0.975 * len(expected))
+    spread = bands(found)
+    assert spread is not None
+    assert np.allclose(list(spread.sensitivity.values()), expected[[low, high]].T, atol=1e-12)
+    assert np.allclose(spread.cpm, np.sort(resampled(found).mean(1))[[low, high]], atol=1e-12)
+
+
+def test_intervals_of_scans_with_very_many_false_marks() -> None:
+    draw = np.random.default_rng(5)
+    found = [Judged(2, draw.random(1), draw.random(300)) for _ in range(12)]
+    expected = np.sort(resampled(found).mean(1))[[25, 975]]
+    assert np.allclose(bands(found).cpm, expected, atol=1e-12)  # type: ignore[union-attr]
+
+
+def test_a_lone_scan_and_scans_without_nodules_have_no_interval() -> None:
+    assert bands(judged([mark(0.9)], [NODULE], [], ["a"])) is None
+    assert bands([Judged(0, np.array([]), np.array([0.5]))] * 3) is None
+    nothing = bands([Judged(1, np.array([]), np.array([]))] * 3)
+    assert nothing is not None and nothing.cpm == (0, 0)
