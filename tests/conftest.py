@@ -7,6 +7,7 @@ import pytest
 
 from medseg.run import WEIGHTS, Run
 from medseg.tasks import network_named
+from tests.ending import pytest_terminal_summary as pytest_terminal_summary  # the hook that pytest finds here
 
 SMALL = {
     "luna-segment": {"context": 3, "features": 4, "depth": 3},

@@ -238,7 +238,7 @@ def _windows(log: _Log, plan: Plan, at_least: int) -> tuple[list[Window], bool]:
     windows: list[Window] = []
     while log.now() < plan.limit_s:
         windows.append(_window(log, plan, at_least))
-        if _agree(windows[-3:], plan.stable):
+        if agree(windows[-3:], plan.stable):
             return windows, True
         if windows[-1].failed and not windows[-1].answered:
             break
@@ -258,7 +258,8 @@ def _window(log: _Log, plan: Plan, at_least: int) -> Window:
     return Window(start_s, log.now(), len(latencies), failed, latencies[len(latencies) // 2] if latencies else None)
 
 
-def _agree(windows: Sequence[Window], tolerance: float) -> bool:
+def agree(windows: Sequence[Window], tolerance: float) -> bool:
+    """Whether there are three windows whose rates, and whose medians, lie this share apart at most."""
     if len(windows) < 3 or any(window.median_s is None for window in windows):
         return False
     rates, medians = [window.per_s for window in windows], [window.median_s or 0.0 for window in windows]

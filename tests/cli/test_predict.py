@@ -39,14 +39,17 @@ def _predicted(
 
 
 def test_answers_come_in_the_files_order_while_several_are_in_flight(slices: list[Path], tmp_path: Path) -> None:
-    flying, most, lock = [0], [0], threading.Lock()
+    flying, most, lock, three = [0], [0], threading.Lock(), threading.Event()
 
     def ask(tensors: Tensors) -> Tensors:
         with lock:
             flying[0] += 1
             most[0] = max(most[0], flying[0])
             late = flying[0] % 2  # every other one takes longer
-        time.sleep(0.05 + 0.1 * late)
+            if most[0] == 3:
+                three.set()
+        assert three.wait(60), "three are never asked at once"
+        time.sleep(0.1 * late)
         with lock:
             flying[0] -= 1
         return _answer(tensors)

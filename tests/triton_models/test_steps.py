@@ -180,7 +180,7 @@ def test_a_shape_that_overflows_costs_its_model_a_restart_and_the_server_nothing
     sent = time.monotonic()
     assert _sent(server, name, shape, b"") in ("INTERNAL", "UNAVAILABLE", "INVALID_ARGUMENT")
     model, found = _model(server, name), np.zeros(0)
-    while found.shape != answer and time.monotonic() < sent + 10:
+    while found.shape != answer and time.monotonic() < sent + 120:  # for machines that are busy with other work
         with suppress(ServerError):  # not back yet
             found = model.ask(tensors, (output,))[output]
     assert found.shape == answer

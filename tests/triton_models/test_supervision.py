@@ -33,6 +33,7 @@ TASK = task_named("gi-tract")
 DECODE, NETWORK = "gi-tract-decode-step", "gi-tract-network"
 PICTURE = {"encoded": encoded_tensor([grey16(20, 30)])}
 UNAVAILABLE = {"grpc": "StatusCode.UNAVAILABLE", "http": "503"}
+PATIENCE_S = 120  # no promise of ours, but an end to waiting
 
 
 @dataclass
@@ -100,9 +101,9 @@ def _forget(served: Served) -> None:
     served.told.clear()
 
 
-def _await(true: Callable[[], bool], seconds: float) -> bool:
-    """Whether this became true in time."""
-    until = time.monotonic() + seconds
+def _await(true: Callable[[], bool]) -> bool:
+    """Whether this became true before all patience was lost: a busy machine takes its time."""
+    until = time.monotonic() + PATIENCE_S
     while not (done := true()) and time.monotonic() < until:
         time.sleep(0.02)
     return done
@@ -143,12 +144,12 @@ def test_a_killed_process_is_replaced_and_meanwhile_everybody_is_told(served: Se
     for thread in asking:
         thread.start()
     served.kill(DECODE)
-    in_time = _await(served.tells(f"model {DECODE} is back"), 10)
+    is_back = _await(served.tells(f"model {DECODE} is back"))
     done.set()
     for thread in asking:
         thread.join()
 
-    assert in_time and served.told[0].strip() == f"a process of model {DECODE} died; the model is loaded again"
+    assert is_back and served.told[0].strip() == f"a process of model {DECODE} died; the model is loaded again"
     gone = [(asked, answered) for asked, answered, is_ready in ready if not is_ready]
     assert gone, "the server called itself ready throughout"
     noticed, last = min(answered for _, answered in gone), max(asked for asked, _ in gone)
@@ -163,11 +164,11 @@ def test_a_model_that_does_not_load_again_is_told_and_tried_until_it_does(served
     file = served.run.path / "fp32.onnx"
     away = file.rename(file.with_suffix(".away"))
     served.kill(NETWORK)
-    assert _await(served.tells(f"model {NETWORK} did not load: "), 20)
+    assert _await(served.tells(f"model {NETWORK} did not load: "))
     assert {scheme: served.asked(scheme) for scheme in UNAVAILABLE} == UNAVAILABLE
     assert not served.ready() and not served.ready(NETWORK) and not served.ready(TASK.name) and served.ready(DECODE)
     away.rename(file)
-    assert _await(served.tells(f"model {NETWORK} is back"), 20)
+    assert _await(served.tells(f"model {NETWORK} is back"))
     assert served.asked("grpc") == "" and served.ready()
 
 
@@ -176,8 +177,8 @@ def test_a_server_that_crashes_is_told_and_leaves_nothing(served: Served) -> Non
     family, memory = served.family(), f"medseg_{served.process.pid}_*"
     assert list(Path("/dev/shm").glob(memory))
     next(one for one in family if one.name() == "tritonserver").kill()
-    assert served.process.wait(20) != 0
-    assert _await(served.tells("tritonserver ended by itself with code -9"), 5)
+    assert served.process.wait(PATIENCE_S) != 0
+    assert _await(served.tells("tritonserver ended by itself with code -9"))
     assert re.search("Traceback", "".join(served.told)) is None
     assert not any(one.is_running() for one in family)
     assert not list(Path("/dev/shm").glob(memory))
