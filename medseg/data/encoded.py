@@ -1,24 +1,27 @@
-"""Encoded pictures (PNG, JPEG, TIFF) as bytes: checked by their headers before anything is allocated, and decoded."""
+"""Encoded pictures (PNG, JPEG, TIFF) as bytes: checked before anything is allocated, and decoded as they are shown."""
 
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, TiffTags, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from medseg.data.grid import png
+from medseg.data.orientation import SIDEWAYS, orientation, upright
+from medseg.data.whole import TIFF, flaw, is_plain_tiff
 from medseg.errors import InputError
 from medseg.task import Array
 
 MAX_SIDE = 8192  # pixels; larger than any slide picture or slice, small enough to hold in memory
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 256 << 20  # of all pictures of a request; a volume of 1,024 slices of 512 x 512
-_JPEG_END = b"\xff\xd9"
-_PNG_END = b"IEND\xaeB`\x82"
+_PNG_DEPTHS = {"RGB": b"\x08\x02", "L": b"\x08\x00", "I;16": b"\x10\x00"}  # bits and colour type in the header
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,16 @@ RGB = Kind("an 8-bit RGB JPEG, PNG or TIFF", ("JPEG", "PNG", "TIFF"), "RGB")
 
 
 def check(data: bytes, kind: Kind, name: str = "picture") -> tuple[int, int]:
-    """Height and width in pixels of an encoded picture that is whole. Allocates nothing of its size.
+    """Height and width in pixels, as it is shown, of an encoded picture that is whole. Allocates nothing of its size.
 
-    Raises InputError where the bytes are no picture of this kind, cut short, or declare an absurd size.
+    Raises InputError where the bytes are no picture of this kind, cut short, damaged, or declare an absurd size.
     """
     with _known(data, kind, name) as picture:
-        size = picture.height, picture.width  # looking through a JPEG shrinks it
-        if not _whole(data, picture):
+        size = _shown(data, picture)  # looking through a JPEG shrinks it
+        wrong = flaw(data, picture)
+        if wrong:
             raise InputError(
-                f"{name} ends too early after {len(data)} bytes; expected a whole {picture.format}: copy it again"
+                f"{name} {wrong}; expected a whole {picture.format} in its {len(data)} bytes: copy it again"
             )
         return size
 
@@ -54,7 +58,31 @@ def declared(data: bytes, kind: Kind, name: str = "picture") -> tuple[int, int]:
     Raises InputError where the bytes are no picture of this kind, or declare an absurd size.
     """
     with _known(data, kind, name) as picture:
-        return picture.height, picture.width
+        return _shown(data, picture)
+
+
+def orientation_of(data: bytes, kind: Kind, name: str = "picture") -> int:
+    """The picture's orientation, 1 to 8. Raises InputError where the bytes are no picture of this kind."""
+    with _known(data, kind, name) as picture:
+        return orientation(data, picture)
+
+
+def portable(data: bytes, kind: Kind, name: str = "picture") -> bytes:
+    """The picture in bytes that every decoder reads alike: its own, or a PNG of it as it is shown.
+
+    Pictures that are turned when they are shown, and TIFFs whose pixels are compressed, tiled or in planes, become PNG.
+    Raises InputError where the bytes are no picture of this kind, or cannot be decoded.
+    """
+    with _known(data, kind, name) as picture:
+        plain = picture.format != "TIFF" or is_plain_tiff(picture)
+        if plain and orientation(data, picture) == 1:
+            return data
+    made = png(decode(data, kind, name))
+    if len(made) > MAX_BYTES:
+        raise InputError(
+            f"{name} has {len(made)} bytes as PNG; expected at most {MAX_BYTES >> 20} MiB: make it smaller"
+        )
+    return made
 
 
 def check_total(sizes: Sequence[tuple[int, int]], names: str = "pictures") -> None:
@@ -74,20 +102,22 @@ def _known(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
         raise InputError(f"{name} has {len(data)} bytes; expected {kind.words} of at most {MAX_BYTES >> 20} MiB")
     with _reading(data, kind, name) as picture:
         width, height = picture.size
-        if picture.format not in kind.formats or picture.mode != kind.mode or _hidden_depth(data, picture):
-            raise InputError(f"{name} is a {picture.format} in mode {picture.mode}; expected {kind.words}: convert it")
+        hidden = _hidden(data, picture)
+        if picture.format not in kind.formats or picture.mode != kind.mode or hidden:
+            found = f"{picture.format} in mode {picture.mode}{hidden}"
+            raise InputError(f"{name} is a {found}; expected {kind.words}: convert it")
         if not (1 < width <= MAX_SIDE and 1 < height <= MAX_SIDE):
             raise InputError(f"{name} is {width} x {height} pixels; expected 2 to {MAX_SIDE} on each side")
         yield picture
 
 
 def decode(data: bytes, kind: Kind, name: str = "picture") -> Array:
-    """The picture (h, w) uint16 for GREY16, (h, w, 3) uint8 for RGB; the reference that other decoders are held to.
+    """The picture as it is shown, (h, w) uint16 for GREY16, (h, w, 3) uint8 for RGB; other decoders are held to it.
 
     Raises InputError where the bytes are no picture of this kind and of a sane size, or cannot be decoded.
     """
     with _known(data, kind, name) as picture:
-        return np.array(picture)
+        return np.array(upright(picture, orientation(data, picture)))
 
 
 def pack(pictures: Sequence[bytes]) -> Array:
@@ -112,10 +142,11 @@ def _reading(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd tags and large sizes; check() judges both
             with Image.open(io.BytesIO(data)) as picture:
+                picture.info.pop("xmp", None)  # from which Pillow alone would take an orientation
                 yield picture
     except UnidentifiedImageError as error:  # whose own words name a Python object
         raise InputError(f"{name} is no picture that Pillow knows; expected {kind.words}") from error
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError) as error:
+    except (OSError, ValueError, SyntaxError, TypeError, LookupError, OverflowError, EOFError, struct.error) as error:
         raise InputError(f"{name} cannot be read ({error}); expected {kind.words}") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         raise InputError(
@@ -123,25 +154,25 @@ def _reading(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
         ) from error
 
 
-def _hidden_depth(data: bytes, picture: Image.Image) -> bool:
-    """Whether the file holds other samples than Pillow's mode tells: a 16-bit RGB PNG is opened as 8-bit RGB."""
-    return picture.format == "PNG" and picture.mode == "RGB" and data[24:26] != b"\x08\x02"
+def _shown(data: bytes, picture: Image.Image) -> tuple[int, int]:
+    """Height and width of a picture as it is shown; Pillow turns the size of a TIFF by itself."""
+    turned = picture.format != "TIFF" and orientation(data, picture) in SIDEWAYS
+    return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
-def _whole(data: bytes, picture: Image.Image) -> bool:
-    """Whether the bytes reach the format's end: JPEG and PNG have an end mark, TIFF lists where its strips lie."""
-    if picture.format == "JPEG":
-        if _JPEG_END not in data[-4096:]:  # some writers add a few bytes behind the end mark
-            return False
-        picture.draft(None, (1, 1))  # DALI makes pictures of broken streams: read it all once, at an eighth of the size
-        picture.load()
-        return True
-    if picture.format == "PNG":
-        return _PNG_END in data[-4096:]
-    tags = picture.tag_v2  # type: ignore[attr-defined]
-    names = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
-    kind = "Strip" if names["StripOffsets"] in tags else "Tile"
-    offsets, counts = tags.get(names[f"{kind}Offsets"], ()), tags.get(names[f"{kind}ByteCounts"], ())
-    if isinstance(offsets, int):
-        offsets, counts = (offsets,), (counts,)
-    return len(offsets) > 0 and all(at + size <= len(data) for at, size in zip(offsets, counts, strict=True))
+def _hidden(data: bytes, picture: Image.Image) -> str:
+    """What the file holds that Pillow's mode does not tell: a 16-bit RGB PNG or TIFF is opened as 8-bit RGB."""
+    if picture.format == "PNG" and picture.n_frames > 1:  # type: ignore[attr-defined]
+        return f" of {picture.n_frames} frames"  # type: ignore[attr-defined]
+    if picture.format == "PNG" and picture.mode in _PNG_DEPTHS:
+        depth = "" if data[24:26] == _PNG_DEPTHS[picture.mode] else f" of {data[24]} bits a channel"
+        return depth or (" with transparent parts" if "transparency" in picture.info else "")
+    if picture.format == "TIFF":
+        tags = picture.tag_v2  # type: ignore[attr-defined]
+        bits, signed = tags.get(TIFF["BitsPerSample"], (1,)), tags.get(TIFF["SampleFormat"], (1,))
+        if tags.next:  # where a second page is described
+            return " of several pages"
+        if set(bits) - {8}:
+            return f" of {max(bits)} bits a channel"
+        return " of signed values" if set(signed) - {1} else ""
+    return ""

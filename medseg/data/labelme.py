@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
 
+from medseg.data.encoded import MAX_SIDE, check, decode
+from medseg.data.image import GREY8
+from medseg.data.orientation import SIDEWAYS
+from medseg.data.shapes import BACKGROUND, IGNORED, KINDS, Point, Shape, is_outside, united
 from medseg.errors import InputError
 from medseg.task import Array
 
-LINE_WIDTH, POINT_RADIUS = 10, 5  # pixels; LabelMe's own, for lines and points have no area
-Point = tuple[float, float]  # x, y
-Points = Sequence[Point]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One drawn shape."""
-
-    label: str
-    kind: str  # polygon, rectangle, circle, line, linestrip or point
-    points: tuple[Point, ...]
+MAX_BYTES = 256 << 20  # of a file, which may embed its picture
+_FARTHEST = 4 * MAX_SIDE  # pixels; a point farther out lies in no picture
 
 
 @dataclass(frozen=True)
@@ -38,44 +29,53 @@ class Annotation:
 
     path: Path
     shapes: tuple[Shape, ...]
-    size: tuple[int, int] | None  # rows, columns; some versions leave them out
+    size: tuple[int, int] | None  # rows, columns of the picture as it is shown; some versions leave them out
     image_name: str
     image: bytes | None  # the picture's file, where it is embedded
 
 
-def read_labelme(path: Path) -> Annotation:
-    """A LabelMe file. Raises InputError naming the file, and the shape, that cannot be used."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a LabelMe JSON file: check the path, or copy the file there")
-    try:
-        content = json.loads(path.read_bytes())
-        size = (content.get("imageHeight"), content.get("imageWidth"))
-        shapes = tuple(_shape(number, shape, path) for number, shape in enumerate(content["shapes"]))
-        embedded = content.get("imageData")
-        image = base64.b64decode(embedded, validate=True) if embedded else None
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise InputError(
-            f"{path}: is no LabelMe file ({error}); expected JSON with a list of shapes: save it again"
-        ) from error
+def read_labelme(path: Path, labels: Collection[str] = ()) -> Annotation:
+    """A LabelMe file. Raises InputError naming the file, and the shape, that cannot be used.
+
+    Where labels are given, a shape's label must be one of them, BACKGROUND or IGNORED.
+    """
+    content = _content(path)
+    drawn = content.get("shapes")
+    if not isinstance(drawn, list):
+        raise InputError(f"{path}: is no LabelMe file; expected JSON with a list of shapes: save it again")
+    shapes = tuple(_shape(shape, f"{path}: shape {number}") for number, shape in enumerate(drawn))
+    for number, shape in enumerate(shapes):
+        if labels and shape.label not in {*labels, BACKGROUND, IGNORED}:
+            known = ", ".join((*labels, BACKGROUND, IGNORED))
+            raise InputError(
+                f"{path}: shape {number} has the label {shape.label[:40]!r}; expected one of {known}: correct it"
+            )
     # LabelMe on Windows writes "..\\images\\1.jpg"
-    name = str(content.get("imagePath") or "").replace("\\", "/").split("/")[-1]
-    return Annotation(path, shapes, (int(size[0]), int(size[1])) if all(size) else None, name, image)
+    name = _text(content, "imagePath", path).replace("\\", "/").split("/")[-1]
+    image = _bytes(_text(content, "imageData", path), f"{path}: imageData")
+    return Annotation(path, shapes, _size(content, path), name, image or None)
 
 
-def mask_of(annotation: Annotation, size: tuple[int, int]) -> Array:
+def mask_of(annotation: Annotation, size: tuple[int, int], turned: int = 1) -> Array:
     """The union of all shapes on a picture of this size: (row, col) uint8 0/1, drawn as LabelMe draws it.
 
-    Raises InputError where the file speaks of a picture of another size.
+    BACKGROUND and IGNORED cut holes: see medseg/data/shapes.py. `turned` is the picture's EXIF orientation. Raises
+    InputError where the file speaks of a picture of another size, or a shape lies outside of it.
     """
     if annotation.size not in (None, size):
+        found, shown = (" x ".join(map(str, one)) for one in (annotation.size or (), size))
+        if turned in SIDEWAYS and annotation.size == size[::-1]:
+            raise InputError(
+                f"{annotation.path}: was drawn on the picture as it is stored, {found} rows and columns; viewers and "
+                f"LabelMe turn it by its EXIF orientation {turned} to {shown}: open it in LabelMe and draw it again"
+            )
         raise InputError(
-            f"{annotation.path}: is of {annotation.size} pixels; its picture has {size}: use the right picture"
+            f"{annotation.path}: is of {found} rows and columns; its picture has {shown}: use the right picture"
         )
-    picture = Image.new("L", size[::-1])
-    draw = ImageDraw.Draw(picture)
-    for shape in annotation.shapes:
-        _DRAWN[shape.kind][0](draw, shape.points)
-    return np.array(picture)
+    for number, shape in enumerate(annotation.shapes):
+        if is_outside(shape, size):
+            raise InputError(f"{annotation.path}: shape {number} lies outside of its picture: draw it again")
+    return united(annotation.shapes, size).astype(np.uint8)
 
 
 def labelme_from_mask(mask: Array, image_name: str, label: str) -> dict[str, Any]:
@@ -92,56 +92,105 @@ def labelme_from_mask(mask: Array, image_name: str, label: str) -> dict[str, Any
     return {"version": "5.0.1", "flags": {}, "shapes": shapes, "imagePath": image_name, "imageData": None, **size}
 
 
-def _shape(number: int, shape: Mapping[str, Any], path: Path) -> Shape:
-    kind = shape.get("shape_type") or "polygon"  # version 3 drew nothing else, and did not say so
-    if kind not in _DRAWN:
-        raise InputError(f"{path}: shape {number} is a {kind!r}; expected one of {', '.join(_DRAWN)}: draw it again")
-    points = tuple((float(x), float(y)) for x, y in shape["points"])
-    if not all(math.isfinite(value) for point in points for value in point):
-        raise InputError(f"{path}: shape {number} has a point that is not finite; expected pixels: draw it again")
-    fewest = _DRAWN[kind][1]
-    if len(points) < fewest:
+def _content(path: Path) -> dict[str, Any]:
+    """The file's JSON object. Raises InputError where there is none."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a LabelMe JSON file: check the path, or copy the file there")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: has {path.stat().st_size} bytes; expected at most {MAX_BYTES >> 20} MiB")
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: is no LabelMe file ({error}); expected JSON in UTF-8: save it again") from error
+    except RecursionError as error:
         raise InputError(
-            f"{path}: shape {number}, a {kind}, has {len(points)} points; it needs {fewest}: draw it again"
+            f"{path}: is no LabelMe file; expected JSON that is not nested so deep: save it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is no LabelMe file; expected a JSON object with a list of shapes: save it again")
+    return content
+
+
+def _size(content: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
+    """Rows and columns. Raises InputError where they are no picture's, or only one is given."""
+    found = [content.get(name) for name in ("imageHeight", "imageWidth")]
+    if found == [None, None]:
+        return None
+    height, width = (int(side) if isinstance(side, int | float) and _within(side, 1, MAX_SIDE) else 0 for side in found)
+    if [height, width] != found:
+        raise InputError(
+            f"{path}: imageHeight and imageWidth are {str(found)[:60]}; expected two whole numbers from 1 to "
+            f"{MAX_SIDE}: correct them"
         )
-    return Shape(str(shape.get("label", "")), kind, points)
+    return height, width
 
 
-def _polygon(draw: ImageDraw.ImageDraw, points: Points) -> None:
-    draw.polygon(list(points), fill=1, outline=1)
+def _shape(shape: object, where: str) -> Shape:
+    """One shape. Raises InputError that begins with `where`, where it is not one."""
+    if not isinstance(shape, dict):
+        raise InputError(f"{where} is not an object; expected label, points and shape_type: draw it again")
+    kind = shape.get("shape_type") or "polygon"  # version 3 drew nothing else, and did not say so
+    label, group = shape.get("label"), shape.get("group_id")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"{where} is a {str(kind)[:40]!r}; expected one of {', '.join(KINDS)}: draw it again")
+    if not isinstance(label, str) or not label.strip():
+        raise InputError(f"{where} has no label; expected the name of what it shows: name it")
+    if isinstance(group, bool) or not isinstance(group, int | str | None):
+        raise InputError(f"{where} has a group_id that is no number; expected a number or null: correct it")
+    points = _points(shape.get("points"), kind, where)
+    mask = _mask(shape.get("mask"), points, where) if kind == "mask" else None
+    return Shape(label.strip(), kind, points, "" if group is None else str(group), mask)
 
 
-def _rectangle(draw: ImageDraw.ImageDraw, points: Points) -> None:
-    xs, ys = zip(*points, strict=True)  # two corners in any order, or four
-    draw.rectangle([min(xs), min(ys), max(xs), max(ys)], fill=1, outline=1)
+def _points(found: object, kind: str, where: str) -> tuple[Point, ...]:
+    if not isinstance(found, list) or not all(isinstance(point, list) and len(point) == 2 for point in found):
+        raise InputError(f"{where} has no list of points; expected pairs of x and y: draw it again")
+    if not all(_within(value, -_FARTHEST, _FARTHEST) for point in found for value in point):
+        raise InputError(
+            f"{where} has a point that is not finite, no number, or over {_FARTHEST} pixels away; expected one in the "
+            "picture: draw it again"
+        )
+    allowed = KINDS[kind][1]
+    if len(found) not in allowed:
+        needed = f"{allowed[0]} or more" if isinstance(allowed, range) else " or ".join(map(str, allowed))
+        raise InputError(f"{where}, a {kind}, has {len(found)} points; it needs {needed}: draw it again")
+    return tuple((float(x), float(y)) for x, y in found)
 
 
-def _circle(draw: ImageDraw.ImageDraw, points: Points) -> None:
-    (x, y), edge = points[0], points[1]
-    _disc(draw, (x, y), math.dist((x, y), edge))
+def _mask(found: object, points: tuple[Point, ...], where: str) -> Array:
+    """A `mask` shape's pixels (row, col) uint8 0/1: a PNG that fills the box of its two corners, both included."""
+    if not isinstance(found, str) or not found:
+        raise InputError(f"{where}, a mask, has no pixels; expected a PNG in base64: draw it again")
+    data = _bytes(found, where)
+    check(data, GREY8, f"{where}, a mask,")
+    pixels = decode(data, GREY8, where)
+    (left, top), (right, bottom) = ((int(x), int(y)) for x, y in points)
+    if pixels.shape != (bottom - top + 1, right - left + 1):
+        raise InputError(
+            f"{where}, a mask, has {pixels.shape[0]} x {pixels.shape[1]} pixels; its corners span "
+            f"{bottom - top + 1} x {right - left + 1}: draw it again"
+        )
+    return (pixels > 0).astype(np.uint8)
 
 
-def _line(draw: ImageDraw.ImageDraw, points: Points) -> None:
-    draw.line(list(points), fill=1, width=LINE_WIDTH)
+def _text(content: Mapping[str, Any], name: str, path: Path) -> str:
+    value = content.get(name) or ""
+    if not isinstance(value, str):
+        raise InputError(f"{path}: {name} is not a text; expected one, or null: correct it")
+    return value
 
 
-def _point(draw: ImageDraw.ImageDraw, points: Points) -> None:
-    _disc(draw, points[0], POINT_RADIUS)
+def _bytes(text: str, where: str) -> bytes:
+    """Base64 as bytes. Raises InputError where it is none."""
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise InputError(f"{where} is not in base64 ({error}); expected a picture's bytes: save it again") from error
 
 
-def _disc(draw: ImageDraw.ImageDraw, centre: Point, radius: float) -> None:
-    x, y = centre
-    draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=1, outline=1)
-
-
-_DRAWN: dict[str, tuple[Callable[[ImageDraw.ImageDraw, Points], None], int]] = {  # how, and from how many points
-    "polygon": (_polygon, 3),
-    "rectangle": (_rectangle, 2),
-    "circle": (_circle, 2),
-    "line": (_line, 2),
-    "linestrip": (_line, 2),
-    "point": (_point, 1),
-}
+def _within(value: object, least: int, most: int) -> bool:
+    """Whether a value is a number in these bounds; NaN is in none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 def _components(mask: Array) -> Iterator[Array]:

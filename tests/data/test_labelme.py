@@ -65,7 +65,7 @@ def test_shapes_are_united(tmp_path: Path) -> None:
         ([shape("polygon", (1, 1), (2, 2))], "has 2 points"),
         ([shape("star", (1, 1))], "'star'"),
         ([shape("point", (float("nan"), 1))], "not finite"),
-        ([{"label": "x"}], "no LabelMe file"),
+        ([{"label": "x"}], "no list of points"),
     ],
 )
 def test_a_wrong_shape_is_refused_with_the_files_name(tmp_path: Path, shapes: list[Any], words: str) -> None:

@@ -9,7 +9,18 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from medseg.data.arrays import host, joined
-from medseg.data.encoded import MAX_BYTES, MAX_PIXELS, MAX_SIDE, RGB, check, check_total, declared, decode, pack
+from medseg.data.encoded import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    MAX_SIDE,
+    RGB,
+    check,
+    check_total,
+    declared,
+    decode,
+    pack,
+    portable,
+)
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
 from medseg.metrics.components import largest
@@ -39,7 +50,8 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
             raise InputError(
                 f"slice {index} is {size[0]} x {size[1]}; expected {sizes[0][0]} x {sizes[0][1]} like slice 0"
             )
-    return {"packed": pack(encoded.tolist()), "size": np.array(sizes, np.int32)}
+    same = [portable(data, RGB, f"slice {index}") for index, data in enumerate(encoded)]
+    return {"packed": pack(same), "size": np.array(sizes, np.int32)}
 
 
 def decoded(tensors: Tensors, _: Networks) -> Tensors:

@@ -6,7 +6,7 @@ import numpy as np
 
 from medseg.data import rle
 from medseg.data.arrays import as_uint8, host
-from medseg.data.encoded import GREY16, MAX_BYTES, MAX_SIDE, check, decode, pack
+from medseg.data.encoded import GREY16, MAX_BYTES, MAX_SIDE, check, decode, pack, portable
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
 from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
@@ -24,7 +24,8 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
     encoded = tensors["encoded"].ravel()
     if len(encoded) != 1:
         raise InputError(f"tensor 'encoded' holds {len(encoded)} pictures; expected 1 slice a request")
-    return {"packed": pack([encoded[0]]), "size": np.array([check(encoded[0], GREY16, "slice")], np.int32)}
+    size = check(encoded[0], GREY16, "slice")
+    return {"packed": pack([portable(encoded[0], GREY16, "slice")]), "size": np.array([size], np.int32)}
 
 
 def decoded(tensors: Tensors, _: Networks) -> Tensors:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data import rle
-from medseg.data.encoded import GREY16, check, encoded_tensor
+from medseg.data.encoded import GREY16, check, encoded_tensor, portable
 from medseg.data.grid import NEAREST, resized
 from medseg.data.image import read_bytes, read_image
 from medseg.data.samples import Sample, Samples
@@ -196,7 +196,7 @@ def _encoded(table: Path, chosen: Sequence[tuple[Slice, Mapping[str, str]]], ind
     one, runs = chosen[index]
     content = read_bytes(one.path)
     check(content, GREY16, str(one.path))
-    return content, read_mask(one, runs, table)
+    return portable(content, GREY16), read_mask(one, runs, table)
 
 
 @lru_cache(maxsize=1)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from medseg.data.check import Inspected, problems_of, read_cases
 from medseg.data.labelme import read_labelme
-from medseg.tasks.stas.reader import annotation_path, patients, picture_bytes, picture_path, read
+from medseg.tasks.stas.reader import annotation, annotation_path, patients, picture_bytes, picture_path, read
 
 
 def inspect(directory: Path) -> Iterator[Inspected]:
     """Every picture with its mask, or with what is wrong with the picture and with its annotation."""
     for name in patients(directory):
-        annotation = annotation_path(directory, name)
-        calls = [partial(picture_bytes, directory, name)]
-        problems = problems_of([*calls, *([partial(read_labelme, annotation)] if annotation.is_file() else [])])
-        problems += [] if problems or not annotation.is_file() else _another(directory, name)
+        drawn_on = annotation_path(directory, name).is_file()
+        reads = (picture_bytes, annotation) if drawn_on else (picture_bytes,)
+        problems = problems_of(partial(one, directory, name) for one in reads)
+        problems += [] if problems or not drawn_on else _another(directory, name)
         yield read_cases(name, partial(read, directory, name), problems)
 
 

@@ -15,17 +15,16 @@ from medseg.data.image import read_bytes
 from medseg.errors import InputError
 from medseg.files import present, whole_file
 from medseg.task import Array, Reading, Request, Source, Tensors
-
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
+from medseg.tasks.stas.reader import SUFFIXES
 
 
 def sources(path: Path, _: Reading) -> list[Source]:
     """The picture in a file; of a folder, every picture in it. Raises InputError where there is none."""
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise InputError(f"{path} holds no pictures; expected {', '.join(sorted(_SUFFIXES))} files: check the folder")
+        raise InputError(f"{path} holds no pictures; expected {', '.join(sorted(SUFFIXES))} files: check the folder")
     return [Source(file, file.stem, partial(_request, file)) for file in files]
 
 

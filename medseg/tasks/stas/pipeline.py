@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from medseg.data.arrays import as_uint8, host, joined
-from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, decode, pack
+from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, decode, pack, portable
 from medseg.data.grid import png, probability, resized
 from medseg.data.labelme import labelme_from_mask
 from medseg.errors import InputError, RunError
@@ -33,7 +33,8 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
     encoded = tensors["encoded"].ravel()
     if len(encoded) != 1:
         raise InputError(f"tensor 'encoded' holds {len(encoded)} pictures; expected 1 picture a request")
-    return {"packed": pack([encoded[0]]), "size": np.array([check(encoded[0], RGB)], np.int32)}
+    size = check(encoded[0], RGB)
+    return {"packed": pack([portable(encoded[0], RGB)]), "size": np.array([size], np.int32)}
 
 
 def decoded(tensors: Tensors, _: Networks) -> Tensors:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from medseg.data.encoded import RGB, check, decode, encoded_tensor
+from medseg.data.encoded import RGB, check, decode, encoded_tensor, orientation_of, portable
 from medseg.data.grid import NEAREST, resized
 from medseg.data.image import read_bytes
-from medseg.data.labelme import mask_of, read_labelme
+from medseg.data.labelme import Annotation, mask_of, read_labelme
 from medseg.data.samples import Sample, Samples
+from medseg.data.shapes import BACKGROUND, IGNORED
 from medseg.data.split import Split, drawn
+from medseg.data.table import read_text
+from medseg.errors import InputError
 from medseg.task import Array, Case, Tensors
 from medseg.tasks.stas.networks import NETWORKS
 from medseg.tasks.stas.pipeline import SIZE, prepare
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
+LABELS = ("STAS",)
 
 
 def root(directory: Path) -> Path:
@@ -26,8 +33,17 @@ def root(directory: Path) -> Path:
 
 
 def picture_path(directory: Path, patient: str) -> Path:
-    """Where a picture lies; it may be missing where its annotation embeds it."""
-    return root(directory) / "Train_Images" / f"{patient}.jpg"
+    """Where a picture lies; it may be missing where its annotation embeds it.
+
+    Raises InputError where several files have its name.
+    """
+    folder = root(directory) / "Train_Images"
+    found = sorted(path for path in folder.glob(f"{glob.escape(patient)}.*") if path.suffix.lower() in SUFFIXES)
+    if len(found) > 1:
+        raise InputError(
+            f"{found[0]}: has the name of {found[1].name}; expected one picture of a name: remove the other"
+        )
+    return found[0] if found else folder / f"{patient}.jpg"
 
 
 def annotation_path(directory: Path, patient: str) -> Path:
@@ -35,9 +51,23 @@ def annotation_path(directory: Path, patient: str) -> Path:
     return root(directory) / "Train_Annotations" / f"{patient}.json"
 
 
+def labels(directory: Path) -> Sequence[str]:
+    """The labels of shapes that count: STAS, or what `labels.txt`, LabelMe's list of classes, names one a line."""
+    path = root(directory) / "labels.txt"
+    if not path.is_file():
+        return LABELS
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    return [line for line in lines if line not in ("", BACKGROUND, IGNORED)]
+
+
+def annotation(directory: Path, patient: str) -> Annotation:
+    """What was drawn on a picture. Raises InputError where the file, or one of its labels, cannot be used."""
+    return read_labelme(annotation_path(directory, patient), labels(directory))
+
+
 def patients(directory: Path) -> Sequence[str]:
     """The names of all pictures and annotations, sorted."""
-    pictures = root(directory).glob("Train_Images/*.jpg")
+    pictures = (path for path in root(directory).glob("Train_Images/*") if path.suffix.lower() in SUFFIXES)
     return sorted({path.stem for path in (*pictures, *root(directory).glob("Train_Annotations/*.json"))})
 
 
@@ -46,10 +76,14 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
 
     Raises InputError naming a file that is missing, unreadable, or an annotation of a picture of another size.
     """
-    picture = decode(picture_bytes(directory, patient), RGB, str(picture_path(directory, patient)))
-    path = annotation_path(directory, patient)
-    mask = mask_of(read_labelme(path), picture.shape[:2]) if path.is_file() else None
-    return [Case(patient, picture, mask)]
+    content = picture_bytes(directory, patient)
+    picture = decode(content, RGB, str(picture_path(directory, patient)))
+    drawn_on = annotation_path(directory, patient).is_file()
+    return [Case(patient, picture, _mask(directory, patient, content, picture.shape[:2]) if drawn_on else None)]
+
+
+def _mask(directory: Path, patient: str, content: bytes, size: tuple[int, int]) -> Array:
+    return mask_of(annotation(directory, patient), size, orientation_of(content, RGB))
 
 
 def questions(directory: Path, patient: str) -> list[Tensors]:
@@ -59,18 +93,18 @@ def questions(directory: Path, patient: str) -> list[Tensors]:
 
 def picture_bytes(directory: Path, patient: str) -> bytes:
     """A picture's file, or the one its annotation embeds. Raises InputError where there is no picture."""
-    path, annotation = picture_path(directory, patient), annotation_path(directory, patient)
-    embedded = None if path.is_file() or not annotation.is_file() else read_labelme(annotation).image
+    path, note = picture_path(directory, patient), annotation_path(directory, patient)
+    embedded = None if path.is_file() or not note.is_file() else read_labelme(note).image
     content = embedded if embedded is not None else read_bytes(path)
-    check(content, RGB, str(annotation if embedded is not None else path))
+    check(content, RGB, str(note if embedded is not None else path))
     return content
 
 
 def samples(directory: Path, patients: Sequence[str]) -> Samples:
     """The annotated pictures: (3, 800, 800) float32 and (1, 800, 800) uint8, read when asked for."""
     annotated = tuple(patient for patient in patients if annotation_path(directory, patient).is_file())
-    drawn = [read_labelme(annotation_path(directory, patient)) for patient in annotated]
-    area = [np.count_nonzero(mask_of(one, one.size)) if one.size else len(one.shapes) for one in drawn]
+    notes = [annotation(directory, patient) for patient in annotated]
+    area = [np.count_nonzero(mask_of(one, one.size)) if one.size else len(one.shapes) for one in notes]
     load, encoded = partial(_sample, directory, annotated), partial(_encoded, directory, annotated)
     return Samples(load, annotated, np.array(area, float), encoded)
 
@@ -91,5 +125,5 @@ def _sample(directory: Path, annotated: Sequence[str], index: int) -> Sample:
 
 def _encoded(directory: Path, annotated: Sequence[str], index: int) -> tuple[bytes, Array]:
     content = picture_bytes(directory, annotated[index])
-    annotation = read_labelme(annotation_path(directory, annotated[index]))
-    return content, mask_of(annotation, check(content, RGB))[np.newaxis]
+    mask = _mask(directory, annotated[index], content, check(content, RGB))
+    return portable(content, RGB), mask[np.newaxis]
