@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from medseg.errors import EngineError
 
 Array = npt.NDArray[Any]
 Tensors = dict[str, Array]
@@ -95,6 +98,12 @@ class Network:
     unused: tuple[str, ...] = ()  # how keys of a checkpoint begin that the answer does not need; they are left out
     input_range: tuple[float, float] = (0.0, 1.0)  # of the values it is fed, e.g. HU; written into exported files
 
+    def answer_shape(self, batch: Sequence[int]) -> tuple[int, ...]:
+        """The shape of its answer to a batch of this shape: a free axis keeps its size where both have as many axes."""
+        alike = len(self.input_shape) == len(self.output_shape)
+        pairs = enumerate(self.output_shape, 1)
+        return batch[0], *(batch[axis] if alike and axis in self.free_axes else size for axis, size in pairs)
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -132,10 +141,14 @@ class Pipeline:
     inputs: tuple[str, ...]
     steps: tuple[Step, ...]
     outputs: tuple[str, ...]
+    networks: tuple[Network, ...] = ()  # that its steps ask
 
     def __call__(self, tensors: Tensors, networks: Networks) -> Tensors:
-        """The pipeline's outputs for these inputs; `networks` finds the networks."""
-        known = dict(tensors)
+        """The pipeline's outputs for these inputs; `networks` finds the networks.
+
+        Raises EngineError where a network's answer is none, see `refuse_unsound`.
+        """
+        known, networks = dict(tensors), self.sound(networks)
         for step in self.steps:
             known |= run_step(step, {name: known[name] for name in step.inputs if name in known}, networks)
         return {name: known[name] for name in self.outputs if name in known}
@@ -143,6 +156,36 @@ class Pipeline:
     def tensor(self, name: str) -> Tensor:
         """The wire of this name."""
         return next(tensor for tensor in self.tensors if tensor.name == name)
+
+    def sound(self, networks: Networks) -> Networks:
+        """The networks, each of whose answers is looked at before a step sees it."""
+        known = {network.name: network for network in self.networks}
+        return lambda name: sound(known[name], networks(name)) if name in known else networks(name)
+
+
+def sound(network: Network, infer: Infer) -> Infer:
+    """The network, which raises EngineError instead of an answer that is none."""
+
+    def answer(batch: Array) -> Array:
+        logits = infer(batch)
+        refuse_unsound(network, batch.shape, logits)
+        return logits
+
+    return answer
+
+
+def refuse_unsound(network: Network, batch: Sequence[int], logits: Array) -> None:
+    """Raise EngineError naming the network whose answer to a batch of this shape has a wrong shape, or holds NaN.
+
+    Thresholds and arg max turn NaN into "nothing found" and strange shapes into findings. A look costs two passes over
+    the answer, 0.1 % of the time that a network takes. Works on numpy's and torch's arrays, wherever they lie.
+    """
+    if tuple(logits.shape) != (expected := network.answer_shape(batch)):
+        said = f"network {network.name!r} answered a batch of shape {tuple(batch)} with shape {tuple(logits.shape)}"
+        raise EngineError(f"{said}; expected {expected}: its file is another network's or damaged: export it again")
+    if math.prod(expected) and not math.isfinite(float(logits.min()) + float(logits.max())):
+        said = f"network {network.name!r} answered with NaN or infinity"
+        raise EngineError(f"{said}; expected finite numbers: its weights or its file are damaged: import it again")
 
 
 def run_step(step: Step, tensors: Tensors, networks: Networks) -> Tensors:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import onnxruntime
 
-from medseg.errors import EngineError
 from medseg.task import Array
 
 
@@ -16,15 +15,13 @@ class OnnxRuntimeEngine:
     def __init__(self, file: Path, threads: int, streams: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, threads // streams)
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised, and said once
         # Spinning threads take the cores from other processes on the machine, a server's steps above all.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         offered = onnxruntime.get_available_providers()
         providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in offered]
-        try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers)
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime cannot open {file} ({error}): export it again") from error
+        # Only a GPU has something to fall back to; on a CPU the same damaged file would be opened a second time.
+        self._session = onnxruntime.InferenceSession(str(file), options, providers, enable_fallback=len(providers) > 1)
 
     def __call__(self, batch: Array) -> Array:
         return self._session.run(["output"], {"input": batch})[0]

@@ -27,12 +27,9 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": "NO",
         }
         core = openvino.Core()
-        try:
-            model = core.read_model(str(file))
-            config["INFERENCE_PRECISION_HINT"] = _precision(model, file)
-            self._model = core.compile_model(model, "CPU", config)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot open {file} ({_reason(error)}): export it again") from error
+        model = core.read_model(str(file))
+        config["INFERENCE_PRECISION_HINT"] = _precision(model, file)
+        self._model = core.compile_model(model, "CPU", config)
         self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(streams):
             self._idle.put(self._model.create_infer_request())
@@ -61,9 +58,3 @@ def _precision(model: openvino.Model, file: Path) -> str:
     if not computes_bf16():
         raise EngineError(f"{file} is for CPUs with bfloat16 (AVX512-BF16 or AMX); this one has none: use fp32 or int8")
     return "bf16"
-
-
-def _reason(error: Exception) -> str:
-    """The first line that is not a position in OpenVINO's sources."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line and not line.startswith("Exception from")), type(error).__name__)

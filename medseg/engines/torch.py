@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
 
-from medseg.errors import EngineError
 from medseg.task import Array
 
 
@@ -16,10 +16,8 @@ class TorchEngine:
     def __init__(self, file: Path, threads: int, streams: int) -> None:
         torch.set_num_threads(max(1, threads // streams))
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self._module = torch.export.load(file).module().to(self._device)
-        except Exception as error:
-            raise EngineError(f"{file} is not a torch.export program ({error}): export it again") from error
+        logging.getLogger("torch.export").setLevel(logging.ERROR)  # of a damaged file it would print a traceback too
+        self._module = torch.export.load(file).module().to(self._device)
 
     def __call__(self, batch: Array) -> Array:
         with torch.inference_mode():

@@ -70,14 +70,15 @@ def network(served: Served) -> pb.ModelConfig:
     """One network in the engine that opens its file."""
     config = _python_model(network_model(served.network.name), served.max_batch, served.instances)
     network_boundary(config, served.network)
-    parameters(config, {"file": served.file, "engine": served.engine, "threads": str(served.threads)})
+    opened = {"network": served.network.name, "file": served.file, "engine": served.engine}
+    parameters(config, opened | {"threads": str(served.threads)})
     return config
 
 
 def network_boundary(config: pb.ModelConfig, network: Network, batch: tuple[int, ...] = ()) -> None:
     """Add a network's `input` and `output`; `batch` is (-1,) where Triton is not told of the batch axis otherwise."""
     shape = [-1 if axis in network.free_axes else size for axis, size in enumerate(network.input_shape, 1)]
-    answer = [-1 if free_output(network, axis) else size for axis, size in enumerate(network.output_shape, 1)]
+    answer = network.answer_shape((-1, *shape))[1:]
     config.input.add(name="input", data_type=pb.TYPE_FP32, dims=[*batch, *shape])
     config.output.add(name="output", data_type=pb.TYPE_FP32, dims=[*batch, *answer])
 
@@ -89,12 +90,6 @@ def text(config: pb.ModelConfig) -> str:
     """
     lines = text_format.MessageToString(config)
     return commented(lines if config.max_batch_size else lines + "max_batch_size: 0\n", config)
-
-
-def free_output(network: Network, axis: int) -> bool:
-    """Whether an output axis (batch is 0) follows a free axis of the input: it does where both have the same sizes."""
-    free = axis in network.free_axes
-    return free and len(network.output_shape) == len(network.input_shape)
 
 
 def _python_model(name: str, max_batch_size: int, instances: int) -> pb.ModelConfig:

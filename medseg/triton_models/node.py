@@ -1,8 +1,8 @@
 """A step or a network as a Triton python model: the only file that knows `triton_python_backend_utils`.
 
 Triton's python backend imports a model.py that holds nothing but the import of TritonPythonModel from here. What the
-model is stands in its config.pbtxt, as parameters: `task` and `step`, or `file` and `engine` (see config.py). A step's
-function may be made elsewhere: `maker` names what makes it for the task, as DALI's decoders do.
+model is stands in its config.pbtxt, as parameters: `task` and `step`, or `network`, `file` and `engine` (see
+config.py). A step's function may be made elsewhere: `maker` names what makes it for the task, as DALI's decoders do.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from array_api_compat import is_torch_array
 
 from medseg.data.arrays import host
 from medseg.data.framing import framed, unframed
-from medseg.engines import Engine, open_engine
+from medseg.engines import open_engine
 from medseg.errors import InputError, MedsegError, RunError, ServerError
-from medseg.task import Array, Infer, Networks, Tensor, Tensors, run_step
-from medseg.tasks import task_named
+from medseg.task import Array, Infer, Network, Networks, Pipeline, Tensor, Tensors, refuse_unsound, run_step, sound
+from medseg.tasks import network_named, task_named
 from medseg.triton_models.bounds import check_bounds, wires_of
 from medseg.triton_models.names import network_model
 
@@ -74,22 +74,33 @@ def _step(parameters: dict[str, str], array: ArrayOf) -> Work:
     if "maker" in parameters:
         module, maker = parameters["maker"].split(":")
         step = replace(step, run=getattr(import_module(module), maker)(task.name))
-    networks = _networks(names, array, parameters.get("networks_on") == "gpu")
+    networks = task.pipeline.sound(_networks(names, array, parameters.get("networks_on") == "gpu"))
     wires = wires_of(task.pipeline)
+    answered = _answered_by(task.pipeline)
     texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
 
     def answer(tensors: Tensors) -> Tensors:
         known = {name: unframed(host(array), name) if name in texts else array for name, array in tensors.items()}
         check_bounds(known, wires)
+        for name, network in answered.items():
+            if name in known:  # where one of Triton's own backends opened the network, nobody has looked yet
+                refuse_unsound(network, (len(known[name]), *network.input_shape), known[name])
         made = run_step(step, known, networks)
         return {name: framed(array) if name in texts else array for name, array in made.items()}
 
     return lambda requests: [_tried(answer, tensors) for tensors in requests]
 
 
+def _answered_by(pipeline: Pipeline) -> dict[str, Network]:
+    """The wires that hold a network's answer as it is."""
+    known = {network.name: network for network in pipeline.networks}
+    return {step.outputs[0]: known[step.run] for step in pipeline.steps if step.run in known}
+
+
 def _network(parameters: dict[str, str], dims: list[int]) -> Work:
     """One exported file, open in its engine; requests of one shape are answered as one batch."""
-    engine = open_engine(parameters["engine"], Path(parameters["file"]), int(parameters["threads"]))
+    network = network_named(parameters["network"])
+    engine = sound(network, open_engine(parameters["engine"], Path(parameters["file"]), int(parameters["threads"])))
     wires = {"input": Tensor("input", "float32", (-1, *dims))}
 
     def fitting(tensors: Tensors) -> Tensors:
@@ -111,7 +122,7 @@ def _network(parameters: dict[str, str], dims: list[int]) -> Work:
     return work
 
 
-def _batched(engine: Engine, inputs: list[Array]) -> list[Answer]:
+def _batched(engine: Infer, inputs: list[Array]) -> list[Answer]:
     """The answers to several inputs of one shape, computed as one batch; alone where there is only one."""
     batch = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
     outcome = _tried(lambda tensors: {"output": engine(tensors["input"])}, {"input": batch})

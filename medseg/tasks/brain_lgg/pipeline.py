@@ -157,4 +157,5 @@ PIPELINE = Pipeline(
         Step("answer", answer, ("logits", "frame", "wanted"), ("mask", "mask_png", "probability"), anywhere=True),
     ),
     outputs=("mask", "mask_png", "probability"),
+    networks=(BRAIN_LGG,),
 )

@@ -78,4 +78,5 @@ PIPELINE = Pipeline(
         Step("answer", answer, ("logits", "size", "wanted"), ("mask", "rle", "mask_png", "probability"), anywhere=True),
     ),
     outputs=("mask", "rle", "mask_png", "probability"),
+    networks=(GI_TRACT,),
 )

@@ -7,6 +7,7 @@ import numpy as np
 from medseg.errors import InputError, RunError
 from medseg.task import Array, Geometry, Infer, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.luna import classify, group, lungs, segment
+from medseg.tasks.luna.networks import NETWORKS
 
 NODULE_COLUMNS = (
     "center_x_mm",
@@ -140,4 +141,5 @@ PIPELINE = Pipeline(
         ),
     ),
     outputs=("nodules", "mask"),
+    networks=NETWORKS,
 )

@@ -140,6 +140,7 @@ def pipeline_of(networks: Sequence[str]) -> Pipeline:
             Step("vote", voted, ("masks", "wanted"), _VOTED, anywhere=True),
         ),
         outputs=_OUTPUTS,
+        networks=tuple(network for network in NETWORKS if network.name in voters),
     )
 
 
