@@ -89,12 +89,14 @@ class Other:
 
 
 def read_header(path: Path) -> tuple[Slice, ...] | Other | None:
-    """The file's slices, or what else it is; None for a file that is no DICOM, and for a DICOMDIR.
+    """The file's slices, or what else it is; no slice for a DICOMDIR; None for a file that is no DICOM.
 
     Raises InputError for a damaged one: cut short, empty of what an image needs, numbers that are none.
     """
     with quiet(), path.open("rb") as file:
-        if path.name.upper() == "DICOMDIR" or not _is_dicom(file):
+        if path.name.upper() == "DICOMDIR":
+            return ()
+        if not _is_dicom(file):
             return None
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
@@ -129,11 +131,11 @@ def _is_dicom(file: BinaryIO) -> bool:
     return plausible and head[:2] in (b"\2\0", b"\x08\0", b"\0\x08")
 
 
-def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO) -> tuple[Slice, ...] | Other | None:
+def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO) -> tuple[Slice, ...] | Other:
     meta = getattr(header, "file_meta", None) or pydicom.Dataset()
     kind = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
     if kind == _DIRECTORY:
-        return None
+        return ()
     number = str(header.get("SeriesNumber") or "unknown")
     whole = _has_pixels(path, header, file, str(meta.get("TransferSyntaxUID", "")))
     if not whole and (kind in ("", *_CT) or "Image Storage" in UID(kind).name):
@@ -149,7 +151,7 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO) -> tuple[Slice
         return slices or Other(path, "a localizer", number)
     if int(header.get("NumberOfFrames") or 1) > 1:
         return Other(path, "several frames without a place for each", number)
-    return (replace(one, frame=None),) if (one := _slice(path, header, [header], 0)) else None
+    return (replace(one, frame=None),) if (one := _slice(path, header, [header], 0)) else ()
 
 
 def _other(header: pydicom.Dataset, kind: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -125,16 +125,25 @@ def _series(path: Path, listing: _Listing, reading: Reading, kept: Any) -> list[
         raise InputError(_nothing(path, listing))
     series = sorted(groups.values(), key=lambda group: (group[0].number.zfill(12), str(group[0].path)))
     job = _Job(path, reading, _left_out(path, listing, reading), len(series) > 1, kept)
-    faults = {} if reading.skip_damaged else listing.damaged
+    faults = {} if reading.skip_damaged else _by_folder(listing.damaged)
     found = []
     for name, group in zip(_names(stem(path), series), series, strict=True):
         near = {one.path.parent for one in group}
-        why = [faults[one] for one in list(faults) if one.parent in near]
-        found.append(Found(path, name, partial(_load, job, name, group, why)))
+        found.append(
+            Found(path, name, partial(_load, job, name, group, [faults[one] for one in faults if one in near]))
+        )
     near = {one.path.parent for one in listing.slices}
-    return found + [
-        Found(one, stem(one), partial(_refuse, why)) for one, why in faults.items() if one.parent not in near
-    ]
+    return found + [Found(one, stem(one), partial(_refuse, why)) for one, why in faults.items() if one not in near]
+
+
+def _by_folder(damaged: Mapping[Path, str]) -> dict[Path, str]:
+    """The folders with damaged files, and what is wrong with the first."""
+    counts = Counter(path.parent for path in damaged)
+    first = {path.parent: why for path, why in reversed(damaged.items())}
+    return {
+        folder: why + (f" ({counts[folder] - 1} more such files)" if counts[folder] > 1 else "")
+        for folder, why in first.items()
+    }
 
 
 def _refuse(why: str) -> Volume:
@@ -159,8 +168,7 @@ class _Job:
 
 def _load(job: _Job, name: str, group: list[Slice], faults: list[str]) -> Volume:
     if faults:
-        more = f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""
-        raise InputError(faults[0] + more)
+        raise InputError(faults[0])
     number = f"series {group[0].number}"
     where = Path(f"{job.path} {number}") if job.several else job.path
     slices, geometry, notes = stacked(where, group, job.reading)
@@ -192,8 +200,7 @@ def _checked(volume: Volume) -> Volume:
 
 def _nothing(path: Path, listing: _Listing) -> str:
     if listing.damaged:
-        more = f" (and {len(listing.damaged) - 1} more such files)" if len(listing.damaged) > 1 else ""
-        return next(iter(listing.damaged.values())) + more
+        return next(iter(_by_folder(listing.damaged).values()))
     if listing.others:
         return f"{path} holds no CT slices but {_kinds(listing.others)}; expected a CT series"
     return f"{path} holds no DICOM slices and no volume; expected {_EXPECTED}"
