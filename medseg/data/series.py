@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -136,7 +136,7 @@ def _series(path: Path, listing: _Listing, reading: Reading, kept: Any) -> list[
     return found + [Found(one, stem(one), partial(_refuse, why)) for one, why in faults.items() if one not in near]
 
 
-def _by_folder(damaged: Mapping[Path, str]) -> dict[Path, str]:
+def _by_folder(damaged: dict[Path, str]) -> dict[Path, str]:
     """The folders with damaged files, and what is wrong with the first."""
     counts = Counter(path.parent for path in damaged)
     first = {path.parent: why for path, why in reversed(damaged.items())}
