@@ -19,8 +19,9 @@ check: $(READY)  ## linters, types and the import contract
 	$(BIN)/mypy medseg
 	$(BIN)/lint-imports
 
-docs: $(READY)  ## docs/cli.md from the commands' own --help
+docs: $(READY)  ## docs/cli.md from the commands' own --help, the tables of docs/metrics.md
 	$(BIN)/python -m medseg.cli.reference docs/cli.md
+	$(BIN)/python -m medseg.cli.definitions docs/metrics.md
 
 $(READY): pyproject.toml uv.lock
 	test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }

@@ -1,52 +1,153 @@
-"""`medseg info`: the tasks, their networks and classes, and the engines."""
+"""`medseg info`: the tasks, their networks, inputs and scores, and the engines."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from medseg.task import Network, Task, Tensor
+
 
 def info(
-    task: Annotated[str | None, typer.Argument(help="One task; all of them if absent.")] = None,
+    task: Annotated[str | None, typer.Argument(help="One task; all of them in short if absent.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tasks, networks, classes, engines.
+    """Tasks, networks, classes, scores, engines.
 
     Example: medseg info luna
     """
     from json import dumps
 
-    from medseg.engines import ENGINES
     from medseg.tasks import TASKS, task_named
 
-    tasks = [task_named(name) for name in ([task] if task else TASKS)]
     facts = {
-        "tasks": {
-            one.name: {
-                "title": one.title,
-                "networks": {
-                    network.name: {
-                        "input": network.input_shape,
-                        "output": network.output_shape,
-                        "classes": network.classes,
-                    }
-                    for network in one.networks
-                },
-                "steps": [step.name for step in one.pipeline.steps],
-            }
-            for one in tasks
-        },
-        "engines": {name: {"needs": package, "extra": extra} for name, (_, package, extra, _) in ENGINES.items()},
+        "tasks": {name: _facts(task_named(name)) for name in ([task] if task else TASKS)},
+        "engines": _engines(),
     }
     if json:
         typer.echo(dumps(facts, indent=2))
-        return
-    for one in tasks:
-        typer.echo(f"{one.name}: {one.title}")
-        for network in one.networks:
-            typer.echo(
-                f"  {network.name}  {network.input_shape} -> {network.output_shape}  {', '.join(network.classes)}"
-            )
-        typer.echo(f"  steps: {' > '.join(step.name for step in one.pipeline.steps)}")
-    typer.echo(f"engines: {', '.join(ENGINES)}")
+    else:
+        typer.echo("\n".join(_whole(task, facts) if task else _short(facts)))
+
+
+def _facts(task: Task) -> dict[str, Any]:
+    from dataclasses import asdict
+    from importlib import import_module
+
+    from medseg.tasks import TASKS
+
+    score = import_module(f"{TASKS[task.name]}.score")
+    wires = {side: [task.pipeline.tensor(name) for name in getattr(task.pipeline, side)] for side in _SIDES}
+    return {
+        "title": task.title,
+        "networks": {network.name: _network(network) for network in task.networks},
+        **{side: {wire.name: _tensor(wire) for wire in found} for side, found in wires.items()},
+        "steps": [step.name for step in task.pipeline.steps],
+        "scores": {
+            "evaluate": [asdict(metric) for metric in score.EVALUATED],
+            "bench": [asdict(metric) for metric in score.BENCHED],
+        },
+    }
+
+
+_SIDES = ("inputs", "outputs")
+
+
+def _network(network: Network) -> dict[str, Any]:
+    return {
+        "input": network.input_shape,
+        "output": network.output_shape,
+        "classes": network.classes,
+        "free_axes": {axis - 1: factor for axis, factor in network.free_axes.items()},
+        "input_range": network.input_range,
+    }
+
+
+def _tensor(wire: Tensor) -> dict[str, Any]:
+    return {"dtype": wire.dtype, "shape": wire.shape, "optional": wire.optional}
+
+
+def _engines() -> dict[str, dict[str, Any]]:
+    from importlib.util import find_spec
+
+    from medseg.engines import ENGINES
+
+    return {
+        name: {"needs": package, "extra": extra, "installed": find_spec(package) is not None}
+        for name, (_, package, extra, _) in ENGINES.items()
+    }
+
+
+def _short(facts: dict[str, Any]) -> list[str]:
+    """A line for each task and each of its networks."""
+    lines = []
+    for name, task in facts["tasks"].items():
+        lines += [f"{name}: {task['title']}"]
+        lines += [f"  {network}: {', '.join(found['classes'])}" for network, found in task["networks"].items()]
+    return [*lines, _engine_line(facts), "`medseg info TASK` shows a task's networks, inputs, steps and scores"]
+
+
+def _whole(name: str, facts: dict[str, Any]) -> list[str]:
+    """Everything about one task."""
+    task = facts["tasks"][name]
+    return [
+        f"{name}: {task['title']}",
+        "",
+        "networks, each a run that `medseg import` or `medseg train` makes (shapes without the batch)",
+        *(line for network, found in task["networks"].items() for line in _network_lines(network, found)),
+        "",
+        f"an answer's steps: {' > '.join(task['steps'])}",
+        f"a server takes: {_wires(task['inputs'])}",
+        f"a server gives: {_wires(task['outputs'])}",
+        *_scores(f"scores of `medseg evaluate {name}`", task["scores"]["evaluate"]),
+        *_scores(f"scores of `medseg bench {name}`", task["scores"]["bench"]),
+        "",
+        "how they are pooled, and how other programs differ: docs/metrics.md",
+        _engine_line(facts),
+    ]
+
+
+def _network_lines(name: str, found: dict[str, Any]) -> list[str]:
+    low, high = found["input_range"]
+    axes = "".join(f"; axis {axis} also in steps of {factor}" for axis, factor in found["free_axes"].items())
+    return [
+        f"  {name}",
+        f"    in:  {_size(found['input'])} float32 from {low:g} to {high:g}{axes}",
+        f"    out: {_size(found['output'])} float32 logits of {', '.join(found['classes'])}",
+    ]
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) if size > 0 else "n" for size in shape)
+
+
+def _wires(wires: dict[str, dict[str, Any]]) -> str:
+    shown = [
+        f"{name} {_size(wire['shape'])} {wire['dtype']}{' (optional)' if wire['optional'] else ''}"
+        for name, wire in wires.items()
+    ]
+    return ", ".join(shown)
+
+
+def _scores(title: str, metrics: list[dict[str, str]]) -> list[str]:
+    """A line for each score: its key and unit in columns, then what it means."""
+    from textwrap import wrap
+
+    better = {"higher": "higher is better", "lower": "lower is better"}
+    width = max(len(metric["key"]) for metric in metrics)
+    lines = ["", title]
+    for metric in metrics:
+        facts = ", ".join(part for part in (metric["unit"], better.get(metric["better"])) if part)
+        first, *more = wrap(f"{metric['meaning']} ({facts})", 110 - width)
+        lines += [f"  {metric['key']:<{width}}  {first}", *(f"{'':<{width + 4}}{line}" for line in more)]
+    return lines
+
+
+def _engine_line(facts: dict[str, Any]) -> str:
+    engines = [
+        name if found["installed"] else f"{name} (not installed: medseg[{found['extra']}])"
+        for name, found in facts["engines"].items()
+    ]
+    return f"engines: {', '.join(engines)}"

@@ -11,10 +11,14 @@ from medseg.data import overlay
 from medseg.data.encoded import RGB, decode
 from medseg.data.picture import View, most_different
 from medseg.metrics.components import largest
+from medseg.metrics.definitions import DICE, HD95_PX, IOU, MASK, of
 from medseg.metrics.masks import mask_scores
 from medseg.task import Array, Case, Request, Tensors
 
 MAIN = "dice"
+_OF = "of a volume, the answer's largest connected piece alone: "
+EVALUATED = tuple(of(metric, _OF) for metric in MASK)
+BENCHED = tuple(of(metric, _OF) for metric in (DICE, IOU, HD95_PX))
 _SHOWN = 6
 _FLAIR = 1  # the channel in which a lower-grade glioma is bright
 

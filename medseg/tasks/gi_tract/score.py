@@ -12,6 +12,7 @@ from medseg.data import overlay
 from medseg.data.encoded import GREY16, decode
 from medseg.data.picture import View, most_different
 from medseg.errors import InputError
+from medseg.metrics.definitions import COUNT, DICE, HD95_PX, HIGHER, IOU, LOWER, MM, NEITHER, SHARE, Metric, of
 from medseg.metrics.hausdorff import hd95
 from medseg.metrics.overlap import overlap
 from medseg.metrics.uw_madison import organ_score, outlined, uw_madison
@@ -19,6 +20,45 @@ from medseg.task import Array, Case, Request, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
 
 MAIN = "score"
+SCORE = Metric(
+    "score", SHARE, HIGHER, "0.4 dice + 0.6 (1 - hausdorff), the competition's score as its public grader has it"
+)
+UW_DICE = Metric(
+    "dice", SHARE, HIGHER, "the mean Dice of every slice and organ that the answer or the truth outlines, of all scans"
+)
+UW_HAUSDORFF = Metric(
+    "hausdorff",
+    SHARE,
+    LOWER,
+    "the 3D Hausdorff distance of the organs taken together, every voxel, as a share of the scan's diagonal; "
+    "1 where one side is empty or the answer more than ten times the truth; the mean over scans",
+)
+EVALUATED = (
+    SCORE,
+    UW_DICE,
+    UW_HAUSDORFF,
+    Metric("outlined", COUNT, NEITHER, "how many pairs of slice and organ the scan's dice is the mean of"),
+    Metric("organ_score", SHARE, HIGHER, "as score, but with a distance for each organ, and the mean over the organs"),
+    of(DICE, "of a scan's volume, the mean over organs: ", "volume_dice"),
+    of(IOU, "of a scan's volume, the mean over organs: ", "volume_iou"),
+    Metric("hd95_mm", MM, LOWER, f"of a scan's volume, the mean over organs: {HD95_PX.meaning}"),
+    *(
+        of(DICE, f"of the {name.replace('_', ' ')}, over a scan's volume: ", f"dice_{name}")
+        for name in GI_TRACT.classes
+    ),
+)
+BENCHED = (
+    Metric(
+        "uw_score", SHARE, HIGHER, "of one scan by itself: 0.4 uw_dice + 0.6 (1 - uw_hausdorff); the mean over scans"
+    ),
+    Metric("uw_dice", SHARE, HIGHER, "of one scan by itself: the mean Dice of every slice and organ that is outlined"),
+    Metric(
+        "uw_hausdorff", SHARE, LOWER, "of one scan by itself: the 3D Hausdorff distance of the organs taken together"
+    ),
+    of(DICE, "of a slice, the mean over organs: "),
+    of(IOU, "of a slice, the mean over organs: "),
+    Metric("hd95_mm", MM, LOWER, f"of a slice, the mean over organs: {HD95_PX.meaning}"),
+)
 _SHOWN = 6
 
 Scan = tuple[Array, Array]  # answer and truth (organ, slice, row, col)

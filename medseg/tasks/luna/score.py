@@ -12,6 +12,7 @@ from scipy import ndimage
 from medseg.data.picture import View
 from medseg.data.table import read_list
 from medseg.errors import InputError
+from medseg.metrics.definitions import COUNT, HIGHER, LOWER, NEITHER, SHARE, Metric
 from medseg.metrics.finding import Finding
 from medseg.metrics.froc import Froc, counted, judged
 from medseg.metrics.froc_bands import bands
@@ -22,6 +23,28 @@ from medseg.tasks.luna.tables import findings, nodules, scans
 
 MAIN = "sensitivity"
 LISTED = 0.5  # nodules from this probability on are what a reader is shown
+SENSITIVITY = Metric("sensitivity", SHARE, HIGHER, "the share of a scan's annotated nodules that are listed")
+FALSE = Metric("false_positives", COUNT, LOWER, "nodules of a scan's list that are neither annotated nor excluded")
+NODULES = Metric("nodules", COUNT, NEITHER, "annotated nodules of a scan")
+ALL_LISTED = Metric("listed", COUNT, NEITHER, f"nodules of a scan's list: those with a probability of {LISTED} or more")
+EVALUATED = (
+    Metric(
+        "cpm",
+        SHARE,
+        HIGHER,
+        "LUNA16's score, over all scans: the mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives a scan",
+    ),
+    SENSITIVITY,
+    NODULES,
+    FALSE,
+    ALL_LISTED,
+)
+BENCHED = (
+    Metric("cpm", SHARE, HIGHER, "as LUNA16's, but of one scan by itself, from its marks with a probability over 0.01"),
+    SENSITIVITY,
+    FALSE,
+    ALL_LISTED,
+)
 _WINDOW_HU = (-1350, 150)
 _SHOWN, _SIDE = 6, 96  # nodules, pixels
 _FEWEST = 20  # voxels; a nodule's mask may lose single ones at its edge
@@ -125,14 +148,11 @@ def rows(directory: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> 
 
 def _scan_scores(directory: Path, series: str, answer: Tensors) -> dict[str, float]:
     listed = [mark for mark in marks(series, answer) if mark.value >= LISTED]
-    annotated = [row for row in nodules(directory) if row.series == series]
-    if not annotated:
-        return {"nodules": 0.0, "listed": float(len(listed))}
-    result = froc_of(directory, listed, [series])
-    return {
-        "sensitivity": result.found / result.nodules,
-        "nodules": float(result.nodules),
-        "false_positives": float(result.false),
+    (scan,) = judged(listed, *_truth(directory), [series])
+    found = {"sensitivity": len(scan.hits) / scan.nodules} if scan.nodules else {}
+    return found | {
+        "nodules": float(scan.nodules),
+        "false_positives": float(len(scan.false)),
         "listed": float(len(listed)),
     }
 

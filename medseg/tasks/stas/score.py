@@ -9,10 +9,18 @@ import numpy as np
 
 from medseg.data.encoded import RGB, decode
 from medseg.data.picture import View
+from medseg.metrics.definitions import DICE, HD95_PX, IOU, MASK, of
 from medseg.metrics.masks import mask_scores
 from medseg.task import Array, Case, Request, Tensors
 
 MAIN = "dice"
+_OF = "of a picture: "
+EVALUATED = tuple(of(metric, _OF) for metric in MASK)
+BENCHED = (
+    *(of(metric, _OF) for metric in (DICE, IOU, HD95_PX)),
+    of(DICE, "of one network's own mask: ", "alone: NETWORK"),
+    of(DICE, "of what the other two networks both mark: ", "without: NETWORK"),
+)
 
 
 def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str, dict[str, float]]:

@@ -1,0 +1,29 @@
+"""docs/metrics.md's tables: every task's scores, written by `make docs` from where `medseg info` has them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from medseg.metrics.definitions import markdown
+from medseg.tasks import TASKS
+
+_PLACE = re.compile(r"(<!-- (?P<command>evaluate|bench) (?P<task>[\w-]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
+
+
+def filled(text: str) -> str:
+    """The text with each table between its marks, such as `<!-- evaluate luna -->` and `<!-- end -->`."""
+    return _PLACE.sub(_table, text)
+
+
+def _table(place: re.Match[str]) -> str:
+    score = import_module(f"{TASKS[place['task']]}.score")
+    metrics = {"evaluate": score.EVALUATED, "bench": score.BENCHED}[place["command"]]
+    return f"{place[1]}{markdown(metrics)}\n{place[5]}"
+
+
+if __name__ == "__main__":
+    document = Path(sys.argv[1])
+    document.write_text(filled(document.read_text()))

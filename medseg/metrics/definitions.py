@@ -1,0 +1,51 @@
+"""What each score means: the one table that `medseg info` shows and docs/metrics.md holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+HIGHER, LOWER, NEITHER = "higher", "lower", "-"  # which is better; of what only describes a case, neither
+SHARE, COUNT, MM, PX = "0 to 1", "count", "mm", "pixels"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score by the name that tables and JSON have it under, in one sentence."""
+
+    key: str
+    unit: str
+    better: str
+    meaning: str
+
+
+def of(metric: Metric, prefix: str, key: str = "") -> Metric:
+    """A metric with words before its meaning, and under another name where one is given."""
+    return replace(metric, key=key or metric.key, meaning=f"{prefix}{metric.meaning}")
+
+
+DICE = Metric(
+    "dice", SHARE, HIGHER, "twice the common part over the sum of both masks; 1 where both are empty, 0 where one is"
+)
+IOU = Metric("iou", SHARE, HIGHER, "the common part over all that either mask covers; 1 where both are empty")
+PRECISION = Metric("precision", SHARE, HIGHER, "the share of the answer that is right; 1 where both masks are empty")
+RECALL = Metric("recall", SHARE, HIGHER, "the share of the truth that was found; 1 where both masks are empty")
+HAUSDORFF_PX = Metric(
+    "hausdorff_px", PX, LOWER, "the distance from each border pixel to the other mask's border, the largest, either way"
+)
+HD95_PX = Metric(
+    "hd95_px",
+    PX,
+    LOWER,
+    "the distance from each border pixel to the other mask's border, the 95th percentile, the larger of both ways",
+)
+ASSD_PX = Metric(
+    "assd_px", PX, LOWER, "the distance from each border pixel to the other mask's border, the mean over both ways"
+)
+MASK = (DICE, IOU, PRECISION, RECALL, HAUSDORFF_PX, HD95_PX, ASSD_PX)
+
+
+def markdown(metrics: Sequence[Metric]) -> str:
+    """The metrics as a Markdown table."""
+    rows = [f"| `{one.key}` | {one.unit} | {one.better} | {one.meaning} |" for one in metrics]
+    return "\n".join(["| key | unit | better | meaning |", "| --- | --- | --- | --- |", *rows])
