@@ -59,12 +59,12 @@ def serve(
     from medseg.cli.serving import Wanted, write_repository
     from medseg.errors import InputError
     from medseg.tasks import task_named
-    from medseg.triton_models.access import Access, arguments
+    from medseg.triton_models.access import Access, check
     from medseg.triton_models.server import Ports, serving
     from medseg.triton_models.watch import watch
 
     access = Access(host, tls_cert, tls_key, tls_client_ca, token_file)
-    arguments(access)  # refused before anything is written
+    check(access)  # refused before anything is written
     subject, wanted = task_named(task), Wanted(target, engine, precision, decoder, instances)
     if write_only:
         names = write_repository(write_only, subject, run or [], wanted)

@@ -27,8 +27,8 @@ class SharedInputs:
     time on that the server refuses the memory: it may see another machine's, or close it to clients.
     """
 
-    def __init__(self, client: Any, least_bytes: int = 0) -> None:
-        self._client, self._least = client, least_bytes
+    def __init__(self, client: Any, headers: dict[str, str], least_bytes: int = 0) -> None:
+        self._client, self._headers, self._least = client, headers, least_bytes
         self._name = f"{PREFIX}{os.getpid()}_{uuid4().hex[:12]}"
         self._handle: Any = None
         self._bytes = 0
@@ -52,7 +52,7 @@ class SharedInputs:
         if self._handle is None:
             return
         with suppress(Exception):  # of a server that has ended, in one of many types
-            self._client.unregister_system_shared_memory(self._name)
+            self._client.unregister_system_shared_memory(self._name, headers=self._headers)
         shared_memory.destroy_shared_memory_region(self._handle)
         self._handle, self._bytes = None, 0
 
@@ -62,7 +62,7 @@ class SharedInputs:
         try:
             _check_room(size)
             self._handle = shared_memory.create_shared_memory_region(self._name, f"/{self._name}", size)
-            self._client.register_system_shared_memory(self._name, f"/{self._name}", size)
+            self._client.register_system_shared_memory(self._name, f"/{self._name}", size, headers=self._headers)
         except (InferenceServerException, OSError, shared_memory.SharedMemoryException):
             self.close()
             if not self._least:

@@ -14,7 +14,7 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from medseg.data.framing import framed, unframed
-from medseg.engines.credentials import headers, tls_options
+from medseg.engines.credentials import headers, key_headers, tls_options
 from medseg.engines.shared_memory import LARGE_BYTES, SharedInputs
 from medseg.errors import InputError, ServerError
 from medseg.task import Array, Task, Tensors
@@ -57,7 +57,10 @@ class TritonModel:
         self._wait = {} if parts.scheme == "http" else {"client_timeout": timeout_s}  # HTTP's is the client's own
         self._headers = headers() if parts.scheme == "grpcs" else {}  # a token is never sent in the clear
         self._client = self._library.InferenceServerClient(parts.netloc, **options)
-        self._memory = None if shared is False else SharedInputs(self._client, 0 if shared else LARGE_BYTES)
+        self._memory = None
+        if shared is not False:
+            self._headers = self._headers | (key_headers(parts.port) if is_local(url) else {})
+            self._memory = SharedInputs(self._client, self._headers, 0 if shared else LARGE_BYTES)
 
     def __call__(self, batch: Array) -> Array:
         """The network's output for a batch, as an engine's."""
@@ -68,7 +71,7 @@ class TritonModel:
         wanted = [self._library.InferRequestedOutput(name) for name in outputs]
         with self._in_our_words():
             inputs = self._inputs(tensors)
-            options = {"outputs": wanted, "headers": self._headers, **self._wait}
+            options = {"outputs": wanted, "headers": dict(self._headers), **self._wait}  # the library adds its own
             result = self._client.infer(self._model, inputs, VERSION, **options)
         answers = {name: result.as_numpy(name) for name in outputs}
         return {name: unframed(array, name) if name in self._texts else array for name, array in answers.items()}

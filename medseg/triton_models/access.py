@@ -1,23 +1,16 @@
-"""Who may reach the server: processes of this machine; from elsewhere gRPC alone, encrypted and with a token.
-
-Triton's HTTP has no TLS, and one JSON request with an absurd dimension ends the whole server: HTTP stays on loopback.
-"""
+"""Who may reach the server: processes of this machine; from elsewhere gRPC alone, encrypted and with a token."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import InputError
+from medseg.triton_models.front.doors import Doors
 
 LOOPBACK = "127.0.0.1"
-TOKEN_HEADER = "triton-grpc-protocol-medseg-token"  # noqa: S105 - the header's name; its prefix is Triton's
-_KEY = "medseg-token"
-_OPEN = "health,metadata,inference,model-config,statistics"  # to whom has the token
-_CLOSED = "shared-memory,model-repository,trace,logging"  # to nobody: they reach into this machine
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,}")
 
 
@@ -37,11 +30,10 @@ class Access:
         return _address(self.host).is_loopback
 
 
-def arguments(access: Access) -> list[str]:
-    """Tritonserver's options for gRPC. Raises InputError where the host is no address, or needs what is not given."""
-    options = [f"--grpc-address={access.host}"]
+def check(access: Access) -> None:
+    """Raise InputError where the host is no address, or needs what is not given or cannot be used."""
     if access.local and not access.certificate and not access.token_file:
-        return options
+        return
     if not (access.certificate and access.key and access.token_file):
         raise InputError(
             f"--host {access.host} without all of --tls-cert, --tls-key and --token-file; expected them: "
@@ -50,16 +42,17 @@ def arguments(access: Access) -> list[str]:
     missing = [path for path in (access.certificate, access.key, access.client_ca) if path and not path.is_file()]
     if missing:
         raise InputError(f"{missing[0]} does not exist; expected a PEM file")
-    options += [
-        "--grpc-use-ssl=true",
-        f"--grpc-server-cert={access.certificate}",
-        f"--grpc-server-key={access.key}",
-        f"--grpc-restricted-protocol={_OPEN}:{_KEY}={_token(access.token_file)}",
-        f"--grpc-restricted-protocol={_CLOSED}:{_KEY}={secrets.token_urlsafe(32)}",
-    ]
-    if access.client_ca:
-        options += ["--grpc-use-ssl-mutual=true", f"--grpc-root-cert={access.client_ca}"]
-    return options
+    _token(access.token_file)
+
+
+def doors(access: Access, ports: tuple[int, int, int], sockets: Path, key: str) -> Doors:
+    """What the front is told; `ports` are those of HTTP, gRPC and the metrics. Raises InputError as `check` does."""
+    check(access)
+    files = (access.certificate, access.key, access.client_ca)
+    token = _token(access.token_file) if access.token_file else ""
+    return Doors(
+        access.host, *ports, str(sockets), key, token, *(str(file.resolve()) if file else "" for file in files)
+    )
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

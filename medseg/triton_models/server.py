@@ -1,61 +1,106 @@
-"""The real tritonserver, from the nvidia-pytriton wheel, as a child of this process: started, awaited, stopped."""
+"""The real tritonserver, from the nvidia-pytriton wheel, behind our front: started, awaited, stopped."""
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
+import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from medseg.errors import ServerError
-from medseg.triton_models.access import LOOPBACK, Access, arguments
+from medseg.engines.credentials import write_key
+from medseg.errors import InputError, ServerError
+from medseg.triton_models import memory
+from medseg.triton_models.access import LOOPBACK, Access, doors
+from medseg.triton_models.child import private
+from medseg.triton_models.control import did
+from medseg.triton_models.front.doors import grpc_socket, http_socket, metrics_socket
+from medseg.triton_models.wheel import backends, environment, wheel
 
 LOCAL = Access()
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_CHILD_SUBREAPER = 36
 _READY_SECONDS = 120
 _STOP_SECONDS = 15
-_SHM = Path("/dev/shm")
-_SHM_PREFIX = "medseg_"
+_LONGEST_FOLDER = 80  # a socket's path has at most 107 bytes
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the server listens; each must be free."""
+    """Where the front listens; each must be free."""
 
     http: int = 8000
     grpc: int = 8001
     metrics: int = 8002
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
-    """A running server: its process, its ports on loopback, and the file its log goes to."""
+    """A server: tritonserver's process, which may be another one later, its public ports, and its log."""
 
-    process: subprocess.Popen[bytes]
     ports: Ports
     log: Path
+    sockets: Path  # the folder of tritonserver's own sockets, for this user alone
+    models: Sequence[str]
+    command: Sequence[str]
+    process: subprocess.Popen[bytes] = field(init=False)
+    _told: int = field(init=False, default=0)  # how much of the log is older than what is happening now
 
     @property
     def url(self) -> str:
         """The HTTP address."""
         return f"http://{LOOPBACK}:{self.ports.http}"
 
+    def start(self) -> None:
+        """Start tritonserver and wait for its models. Raises ServerError with the log's reason."""
+        for name in (http_socket, metrics_socket, grpc_socket):
+            Path(name(self.sockets)).unlink(missing_ok=True)
+        self.mark()
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                self.command,
+                env=environment(),
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                preexec_fn=private,
+            )
+        _await_ready(self)
+
+    def stop(self) -> None:
+        """SIGTERM and a wait; then SIGKILL for the whole session, so that no stub outlives its server."""
+        self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-self.process.pid, 0)
+        memory.remove_tensors(os.getpid())
+
+    def mark(self) -> None:
+        """From here on the log tells of what happens now."""
+        self._told = self.log.stat().st_size if self.log.exists() else 0
+
     def reason(self) -> str:
-        """What the log says of a failure."""
-        return _log_reason(self.log)
+        """What the log says of a failure since the mark: why a model did not load, or its last error."""
+        with self.log.open("rb") as file:
+            file.seek(self._told)
+            text = file.read().decode(errors="replace")
+        errors = [line for line in re.findall(r"^E\d{4} .*?\] (.*)$", text, re.MULTILINE) if "CUDA driver" not in line]
+        load = [line for line in errors if "failed to load" in line or "Poll failed" in line]
+        return f"{(load or errors[-1:] or ['it says nothing'])[0]} (log: {self.log})"
 
 
 @contextmanager
@@ -69,22 +114,25 @@ def serving(
     """
     for port in (ports.http, ports.grpc, ports.metrics):
         _check_free(port)
-    _remove_stale_memory()
+    memory.remove_stale()
     ctypes.CDLL(None).prctl(
         _PR_SET_CHILD_SUBREAPER, 1
     )  # stubs that a hard stop leaves behind become ours, to be reaped
-    with tempfile.TemporaryDirectory(prefix="medseg-triton-") as scratch:
-        command = [*_command(repository, models, ports, _backends(Path(scratch))), *arguments(access)]
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                command, env=_environment(), stdout=out, stderr=out, start_new_session=True, preexec_fn=_die_with_parent
-            )
-        server = Server(process, ports, log)
+    with tempfile.TemporaryDirectory(prefix="medseg-triton-", dir=_short_folder()) as scratch, _key(ports) as key:
+        folder = Path(scratch)
+        behind = doors(access, (ports.http, ports.grpc, ports.metrics), folder, key)
+        _emptied(log)
+        server = Server(ports, log, folder, models, _command(repository, models, backends(folder), folder))
         try:
-            _await_ready(server, models)
-            yield server
+            server.start()
+            front = _open_front(json.dumps(asdict(behind)), log)
+            try:
+                yield server
+            finally:
+                front.terminate()
+                front.wait()
         finally:
-            _stop(process)
+            server.stop()
 
 
 def free_ports() -> Ports:
@@ -95,89 +143,70 @@ def free_ports() -> Ports:
         return Ports(*(one.getsockname()[1] for one in (a, b, c)))
 
 
-def tritonserver_help() -> str:
-    """What the wheel's tritonserver says of its options."""
-    told = subprocess.run([str(_wheel() / "bin" / "tritonserver"), "--help"], env=_environment(), capture_output=True)
-    return (told.stdout + told.stderr).decode()
+def _emptied(log: Path) -> None:
+    """An empty log, for this user alone: it may quote what clients sent."""
+    try:
+        os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        log.chmod(0o600)
+    except OSError as error:
+        raise InputError(f"--log {log} cannot be written ({error.strerror}); expected a file's path") from error
 
 
-def _wheel() -> Path:
-    """The wheel's tritonserver folder. Importing the wheel is not needed."""
-    found = importlib.util.find_spec("pytriton")
-    if found is None or not found.submodule_search_locations:
-        raise ServerError("the embedded server needs 'nvidia-pytriton': pip install 'medseg[triton]'")
-    return Path(found.submodule_search_locations[0]) / "tritonserver"
+def _short_folder() -> str:
+    folder = tempfile.gettempdir()
+    return folder if len(folder) < _LONGEST_FOLDER else "/tmp"
 
 
-def _backends(scratch: Path) -> Path:
-    """A backend folder whose python backend uses the stub built for this Python."""
-    wheel = _wheel()
-    stub = (
-        wheel
-        / "python_backend_stubs"
-        / f"{sys.version_info.major}.{sys.version_info.minor}"
-        / "triton_python_backend_stub"
-    )
-    if not stub.is_file():
-        found = ", ".join(sorted(folder.name for folder in stub.parents[1].iterdir()))
-        raise ServerError(f"nvidia-pytriton has no stub for Python {stub.parent.name}; expected one of {found}")
-    folder = scratch / "python"
-    folder.mkdir()
-    for file in [*(wheel / "backends" / "python").iterdir(), stub]:
-        link = folder / file.name
-        link.unlink(missing_ok=True)
-        link.symlink_to(file)
-    _check_stub(folder / stub.name)
-    return scratch
+@contextmanager
+def _key(ports: Ports) -> Iterator[str]:
+    """The key to shared memory, in files that clients of this user find by a port and may read."""
+    key = secrets.token_urlsafe(32)
+    files = [write_key(os.getpid(), port, key) for port in (ports.http, ports.grpc)]
+    try:
+        yield key
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
-def _check_stub(stub: Path) -> None:
-    """A stub that cannot start would hang the load for ever: run it bare, where 127 means a library is missing."""
-    tried = subprocess.run([str(stub)], env=_environment(), capture_output=True, timeout=30, check=False)
-    if tried.returncode == 127:
-        reason = tried.stderr.decode(errors="replace").strip()
-        raise ServerError(f"Triton's python stub does not start ({reason}): install Python with its shared library")
+def _open_front(told: str, log: Path) -> subprocess.Popen[bytes]:
+    """The front's process, listening. Raises ServerError where it cannot."""
+    with log.open("ab") as out:
+        front = subprocess.Popen(
+            [sys.executable, "-m", "medseg.triton_models.front"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=private,
+        )
+    assert front.stdin and front.stdout
+    front.stdin.write(told.encode())
+    front.stdin.close()
+    if front.stdout.readline() != b"open\n":
+        front.kill()
+        front.wait()
+        raise ServerError(f"the front did not open: {(log.read_text(errors='replace').splitlines() or ['?'])[-1]}")
+    front.stdout.close()
+    return front
 
 
-def _environment() -> dict[str, str]:
-    """The stub takes its Python from PATH and its libraries from LD_LIBRARY_PATH.
-
-    Memory that a request leaves is kept for the next one: giving tensors of megabytes back to the kernel and taking
-    them anew, page by page, cost 5 % of a CT's time.
-    """
-    libraries = [_wheel().parents[1] / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
-    inherited = os.environ.get("LD_LIBRARY_PATH")
-    return os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in [*libraries, inherited] if path),
-        "PYTHONUNBUFFERED": "1",
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    }
-
-
-def _command(repository: Path, models: Sequence[str], ports: Ports, backends: Path) -> list[str]:
+def _command(repository: Path, models: Sequence[str], found: Path, sockets: Path) -> list[str]:
     return [
-        str(_wheel() / "bin" / "tritonserver"),
+        str(wheel() / "bin" / "tritonserver"),
         f"--model-repository={repository}",
-        f"--backend-directory={backends}",
-        f"--backend-config=python,shm-region-prefix-name={_SHM_PREFIX}{os.getpid()}_",
+        f"--backend-directory={found}",
+        f"--backend-config=python,shm-region-prefix-name={memory.region_prefix(os.getpid())}",
         "--model-control-mode=explicit",
         *(f"--load-model={name}" for name in models),
         "--disable-auto-complete-config",
         "--exit-on-error=true",
         "--exit-timeout-secs=5",
-        f"--http-address={LOOPBACK}",
-        f"--metrics-address={LOOPBACK}",
-        f"--http-port={ports.http}",
-        f"--grpc-port={ports.grpc}",
-        f"--metrics-port={ports.metrics}",
+        f"--http-address=unix:{http_socket(sockets)}",
+        f"--metrics-address=unix:{metrics_socket(sockets)}",
+        f"--grpc-address=unix:{grpc_socket(sockets).removesuffix(':1')}",
+        "--grpc-port=1",
     ]
-
-
-def _die_with_parent() -> None:
-    """In the child: be told to stop when the parent ends, however it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _check_free(port: int) -> None:
@@ -191,53 +220,11 @@ def _check_free(port: int) -> None:
             ) from error
 
 
-def _await_ready(server: Server, models: Sequence[str]) -> None:
+def _await_ready(server: Server) -> None:
     deadline = time.monotonic() + _READY_SECONDS
-    waiting = list(models)
+    waiting = list(server.models)
     while waiting:
         if server.process.poll() is not None or time.monotonic() > deadline:
-            raise ServerError(f"tritonserver did not get model {waiting[0]!r} ready: {_log_reason(server.log)}")
-        waiting = [name for name in waiting if not _answers(f"{server.url}/v2/models/{name}/ready")]
+            raise ServerError(f"tritonserver did not get model {waiting[0]!r} ready: {server.reason()}")
+        waiting = [name for name in waiting if not did(server.sockets, "GET", f"/v2/models/{name}/ready", 5)]
         time.sleep(0.1 if waiting else 0)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _log_reason(log: Path) -> str:
-    """Why a model failed to load, or the log's last error, and where the rest is."""
-    errors = re.findall(r"^E\d{4} .*?\] (.*)$", log.read_text(errors="replace"), re.MULTILINE)
-    load = [line for line in errors if "failed to load" in line or "Poll failed" in line]
-    return f"{(load or errors[-1:] or ['it says nothing'])[0]} (log: {log})"
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM and a wait; then SIGKILL for the whole session, so that no stub outlives its server."""
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    with suppress(ChildProcessError):
-        while True:
-            os.waitpid(-process.pid, 0)
-    _remove_memory(os.getpid())
-
-
-def _remove_stale_memory() -> None:
-    """Shared-memory files of servers and clients whose process is gone, as a crash leaves them."""
-    for path in _SHM.glob("medseg*_*"):
-        owner = re.match(r"medseg(?:-client)?_(\d+)_", path.name)
-        if owner and not Path(f"/proc/{owner[1]}").exists():
-            path.unlink(missing_ok=True)
-
-
-def _remove_memory(owner: int) -> None:
-    for path in _SHM.glob(f"{_SHM_PREFIX}{owner}_*"):
-        path.unlink(missing_ok=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import select
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from medseg.errors import ServerError
+from medseg.triton_models.control import did
 from medseg.triton_models.server import Server
 
 _RETRY_SECONDS = 2  # until a model that did not load is tried again
@@ -91,9 +90,4 @@ def _ended(server: Server, model: str) -> bool:
 
 def _control(server: Server, model: str, action: str) -> bool:
     """Whether the server did what was asked; if not, the next look finds the model still missing and tries again."""
-    request = urllib.request.Request(f"{server.url}/v2/repository/models/{model}/{action}", data=b"{}", method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=_LOAD_SECONDS) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    return did(server.sockets, "POST", f"/v2/repository/models/{model}/{action}", _LOAD_SECONDS)

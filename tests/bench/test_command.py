@@ -161,8 +161,8 @@ def test_a_server_killed_in_the_middle_is_in_the_report_and_the_exit_code(server
     code, record = bench(data, "--url", server.url, "--cases", 2, "--concurrency", 1, "--out", tmp_path, "--timeout", 5)
     (target,) = record["targets"]
     assert code == 1 and any(timing["error"] is None for timing in target["serial"]["timings"])
-    assert any("does not answer" in problem for problem in target["problems"])
-    assert "does not answer" in (tmp_path / "report.html").read_text()
+    assert any("the server is being started again" in problem for problem in target["problems"])
+    assert "the server is being started again" in (tmp_path / "report.html").read_text()
 
 
 def test_a_precision_that_was_not_exported_is_a_problem_of_that_target_alone(run: Run, data: Path, tmp_path: Path):

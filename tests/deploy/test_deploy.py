@@ -32,7 +32,8 @@ from medseg.data.framing import framed
 from medseg.engines.triton import TritonModel
 from medseg.tasks import task_named
 from medseg.triton_models.repository import write
-from medseg.triton_models.server import Server, free_ports, serving, tritonserver_help
+from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.wheel import tritonserver_help
 from tests.dali_pipelines.damage import grey16
 from tests.triton_models.certificates import certificate, needs_openssl
 

@@ -171,7 +171,7 @@ def test_triton_is_started_as_in_the_image(helm: Helm) -> None:
 
 def test_every_option_of_the_server_exists(rendered: Objects) -> None:
     pytest.importorskip("pytriton")
-    from medseg.triton_models.server import tritonserver_help
+    from medseg.triton_models.wheel import tritonserver_help
 
     options = {text.split("=")[0] for text in _containers(rendered)["triton"]["args"][1:]}
     assert options <= set(re.findall(r"--[a-z-]+", tritonserver_help()))

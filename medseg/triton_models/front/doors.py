@@ -1,0 +1,51 @@
+"""What the front is told: where it listens, where Triton does, and what clients must show."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Doors:
+    """HTTP and metrics listen on loopback; gRPC on `host`, with TLS where there is a certificate."""
+
+    host: str
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+    sockets: str  # the folder of Triton's sockets, which only its owner may enter
+    key: str  # opens shared memory
+    token: str = ""  # what gRPC clients must show; none is asked for where it is empty
+    certificate: str = ""
+    certificate_key: str = ""
+    client_ca: str = ""
+
+    def trusts(self, keys: Iterable[str]) -> bool:
+        """Whether one of these is the key to shared memory."""
+        return any(_same(key, self.key) for key in keys)
+
+    def welcomes(self, tokens: Iterable[str]) -> bool:
+        """Whether one of these is the token, or none is needed."""
+        return not self.token or any(_same(token, self.token) for token in tokens)
+
+
+def http_socket(sockets: Path) -> str:
+    """The path of Triton's HTTP socket."""
+    return str(sockets / "http")
+
+
+def metrics_socket(sockets: Path) -> str:
+    """The path of Triton's metrics socket."""
+    return str(sockets / "metrics")
+
+
+def grpc_socket(sockets: Path) -> str:
+    """The path of Triton's gRPC socket: Triton joins address and port by a colon, for a socket too."""
+    return str(sockets / "grpc:1")
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())

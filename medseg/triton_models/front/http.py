@@ -1,0 +1,226 @@
+"""The front's HTTP: what may pass is named here, and its description is checked; bodies flow through in pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from asyncio import StreamReader as Reader
+from asyncio import StreamWriter as Writer
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+
+import h11
+
+from medseg.engines.credentials import KEY_HEADER
+from medseg.errors import InputError
+from medseg.triton_models.front.doors import Doors, http_socket, metrics_socket
+from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, rewritten
+
+_PIECE = 1 << 20
+_IDLE_SECONDS, _HEAD_SECONDS, _BODY_SECONDS, _DRAIN_SECONDS = 600, 30, 60, 60
+_MOST_CONNECTIONS = 256
+_MODEL = r"/v2/models/[\w.-]+(?:/versions/\d+)?"
+_ASKED = re.compile(rf"/v2|/v2/health/(?:live|ready)|/v2/models/stats|{_MODEL}(?:/(?:ready|config|stats))?", re.ASCII)
+_INFER = re.compile(rf"{_MODEL}/infer", re.ASCII)
+_MEMORY = re.compile(r"/v2/systemsharedmemory(?:/region/[\w.-]+)?/(?:status|register|unregister)", re.ASCII)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+_AWAY = "the server is being started again; try again in some seconds"
+
+
+class _RefusedError(Exception):
+    """A request that gets this status and sentence instead of Triton's answer."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    target: str
+    headers: Mapping[str, str]  # by lower-case name
+
+    @property
+    def length(self) -> int:
+        return int(self.headers.get("content-length", 0))
+
+
+async def listen(doors: Doors) -> list[asyncio.Server]:
+    """Servers for HTTP and for the metrics, on loopback. Raises OSError where a port is taken."""
+    sockets = Path(doors.sockets)
+    connected = partial(_connected, doors, http_socket(sockets), [0])
+    scraped = partial(_connected, None, metrics_socket(sockets), [0])
+    return [
+        await asyncio.start_server(connected, "127.0.0.1", doors.http_port, limit=_PIECE),
+        await asyncio.start_server(scraped, "127.0.0.1", doors.metrics_port, limit=_PIECE),
+    ]
+
+
+async def _connected(doors: Doors | None, socket: str, count: list[int], reader: Reader, writer: Writer) -> None:
+    """One client's connection, to its end; without `doors` it is for the metrics alone."""
+    count[0] += 1
+    try:
+        if count[0] > _MOST_CONNECTIONS:
+            await _say(writer, 503, f"more than {_MOST_CONNECTIONS} connections at a time; try again", False)
+            return
+        while await _exchanged(doors, socket, reader, writer):
+            pass
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+        pass  # the client went away, or is too slow
+    finally:
+        count[0] -= 1
+        writer.close()
+
+
+async def _exchanged(doors: Doors | None, socket: str, reader: Reader, writer: Writer) -> bool:
+    """Answer one request; whether the connection can take another."""
+    first = await asyncio.wait_for(reader.readexactly(1), _IDLE_SECONDS)
+    head = first + await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_SECONDS)
+    unread, keep = 0, False
+    try:
+        request, keep = _read_head(head)
+        unread = request.length
+        description = _admitted(doors, request)
+        if request.headers.get("expect", "").lower() == "100-continue":
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        text = await asyncio.wait_for(reader.readexactly(description), _BODY_SECONDS)
+        unread -= description
+        if _INFER.fullmatch(request.target):
+            text = rewritten(text, unread, _trusted(doors, request))
+        answered = await _forwarded(socket, request, text, reader, writer, unread)
+    except (_RefusedError, InputError) as error:
+        await _say(writer, getattr(error, "status", 400), str(error), keep and not unread)
+        await _drained(reader, unread)
+        return keep and not unread
+    return answered and keep
+
+
+def _read_head(head: bytes) -> tuple[_Request, bool]:
+    """The request that a head describes, and whether the connection may take another after it."""
+    parser = h11.Connection(h11.SERVER)
+    try:
+        parser.receive_data(head)
+        event = parser.next_event()
+    except h11.RemoteProtocolError as error:
+        raise _RefusedError(error.error_status_hint, f"the request cannot be read: {error}") from error
+    assert isinstance(event, h11.Request)
+    headers = {name.decode().lower(): value.decode("latin-1") for name, value in event.headers}
+    if "transfer-encoding" in headers or "content-encoding" in headers:
+        raise _RefusedError(411, "the body is chunked or compressed; expected a Content-Length and plain bytes")
+    closing = "close" in headers.get("connection", "").lower() or event.http_version != b"1.1"
+    return _Request(event.method.decode(), event.target.decode("latin-1"), headers), not closing
+
+
+def _admitted(doors: Doors | None, request: _Request) -> int:
+    """The bytes of the body that describe the request. Raises _RefusedError for what is not offered to this client."""
+    _check_sender(request.headers)
+    get, post = request.method == "GET", request.method == "POST"
+    if doors is None or (get and _ASKED.fullmatch(request.target)):
+        if not get or request.length or not (doors or request.target == "/metrics"):
+            raise _RefusedError(404, "only GET /metrics is offered here")
+        return 0
+    memory = _MEMORY.fullmatch(request.target)
+    if memory and not _trusted(doors, request):
+        raise _RefusedError(403, "shared memory is for clients of the server's own user; send the tensor's bytes")
+    if not (memory and (get or post)) and not (post and _INFER.fullmatch(request.target)):
+        raise _RefusedError(404, f"{request.method} {request.target[:200]!r} is not offered here")
+    if request.length > MOST_BYTES:
+        raise _RefusedError(413, f"the body has {request.length} bytes; expected at most {MOST_BYTES}")
+    return _description_length(request)
+
+
+def _description_length(request: _Request) -> int:
+    """The bytes of JSON that a body begins with: all of them, where an inference does not say less."""
+    told = str(request.length)
+    if _INFER.fullmatch(request.target):
+        told = request.headers.get("inference-header-content-length", told)
+    if not re.fullmatch(r"\d{1,12}", told, re.ASCII) or int(told) > request.length:
+        raise _RefusedError(
+            400, f"Inference-Header-Content-Length is {told[:20]!r}; expected at most the body's length"
+        )
+    if int(told) > MOST_TEXT:
+        raise _RefusedError(
+            400, f"the request's JSON has {told} bytes; expected at most {MOST_TEXT}: tensors are sent as binary data"
+        )
+    return int(told)
+
+
+def _check_sender(headers: Mapping[str, str]) -> None:
+    """Refuse web pages: a browser names a page's origin, or asks for a name that the page made to mean this machine."""
+    if "origin" in headers:
+        raise _RefusedError(403, "requests of web pages are not answered")
+    host = re.sub(r":\d+$", "", headers.get("host", "localhost")).strip("[]")
+    with suppress(ValueError):
+        ip_address(host)
+        return
+    if host.lower() != "localhost":
+        raise _RefusedError(403, "the Host header is no address of this machine; expected an address or localhost")
+
+
+def _trusted(doors: Doors | None, request: _Request) -> bool:
+    return doors is not None and doors.trusts([request.headers.get(KEY_HEADER, "")])
+
+
+async def _forwarded(socket: str, request: _Request, text: bytes, reader: Reader, writer: Writer, unread: int) -> bool:
+    """Pass the request on and Triton's answer back; whether it came whole. Raises _RefusedError if Triton is away."""
+    told = f"Inference-Header-Content-Length: {len(text)}\r\n" if unread else ""
+    length = f"Content-Length: {len(text) + unread}\r\n"
+    head = f"{request.method} {request.target} HTTP/1.1\r\nHost: triton\r\n{told}{length}\r\n".encode()
+    try:
+        theirs, ours = await asyncio.open_unix_connection(socket, limit=_PIECE)
+    except OSError as error:
+        raise _RefusedError(503, _AWAY) from error
+    try:
+        ours.write(head + text)
+        await _copied(reader, ours, unread, _BODY_SECONDS)
+        return await _answered(theirs, writer)
+    finally:
+        ours.close()
+
+
+async def _answered(theirs: Reader, writer: Writer) -> bool:
+    """Pass Triton's answer back; whether it came whole."""
+    try:
+        head = await theirs.readuntil(b"\r\n\r\n")
+    except (OSError, asyncio.IncompleteReadError):
+        await _say(writer, 503, _AWAY, False)
+        return False
+    length = _LENGTH.search(head)
+    writer.write(head)
+    await _copied(theirs, writer, int(length[1]) if length else 0, None)
+    return length is not None
+
+
+async def _copied(source: Reader, target: Writer, length: int, seconds: float | None) -> None:
+    """Copy so many bytes; raises IncompleteReadError where the source ends before, TimeoutError where it stalls."""
+    while length:
+        async with asyncio.timeout(seconds):
+            piece = await source.read(min(length, _PIECE))
+        if not piece:
+            raise asyncio.IncompleteReadError(piece, length)
+        target.write(piece)
+        await target.drain()
+        length -= len(piece)
+
+
+async def _drained(reader: Reader, length: int) -> None:
+    """Read what a refused client still sends: it would not see its refusal before it has sent all."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while length > 0 and (piece := await reader.read(_PIECE)):
+                length -= len(piece)
+
+
+async def _say(writer: Writer, status: int, sentence: str, keep: bool) -> None:
+    body = json.dumps({"error": sentence}).encode()
+    about = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    closing = "" if keep else "Connection: close\r\n"
+    writer.write(f"HTTP/1.1 {status} Refused\r\n{about}{closing}\r\n".encode() + body)
+    await writer.drain()

@@ -1,0 +1,122 @@
+"""The front's gRPC: the methods that may pass, the token, and what an inference says of its tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from tritonclient.grpc.service_pb2 import ModelInferRequest
+
+from medseg.engines.credentials import KEY_HEADER, TOKEN_HEADERS
+from medseg.errors import InputError
+from medseg.triton_models.front.doors import Doors, grpc_socket
+from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, Sent, check_inputs, check_memory
+
+_SERVICE = "/inference.GRPCInferenceService/"
+_INFER = f"{_SERVICE}ModelInfer"
+_OPEN = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics")
+_MEMORY = ("SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister")
+_AWAY = "the server is being started again; try again in some seconds"
+_BROKEN = re.compile(r"failed to connect|Socket closed|recvmsg|[Cc]onnection|GOAWAY")  # grpc's words, not Triton's
+_SHOWN = (KEY_HEADER, *TOKEN_HEADERS)
+_MOST_CALLS = 256
+_SERVING = [
+    ("grpc.max_receive_message_length", MOST_BYTES + MOST_TEXT),
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: what is small packed may be huge unpacked
+    ("grpc.so_reuseport", 0),  # else a taken port would be shared with its owner
+]
+_ASKING = [
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+]
+
+
+async def listen(doors: Doors) -> grpc.aio.Server:
+    """The server, started. Raises OSError where the port is taken or the files for TLS do not fit."""
+    channel = grpc.aio.insecure_channel(f"unix:{grpc_socket(Path(doors.sockets))}", options=_ASKING)
+    server = grpc.aio.server(options=_SERVING, maximum_concurrent_rpcs=_MOST_CALLS)
+    server.add_generic_rpc_handlers([_Passing(doors, channel)])
+    host = f"[{doors.host}]" if ":" in doors.host else doors.host
+    try:
+        if doors.certificate:
+            server.add_secure_port(f"{host}:{doors.grpc_port}", _credentials(doors))
+        else:
+            server.add_insecure_port(f"{host}:{doors.grpc_port}")
+    except RuntimeError as error:
+        raise OSError(f"gRPC cannot listen on {host}:{doors.grpc_port}") from error
+    await server.start()
+    return server
+
+
+def _credentials(doors: Doors) -> grpc.ServerCredentials:
+    pair = (Path(doors.certificate_key).read_bytes(), Path(doors.certificate).read_bytes())
+    authority = Path(doors.client_ca).read_bytes() if doors.client_ca else None
+    return grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
+
+
+class _Passing(grpc.GenericRpcHandler):
+    """What grpc asks for the handler of a method: messages pass as bytes."""
+
+    def __init__(self, doors: Doors, channel: grpc.aio.Channel) -> None:
+        names = [_INFER, "/grpc.health.v1.Health/Check", *(_SERVICE + name for name in (*_OPEN, *_MEMORY))]
+        self._calls = {name: channel.unary_unary(name) for name in names}
+        self._doors = doors
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        call = self._calls.get(details.method)
+        return call and grpc.unary_unary_rpc_method_handler(partial(_passed, self._doors, details.method, call))
+
+
+async def _passed(doors: Doors, method: str, call: Callable, message: bytes, context: Any) -> bytes:
+    """Triton's answer. A client that cancels or goes away cancels this, and with it Triton's work."""
+    shown = {name: [value for key, value in context.invocation_metadata() if key == name] for name in _SHOWN}
+    if not doors.welcomes(str(value) for name in TOKEN_HEADERS for value in shown[name]):
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "this server is restricted to clients that send its token")
+    trusted = doors.trusts(map(str, shown[KEY_HEADER]))
+    if method.removeprefix(_SERVICE) in _MEMORY and not trusted:
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "shared memory is restricted to the server's own user")
+    if method == _INFER:
+        try:
+            _check(message, trusted)
+        except InputError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    try:
+        return await call(message, timeout=context.time_remaining())
+    except grpc.aio.AioRpcError as error:
+        away = error.code() == grpc.StatusCode.UNAVAILABLE and _BROKEN.search(error.details() or "")
+        await context.abort(error.code(), _AWAY if away else error.details())
+        raise
+
+
+def _check(message: bytes, trusted: bool) -> None:
+    """Raise InputError for an inference that Triton must not see."""
+    try:
+        asked = ModelInferRequest.FromString(message)
+    except DecodeError as error:
+        raise InputError("the message cannot be read; expected a ModelInferRequest") from error
+    raw = iter(asked.raw_input_contents)
+    inputs = []
+    for one in asked.inputs:
+        if "shared_memory_region" in one.parameters:
+            check_memory(trusted)
+            size = None
+        elif one.HasField("contents"):
+            raise InputError(f"input {one.name!r} came as single numbers; expected its bytes in raw_input_contents")
+        else:
+            size = len(next(raw, b""))
+        inputs.append(Sent(one.name, one.datatype, tuple(one.shape), size))
+    if next(raw, None) is not None:
+        raise InputError("the message has more raw_input_contents than inputs")
+    check_inputs(inputs)
+    if any("shared_memory_region" in one.parameters for one in asked.outputs):
+        check_memory(trusted)
