@@ -14,7 +14,16 @@ from medseg.task import Pipeline, Task
 
 PIPELINE = Pipeline((), (), (), ())
 TASK = Task(
-    "ours", "numbers", (), PIPELINE, lambda _: [], lambda *_: [], lambda *_: None, lambda _: iter(()), lambda *_: []
+    "ours",
+    "numbers",
+    (),
+    PIPELINE,
+    patients=lambda _: [],
+    read=lambda *_: [],
+    phantom=lambda *_: None,
+    sources=lambda *_: [],
+    write=lambda *_: [],
+    answered=lambda *_: [],
 )
 PLAN = Plan(warmup=2, rounds=10, window_s=0.2, limit_s=1.0, timeout_s=1.0)
 
