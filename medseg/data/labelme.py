@@ -116,13 +116,13 @@ def _size(content: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
     found = [content.get(name) for name in ("imageHeight", "imageWidth")]
     if found == [None, None]:
         return None
-    height, width = (int(side) if isinstance(side, int | float) and _within(side, 1, MAX_SIDE) else 0 for side in found)
-    if [height, width] != found:
+    sides = [int(side) for side in found if isinstance(side, int | float) and _within(side, 1, MAX_SIDE)]
+    if sides != found:
         raise InputError(
             f"{path}: imageHeight and imageWidth are {str(found)[:60]}; expected two whole numbers from 1 to "
             f"{MAX_SIDE}: correct them"
         )
-    return height, width
+    return sides[0], sides[1]
 
 
 def _shape(shape: object, where: str) -> Shape:
