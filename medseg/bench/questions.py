@@ -105,7 +105,8 @@ def _scan(data: Path, patient: str, masks: Mapping[str, Array]) -> scores.Scores
 
 
 def _brain_lgg(data: Path) -> list[_Case]:
-    from medseg.tasks.brain_lgg.reader import patients, read, root
+    from medseg.tasks.brain_lgg.reader import patients, read
+    from medseg.tasks.brain_lgg.slices import root
 
     return [_read_case(_Case(name, root(data) / name), partial(read, data, name)) for name in patients(data)]
 

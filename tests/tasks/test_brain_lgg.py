@@ -1,9 +1,12 @@
 import threading
+from pathlib import Path
+from shutil import copyfile, copytree
 
 import numpy as np
 import pytest
 import SimpleITK
 import tifffile
+from PIL import Image
 
 from medseg.data.encoded import encoded_tensor
 from medseg.data.grid import png
@@ -11,10 +14,12 @@ from medseg.data.overlay import AMBER, BLUE
 from medseg.errors import InputError
 from medseg.task import Reading, Tensors, run_step
 from medseg.tasks.brain_lgg import TASK
+from medseg.tasks.brain_lgg.check import inspect
 from medseg.tasks.brain_lgg.files import picture
 from medseg.tasks.brain_lgg.pipeline import PIPELINE, largest, segment
 from medseg.tasks.brain_lgg.prepare import prepare
-from medseg.tasks.brain_lgg.reader import mask_path, read, root, slice_paths
+from medseg.tasks.brain_lgg.reader import patients, read, samples
+from medseg.tasks.brain_lgg.slices import mask_path, root, slice_paths
 from tests.shared import SHARED, needs_shared
 from tests.tasks.perfect import dice, perfect_logits
 
@@ -126,3 +131,103 @@ def test_outlines_of_several_answers_are_told_apart() -> None:
 def test_a_folder_without_patients_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match="holds no PATIENT_N"):
         TASK.sources(tmp_path, Reading())
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("brain-lgg")
+    TASK.phantom(folder, 1, 0)
+    return folder
+
+
+def turned(path: Path, orientation: int) -> None:
+    """The same file with another orientation."""
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    with Image.open(path) as picture:
+        picture.load()
+        picture.save(path, exif=exif)
+
+
+def beside(first: Path, end: str) -> Path:
+    return first.with_name(f"{first.parent.name}{end}")
+
+
+FAULTS = {
+    "_3.tif: missing between": lambda first: first.with_name(first.name.replace("_1.tif", "_3.tif")).unlink(),
+    "_1.tif: missing between": lambda first: first.unlink(),
+    "_1.tiff: is the same slice as": lambda first: copyfile(first, first.with_suffix(".tiff")),
+    "_1.tif: is the same slice as": lambda first: copyfile(first, first.with_suffix(".png")),
+    "_1.tif: is the same slice as TCGA_PH_0000_20000101_01": lambda first: copyfile(
+        first, first.with_name(f"{first.parent.name}_01.tif")
+    ),
+    "OTHER_1.tif: belongs to no picture": lambda first: copyfile(first, first.with_name("OTHER_1.tif")),
+    "OTHER_1.png: belongs to no picture": lambda first: copyfile(first, first.with_name("OTHER_1.png")),
+    "_999_mask.tif: belongs to no picture": lambda first: copyfile(first, beside(first, "_999_mask.tif")),
+}
+
+
+@pytest.mark.parametrize("words", FAULTS)
+def test_what_is_no_whole_volume_of_one_patient_is_refused_by_name(words: str, made_up: Path, tmp_path: Path) -> None:
+    folder = root(copytree(made_up, tmp_path / "a"))
+    (name,) = patients(folder)
+    FAULTS[words](folder / name / f"{name}_1.tif")
+    for ask in (
+        lambda: read(folder, name),
+        lambda: samples(folder, [name]),
+        lambda: [source.load() for source in TASK.sources(folder, Reading())],
+        lambda: [source.load() for source in TASK.sources(folder / name, Reading())],
+    ):
+        with pytest.raises(InputError) as caught:
+            ask()
+        assert words in str(caught.value)
+    assert sum(words in problem for one in inspect(folder) for problem in one.problems) == 1
+
+
+def test_a_folder_of_another_name_is_said(made_up: Path, tmp_path: Path) -> None:
+    folder = root(copytree(made_up, tmp_path / "a"))
+    (name,) = patients(folder)
+    (folder / name).rename(folder / "patient_1")
+    with pytest.raises(InputError, match=r"belongs to no picture patient_1_N\.tif"):
+        read(folder, "patient_1")
+    assert patients(folder) == ["patient_1"]
+
+
+def test_hidden_files_are_not_looked_at(made_up: Path, tmp_path: Path) -> None:
+    folder = root(copytree(made_up, tmp_path / "a"))
+    (name,) = patients(folder)
+    (folder / name / f"._{name}_1.tif").write_bytes(b"Mac OS X")
+    assert len(read(folder, name)[0].image) == len(read(root(made_up), name)[0].image)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_volume_that_is_turned_is_read_and_answered_as_it_is_shown(
+    orientation: int, made_up: Path, tmp_path: Path
+) -> None:
+    (wanted,) = read(root(made_up), patients(made_up)[0])
+    folder = root(copytree(made_up, tmp_path / "a"))
+    (name,) = patients(folder)
+    turns = {1: 0, 3: 2, 6: 3}[orientation]  # quarter turns to the left
+    for path in (folder / name).glob("*.tif"):
+        turned(path, orientation)
+    (case,) = read(folder, name)
+    assert np.array_equal(case.image, np.rot90(wanted.image, turns, (1, 2)))
+    assert np.array_equal(case.mask, np.rot90(wanted.mask, turns, (1, 2)))
+    (request,) = [source.load() for source in TASK.sources(folder / name, Reading())]
+    volume = {}
+    for step in PIPELINE.steps[:2]:
+        volume |= run_step(step, request.tensors | volume, lambda _: np.copy)
+    assert np.array_equal(volume["volume"], case.image)
+    TASK.write(request, {"mask": case.mask}, tmp_path)
+    assert all(
+        np.array_equal(tifffile.imread(tmp_path / f"{name}_{number}_mask.tif") > 0, mask > 0)
+        for number, mask in enumerate(case.mask, 1)
+    )
+
+
+def test_a_mask_that_is_turned_otherwise_than_its_picture_is_refused(made_up: Path, tmp_path: Path) -> None:
+    folder = root(copytree(made_up, tmp_path / "a"))
+    (name,) = patients(folder)
+    turned(folder / name / f"{name}_2.tif", 3)
+    with pytest.raises(InputError, match=r"_2_mask\.tif: has the orientation 1, its picture 3"):
+        read(folder, name)

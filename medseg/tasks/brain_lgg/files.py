@@ -17,7 +17,7 @@ from medseg.data.volume import write_mask
 from medseg.errors import InputError
 from medseg.files import present, whole_file
 from medseg.task import Array, Geometry, Reading, Request, Source, Tensors
-from medseg.tasks.brain_lgg.reader import slice_paths
+from medseg.tasks.brain_lgg.slices import is_patient, volume_paths
 
 _UNKNOWN = Geometry((1.0, 1.0, 1.0))  # the collection's TIFF files do not say how large a pixel is
 _FILES = ("mask.nii.gz", "outline.png")
@@ -27,7 +27,7 @@ _FLAIR = 1  # the channel in which a lower-grade glioma is bright
 
 def sources(path: Path, _: Reading) -> list[Source]:
     """The volume of a patient's folder; of a folder of patients, each. Raises InputError where there is none."""
-    folders = [path] if slice_paths(path) else sorted(folder for folder in path.glob("*") if slice_paths(folder))
+    folders = [path] if is_patient(path) else sorted(folder for folder in path.glob("*") if is_patient(folder))
     if not folders:
         raise InputError(
             f"{path} holds no PATIENT_N.tif slices; expected a folder PATIENT, or a folder of such folders"
@@ -41,7 +41,7 @@ def answered(_: str, folder: Path) -> list[Path]:
 
 
 def _request(folder: Path) -> Request:
-    paths = slice_paths(folder)
+    paths = volume_paths(folder)
     return Request(folder.resolve().name, {"encoded": encoded_tensor([read_bytes(one) for one in paths])}, paths)
 
 

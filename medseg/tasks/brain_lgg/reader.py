@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,14 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data.cache import build, cache_folder, fingerprint
-from medseg.data.encoded import RGB, Kind, encoded_tensor
+from medseg.data.encoded import RGB, Kind, encoded_tensor, orientation_of
 from medseg.data.image import GREY8, read_bytes, read_image
 from medseg.data.samples import Sample, Samples
 from medseg.data.split import Split, drawn, named
 from medseg.errors import InputError
 from medseg.task import Array, Case, Tensors
 from medseg.tasks.brain_lgg.prepare import SIZE, prepare, prepare_mask
+from medseg.tasks.brain_lgg.slices import is_patient, mask_path, root, volume_paths
 
+AS_SHOWN = "as shown"  # what prepared slices were made from: since 2026-11-27 not as they are stored
 VALIDATION = (  # the patients that validate in the reference
     "TCGA_CS_4944_20010208",
     "TCGA_CS_6667_20011105",
@@ -32,36 +33,20 @@ VALIDATION = (  # the patients that validate in the reference
 )
 
 
-def root(directory: Path) -> Path:
-    """The folder that holds the patients: `kaggle_3m` in the given folder, or that folder itself."""
-    return directory / "kaggle_3m" if (directory / "kaggle_3m").is_dir() else directory
-
-
 def patients(directory: Path) -> Sequence[str]:
     """The names of the patients' folders, sorted."""
-    return sorted(path.name for path in root(directory).glob("*_*") if slice_paths(path))
-
-
-def slice_paths(folder: Path) -> list[Path]:
-    """A patient's pictures `PATIENT_N.tif` in the order of N."""
-    numbered = {path: re.fullmatch(rf"{re.escape(folder.name)}_(\d+)\.tif", path.name) for path in folder.glob("*.tif")}
-    return sorted((path for path, match in numbered.items() if match), key=lambda path: int(path.stem.split("_")[-1]))
-
-
-def mask_path(path: Path) -> Path:
-    """The mask beside a picture."""
-    return path.with_name(f"{path.stem}_mask.tif")
+    return sorted(path.name for path in root(directory).glob("*_*") if is_patient(path))
 
 
 def read(directory: Path, patient: str) -> Sequence[Case]:
     """One patient's volume as the only case: (slices, 256, 256, 3) uint8, mask (slices, 256, 256) uint8.
 
     The channels are pre-contrast, FLAIR and post-contrast. The files do not say how far apart slices lie.
-    Raises InputError naming a file that is missing, unreadable or not of the volume's size.
+    Raises InputError naming a file that is missing, unreadable, another patient's or not of the volume's size.
     """
-    paths = slice_paths(root(directory) / patient)
-    if not paths:
-        raise _missing(directory, patient)
+    paths = volume_paths(root(directory) / patient)
+    for path in paths:
+        _check_turns(path, mask_path(path))
     image = _stack(paths, RGB)
     mask = _stack([mask_path(path) for path in paths], GREY8)
     return [Case(patient, image, (mask > 0).astype(np.uint8))]
@@ -69,7 +54,7 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
 
 def questions(directory: Path, patient: str) -> list[Tensors]:
     """What the pipeline is asked for the patient's case."""
-    return [{"encoded": encoded_tensor([read_bytes(path) for path in slice_paths(root(directory) / patient)])}]
+    return [{"encoded": encoded_tensor([read_bytes(path) for path in volume_paths(root(directory) / patient)])}]
 
 
 def samples(directory: Path, patients: Sequence[str]) -> Samples:
@@ -105,9 +90,8 @@ def prepared(directory: Path, patient: str) -> Array:
 def _shelf(directory: Path, patient: str) -> Path:
     """Where a patient's prepared slices are kept."""
     folder = root(directory) / patient
-    if not slice_paths(folder):
-        raise _missing(directory, patient)
-    return cache_folder() / "brain-lgg" / f"{patient}-{fingerprint(folder, SIZE)}.npy"
+    volume_paths(folder)
+    return cache_folder() / "brain-lgg" / f"{patient}-{fingerprint(folder, SIZE, 'as shown')}.npy"
 
 
 def _sample(places: Sequence[tuple[Path, int]], index: int) -> Sample:
@@ -116,8 +100,14 @@ def _sample(places: Sequence[tuple[Path, int]], index: int) -> Sample:
     return np.array(layers[:-1]), layers[-1:].astype(np.uint8)
 
 
-def _missing(directory: Path, patient: str) -> InputError:
-    return InputError(f"{root(directory) / patient}: no {patient}_N.tif; expected kaggle_3m's layout: check the folder")
+def _check_turns(path: Path, mask: Path) -> None:
+    """Raise InputError where a picture and its mask are not turned alike when they are shown."""
+    turned = orientation_of(read_bytes(path), RGB, str(path)), orientation_of(read_bytes(mask), GREY8, str(mask))
+    if turned[0] != turned[1]:
+        raise InputError(
+            f"{mask}: has the orientation {turned[1]}, its picture {turned[0]}, so that it may not lie where it is "
+            "shown; expected one for both: save both as they are shown, without an orientation"
+        )
 
 
 def _stack(paths: Sequence[Path], kind: Kind) -> Array:
