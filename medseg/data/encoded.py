@@ -21,6 +21,7 @@ from medseg.task import Array
 MAX_SIDE = 8192  # pixels; larger than any slide picture or slice, small enough to hold in memory
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 256 << 20  # of all pictures of a request; a volume of 1,024 slices of 512 x 512
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_DEPTHS = {"RGB": b"\x08\x02", "L": b"\x08\x00", "I;16": b"\x10\x00"}  # bits and colour type in the header
 
 
@@ -145,7 +146,9 @@ def _reading(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
                 picture.info.pop("xmp", None)  # from which Pillow alone would take an orientation
                 yield picture
     except UnidentifiedImageError as error:  # whose own words name a Python object
-        raise InputError(f"{name} is no picture that Pillow knows; expected {kind.words}") from error
+        tiff = data[:4] in _TIFF_STARTS  # of floating-point or signed values, for instance
+        found = "a TIFF of a kind that Pillow does not read" if tiff else "no picture that Pillow knows"
+        raise InputError(f"{name} is {found}; expected {kind.words}") from error
     except (OSError, ValueError, SyntaxError, TypeError, LookupError, OverflowError, EOFError, struct.error) as error:
         raise InputError(f"{name} cannot be read ({error}); expected {kind.words}") from error
     except (Image.DecompressionBombError, MemoryError) as error:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from medseg.task import Array
 
 LINE_WIDTH, POINT_RADIUS = 10, 5  # pixels; LabelMe's own, for lines and points have no area
-BACKGROUND, IGNORED = "_background_", "__ignore__"  # LabelMe's names for what is no object, and for what cannot be told
+BACKGROUND, IGNORED = "_background_", "__ignore__"  # LabelMe's own names; here neither is an object
 Point = tuple[float, float]  # x, y
 Points = Sequence[Point]
 
@@ -64,12 +64,6 @@ def united(shapes: Sequence[Shape], size: tuple[int, int]) -> Array:
                 covered &= ~cut
         mask |= covered
     return mask
-
-
-def ignored(shapes: Sequence[Shape], size: tuple[int, int]) -> Array:
-    """The pixels (row, col) bool that the annotators could not tell."""
-    found = [area(shape, size) for shape in shapes if shape.label == IGNORED]
-    return np.logical_or.reduce([np.zeros(size, bool), *found])
 
 
 def _drawn(shapes: Sequence[Shape], size: tuple[int, int]) -> Array:

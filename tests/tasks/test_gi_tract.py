@@ -7,6 +7,7 @@ from shutil import copytree
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from medseg.data import rle
 from medseg.data.encoded import encoded_tensor
@@ -206,6 +207,36 @@ def test_slices_that_do_not_belong_together_are_refused(new: str, words: str, ma
     target.write_bytes(first.read_bytes())
     with pytest.raises(InputError, match=words):
         reader.read(folder, "case1")
+
+
+STORED = np.arange(60, dtype=np.uint16).reshape(6, 10)
+
+
+def turned(folder: Path, name: str) -> Path:
+    """A folder in the collection's layout with one slice, stored as STORED and shown turned to the right."""
+    scans, exif = folder / "train/case1/case1_day0/scans", Image.Exif()
+    scans.mkdir(parents=True)
+    exif[0x112] = 6
+    Image.fromarray(STORED).save(scans / name, exif=exif)
+    return scans
+
+
+def test_a_turned_slice_is_read_and_answered_as_it_is_shown(tmp_path: Path) -> None:
+    scans = turned(tmp_path, "slice_0001_6_10_1.50_1.50.png")
+    (case,) = reader.read(tmp_path, "case1")
+    assert np.array_equal(case.image, np.rot90(STORED, 3))
+    (request,) = [source.load() for source in TASK.sources(scans, Reading())]
+    answer = PIPELINE(request.tensors, lambda _: lambda batch: batch - 0.5)
+    assert answer["mask"].shape == (3, 10, 6)
+    TASK.write(request, answer, tmp_path)
+    assert cv2.imread(str(tmp_path / f"{request.name}_mask.png")).shape == (10, 6, 3)
+
+
+def test_a_slices_name_tells_its_size_as_it_is_shown(tmp_path: Path) -> None:
+    scans = turned(tmp_path, "slice_0001_10_6_1.50_1.50.png")
+    for read in (lambda: reader.read(tmp_path, "case1"), TASK.sources(scans, Reading())[0].load):
+        with pytest.raises(InputError, match="EXIF orientation 6; its name says"):
+            read()
 
 
 @pytest.mark.parametrize("head", ["id,class,predicted", "id,class,segmentation"])

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from medseg.data import overlay
-from medseg.data.encoded import GREY16, decode, encoded_tensor
+from medseg.data.encoded import GREY16, declared, decode, encoded_tensor
 from medseg.data.grid import png
 from medseg.data.image import read_bytes
 from medseg.data.table import read_text
@@ -18,6 +18,7 @@ from medseg.errors import InputError
 from medseg.files import present, whole_file
 from medseg.task import Array, Reading, Request, Source, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
+from medseg.tasks.gi_tract.reader import check_size, named_size
 
 COLOURS = dict(zip(GI_TRACT.classes, (overlay.RED, overlay.GREEN, overlay.BLUE), strict=True))
 _COLUMNS = ("id", "class", "predicted")
@@ -28,7 +29,10 @@ _WIDEST_PX = 800
 
 def sources(path: Path, _: Reading) -> list[Source]:
     """The slice in a PNG file; of a folder, every PNG below it. Raises InputError where there is none."""
-    files = sorted(path.rglob("*.png")) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        found = (file for file in path.rglob("*") if file.suffix.lower() == ".png" and not file.name.startswith("."))
+        files = sorted(found)
     if not files:
         raise InputError(f"{path} holds no .png files; expected 16-bit grey PNG slices: check the folder")
     return [Source(file, slice_id(file), partial(_request, file)) for file in files]
@@ -46,6 +50,8 @@ def _pictures(name: str) -> tuple[str, str]:
 
 def _request(file: Path) -> Request:
     data = read_bytes(file)
+    if named_size(file):
+        check_size(file, declared(data, GREY16, str(file)))
     return Request(slice_id(file), {"encoded": encoded_tensor([data])}, data)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data import rle
-from medseg.data.encoded import GREY16, check, encoded_tensor, portable
+from medseg.data.encoded import GREY16, check, encoded_tensor, orientation_of, portable
 from medseg.data.grid import NEAREST, resized
 from medseg.data.image import read_bytes, read_image
 from medseg.data.samples import Sample, Samples
@@ -73,7 +73,7 @@ def slices(directory: Path, patient: str) -> list[Slice]:
 def slice_paths(directory: Path, patient: str) -> list[Path]:
     """A case's PNG files by day and name."""
     found = (directory / "train" / patient).glob("*/scans/*")
-    return sorted(path for path in found if path.suffix.lower() == ".png")
+    return sorted(path for path in found if path.suffix.lower() == ".png" and not path.name.startswith("."))
 
 
 def truths(directory: Path) -> Truth:
@@ -147,11 +147,23 @@ def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
 def read_slice(one: Slice) -> Array:
     """A slice's pixels (row, col) uint16. Raises InputError where they are not as many as its name says."""
     picture = read_image(one.path, GREY16)
-    if picture.shape != one.shape:
-        raise InputError(
-            f"{one.path}: is {picture.shape} pixels; its name says {one.shape} rows and columns: rename it"
-        )
+    check_size(one.path, picture.shape)
     return picture
+
+
+def check_size(path: Path, shape: tuple[int, ...]) -> None:
+    """Raise InputError where a slice's name tells of other rows and columns than the picture has as it is shown."""
+    named = named_size(path)
+    if named not in (None, shape):
+        turned = orientation_of(read_bytes(path), GREY16, str(path))
+        why = f" as viewers show it, by its EXIF orientation {turned}" if turned > 1 else ""
+        raise InputError(f"{path}: is {shape} pixels{why}; its name says {named} rows and columns: rename it")
+
+
+def named_size(path: Path) -> tuple[int, int] | None:
+    """Rows and columns that a slice's name tells, None where it is another name."""
+    match = _NAME.fullmatch(path.name)
+    return (int(match[3]), int(match[2])) if match else None
 
 
 def read_mask(one: Slice, runs: Mapping[str, str], where: Path) -> Array:
@@ -195,7 +207,7 @@ def _sample(table: Path, chosen: Sequence[tuple[Slice, Mapping[str, str]]], inde
 def _encoded(table: Path, chosen: Sequence[tuple[Slice, Mapping[str, str]]], index: int) -> tuple[bytes, Array]:
     one, runs = chosen[index]
     content = read_bytes(one.path)
-    check(content, GREY16, str(one.path))
+    check_size(one.path, check(content, GREY16, str(one.path)))
     return portable(content, GREY16), read_mask(one, runs, table)
 
 

@@ -22,7 +22,7 @@ def sources(path: Path, _: Reading) -> list[Source]:
     """The picture in a file; of a folder, every picture in it. Raises InputError where there is none."""
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] != ".")
     if not files:
         raise InputError(f"{path} holds no pictures; expected {', '.join(sorted(SUFFIXES))} files: check the folder")
     return [Source(file, file.stem, partial(_request, file)) for file in files]

@@ -67,8 +67,8 @@ def annotation(directory: Path, patient: str) -> Annotation:
 
 def patients(directory: Path) -> Sequence[str]:
     """The names of all pictures and annotations, sorted."""
-    pictures = (path for path in root(directory).glob("Train_Images/*") if path.suffix.lower() in SUFFIXES)
-    return sorted({path.stem for path in (*pictures, *root(directory).glob("Train_Annotations/*.json"))})
+    pictures = (path for path in root(directory).glob("Train_Images/[!.]*") if path.suffix.lower() in SUFFIXES)
+    return sorted({path.stem for path in (*pictures, *root(directory).glob("Train_Annotations/[!.]*.json"))})
 
 
 def read(directory: Path, patient: str) -> Sequence[Case]:
