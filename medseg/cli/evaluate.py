@@ -14,7 +14,7 @@ def evaluate(
     task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
     data: Annotated[Path, typer.Argument(help="A folder in the task's native layout.")],
     run: RunsOption = None,
-    submission: Annotated[Path | None, typer.Option(help="luna: score this CSV of marks instead of runs.")] = None,
+    submission: Annotated[Path | None, typer.Option(help="luna, gi-tract: score this CSV instead of runs.")] = None,
     engine: Annotated[str, typer.Option(help="The engine for the runs.")] = "openvino",
     precision: Annotated[str, typer.Option(help="The precision: fp32, fp16, bf16 or int8.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="A folder for the tables and pictures of the worst cases.")] = None,
@@ -39,14 +39,21 @@ def evaluate(
 
 
 def _submission(task: str, data: Path, path: Path, out: Path | None) -> dict[str, Any]:
-    from medseg.errors import InputError
-    from medseg.tasks.luna.score import submission_record
+    from importlib import import_module
 
-    if task != "luna":
-        raise InputError(f"--submission is for luna; task {task!r} has no submission format here: give --run instead")
-    record = {"task": task, **submission_record(data, path)}
+    from medseg.cli.evaluation import with_means, write_cases
+    from medseg.errors import InputError
+
+    known = {"luna": "medseg.tasks.luna.score", "gi-tract": "medseg.tasks.gi_tract.submission"}
+    if task not in known:
+        raise InputError(
+            f"--submission is for luna and gi-tract; task {task!r} has no submission format here: give --run instead"
+        )
+    record = {"task": task, **with_means(import_module(known[task]).submission_record(data, path))}
     if out is not None:
         _write_record(out, record)
+        if "cases" in record:
+            write_cases(out / "cases.csv", record["cases"])
     return record
 
 
@@ -86,15 +93,22 @@ def _runs(task: str, data: Path, paths: list[Path], how: tuple[str, str], out: P
 
 def _text(record: dict[str, Any]) -> str:
     if "evaluations" not in record:
-        return "\n".join([_froc(record), *(f"note: {note}" for note in record["notes"])])
+        return "\n".join([*_scores(record), *(f"note: {note}" for note in record["notes"])])
     lines = [
         f"{len(record['patients'])} held-out patients of {record['task']}, {record['engine']} {record['precision']}"
     ]
     lines += [f"note: {path} does not say which patients it has learnt from" for path in record["unknown_training"]]
     for name, found in record["evaluations"].items():
-        lines += ["", name, *_table(found["cases"]), "", *(_mean(*entry) for entry in found["mean"].items())]
-        lines += [_froc(found)] if "cpm" in found else []
+        lines += ["", name, *_scores(found)]
     return "\n".join([*lines, *(f"drawn: {path}" for path in record.get("pictures", ()))])
+
+
+def _scores(found: dict[str, Any]) -> list[str]:
+    """A table of the cases and their means, and the FROC, where there are any."""
+    cases = (
+        [*_table(found["cases"]), "", *(_mean(*entry) for entry in found["mean"].items())] if "cases" in found else []
+    )
+    return [*cases, *([_froc(found)] if "cpm" in found else [])]
 
 
 def _table(cases: dict[str, dict[str, float]]) -> list[str]:

@@ -108,6 +108,11 @@ def _evaluation(
     return found
 
 
+def with_means(record: dict[str, Any]) -> dict[str, Any]:
+    """A record whose cases have scores, with the means of those that are not pooled in it already."""
+    return record | {"mean": summary(record["cases"]) | record["mean"]} if "cases" in record else record
+
+
 def write_worst(task: Task, directory: Path, found: Sequence[Evaluation], out: Path) -> Iterator[Path]:
     """Draw the worst cases of the first evaluation, the truth and every evaluation's masks in one picture each."""
     score = _module(task, "score")

@@ -7,21 +7,16 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy import ndimage
-from scipy.spatial.distance import directed_hausdorff
 
 from medseg.data import rle
 from medseg.metrics.hausdorff import between_voxels, hausdorff
 from medseg.metrics.uw_madison import hausdorff_share, organ_score, outlined, pooled, union_distance, uw_madison
 from medseg.tasks.gi_tract.networks import GI_TRACT
+from tests.metrics.grading import graded, scipys
 from tests.shared import SHARED, needs_shared
 
 GI_TRACT_DATA = SHARED / "data/gi_tract"
 SHAPE = (9, 22, 17)
-
-
-def scipys(answer: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> float:
-    one, other = (np.argwhere(mask) * scale for mask in (answer, truth))
-    return max(directed_hausdorff(one, other)[0], directed_hausdorff(other, one)[0])
 
 
 def blobs(seed: int, shape: tuple[int, ...] = SHAPE, level: float = 0.05) -> np.ndarray:
@@ -91,23 +86,6 @@ def test_nothing_is_0_from_nothing_and_as_far_as_can_be_from_something() -> None
     assert hausdorff_share(nothing, nothing) == 0
     for one in (voxel(0, 0, 0), ball(3), np.ones(SHAPE, bool)):
         assert hausdorff_share(one, nothing) == hausdorff_share(nothing, one) == 1
-
-
-def graded(scans: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """The rule of docs/metrics.md by brute force: every slice and organ a row, every scan a distance."""
-    rows, distances = [], []
-    for answer, truth in scans:
-        for organ, index in np.ndindex(answer.shape[:2]):
-            one, other = answer[organ, index] > 0, truth[organ, index] > 0
-            if one.sum() + other.sum():
-                rows.append(2 * (one & other).sum() / (one.sum() + other.sum()))
-        one, other = answer.any(0), truth.any(0)
-        if not one.any() and not other.any():
-            continue
-        far = not one.any() or not other.any() or one.sum() > 10 * other.sum()
-        distances.append(1.0 if far else scipys(one, other, 1 / np.array(one.shape)) / np.sqrt(3))
-    dice, distance = np.mean(rows), np.mean(distances)
-    return {"score": 0.4 * dice + 0.6 * (1 - distance), "dice": dice, "hausdorff": distance}
 
 
 def scans() -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -106,11 +106,17 @@ def _scores(pairs: Iterable[tuple[Case, Tensors]]) -> dict[str, float]:
     answer = _volume([answer["mask"] for _, answer in known], f"{scan_of(first)}: the answer")
     truth = _volume([np.asarray(case.mask) for case, _ in known], f"{scan_of(first)}: the truth")
     assert first.spacing_mm is not None, "slices' names hold their spacing"
+    return scan_scores(answer, truth, first.spacing_mm)
+
+
+def scan_scores(answer: Array, truth: Array, spacing_mm: Sequence[float]) -> dict[str, float]:
+    """One scan's scores; masks (organ, slice, row, col). Raises InputError where the shapes differ."""
+    pairs = outlined(answer, truth)
     found = [overlap(one, other) for one, other in zip(answer, truth, strict=True)]
-    distances = [hd95(one, other, first.spacing_mm) for one, other in zip(answer, truth, strict=True)]
+    distances = [hd95(one, other, spacing_mm) for one, other in zip(answer, truth, strict=True)]
     return {
         **uw_madison(answer, truth),
-        "outlined": float(len(outlined(answer, truth))),
+        "outlined": float(len(pairs)),
         "organ_score": organ_score(answer, truth),
         "volume_dice": float(np.mean([one.dice for one in found])),
         "volume_iou": float(np.mean([one.iou for one in found])),
