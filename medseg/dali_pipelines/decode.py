@@ -52,7 +52,7 @@ def grey16(packed: Node, device: str) -> Node:
 
 
 def rgb(packed: Node, device: str) -> Node:
-    """A picture (h, w, 3) uint8 as it is stored: no EXIF rotation, chroma interpolated as Pillow and OpenCV do."""
+    """A picture (h, w, 3) uint8, which `check` made upright; chroma interpolated as Pillow and OpenCV do."""
     return fn.decoders.image(
         packed,
         device=DECODERS[device],
