@@ -115,7 +115,7 @@ def _ask(ct: Path, roi: int, ask: Callable[[Tensors], Tensors]) -> Tensors:
 def _served(ct: Path, roi: int, server: Server) -> Tensors:
     model = TritonModel(server.url, "luna", shared=None)  # as `medseg predict` asks a server on this machine
     try:
-        return _ask(ct, roi, lambda tensors: model.ask(tensors, ("nodules", "mask")))
+        return _ask(ct, roi, lambda tensors: model.ask(tensors, ("nodules", "candidates")))
     finally:
         model.close()
 
@@ -177,7 +177,7 @@ def _agreement(answers: dict[str, Any]) -> str:
         if name == "reference":
             continue
         nodules: Array = answer["nodules"]
-        mask = np.unpackbits(answer["mask"], count=wanted.size).astype(bool)
+        mask = np.unpackbits(answer["candidates"], count=wanted.size).astype(bool)
         distance = np.linalg.norm(nodules[:, None, 3:6] - reference[None, :, :3], axis=2)
         near = distance.argmin(0)
         matched = distance.min(0) < 1.5

@@ -61,7 +61,7 @@ def main() -> None:
         with networks_of([Run(asked.segment), Run(asked.nodule)], asked.engine, precision) as networks:
             answer = task_named("luna").pipeline(tensors, networks)
         seconds = perf_counter() - started
-        mask = mask_from_bits(answer["mask"], volume.array.shape)
+        mask = mask_from_bits(answer["candidates"], volume.array.shape)
         full = mask if full is None else full
         cells = [precision, f"{dice(mask, full):.5f}", *cells_of(answer, reference, annotated), f"{seconds:.0f}"]
         print(f"| {' | '.join(cells)} |", flush=True)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from medseg.errors import EngineError
+from medseg.errors import EngineError, InputError
+from medseg.tensor import Array as Array
+from medseg.tensor import Tensor as Tensor
+from medseg.tensor import Tensors as Tensors
+from medseg.tensor import check_bounds
 
-Array = npt.NDArray[Any]
-Tensors = dict[str, Array]
 Infer = Callable[[Array], Array]  # (n, *input_shape) float32 -> (n, *output_shape) float32
 Networks = Callable[[str], Infer]  # a network by its name: a local engine, a remote model, or a call inside Triton
 
@@ -106,23 +107,6 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """A named wire of a pipeline; -1 marks a free axis. Its bounds are held before anything is done with a tensor."""
-
-    name: str
-    dtype: str  # numpy's name, or "bytes" for encoded pictures and text
-    shape: tuple[int, ...]
-    optional: bool = False
-    limit: int | tuple[int, ...] = 4096  # the largest size of every free axis, or of each axis
-    values: tuple[float, float] | None = None  # the least and the largest value, of what says where or how large
-
-    @property
-    def limits(self) -> tuple[int, ...]:
-        """The largest size of each axis."""
-        return self.limit if isinstance(self.limit, tuple) else (self.limit,) * len(self.shape)
-
-
-@dataclass(frozen=True)
 class Step:
     """One step of a pipeline: a network by its name, or a plain function of the tensors it names."""
 
@@ -146,12 +130,21 @@ class Pipeline:
     def __call__(self, tensors: Tensors, networks: Networks) -> Tensors:
         """The pipeline's outputs for these inputs; `networks` finds the networks.
 
-        Raises EngineError where a network's answer is none, see `refuse_unsound`.
+        Raises InputError where a tensor is not what its wire says, EngineError where a network's answer is none, see
+        `refuse_unsound`.
         """
+        if unknown := [name for name in tensors if name not in self.inputs]:
+            raise InputError(f"tensor {unknown[0]!r} is unknown; expected {', '.join(self.inputs)}")
         known, networks = dict(tensors), self.sound(networks)
         for step in self.steps:
-            known |= run_step(step, {name: known[name] for name in step.inputs if name in known}, networks)
+            taken = {name: known[name] for name in step.inputs if name in known}
+            self.check(step, taken)
+            known |= run_step(step, taken, networks)
         return {name: known[name] for name in self.outputs if name in known}
+
+    def check(self, step: Step, tensors: Tensors) -> None:
+        """Raise InputError where a tensor that a step takes is not what its wire says, here and on a server."""
+        check_bounds(tensors, map(self.tensor, step.inputs))
 
     def tensor(self, name: str) -> Tensor:
         """The wire of this name."""
@@ -189,10 +182,14 @@ def refuse_unsound(network: Network, batch: Sequence[int], logits: Array) -> Non
 
 
 def run_step(step: Step, tensors: Tensors, networks: Networks) -> Tensors:
-    """The outputs of one step."""
+    """The outputs of one step, whose tensors nobody looks at."""
     if callable(step.run):
         return step.run(tensors, networks)
     return {step.outputs[0]: networks(step.run)(tensors[step.inputs[0]])}
+
+
+def _nobody(_: str) -> None:
+    """Nobody waits."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +208,8 @@ class Request:
     tensors: Tensors
     source: Any
     made_by: Mapping[str, Any] = field(default_factory=dict)  # runs, engine, options and so on
+    extras: tuple[str, ...] = ()  # files that are asked for beside the usual ones: "candidates" of luna
+    tell: Callable[[str], None] = _nobody  # called with each note that writing the answer has for who waits for it
 
 
 @dataclass(frozen=True)

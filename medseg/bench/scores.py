@@ -70,7 +70,7 @@ def nodules_drawn(data: Path, ct: Path, answer: Tensors) -> Array:
 
     volume = read_volume(ct)
     truth = [row for row in tables.nodules(data) if row.series == ct.stem]
-    mask = mask_from_bits(answer["mask"], volume.array.shape)
+    mask = mask_from_bits(answer["candidates"], volume.array.shape)
     return picture.beside_truth(volume, mask, files.nodules(answer["nodules"]), truth)
 
 

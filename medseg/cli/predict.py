@@ -38,6 +38,9 @@ def predict(
     roi: Annotated[
         str, typer.Option(help="luna: 'lungs' searches the lungs with a margin, 'all' the whole CT.")
     ] = "all",
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="luna: write everything that was looked at too, in candidates.nii.gz.")
+    ] = False,
     spacing: Annotated[
         str | None,
         typer.Option(help="luna: voxel spacing X,Y,Z in mm of volumes whose file has none, such as 0.7,0.7,2.5."),
@@ -65,6 +68,7 @@ def predict(
     from medseg.tasks import task_named
 
     subject, options = task_named(task), _luna_options(task, threshold, roi)
+    extras = _extras(task, candidates)
     sources = found(subject, inputs, _reading(task, spacing, skip_damaged))
     if overlay:
         _overlay(subject, sources, run, (engine, precision), Destination(out, overwrite), json)
@@ -74,7 +78,7 @@ def predict(
     written = {}
     with asking(task, run or [], url, engine, precision) as ask:
         at_once = concurrency or ((2 if subject.volumes else 4) if url else 1)
-        asked = Asked(at_once, options, made_by(run or [], url, engine, precision) | {"options": options})
+        asked = Asked(at_once, options, made_by(run or [], url, engine, precision) | {"options": options}, extras)
         for name, paths in predictions(subject, sources, ask, where, asked):
             written[name] = [str(path) for path in paths]
             if not json:
@@ -120,6 +124,15 @@ def _reading(task: str, spacing: str | None, skip_damaged: bool) -> Reading:
     if not all(0.01 <= number <= 100 for number in (x, y, z)):
         raise InputError(f"--spacing is {spacing!r}; expected X,Y,Z in mm, each 0.01 to 100, such as 0.7,0.7,2.5")
     return Reading((x, y, z), skip_damaged)
+
+
+def _extras(task: str, candidates: bool) -> tuple[str, ...]:
+    """The files that are asked for beside the usual ones; refused where the task has none."""
+    from medseg.errors import InputError
+
+    if candidates and task != "luna":
+        raise InputError(f"--candidates belongs to luna; task {task!r} does not take it: leave it out")
+    return ("candidates",) if candidates else ()
 
 
 def _luna_options(task: str, threshold: float | None, roi: str) -> dict[str, float]:

@@ -26,6 +26,7 @@ class Asked:
     concurrency: int = 1
     options: Mapping[str, float] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)  # see Request
+    extras: tuple[str, ...] = ()  # see Request
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,14 @@ def _loaded(source: Source | InputError, asked: Asked) -> Request | InputError:
     if isinstance(source, InputError):
         return source
     try:
-        return replace(source.load(), name=source.name, made_by=asked.made_by)
+        request = source.load()
+        return replace(request, name=source.name, made_by=asked.made_by, extras=asked.extras, tell=_tell)
     except InputError as error:
         return error
+
+
+def _tell(note: str) -> None:
+    tqdm.write(f"note: {note}", file=sys.stderr)
 
 
 def _written(task: Task, one: Waiting | InputError, where: Destination) -> tuple[str, list[Path]]:
@@ -99,7 +105,7 @@ def _written(task: Task, one: Waiting | InputError, where: Destination) -> tuple
         raise one
     name = one.request.name
     for note in getattr(one.request.source, "notes", ()):
-        tqdm.write(f"note: {note}", file=sys.stderr)
+        _tell(note)
     try:
         answer = one.answer.result()
     except InputError as error:

@@ -1,13 +1,14 @@
-"""DICOM-SEG: a mask as the segmentation object of the CT series it was found in, for PACS and viewers."""
+"""DICOM-SEG: labelled voxels as the segmentation object of the CT series they were found in, for PACS and viewers."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -22,36 +23,62 @@ from medseg.task import Array, Geometry
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
 
-_REFERENCES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
+_ONE_VALUE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")  # which all slices of a series share
+_REFERENCES = (*_ONE_VALUE, "SOPInstanceUID", "SOPClassUID")
 _SERIES_NUMBER = 901  # beyond what scanners give their own series
+_COLOURS = ("#ffb000", "#648fff", "#dc267f", "#40d070", "#fe6100", "#785ef0", "#00c5d7", "#e6e600")  # in turns
+_OF_FRAMES = ("PlanePositionSequence", "SegmentIdentificationSequence")  # shared where all frames have the same
+_COSINE, _MM = 1e-3, 1e-2  # how far what is read back may be from the volume's own geometry
 
 
 def obstacle(files: Sequence[Path]) -> str:
-    """Why no segmentation of these slices can be written, "" where it can."""
+    """Why no segmentation of these slices can be written, "" where it can. Quotes nothing of their headers."""
     if find_spec("highdicom") is None:
         return "highdicom is not installed: pip install 'medseg[dicom]'"
     with disable_value_validation():
-        header = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=list(_REFERENCES))
-        missing = [name for name in _REFERENCES if not header.get(name)]
-    return f"its slices have no {', '.join(missing)}, which a segmentation must refer to" if missing else ""
+        headers = [pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_REFERENCES)) for file in files]
+        missing = [name for name in _REFERENCES if not all(header.get(name) for header in headers)]
+        several = [name for name in _ONE_VALUE if len({str(header.get(name)) for header in headers}) > 1]
+        instances = {str(header.get("SOPInstanceUID")) for header in headers}
+    if missing:
+        return f"its slices have no {', '.join(missing)}, which a segmentation must refer to"
+    if several:
+        return (
+            f"its slices differ in {', '.join(several)}; a segmentation refers to one series in one frame of reference"
+        )
+    return "" if len(instances) == len(files) else "several of its slices have the same SOPInstanceUID"
 
 
-def write_segmentation(path: Path, mask: Array, files: Sequence[Path], geometry: Geometry, label: str) -> None:
-    """Write a mask (index, row, col) as one binary segment over the slices `files`, in the mask's order.
+def series_of(file: Path) -> dict[str, str]:
+    """Which series a slice belongs to: its number, and the SHA-256 of its UID, which itself would name the patient."""
+    with disable_value_validation():
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SeriesNumber"])
+        uid, number = str(header.get("SeriesInstanceUID", "")), str(header.get("SeriesNumber", ""))
+    return {"number": number, "uid_sha256": sha256(uid.encode()).hexdigest() if uid else ""}
 
-    What was written is read back first: every frame must lie where the geometry says, and hold the mask's pixels.
-    Raises InputError where the slices' headers do not allow that.
+
+def write_segmentation(
+    path: Path, labels: Array, files: Sequence[Path], geometry: Geometry, names: Sequence[str]
+) -> None:
+    """Write labels (index, row, col), 0 or 1 to n, as n binary segments over the slices `files`, in the labels' order.
+
+    What was written is read back first: every frame must lie where the geometry says, and hold its segment's pixels.
+    Raises InputError where the slices' headers do not allow that, or nothing is labelled.
     """
+    if reason := obstacle(files):
+        raise InputError(reason)
+    if not labels.any():
+        raise InputError("nothing is segmented; expected at least one voxel")
     from highdicom import UID
     from highdicom.seg import Segmentation
 
-    slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
-    with _unquoted(files[0].parent, slices[0]):
+    with _unquoted(), whole_file(path) as temporary:
+        slices = [_header(file, geometry.spacing_mm[2]) for file in files]
         segmentation = Segmentation(
             source_images=slices,
-            pixel_array=mask.astype(np.uint8),
+            pixel_array=labels,
             segmentation_type="BINARY",
-            segment_descriptions=[_description(label)],
+            segment_descriptions=[_description(number, name) for number, name in enumerate(names, 1)],
             series_instance_uid=UID(),
             series_number=_SERIES_NUMBER,
             sop_instance_uid=UID(),
@@ -60,79 +87,121 @@ def write_segmentation(path: Path, mask: Array, files: Sequence[Path], geometry:
             manufacturer_model_name="medseg",
             software_versions=__version__,
             device_serial_number="none",
-            series_description=label,
-            omit_empty_frames=bool(mask.any()),
+            series_description="Segmentation by medseg",
+            content_label="SEGMENTATION",
+            **_planes(slices[0], len(labels), geometry),
         )
-    with whole_file(path) as temporary:
-        with _unquoted(files[0].parent, slices[0]):
-            segmentation.save_as(temporary)
-        _check(temporary, mask, geometry)
+        segmentation.save_as(temporary)
+        if not np.array_equal(read_segmentation(temporary, geometry, labels.shape), labels):
+            raise InputError("its frames would not lie where the CT does; expected straight, ordered slices")
+
+
+def read_segmentation(path: Path, geometry: Geometry, shape: tuple[int, ...]) -> Array:
+    """The segments' numbers (index, row, col) uint16 on the grid of a volume, from the frames' own positions.
+
+    Raises InputError where a frame does not lie on the volume's slices.
+    """
+    from highdicom.seg import segread
+
+    segmentation = segread(path)
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    _check_grid(path, shared, geometry)
+    labels = np.zeros(shape, np.uint16)
+    pixels = segmentation.pixel_array.reshape(-1, *shape[1:])
+    for frame, pixel in zip(segmentation.PerFrameFunctionalGroupsSequence, pixels, strict=True):
+        place, segment = ((frame if name in frame else shared)[name][0] for name in _OF_FRAMES)
+        position = np.array([place.ImagePositionPatient], np.float64)
+        index, row, column = geometry.nearest_voxel(position)[0]
+        if (row, column) != (0, 0) or not 0 <= index < shape[0]:
+            raise InputError(f"{path} has a frame outside of the volume's slices; expected its own series")
+        labels[index][pixel > 0] = segment.ReferencedSegmentNumber
+    return labels
+
+
+def _check_grid(path: Path, shared: Any, geometry: Geometry) -> None:
+    rows_run, columns_run = np.reshape(geometry.direction, (3, 3)).T[:2]
+    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    down, across = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    turned = np.abs(cosines - np.concatenate([rows_run, columns_run])).max() > _COSINE
+    if turned or np.abs(np.array([across, down]) - geometry.spacing_mm[:2]).max() > _MM:
+        raise InputError(f"{path} has frames turned or spaced unlike the volume's slices; expected its own series")
+
+
+def _header(file: Path, thickness_mm: float) -> pydicom.Dataset:
+    """A slice's header as highdicom takes it: what DICOM lets be empty, and is absent or not valid, is empty."""
+    header = pydicom.dcmread(file, stop_before_pixels=True)
+    for name, valid in _MAY_BE_EMPTY.items():
+        try:
+            value = header.get(name)
+            keep = value is not None and (not value or valid(value) is not None)
+        except (ValueError, TypeError, AttributeError):
+            keep = False
+        if not keep:
+            setattr(header, name, None)
+    header.SliceThickness = round(thickness_mm, 6)  # which may be absent; `_planes` says the same
+    return header
+
+
+def _sex(value: str) -> str | None:
+    return value if value in ("M", "F", "O") else None
+
+
+_MAY_BE_EMPTY: dict[str, Callable[[Any], Any]] = {  # attributes of type 2 that a segmentation takes from its slices
+    **dict.fromkeys(("PatientID", "PatientName", "AccessionNumber", "StudyID", "ReferringPhysicianName"), str),
+    **{"PatientBirthDate": DA, "PatientSex": _sex, "StudyDate": DA, "StudyTime": TM},
+}
+
+
+def _planes(header: pydicom.Dataset, count: int, geometry: Geometry) -> dict[str, Any]:
+    """How large the slices' pixels are, and of a multi-frame file, whose frames have an order of their own, where."""
+    from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
+
+    across, down, between = (round(size, 6) for size in geometry.spacing_mm)
+    planes: dict[str, Any] = {
+        "pixel_measures": PixelMeasuresSequence((down, across), between, spacing_between_slices=between)
+    }
+    if "NumberOfFrames" in header:
+        places = np.stack([np.arange(count), *np.zeros((2, count))], 1)
+        rows_run, columns_run = np.reshape(geometry.direction, (3, 3)).T[:2]
+        planes["plane_orientation"] = PlaneOrientationSequence("PATIENT", [*rows_run, *columns_run])
+        planes["plane_positions"] = [
+            PlanePositionSequence("PATIENT", place) for place in geometry.world_from_voxel(places)
+        ]
+    return planes
 
 
 @contextmanager
-def _unquoted(folder: Path, header: pydicom.Dataset) -> Iterator[None]:
+def _unquoted() -> Iterator[None]:
     """What highdicom refuses as InputError, its warnings silenced: both quote values, which may be the patient's."""
     try:
         with warnings.catch_warnings(), disable_value_validation():
             warnings.simplefilter("ignore")
             yield
-    except (AttributeError, KeyError) as error:  # of what is missing
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # of any kind: what a header holds decides where a library stumbles
+        lacks = f" ({error})" if isinstance(error, AttributeError) else ""  # the name of a field, no value
         raise InputError(
-            f"{folder}: no segmentation can refer to its slices ({error}); expected whole CT headers"
-        ) from error
-    except (ValueError, TypeError):
-        fields = ", ".join(_invalid(header)) or "a field"
-        raise InputError(
-            f"{folder}: no segmentation can refer to its slices, {fields} in their headers is not valid; expected what "
-            "DICOM allows there: correct it"
+            f"no segmentation can refer to its slices, {type(error).__name__}{lacks}; expected whole CT headers"
         ) from None
 
 
-def _invalid(header: pydicom.Dataset) -> Iterator[str]:
-    """The names of what highdicom converts and cannot."""
-    from highdicom import PatientSexValues
-
-    kinds = {"PatientBirthDate": DA, "PatientSex": PatientSexValues, "StudyDate": DA, "StudyTime": TM}
-    for name, kind in kinds.items():
-        try:
-            _ = header.get(name) and kind(header.get(name))
-        except (ValueError, TypeError):
-            yield name
-
-
-def read_segmentation(path: Path, geometry: Geometry, shape: tuple[int, ...]) -> Array:
-    """The mask (index, row, col) bool on the grid of a volume, from the frames' own positions."""
-    from highdicom.seg import segread
-
-    segmentation = segread(path)
-    pixels = segmentation.pixel_array.reshape(-1, *shape[1:])
-    mask = np.zeros(shape, bool)
-    for frame, pixel in zip(segmentation.PerFrameFunctionalGroupsSequence, pixels, strict=True):
-        position = np.array([frame.PlanePositionSequence[0].ImagePositionPatient], np.float64)
-        index, row, column = geometry.nearest_voxel(position)[0]
-        if (row, column) != (0, 0) or not 0 <= index < shape[0]:
-            raise InputError(f"{path} has a frame outside of the volume's slices; expected its own series")
-        mask[index] = pixel
-    return mask
-
-
-def _description(label: str) -> SegmentDescription:
-    from highdicom import AlgorithmIdentificationSequence
+def _description(number: int, name: str) -> SegmentDescription:
+    from highdicom import UID, AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
     from pydicom.sr.codedict import codes
 
     return SegmentDescription(
-        segment_number=1,
-        segment_label=label,
+        segment_number=number,
+        segment_label=name,
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=codes.SCT.Nodule,
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             name="medseg", family=codes.DCM.ArtificialIntelligence, version=__version__
         ),
+        tracking_uid=UID(),
+        tracking_id=name,
+        display_color=CIELabColor.from_string(_COLOURS[(number - 1) % len(_COLOURS)]),
     )
-
-
-def _check(path: Path, mask: Array, geometry: Geometry) -> None:
-    if not np.array_equal(read_segmentation(path, geometry, mask.shape), mask.astype(bool)):
-        raise InputError("the segmentation's frames do not lie where the CT does; expected straight, ordered slices")

@@ -101,7 +101,10 @@ def _python_model(name: str, max_batch_size: int, instances: int) -> pb.ModelCon
 
 def _boundary(config: pb.ModelConfig, pipeline: Pipeline, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
     for wire in map(pipeline.tensor, inputs):
-        config.input.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=_dims(wire), optional=wire.optional)
+        optional = (
+            wire.optional or wire.name in pipeline.inputs
+        )  # Triton calls a lacking one a deadlock, the step names it
+        config.input.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=_dims(wire), optional=optional)
     for wire in map(pipeline.tensor, outputs):
         config.output.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=_dims(wire))
 

@@ -26,7 +26,7 @@ from medseg.engines import open_engine
 from medseg.errors import InputError, MedsegError, RunError, ServerError
 from medseg.task import Array, Infer, Network, Networks, Pipeline, Tensor, Tensors, refuse_unsound, run_step, sound
 from medseg.tasks import network_named, task_named
-from medseg.triton_models.bounds import check_bounds, wires_of
+from medseg.tensor import check_bounds
 from medseg.triton_models.names import network_model
 
 _USED = b"used_dltensor"  # what DLPack calls a capsule whose tensor has a new owner; must outlive every capsule
@@ -75,13 +75,12 @@ def _step(parameters: dict[str, str], array: ArrayOf) -> Work:
         module, maker = parameters["maker"].split(":")
         step = replace(step, run=getattr(import_module(module), maker)(task.name))
     networks = task.pipeline.sound(_networks(names, array, parameters.get("networks_on") == "gpu"))
-    wires = wires_of(task.pipeline)
     answered = _answered_by(task.pipeline)
     texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
 
     def answer(tensors: Tensors) -> Tensors:
         known = {name: unframed(host(array), name) if name in texts else array for name, array in tensors.items()}
-        check_bounds(known, wires)
+        task.pipeline.check(step, known)
         for name, network in answered.items():
             if name in known:  # where one of Triton's own backends opened the network, nobody has looked yet
                 refuse_unsound(network, (len(known[name]), *network.input_shape), known[name])
@@ -101,7 +100,7 @@ def _network(parameters: dict[str, str], dims: list[int]) -> Work:
     """One exported file, open in its engine; requests of one shape are answered as one batch."""
     network = network_named(parameters["network"])
     engine = sound(network, open_engine(parameters["engine"], Path(parameters["file"]), int(parameters["threads"])))
-    wires = {"input": Tensor("input", "float32", (-1, *dims))}
+    wires = (Tensor("input", "float32", (-1, *dims)),)
 
     def fitting(tensors: Tensors) -> Tensors:
         check_bounds(tensors, wires)

@@ -73,7 +73,7 @@ def _volume(crops: Array) -> Array:
 def test_perfect_networks_find_every_ball_where_it_is(roi: int) -> None:
     ct = _chest()
     answer = TASK.pipeline(_tensors(ct, roi), _networks())
-    assert np.array_equal(mask_from_bits(answer["mask"], ct.shape), opened(ct > DENSE_HU))
+    assert np.array_equal(mask_from_bits(answer["candidates"], ct.shape), opened(ct > DENSE_HU))
     nodules = dict(zip(NODULE_COLUMNS, answer["nodules"].T, strict=True))
     found = {
         round(z): (y, x, d)
@@ -101,7 +101,7 @@ def test_no_candidates_is_an_ordinary_answer(tmp_path: Path) -> None:
     ct = np.minimum(_chest(), 300)
     tensors = _tensors(ct, threshold=0)
     answer = TASK.pipeline(tensors, _networks())
-    assert answer["nodules"].shape == (0, 8) and not answer["mask"].any()
+    assert answer["nodules"].shape == (0, 8) and answer["mask"].shape == (0, 3)
     volume = Volume(tmp_path / "ct.mhd", ct, Geometry(SPACING))
     paths = write(Request("ct", tensors, volume), answer, tmp_path)
     assert json.loads((tmp_path / "nodules.json").read_text())["nodules"] == []
@@ -122,10 +122,13 @@ def test_the_threshold_decides_what_is_listed() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"geometry": np.zeros(15)}, "expected positive, finite numbers"),
-        ({"roi": np.array([7], np.uint8)}, "'roi' is 7"),
-        ({"ct": np.zeros((3, 2, 90), np.int16)}, "at least 4 x 4"),
-        ({"ct": np.zeros((30, 90, 90), np.int16), "roi": np.array([1], np.uint8)}, "no lungs found"),
+        ({"geometry": np.zeros(15)}, r"starts with spacing \[0.0, 0.0, 0.0\] mm"),
+        ({"roi": np.array([7], np.uint8)}, "'roi' is 7; expected 0 to 1"),
+        ({"ct": np.zeros((3, 2, 90), np.int16)}, r"shape \(3, 2, 90\); expected \(4 to 4096"),
+        (
+            {"ct": np.tile(np.arange(-900, 0, 10, dtype=np.int16), (30, 90, 1)), "roi": np.array([1], np.uint8)},
+            "no lungs found",
+        ),
     ],
 )
 def test_bad_tensors_are_refused_in_words(change: Tensors, message: str) -> None:
@@ -144,9 +147,10 @@ def test_grouping_equals_scipy() -> None:
     ct = rng.integers(-2000, 2000, mask.shape).astype(np.int16)
     labels, count = ndimage.label(ndimage.binary_erosion(mask))
     expected = ndimage.center_of_mass(ct.clip(-1000, 1000) + 1001.0, labels, range(1, count + 1))
-    centres, sizes = group(ct, mask)
-    np.testing.assert_allclose(np.sort(centres, 0), np.sort(np.array(expected), 0))
-    assert (sizes >= 1).all() and sizes.sum() <= mask.sum()
+    found = group(ct, mask)
+    np.testing.assert_allclose(np.sort(found.centres, 0), np.sort(np.array(expected), 0))
+    assert (found.sizes >= 1).all() and found.sizes.sum() <= mask.sum()
+    assert np.array_equal(np.unique(found.places), np.flatnonzero(opened(mask)))
 
 
 def test_air_is_skipped_without_changing_a_voxel() -> None:

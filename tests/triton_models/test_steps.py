@@ -19,7 +19,9 @@ from benchmarks.damaged_requests import whole
 from medseg.data.encoded import encoded_tensor, pack
 from medseg.engines.triton import TritonModel
 from medseg.errors import InputError, ServerError
+from medseg.task import Geometry
 from medseg.tasks import task_named
+from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.repository import swapped, write
 from medseg.triton_models.server import Server, free_ports, serving
 from medseg.triton_models.watch import processes, watch
@@ -98,7 +100,8 @@ def _huge_picture() -> bytes:
 
 
 def _bits(*shape: int) -> dict[str, np.ndarray]:
-    return {"ct": np.zeros(shape, np.int16), "centres": np.full((1, 3), 1e18)}
+    geometry = geometry_tensor(Geometry((1.0, 1.0, 1.0)))
+    return {"ct": np.zeros(shape, np.int16), "geometry": geometry, "centres": np.full((1, 3), 1e18)}
 
 
 ABSURD = {

@@ -1,23 +1,30 @@
-"""LUNA's files: a CT as a request, and the answer as nodules.csv, nodules.json, a mask and a picture."""
+"""LUNA's files: a CT as a request, and the answer as nodules.csv, nodules.json, labelled masks and a picture."""
 
 from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from medseg.data.segmentation import obstacle, write_segmentation
+import numpy as np
+
+from medseg.data.segmentation import series_of, write_segmentation
 from medseg.data.series import Found, found
 from medseg.data.volume import Volume, write_mask
+from medseg.errors import InputError
 from medseg.files import present, whole_file
 from medseg.task import Array, Reading, Request, Source, Tensors
 from medseg.tasks.luna.picture import draw
+from medseg.tasks.luna.pieces import labels
 from medseg.tasks.luna.pipeline import MALIGNANCY_COLUMN, NODULE_COLUMNS, geometry_tensor, mask_from_bits
 
-_FILES = ("nodules.csv", "nodules.json", "mask.nii.gz", "nodules.png", "mask.dcm")
+NUMBER_COLUMN = "nodule"  # 1 for the most probable; the label in mask.nii.gz and the segment in mask.dcm
+_FILES = ("nodules.csv", "nodules.json", "mask.nii.gz", "nodules.png", "candidates.nii.gz", "mask.dcm")
+_MOST_SEGMENTS = 1000
 
 
 def sources(path: Path, reading: Reading) -> list[Source]:
@@ -30,43 +37,68 @@ def answered(_: str, folder: Path) -> list[Path]:
     return present(folder, _FILES)
 
 
-def _request(found_one: Found) -> Request:
-    volume = _with_note(found_one.load())
+def _request(one: Found) -> Request:
+    volume = one.load()
     return Request(volume.name, {"ct": volume.array, "geometry": geometry_tensor(volume.geometry)}, volume)
 
 
 def nodules(table: Array) -> list[dict[str, Any]]:
-    """The rows of the answer's table with their columns' names."""
+    """The rows of the answer's table with their columns' names, numbered from 1."""
     names = (*NODULE_COLUMNS, MALIGNANCY_COLUMN)[: table.shape[1]]
-    return [dict(zip(names, row, strict=True)) for row in table.tolist()]
+    return [
+        {NUMBER_COLUMN: number, **dict(zip(names, row, strict=True))} for number, row in enumerate(table.tolist(), 1)
+    ]
 
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
-    """Write nodules.csv, nodules.json, the candidates' mask in the CT's geometry and nodules.png; their paths.
+    """Write nodules.csv, nodules.json, mask.nii.gz with each nodule's number in the CT's geometry, and nodules.png.
 
-    Of a DICOM series the mask is also written as its segmentation object, mask.dcm, where that can refer to the slices.
+    Of a DICOM series the nodules are also written as its segmentation object, mask.dcm, where there are any and it can
+    refer to the slices. The candidates' mask is written where it is asked for.
     """
     volume: Volume = request.source
     rows = nodules(answer["nodules"])
-    mask = mask_from_bits(answer["mask"], volume.array.shape)
-    paths = [folder / name for name in _FILES[:4]]
-    columns = (*NODULE_COLUMNS, MALIGNANCY_COLUMN)[: answer["nodules"].shape[1]]
-    with whole_file(paths[0]) as temporary, temporary.open("w", newline="") as file:
+    mask = labels(answer["mask"], volume.array.shape)
+    paths = [folder / name for name in ("nodules.csv", "mask.nii.gz", "nodules.png")]
+    _write_table(paths[0], rows, (NUMBER_COLUMN, *NODULE_COLUMNS, MALIGNANCY_COLUMN)[: 1 + answer["nodules"].shape[1]])
+    write_mask(paths[1], mask, volume.geometry)
+    draw(paths[2], volume, mask, rows)
+    notes = [note for note in map(bytes.decode, answer["notes"]) if not any(note in one for one in volume.notes)]
+    if "candidates" in request.extras:
+        paths.append(folder / "candidates.nii.gz")
+        write_mask(paths[-1], mask_from_bits(answer["candidates"], mask.shape).view("uint8"), volume.geometry)
+    if volume.is_dicom:
+        try:
+            _write_segments(folder / "mask.dcm", volume, mask, rows)
+            paths.append(folder / "mask.dcm")
+        except InputError as error:
+            notes.append(f"no mask.dcm: {error}")
+    for note in notes:
+        request.tell(f"{request.name}: {note}")
+    about = {"nodules": rows, "notes": [*volume.notes, *notes], "ct": _identity(volume), "made_by": request.made_by}
+    with whole_file(folder / "nodules.json") as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n")
+    return [paths[0], folder / "nodules.json", *paths[1:]]
+
+
+def _identity(volume: Volume) -> dict[str, Any]:
+    """Which CT was answered, without what names a patient."""
+    known: dict[str, Any] = {"voxels_sha256": sha256(np.ascontiguousarray(volume.array).data).hexdigest()}
+    return known | ({"series": series_of(volume.files[0])} if volume.is_dicom else {})
+
+
+def _write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows({name: f"{value:.6f}" for name, value in row.items()} for row in rows)
-    with whole_file(paths[1]) as temporary:
-        temporary.write_text(json.dumps({"nodules": rows, "notes": volume.notes}, indent=2) + "\n")
-    write_mask(paths[2], mask.view("uint8"), volume.geometry)
-    draw(paths[3], volume, mask, rows)
-    files = list(volume.files)
-    if files and not obstacle(files):
-        paths.append(folder / _FILES[4])
-        write_segmentation(paths[-1], mask, files, volume.geometry, "Lung nodule candidates")
-    return paths
+        writer.writerows(
+            {name: f"{value:.6f}" if isinstance(value, float) else value for name, value in row.items()} for row in rows
+        )
 
 
-def _with_note(volume: Volume) -> Volume:
-    """The volume, with a note where no segmentation object of it can be written."""
-    reason = obstacle(volume.files) if volume.is_dicom else ""
-    return replace(volume, notes=(*volume.notes, f"{volume.path}: no mask.dcm, {reason}")) if reason else volume
+def _write_segments(path: Path, volume: Volume, mask: Array, rows: Sequence[dict[str, Any]]) -> None:
+    """Write each nodule as a segment. Raises InputError where there is none, or the slices do not allow it."""
+    if not 0 < len(rows) <= _MOST_SEGMENTS:
+        raise InputError(f"{len(rows)} nodules are listed; expected 1 to {_MOST_SEGMENTS} for segments")
+    names = [f"Nodule {row[NUMBER_COLUMN]}" for row in rows]
+    write_segmentation(path, mask, volume.files, volume.geometry, names)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import cc3d
 import numpy as np
 
@@ -14,11 +17,21 @@ _DENSE_HU = -500
 _STEPS = np.array([(0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)])
 
 
-def group(ct: Array, mask: Array) -> tuple[Array, Array]:
-    """Centres (n, 3) float64 index, row, col and sizes (n,) int64 in voxels of the candidates in a mask.
+@dataclass(frozen=True)
+class Candidates:
+    """The pieces of a mask: where, how large, and every voxel of each."""
 
-    One erosion, 6-connected pieces, centres of mass weighted by HU + 1001, as the reference. A candidate's size counts
-    the dense voxels of its piece with the layer that the erosion took off, or all of them where none is dense.
+    centres: Array  # (n, 3) float64 index, row, col
+    sizes: Array  # (n,) int64 voxels
+    places: Array  # (voxels,) int64, in the flattened volume; a voxel between two pieces is there twice
+    owners: Array  # (voxels,) int64, the candidate of each
+
+
+def group(ct: Array, mask: Array) -> Candidates:
+    """The candidates in a mask (index, row, col) bool.
+
+    One erosion, 6-connected pieces, centres of mass weighted by HU + 1001, as the reference. A candidate is its piece
+    with the layer that the erosion took off; its size counts the dense voxels, or all of them where none is dense.
     """
     core = eroded(mask)
     voxels = np.unravel_index(np.flatnonzero(core), ct.shape)  # of a bool array: several times faster than of labels
@@ -30,7 +43,8 @@ def group(ct: Array, mask: Array) -> tuple[Array, Array]:
     weight = clipped(ct[voxels]).astype(np.float64) - AIR_HU + 1
     total = np.bincount(piece, weight, count)
     centres = np.stack([np.bincount(piece, weight * axis, count) / total for axis in voxels], 1)
-    return centres, _sizes(ct, piece, np.stack(voxels, 1))
+    owners, places = _with_layer(ct.shape, piece, np.stack(voxels, 1))
+    return Candidates(centres, _sizes(ct, owners, places, count), places, owners)
 
 
 def eroded(mask: Array) -> Array:
@@ -73,12 +87,15 @@ def _bounds(mask: Array) -> tuple[slice, ...] | None:
     return tuple(box)
 
 
-def _sizes(ct: Array, piece: Array, voxels: Array) -> Array:
-    """Dense voxels of each piece together with its voxels' six neighbours, each counted once."""
+def _with_layer(shape: tuple[int, ...], piece: Array, voxels: Array) -> tuple[Array, Array]:
+    """Owner and place of each piece's voxels together with their six neighbours, each counted once."""
     around = (voxels[:, None] + _STEPS).reshape(-1, 3)
-    places = np.ravel_multi_index(tuple(around.T), ct.shape)
-    pairs = np.unique(np.repeat(piece, len(_STEPS)) * ct.size + places)
-    owner, place = np.divmod(pairs, ct.size)
-    count = int(piece.max()) + 1 if len(piece) else 0
-    dense = np.bincount(owner[ct.reshape(-1)[place] > _DENSE_HU], minlength=count)
-    return np.where(dense > 0, dense, np.bincount(owner, minlength=count))
+    places = np.ravel_multi_index(tuple(around.T), shape)
+    size = math.prod(shape)
+    return np.divmod(np.unique(np.repeat(piece, len(_STEPS)) * size + places), size)
+
+
+def _sizes(ct: Array, owners: Array, places: Array, count: int) -> Array:
+    """Dense voxels of each candidate, or all of them where none is dense."""
+    dense = np.bincount(owners[ct[np.unravel_index(places, ct.shape)] > _DENSE_HU], minlength=count)
+    return np.where(dense > 0, dense, np.bincount(owners, minlength=count))

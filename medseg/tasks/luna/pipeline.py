@@ -1,13 +1,25 @@
-"""LUNA's inference as named steps: CT in; nodules and their mask out. Each step is one model of the Triton ensemble."""
+"""LUNA's inference as named steps: CT in; nodules and their voxels out. Each step is one model of the Triton ensemble.
+
+Every wire speaks of the CT's own grid. A step looks at the CT the way its networks learnt it, whichever way it was
+stored (`Orientation`), and turns back what it found.
+"""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from medseg.data.encoded import encoded_tensor
+from medseg.data.hounsfield import doubt, remark
+from medseg.data.upright import orientation_of
 from medseg.errors import InputError, RunError
-from medseg.task import Array, Geometry, Infer, Networks, Pipeline, Step, Tensor, Tensors
-from medseg.tasks.luna import classify, group, lungs, segment
+from medseg.task import Array, Infer, Networks, Pipeline, Step, Tensor, Tensors
+from medseg.tasks.luna import classify, geometry, group, lungs, pieces, segment
+from medseg.tasks.luna.geometry import geometry_from, geometry_tensor
 from medseg.tasks.luna.networks import NETWORKS
+
+__all__ = ["MALIGNANCY_COLUMN", "NODULE_COLUMNS", "PIPELINE", "geometry_from", "geometry_tensor", "mask_from_bits"]
 
 NODULE_COLUMNS = (
     "center_x_mm",
@@ -21,41 +33,44 @@ NODULE_COLUMNS = (
 )
 MALIGNANCY_COLUMN = "malignancy_probability"
 ROI_ALL, ROI_LUNGS = 0, 1
-_SMALLEST_SIDE = 4  # the U-Net halves a slice twice
-
-
-def geometry_tensor(geometry: Geometry) -> Array:
-    """A geometry as (15,) float64: spacing x, y, z in mm, origin x, y, z in mm, 9 direction cosines row by row."""
-    return np.array([*geometry.spacing_mm, *geometry.origin_mm, *geometry.direction], np.float64)
-
-
-def geometry_from(tensor: Array) -> Geometry:
-    """The inverse of `geometry_tensor`. Raises InputError where a spacing is not positive or a number not finite."""
-    numbers = tensor.astype(np.float64).tolist()
-    if not np.isfinite(numbers).all() or min(numbers[:3]) <= 0:
-        raise InputError(f"tensor 'geometry' starts with spacing {numbers[:3]} mm; expected positive, finite numbers")
-    return Geometry(tuple(numbers[:3]), tuple(numbers[3:6]), tuple(numbers[6:]))
 
 
 def find(tensors: Tensors, networks: Networks) -> Tensors:
-    """Step 1: `ct` to the candidates' mask, as packed bits (see `mask_from_bits`)."""
-    ct = tensors["ct"]
-    if ct.ndim != 3 or min(ct.shape[1:]) < _SMALLEST_SIDE:
-        raise InputError(f"tensor 'ct' has shape {ct.shape}; expected (slices, rows, columns), at least 4 x 4 pixels")
-    geometry = geometry_from(tensors["geometry"])
+    """Step 1: `ct` to the candidates' mask, as packed bits (see `mask_from_bits`), and what is doubtful of the CT."""
+    where = geometry_from(tensors["geometry"])
+    turn = orientation_of(where)
+    ct = turn.seen(tensors["ct"])
+    doubts = [*_remarks(tensors["ct"]), *geometry.doubts(where)]
     roi = int(tensors["roi"][0]) if "roi" in tensors else ROI_ALL
-    if roi not in (ROI_ALL, ROI_LUNGS):
-        raise InputError(f"tensor 'roi' is {roi}; expected 0 (the whole CT) or 1 (the lungs)")
-    region = lungs.lungs(ct, geometry) if roi == ROI_LUNGS else None
-    return {"candidate_mask": np.packbits(segment.segment(ct, networks("luna-segment"), region))}
+    region = lungs.lungs(ct, turn.seen_geometry(where, tensors["ct"].shape)) if roi == ROI_LUNGS else None
+    mask = segment.segment(ct, networks("luna-segment"), region)
+    return {
+        "candidate_mask": np.packbits(turn.stored(mask)),
+        "doubts": encoded_tensor([doubt.encode() for doubt in doubts]),
+    }
+
+
+def _remarks(ct: Array) -> list[str]:
+    """What makes the values doubtful. Raises InputError where they are no HU."""
+    if why := doubt(ct):
+        raise InputError(f"tensor 'ct' is no CT in HU: {why}")
+    return [remarked] if (remarked := remark(ct)) else []
 
 
 def split(tensors: Tensors, _: Networks) -> Tensors:
-    """Step 2: the mask to its pieces: centres (n, 3) float64 index, row, col, and diameters (n,) float64 in mm."""
-    ct = tensors["ct"]
-    centres, voxels = group.group(ct, mask_from_bits(tensors["candidate_mask"], ct.shape))
-    volume_mm3 = voxels * float(np.prod(geometry_from(tensors["geometry"]).spacing_mm))
-    return {"centres": centres, "diameters_mm": np.cbrt(6 / np.pi * volume_mm3)}
+    """Step 2: the mask to its pieces: centres (n, 3) float64 index, row, col, and diameters (n,) float64 in mm.
+
+    `pieces` (runs, 3) int64 are their voxels, see medseg/tasks/luna/pieces.py; candidates count from 0.
+    """
+    shape, where = tensors["ct"].shape, geometry_from(tensors["geometry"])
+    turn = orientation_of(where)
+    found = group.group(turn.seen(tensors["ct"]), turn.seen(mask_from_bits(tensors["candidate_mask"], shape)))
+    volume_mm3 = found.sizes * float(np.prod(where.spacing_mm))
+    return {
+        "centres": turn.stored_voxels(found.centres, shape),
+        "diameters_mm": np.cbrt(6 / np.pi * volume_mm3),
+        "pieces": pieces.runs_of(pieces.stored(found.places, shape, turn), found.owners),
+    }
 
 
 def judge(tensors: Tensors, networks: Networks) -> Tensors:
@@ -64,7 +79,8 @@ def judge(tensors: Tensors, networks: Networks) -> Tensors:
     Malignancy is asked only of candidates that will be listed; the others' is NaN. Where that network is not among the
     runs, malignancy has shape (n, 0).
     """
-    ct, centres = tensors["ct"], tensors["centres"]
+    turn = orientation_of(geometry_from(tensors["geometry"]))
+    ct, centres = turn.seen(tensors["ct"]), turn.seen_voxels(tensors["centres"], tensors["ct"].shape)
     nodule = classify.classify(ct, centres, networks("luna-nodule"))
     malignancy_network = _if_there(networks, "luna-malignancy")
     if malignancy_network is None:
@@ -76,19 +92,45 @@ def judge(tensors: Tensors, networks: Networks) -> Tensors:
 
 
 def report(tensors: Tensors, _: Networks) -> Tensors:
-    """The last step: a table of nodules, most probable first, with NODULE_COLUMNS (and malignancy), and the mask."""
+    """The last step: a table of nodules, most probable first, with NODULE_COLUMNS (and malignancy), and their voxels.
+
+    `mask` (runs, 3) int64 are those voxels: the first one's place in the flattened CT, how many, and the nodule, which
+    is the table's row counted from 1. `candidates` is the mask of everything that was looked at, as packed bits;
+    `notes` (n,) bytes what makes the answer doubtful.
+    """
     probability, malignancy = tensors["nodule_probability"], tensors["malignancy_probability"]
     centres = tensors["centres"]
+    _check_candidates(tensors, len(centres))
     world = geometry_from(tensors["geometry"]).world_from_voxel(centres)
     table = np.concatenate([world, centres, tensors["diameters_mm"][:, None], probability[:, None], malignancy], 1)
     order = np.argsort(-probability, kind="stable")
     listed = order[probability[order] >= _threshold(tensors)]
-    return {"nodules": table[listed], "mask": tensors["candidate_mask"]}
+    return {
+        "nodules": table[listed],
+        "mask": pieces.nodules_of(tensors["pieces"], listed),
+        "candidates": tensors["candidate_mask"],
+        "notes": tensors["doubts"],
+    }
+
+
+def _check_candidates(tensors: Tensors, count: int) -> None:
+    """Raise InputError where tensors that a client made up speak of different candidates."""
+    names = ("diameters_mm", "nodule_probability", "malignancy_probability")
+    if any(len(tensors[name]) != count for name in names) or tensors["pieces"][:, 2].max(initial=-1) >= count:
+        raise InputError(
+            f"tensors {', '.join(names)} and pieces do not fit {count} centres; expected one of each for each"
+        )
 
 
 def mask_from_bits(bits: Array, shape: tuple[int, ...]) -> Array:
-    """The mask (index, row, col) bool from its packed bits (ceil(voxels / 8),) uint8, first voxel in the top bit."""
-    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).view(bool)
+    """The mask (index, row, col) bool from its packed bits (ceil(voxels / 8),) uint8, first voxel in the top bit.
+
+    Raises InputError for bits of another shape.
+    """
+    voxels = math.prod(shape)
+    if len(bits) != -(-voxels // 8):
+        raise InputError(f"a mask of {len(bits)} bytes; expected {-(-voxels // 8)}, a bit for each of {voxels} voxels")
+    return np.unpackbits(bits, count=voxels).reshape(shape).view(bool)
 
 
 def _threshold(tensors: Tensors) -> float:
@@ -102,29 +144,36 @@ def _if_there(networks: Networks, name: str) -> Infer | None:
         return None
 
 
-_SIDE = 4096  # voxels; more than any CT has along an axis
+_LEAST, _SIDE = 4, 4096  # voxels along an axis: the U-Net halves a slice twice; more than any CT has
 _BYTES = _SIDE**3 // 8  # of a mask as packed bits
 _CANDIDATES = 1 << 24
+_RUNS = 1 << 28
 
 PIPELINE = Pipeline(
     tensors=(
-        Tensor("ct", "int16", (-1, -1, -1), limit=_SIDE),
-        Tensor("geometry", "float64", (15,)),
-        Tensor("roi", "uint8", (1,), optional=True),
-        Tensor("threshold", "float32", (1,), optional=True),
+        Tensor("ct", "int16", (-1, -1, -1), limit=_SIDE, least=_LEAST),
+        Tensor("geometry", "float64", (15,), problem=geometry.problem),
+        Tensor("roi", "uint8", (1,), optional=True, values=(ROI_ALL, ROI_LUNGS)),
+        Tensor("threshold", "float32", (1,), optional=True, values=(0, 1)),
         Tensor("candidate_mask", "uint8", (-1,), limit=_BYTES),
+        Tensor("doubts", "bytes", (-1,)),
         Tensor("centres", "float64", (-1, 3), limit=_CANDIDATES, values=(0, _SIDE)),
-        Tensor("diameters_mm", "float64", (-1,), limit=_CANDIDATES),
-        Tensor("nodule_probability", "float64", (-1,), limit=_CANDIDATES),
+        Tensor("diameters_mm", "float64", (-1,), limit=_CANDIDATES, values=(0, math.inf)),
+        Tensor("pieces", "int64", (-1, 3), limit=_RUNS, values=(0, _SIDE**3)),
+        Tensor("nodule_probability", "float64", (-1,), limit=_CANDIDATES, values=(0, 1)),
         Tensor("malignancy_probability", "float64", (-1, -1), limit=(_CANDIDATES, 1)),
         Tensor("nodules", "float64", (-1, -1), limit=(_CANDIDATES, len(NODULE_COLUMNS) + 1)),
-        Tensor("mask", "uint8", (-1,), limit=_BYTES),
+        Tensor("mask", "int64", (-1, 3), limit=_RUNS),
+        Tensor("candidates", "uint8", (-1,), limit=_BYTES),
+        Tensor("notes", "bytes", (-1,)),
     ),
     inputs=("ct", "geometry", "roi", "threshold"),
     steps=(
-        Step("find", find, ("ct", "geometry", "roi"), ("candidate_mask",)),
-        Step("split", split, ("ct", "geometry", "candidate_mask"), ("centres", "diameters_mm")),
-        Step("judge", judge, ("ct", "centres", "threshold"), ("nodule_probability", "malignancy_probability")),
+        Step("find", find, ("ct", "geometry", "roi"), ("candidate_mask", "doubts")),
+        Step("split", split, ("ct", "geometry", "candidate_mask"), ("centres", "diameters_mm", "pieces")),
+        Step(
+            "judge", judge, ("ct", "geometry", "centres", "threshold"), ("nodule_probability", "malignancy_probability")
+        ),
         Step(
             "report",
             report,
@@ -132,14 +181,16 @@ PIPELINE = Pipeline(
                 "geometry",
                 "threshold",
                 "candidate_mask",
+                "doubts",
                 "centres",
                 "diameters_mm",
+                "pieces",
                 "nodule_probability",
                 "malignancy_probability",
             ),
-            ("nodules", "mask"),
+            ("nodules", "mask", "candidates", "notes"),
         ),
     ),
-    outputs=("nodules", "mask"),
+    outputs=("nodules", "mask", "candidates", "notes"),
     networks=NETWORKS,
 )

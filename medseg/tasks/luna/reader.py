@@ -12,6 +12,7 @@ import numpy as np
 from medseg.data.cache import build, cache_folder, fingerprint
 from medseg.data.samples import Sample, Samples
 from medseg.data.split import Split, every_nth
+from medseg.data.upright import orientation_of
 from medseg.data.volume import Volume, read_volume
 from medseg.metrics.finding import Finding
 from medseg.task import Array, Case, Tensors
@@ -19,6 +20,7 @@ from medseg.tasks.luna.crops import CONTEXT, CROP, clipped, context_slices, crop
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.tasks.luna.tables import candidates, malignancies, nodules, scan_path, scans
 
+_SEEN = "as the pipeline sees it"  # what the cached pieces are cut from; earlier ones were cut as stored
 CUT_OUT = (96, 96)  # rows and columns around a nodule; a fit crops 64 x 64 of it at random
 
 Centres = tuple[tuple[float, float, float], ...]  # world coordinates in mm
@@ -74,21 +76,26 @@ def split(directory: Path, _seed: int = 0, fold: int = 0) -> Split:
 
 def crops(path: Path, centres: Centres) -> Array:
     """Crops around these places of a scan: (n, 32, 48, 48) int16 HU."""
-    volume = read_volume(path)
-    return np.stack([crop(volume.array, centre, CROP) for centre in _voxels(volume, centres)])
+    seen, voxels = _seen(read_volume(path), centres)
+    return np.stack([crop(seen, centre, CROP) for centre in voxels])
 
 
 def cut_outs(path: Path, centres: Centres) -> Array:
     """Every slice through these nodules, cut out: (n, 8, 96, 96) int16; 7 context slices in HU, then the truth."""
-    volume = read_volume(path)
-    voxels = _voxels(volume, centres)
-    truth = nodule_mask(volume.array, voxels)
+    seen, voxels = _seen(read_volume(path), centres)
+    truth = nodule_mask(seen, voxels)
     found = [np.zeros((0, 2 * CONTEXT + 2, *CUT_OUT), np.int16)]
     for centre in voxels:
-        for index in range(*nodule_box(volume.array, centre)[0].indices(len(truth))):
-            layers = np.concatenate([context_slices(volume.array, index), truth[index : index + 1]])
+        for index in range(*nodule_box(seen, centre)[0].indices(len(truth))):
+            layers = np.concatenate([context_slices(seen, index), truth[index : index + 1]])
             found.append(crop(layers, (CONTEXT + 1, *centre[1:]), (len(layers), *CUT_OUT))[None])
     return np.concatenate(found).astype(np.int16)
+
+
+def _seen(volume: Volume, centres: Iterable[tuple[float, float, float]]) -> tuple[Array, Array]:
+    """A scan the way the pipeline shows it to its networks, and the voxels of these places in it."""
+    turn = orientation_of(volume.geometry)
+    return turn.seen(volume.array), turn.seen_voxels(_voxels(volume, centres), volume.array.shape)
 
 
 def _voxels(volume: Volume, centres: Iterable[tuple[float, float, float]]) -> Array:
@@ -112,7 +119,7 @@ def _shelf(directory: Path, rows: list[Finding], make: Callable[..., Array], tit
     for series, group in _by_series(rows):
         scan = known.get(series) or scan_path(directory, series)
         centres = tuple(row.xyz_mm for row in group)
-        name = f"{make.__name__}-{fingerprint(scan, centres, CROP, CUT_OUT, CONTEXT)}.npy"
+        name = f"{make.__name__}-{fingerprint(scan, centres, CROP, CUT_OUT, CONTEXT, _SEEN)}.npy"
         shelf[series] = cache_folder() / "luna" / name
         jobs[shelf[series]] = (scan, centres)
     build(make, jobs, title)

@@ -164,7 +164,7 @@ def case_of(request: Request) -> Case:
 
 def masks(cases: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:
     """Each scan's candidates' mask (index, row, col)."""
-    return [mask_from_bits(answer["mask"], case.image.shape) for case, answer in zip(cases, answers, strict=True)]
+    return [mask_from_bits(answer["candidates"], case.image.shape) for case, answer in zip(cases, answers, strict=True)]
 
 
 def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[View]:
