@@ -38,6 +38,8 @@ class Measured:
     digests: dict[str, str] = field(default_factory=dict)  # case -> sha256 of the answer
     pictures: dict[str, Array] = field(default_factory=dict)  # the worst cases, (h, w, 3) uint8
     masks: dict[str, tuple[Array, int]] = field(default_factory=dict)  # of parts of a whole: bits along rows, and width
+    parts: dict[str, Any] = field(default_factory=dict)  # what is kept of the answers that are scored together
+    pooled: Mapping[str, Any] = field(default_factory=dict)  # and their score
     problems: list[str] = field(default_factory=list)
     interrupted: bool = False
     silent: int = 0  # the latest requests, in a row, that nobody answered in time
@@ -98,6 +100,8 @@ def measure(target: Target, questions: Sequence[Question], plan: Plan, loads: Lo
         late = f"{PATIENCE} requests in a row had no answer within {plan.timeout_s:g} s"
         result.problems.append(f"{late}: the rest was not measured")
     result.scores = _whole_scores(result, questions) | result.scores
+    pool = next((question.pool for question in questions if question.pool), None)
+    result.pooled = pool.score(result.parts) if pool and len(result.parts) > 1 else {}
     result.problems += _failures(result)
     return result
 
@@ -190,6 +194,8 @@ def _keep(asking: _Asking, question: Question, timing: Timing, answer: Tensors |
     if question.score and question.id not in result.scores:
         result.scores[question.id] = question.score(answer)
         _keep_picture(result, question, answer)
+        if question.pool:
+            result.parts[question.id] = question.pool.part(question.id, answer)
         if question.whole:
             result.masks[question.id] = np.packbits(answer["mask"], axis=-1), answer["mask"].shape[-1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.bench import scores
-from medseg.bench.target import Question, Whole
+from medseg.bench.target import Pool, Question, Whole
 from medseg.bench.voting import voter_scores
 from medseg.errors import InputError
 from medseg.task import Array, Case, Reading, Task, Tensors
@@ -48,11 +48,12 @@ class _Case:
     score: Callable[[Tensors], scores.Scores] | None = None
     picture: Callable[[Tensors], Array] | None = None
     whole: Whole | None = None
+    pool: Pool | None = None
 
 
 def _question(task: Task, case: _Case) -> Question:
     read = partial(_tensors, task, case.path)
-    return Question(case.id, read, _files(case.path), case.score, case.picture, case.whole)
+    return Question(case.id, read, _files(case.path), case.score, case.picture, case.whole, case.pool)
 
 
 def _tensors(task: Task, path: Path) -> Tensors:
@@ -73,8 +74,15 @@ def _luna(data: Path) -> list[_Case]:
 
     found = scans(data) or {path.stem: path for path in sorted(data.glob("*.mhd"))}
     annotated = {row.series for row in nodules(data)} if (data / "annotations.csv").is_file() else set()
+    pool = Pool(scores.marks, partial(scores.froc, data))
     return [
-        _Case(series, path, partial(scores.nodules, data, series), partial(scores.nodules_drawn, data, path))
+        _Case(
+            series,
+            path,
+            partial(scores.nodules, data, series),
+            partial(scores.nodules_drawn, data, path),
+            pool=pool,
+        )
         if series in annotated
         else _Case(series, path)
         for series, path in found.items()

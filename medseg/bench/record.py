@@ -44,6 +44,7 @@ def target_record(measured: Measured, task: Task | None, inside: Mapping[str, It
         "levels": [_level_record(level) for level in measured.levels],
         "scores": {case: dict(scores) for case, scores in measured.scores.items()},
         "accuracy": summary(measured.scores),
+        "pooled": dict(measured.pooled),
         "answers": measured.digests,
         "pictures": [_picture_record(measured, case) for case in measured.pictures],
         "problems": measured.problems,

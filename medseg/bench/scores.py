@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from medseg.data import overlay
+from medseg.metrics.finding import Finding
 from medseg.metrics.hausdorff import hd95
 from medseg.metrics.overlap import overlap
 from medseg.metrics.shape import check_shapes
@@ -60,6 +63,20 @@ def nodules(data: Path, series: str, answer: Tensors) -> Scores:
         "false_positives": float(listed.false),
         "listed": float(len(shown)),
     }
+
+
+def marks(series: str, answer: Tensors) -> list[Finding]:
+    """A scan's marks, kept for the FROC of all scans together."""
+    from medseg.tasks.luna.score import marks
+
+    return marks(series, answer)
+
+
+def froc(data: Path, found: Mapping[str, Sequence[Finding]]) -> Mapping[str, Any]:
+    """LUNA16's FROC of all scans together, with intervals, from each scan's marks."""
+    from medseg.tasks.luna.score import record_of
+
+    return record_of(data, list(chain.from_iterable(found.values())), list(found))
 
 
 def nodules_drawn(data: Path, ct: Path, answer: Tensors) -> Array:

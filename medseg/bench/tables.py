@@ -24,6 +24,7 @@ class Cell:
         return self.text
 
 
+POOLED = "All scans together: sensitivity by false positives a scan"
 Table = tuple[list[str], list[list[str | Cell]]]
 
 
@@ -70,6 +71,26 @@ def _score(entry: Record | None) -> Cell:
 
 def _failed(requests: int, failed: int) -> Cell:
     return Cell(f"{failed} of {requests}", str(failed), bad=failed > 0)
+
+
+def pooled_rows(record: Record) -> Table:
+    """LUNA's FROC over all scans together, a row a target that answered several; no rows where none did."""
+    found = [(target["name"], target["pooled"]) for target in record["targets"] if target["pooled"]]
+    rates = list(found[0][1]["sensitivity"]) if found else []
+    header = ["target", "CPM", "95 % interval", *(f"at {rate}" for rate in rates), "scans", "nodules"]
+    return header, [[name, *_pooled(froc)] for name, froc in found]
+
+
+def _pooled(froc: Record) -> list[Cell]:
+    low, high = froc["intervals"]["cpm"] if froc["intervals"] else (None, None)
+    band = Cell("-", "") if low is None else Cell(f"{low:.3f} to {high:.3f}", repr(low))
+    rates = [number(value, "{:.3f}") for value in froc["sensitivity"].values()]
+    return [
+        number(froc["cpm"], "{:.3f}"),
+        band,
+        *rates,
+        *(number(froc[name], "{:.0f}") for name in ("scans", "nodules")),
+    ]
 
 
 def usage_rows(record: Record) -> Table:

@@ -32,6 +32,14 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """What all questions together are scored as, from what is kept of each answer: LUNA's marks of every scan."""
+
+    part: Callable[[str, Tensors], Any]  # a question's id, its answer -> what is kept
+    score: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # what was kept, by question -> plain values
+
+
+@dataclass(frozen=True)
 class Question:
     """One case: how to read it into the pipeline's inputs, and how good an answer to it is."""
 
@@ -41,6 +49,7 @@ class Question:
     score: Callable[[Tensors], Scores] | None = None
     picture: Callable[[Tensors], Array] | None = None  # (h, w, 3) uint8: truth and answer drawn over the image
     whole: Whole | None = None
+    pool: Pool | None = None  # one for all questions
 
 
 @dataclass(frozen=True)

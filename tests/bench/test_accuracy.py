@@ -1,3 +1,4 @@
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -5,11 +6,20 @@ import numpy as np
 import pytest
 
 from medseg.bench.accuracy import differences, summary, worst
+from medseg.bench.clock import Clock
+from medseg.bench.html import html
+from medseg.bench.load import Plan
+from medseg.bench.markdown import markdown
 from medseg.bench.questions import made_up, questions
+from medseg.bench.record import rounded
+from medseg.bench.tables import POOLED
+from medseg.bench.target import Question, Target
 from medseg.data.volume import read_volume
 from medseg.errors import InputError
+from medseg.task import Tensors
 from medseg.tasks import TASKS, task_named
 from medseg.tasks.luna.tables import nodules
+from tests.bench.measuring import measured
 
 SCORES = {f"case {n}": {"dice": 0.8 + n / 100} for n in range(10)}
 
@@ -76,6 +86,30 @@ def test_a_ct_is_drawn_with_its_annotated_nodules_and_the_answers_marks(tmp_path
         red, green, blue = picture.astype(int).transpose(2, 0, 1)
         assert ((green > red + 60) & (green > blue + 30)).sum() > 50  # the nodules' circles
         assert (((red > blue + 100) & (red > green + 30)).sum() > 5) == crosses  # the marks
+
+
+def test_scans_are_scored_together_too_with_an_interval(tmp_path: Path):
+    task, data = task_named("luna"), tmp_path / "phantom"
+    task.phantom(data, 3, 0)
+    cases = [case for case in questions(task, data) if case.score]
+    lost = cases[0].id  # one scan's nodules are all missed
+
+    def answer(asked: Question, _: Clock) -> Tensors:
+        rows = [[*row.xyz_mm, 0, 0, 0, row.value, 0.9] for row in nodules(data) if row.series == asked.id != lost]
+        return {"nodules": np.array(rows).reshape(-1, 8), "mask": np.zeros(1, np.uint8)}
+
+    bare = [replace(case, picture=None) for case in cases]
+    record = measured([Target("ours", answer)], bare, plan=Plan(warmup=0, rounds=1, requests=1))
+    found = rounded(record["targets"][0]["pooled"])
+    there = sum(row.series in {case.id for case in cases} for row in nodules(data))
+    missed = sum(row.series == lost for row in nodules(data))
+    assert found["cpm"] == pytest.approx(1 - missed / there, abs=1e-6) and found["nodules"] == there
+    low, high = found["intervals"]["cpm"]
+    assert low < found["cpm"] < high and found["scans"] == len(cases) > 1
+    assert f"| ours | {found['cpm']:.3f} | {low:.3f} to {high:.3f} |" in markdown(record)
+    assert POOLED in html(record)
+    alone = measured([Target("ours", answer)], bare[:1], plan=Plan(warmup=0, rounds=1, requests=1))
+    assert alone["targets"][0]["pooled"] == {} and POOLED not in markdown(alone) + html(alone)
 
 
 def test_a_folder_without_cases_is_refused_by_name(tmp_path):
