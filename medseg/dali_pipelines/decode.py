@@ -16,7 +16,7 @@ from nvidia.dali import math as dali_math
 from nvidia.dali.pipeline import Pipeline as DaliPipeline
 from nvidia.dali.types import DALIDataType, DALIImageType, DALIInterpType
 
-from medseg.data.encoded import GREY16, RGB, Kind, check_total, declared
+from medseg.data.encoded import GREY16, RGB, Kind, check_total, declared, pack, portable
 from medseg.errors import InputError
 from medseg.task import Array, Networks, Tensors
 from medseg.tasks.gi_tract import pipeline as gi_tract_pipeline
@@ -146,7 +146,11 @@ class Decoder:
         Sizes are looked at before: DALI would allocate whatever a header says.
         """
         packed = tensors["packed"]
-        check_total([declared(row.tobytes(), self._kind, f"picture {index}") for index, row in enumerate(packed)])
+        files = {f"picture {index}": row.tobytes() for index, row in enumerate(packed)}
+        check_total([declared(data, self._kind, name) for name, data in files.items()])
+        same = [portable(data, self._kind, name) for name, data in files.items()]  # where `check` was left out
+        if any(one is not data for one, data in zip(same, files.values(), strict=True)):
+            packed = pack(same)
         parts = [self._decode(packed, first) for first in range(0, len(packed), BATCH)]
         return {self._output: parts[0] if len(parts) == 1 else np.concatenate(parts)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.data.encoded import Kind, check, decode
+from medseg.data.encoded import MAX_BYTES, Kind, check, decode
 from medseg.errors import InputError
 from medseg.task import Array
 
@@ -22,9 +22,13 @@ def read_image(path: Path, kind: Kind) -> Array:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes. Raises InputError where there is none, or it may not be read."""
+    """A file's bytes. Raises InputError where there is none, it is absurdly large, or may not be read."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a picture: check the path, or copy the file there")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(
+            f"{path}: has {path.stat().st_size} bytes; expected a picture of at most {MAX_BYTES >> 20} MiB"
+        )
     try:
         return path.read_bytes()
     except OSError as error:

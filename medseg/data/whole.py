@@ -111,6 +111,8 @@ def _tiff_flaw(data: bytes, picture: Image.Image) -> str | None:
         return "is damaged (it does not say where its pixels lie)"
     if any(at + size > len(data) for at, size in zip(offsets, counts, strict=True)):
         return EARLY
+    if is_plain_tiff(picture) and sum(counts) < picture.width * picture.height * len(picture.getbands()):
+        return "is damaged (its strips are too short for its pixels)"
     return None
 
 

@@ -190,6 +190,14 @@ def every_bit(data: bytes, step: int) -> Iterator[bytes]:
     return (changed(data, at, at % 8) for at in range(8, len(data), step))
 
 
+def test_strips_that_are_too_short_are_seen() -> None:
+    with tifffile.TiffFile(io.BytesIO(READ["TIFF"])) as file:
+        tag = file.pages[0].tags["StripByteCounts"]
+    short = READ["TIFF"][: tag.valueoffset] + struct.pack("<I", 500) + READ["TIFF"][tag.valueoffset + 4 :]
+    with pytest.raises(InputError, match="strips are too short"):
+        check(short, RGB)
+
+
 def test_no_bit_of_a_png_can_change_unseen() -> None:
     for damaged in every_bit(saved(GREYS[:8, :8], "PNG"), 1):
         with pytest.raises(InputError):

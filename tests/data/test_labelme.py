@@ -336,6 +336,13 @@ def test_labels_txt_says_what_counts(tmp_path: Path) -> None:
     assert (reader.read(folder, "1")[0].mask == WHOLE).all()
 
 
+def test_a_list_without_a_class_is_refused(tmp_path: Path) -> None:
+    folder = annotated(tmp_path, colours(), content())
+    (folder / "labels.txt").write_text("__ignore__\n\n")
+    with pytest.raises(InputError, match="names no class"):
+        reader.read(folder, "1")
+
+
 def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
     folder = annotated(tmp_path, colours(), content())
     (folder / "Train_Images/1.png").write_bytes(colours(form="PNG"))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from medseg.dali_pipelines.decode import DEFINITIONS, Decoder
-from medseg.data.encoded import GREY16, RGB, check, decode, encoded_tensor, orientation_of, portable
+from medseg.data.encoded import GREY16, RGB, check, decode, encoded_tensor, orientation_of, pack, portable
 from medseg.tasks import task_named
 
 SIZE = (40, 60)
@@ -97,6 +97,12 @@ def test_dali_sees_what_the_plain_function_sees(task: str, data: str, turned: in
     assert tensors["size"].tolist() == [list(shown(content).shape[:2])]
     assert plain.shape == dali.shape
     assert np.abs(plain.astype(float) - dali).max() <= (0 if task == "brain-lgg" else 1e-4)
+
+
+@pytest.mark.parametrize("turned", [1, 3, 6])
+def test_dali_turns_what_comes_without_the_check(turned: int) -> None:
+    content = saved(COLOURS, "TIFF", turned)
+    assert np.array_equal(_decoder("brain-lgg")({"packed": pack([content])})["volume"][0], shown(content))
 
 
 DECODERS: dict[str, Decoder] = {}

@@ -113,6 +113,8 @@ def test_a_class_is_one_of_two(column: str, value: str, words: str, tmp_path: Pa
     path.write_text(f"seriesuid,coordX,coordY,coordZ,{column}\n1.2.3,1,2,3,{value}\n")
     with pytest.raises(InputError, match=words):
         findings(path, column)
+    path.write_text(f"seriesuid,coordX,coordY,coordZ,{column}\n1.2.3,1,2,3,1.0\n")
+    assert [row.value for row in findings(path, column)] == [1.0]
     path.write_text(f"seriesuid,coordX,coordY,coordZ,{column}\n,1,2,3,1\n")
     with pytest.raises(InputError, match="names no seriesuid"):
         findings(path, column)

@@ -231,3 +231,20 @@ def test_a_mask_that_is_turned_otherwise_than_its_picture_is_refused(made_up: Pa
     turned(folder / name / f"{name}_2.tif", 3)
     with pytest.raises(InputError, match=r"_2_mask\.tif: has the orientation 1, its picture 3"):
         read(folder, name)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.zeros((64, 64), np.uint8), "expected (256, 256) like its picture"),
+        (np.tile(np.arange(256, dtype=np.uint8), (256, 1)), "expected 0 and one other"),
+    ],
+)
+def test_masks_of_another_kind_are_refused(mask: np.ndarray, words: str, made_up: Path, tmp_path: Path) -> None:
+    folder = root(copytree(made_up, tmp_path / "a"))
+    (name,) = patients(folder)
+    for path in (folder / name).glob("*_mask.tif"):
+        tifffile.imwrite(path, mask)
+    with pytest.raises(InputError) as caught:
+        read(folder, name)
+    assert words in str(caught.value)

@@ -47,8 +47,17 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
     paths = volume_paths(root(directory) / patient)
     for path in paths:
         _check_turns(path, mask_path(path))
-    image = _stack(paths, RGB)
-    mask = _stack([mask_path(path) for path in paths], GREY8)
+    image, mask = _stack(paths, RGB), _stack([mask_path(path) for path in paths], GREY8)
+    first, values = mask_path(paths[0]), np.unique(mask)
+    if mask.shape != image.shape[:3]:
+        raise InputError(
+            f"{first}: is {mask.shape[1:]} pixels; expected {image.shape[1:3]} like its picture: replace the file"
+        )
+    if len(values) > 2 or (len(values) == 2 and values[0] > 0):
+        raise InputError(
+            f"{first.parent}: its masks hold {len(values)} values, {values[:4].tolist()} and so on; expected 0 and one "
+            "other: save them without labels or smooth edges"
+        )
     return [Case(patient, image, (mask > 0).astype(np.uint8))]
 
 

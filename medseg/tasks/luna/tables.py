@@ -10,10 +10,7 @@ from medseg.errors import InputError
 from medseg.metrics.finding import Finding
 
 PLACE = ("coordX", "coordY", "coordZ")
-_CLASSES = {  # the columns that hold one of two classes, and how they are written
-    "class": {"0": 0.0, "1": 1.0},
-    "mal_bool": {"False": 0.0, "True": 1.0, "FALSE": 0.0, "TRUE": 1.0, "0": 0.0, "1": 1.0},
-}
+_CLASSES = {"class": ("0", "1"), "mal_bool": ("False", "True")}  # the columns that hold one of two, and how
 
 
 def scans(directory: Path) -> dict[str, Path]:
@@ -62,13 +59,14 @@ def findings(path: Path, column: str) -> list[Finding]:
 
 
 def _class(row: Row, column: str, path: Path) -> float:
-    words = _CLASSES[column]
-    if row.texts[1] not in words:
+    """0 or 1, however a spreadsheet or pandas writes it."""
+    word = row.texts[1].lower().removesuffix(".0")
+    if word not in ("0", "1", "false", "true"):
         raise InputError(
-            f"{path}, line {row.line}: {column} is {row.texts[1][:20]!r}; expected {' or '.join(list(words)[:2])}: "
+            f"{path}, line {row.line}: {column} is {row.texts[1][:20]!r}; expected {' or '.join(_CLASSES[column])}: "
             "correct the line"
         )
-    return words[row.texts[1]]
+    return float(word in ("1", "true"))
 
 
 def _finding(row: Row, value: float, path: Path) -> Finding:

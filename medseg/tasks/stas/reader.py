@@ -57,7 +57,10 @@ def labels(directory: Path) -> Sequence[str]:
     if not path.is_file():
         return LABELS
     lines = [line.strip() for line in read_text(path).splitlines()]
-    return [line for line in lines if line not in ("", BACKGROUND, IGNORED)]
+    found = [line for line in lines if line not in ("", BACKGROUND, IGNORED)]
+    if not found:
+        raise InputError(f"{path}: names no class; expected one a line: add the label of what counts as STAS")
+    return found
 
 
 def annotation(directory: Path, patient: str) -> Annotation:
