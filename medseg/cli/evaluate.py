@@ -30,6 +30,8 @@ def evaluate(
 
     if bool(run) == bool(submission):
         raise InputError("--run and --submission: got both or neither; expected one of them")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # before anything is computed: it may not be possible
     record = (
         _submission(task, data, submission, out)
         if submission
@@ -62,7 +64,6 @@ def _write_record(out: Path, record: dict[str, Any]) -> None:
 
     from medseg.files import whole_file
 
-    out.mkdir(parents=True, exist_ok=True)
     with whole_file(out / "evaluation.json") as temporary:
         temporary.write_text(dumps(record, indent=2) + "\n")
 

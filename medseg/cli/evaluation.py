@@ -17,6 +17,7 @@ from medseg.data.grid import png
 from medseg.data.picture import TRUTH, compared
 from medseg.engines.runs import opened
 from medseg.errors import InputError
+from medseg.files import whole_file
 from medseg.metrics.finding import Finding
 from medseg.metrics.uw_madison import pooled
 from medseg.run import Run
@@ -90,10 +91,12 @@ def _evaluation(
     marks: list[Finding] = []
     for patient in tqdm(patients, desc=f"evaluating {found.name}", disable=None, delay=2):
         cases, answers = _answered(task, directory, patient, networks)
-        rows = score.rows(directory, cases, answers)
+        try:
+            rows, found.masks[patient] = score.rows(directory, cases, answers), score.masks(cases, answers)
+        except InputError as error:
+            raise InputError(f"{directory}, {patient}: {error}") from error
         found.rows |= rows
         found.patients |= dict.fromkeys(rows, patient)
-        found.masks[patient] = score.masks(cases, answers)
         wanted = keep if keep is not None else {found.patients[row] for row in worst(found.rows, score.MAIN, WORST)}
         found.masks = {name: masks for name, masks in found.masks.items() if name in wanted}
         if task.name == "luna":
@@ -132,7 +135,7 @@ def write_worst(task: Task, directory: Path, found: Sequence[Evaluation], out: P
 def write_cases(path: Path, rows: Rows) -> None:
     """Write the per-case table as CSV."""
     names = list(dict.fromkeys(chain.from_iterable(rows.values())))
-    with path.open("w", newline="") as file:
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["case", *names], lineterminator="\n")
         writer.writeheader()
         writer.writerows({"case": case, **scores} for case, scores in rows.items())

@@ -1,4 +1,4 @@
-"""How far the voxels of one mask are from those of another: exact, and within a few bytes for each voxel."""
+"""How far the voxels of one mask are from those of another: exact, and in little memory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ def nearest(own: Array, other: Array, spacing: Sequence[float]) -> Array:
 
     Both are masks of bool and of one shape, the other one not empty. A slice at a time: the distances within the
     slices of the other mask are computed once, and a voxel looks at one slice after the other, nearest first, until
-    they are farther away than what it has found. So memory does not grow beyond 8 bytes for each voxel.
+    they are farther away than what it has found. So memory stays below 20 bytes a voxel (tested).
     """
     if own.ndim < 3:  # a picture is a volume of one slice
         own, other, spacing = own[np.newaxis], other[np.newaxis], (1.0, *spacing)
     there = np.flatnonzero(other.reshape(len(other), -1).any(1)).tolist()
     within = {index: _squares(other[index], spacing[1:]) for index in there}
     away = own & ~other
-    found = [_from_slice(np.flatnonzero(away[index]), index, within, spacing[0]) for index in range(len(own))]
-    zeros = np.zeros(np.count_nonzero(own) - np.count_nonzero(away))
-    return np.sqrt(np.concatenate([zeros, *found]))
+    distances, done = np.zeros(np.count_nonzero(own)), 0  # 0 for what lies in the other mask itself
+    for index in range(len(own)):
+        found = _from_slice(np.flatnonzero(away[index]), index, within, spacing[0])
+        distances[done : done + len(found)] = found
+        done += len(found)
+    return np.sqrt(distances, out=distances)
 
 
 def _squares(mask: Array, spacing: Sequence[float]) -> Array:

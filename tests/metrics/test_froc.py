@@ -5,7 +5,7 @@ from medseg.errors import InputError
 from medseg.metrics.finding import Finding
 from medseg.metrics.froc import FALSE_POSITIVES, Judged, counted, froc, judged
 from medseg.metrics.froc_bands import RESAMPLES, bands
-from medseg.tasks.luna.score import submission_froc
+from medseg.tasks.luna.score import marks, submission_froc
 from tests.shared import SHARED, needs_shared
 
 FROC = SHARED / "data/luna/froc"
@@ -111,3 +111,9 @@ def test_a_lone_scan_and_scans_without_nodules_have_no_interval() -> None:
     assert bands([Judged(0, np.array([]), np.array([0.5]))] * 3) is None
     nothing = bands([Judged(1, np.array([]), np.array([]))] * 3)
     assert nothing is not None and nothing.cpm == (0, 0)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 7), (2, 10), (1, 2, 8), ()])
+def test_an_answer_that_is_no_table_of_nodules_has_no_score(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="expected 8 columns, or 9 with the malignancy"):
+        marks("a", {"nodules": np.zeros(shape)})

@@ -1,6 +1,7 @@
 """The UW-Madison score beside its rule, written down once more the slow way with scipy's own distance."""
 
 import csv
+import tracemalloc
 from collections import defaultdict
 from functools import cache
 
@@ -9,6 +10,7 @@ import pytest
 from scipy import ndimage
 
 from medseg.data import rle
+from medseg.metrics.distance import nearest
 from medseg.metrics.hausdorff import between_voxels, hausdorff
 from medseg.metrics.uw_madison import hausdorff_share, organ_score, outlined, pooled, union_distance, uw_madison
 from medseg.tasks.gi_tract.networks import GI_TRACT
@@ -187,3 +189,14 @@ def test_real_organs_are_as_far_apart_as_scipy_says(change: str) -> None:
             continue
         expected = scipys(answer, truth, 1 / np.array(truth.shape)) / np.sqrt(3)
         assert hausdorff_share(answer, truth) == pytest.approx(expected, abs=1e-9), day
+
+
+def test_large_volumes_take_little_memory() -> None:
+    whole, part = np.ones((40, 200, 200), bool), np.zeros((40, 200, 200), bool)
+    part[:, 50:60, 70:150] = True
+    for own, other in ((whole, part), (part, whole)):
+        tracemalloc.start()
+        distances = nearest(own, other, (3.0, 1.5, 1.5))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(distances) == own.sum() and peak < 20 * own.size

@@ -134,7 +134,13 @@ def series_of(directory: Path) -> list[str]:
 
 
 def marks(series: str, answer: Tensors) -> list[Finding]:
-    """An answer's nodules as marks with their probability."""
+    """An answer's nodules as marks with their probability. Raises InputError for what is no table of nodules."""
+    columns = len(NODULE_COLUMNS)
+    if answer["nodules"].ndim != 2 or answer["nodules"].shape[1] not in (columns, columns + 1):
+        raise InputError(
+            f"the answer's nodules are a table of shape {answer['nodules'].shape}; expected {columns} columns, or "
+            f"{columns + 1} with the malignancy: check what answered"
+        )
     places = [NODULE_COLUMNS.index(f"center_{axis}_mm") for axis in "xyz"]
     probability = NODULE_COLUMNS.index("nodule_probability")
     rows = answer["nodules"]
