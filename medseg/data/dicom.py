@@ -39,10 +39,11 @@ _TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID"),
     *("SeriesInstanceUID", "SeriesNumber", "FrameOfReferenceUID", "Modality", "ImageType", "ImagePositionPatient"),
     *("ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
-    *("PixelRepresentation", "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue"),
+    *("NumberOfFrames", "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue"),
     *("PixelPaddingRangeLimit", "ModalityLUTSequence", "SharedFunctionalGroupsSequence"),
-    "PerFrameFunctionalGroupsSequence",
+    *("PerFrameFunctionalGroupsSequence", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 ]
+_BITS = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 _OWNER = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
 _PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))  # as floats, as doubles, as whole numbers
 _UNDEFINED = 0xFFFFFFFF
@@ -63,6 +64,7 @@ class Slice:
     axes: Array  # (2, 3) cosines: along a row, along a column
     spacing: Array  # (2,) mm, along a row, along a column; NaN where the header has none
     rescale: tuple[float, float] | None  # slope and intercept
+    bits: tuple[str, ...]  # how a value is stored: bits allocated, stored, the highest, with sign or not
     padding: tuple[int, int] | None  # the first and the last stored value that stand for no pixel
     frame: int | None = None  # of a multi-frame object, from 0
     derived: bool = False
@@ -144,12 +146,15 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO) -> tuple[Slice
     if what:
         return Other(path, what, number)
     groups = header.get("PerFrameFunctionalGroupsSequence")
+    frames = int(header.get("NumberOfFrames") or 1)
+    if groups and len(groups) != frames:
+        raise damaged(path, f"it has {frames} frames and places {len(groups)}")
     if groups:
         shared = (header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
         found = [_slice(path, header, [group, shared, header], place) for place, group in enumerate(groups)]
         slices = tuple(one for one in found if one)
         return slices or Other(path, "a localizer", number)
-    if int(header.get("NumberOfFrames") or 1) > 1:
+    if frames > 1:
         return Other(path, "several frames without a place for each", number)
     return (replace(one, frame=None),) if (one := _slice(path, header, [header], 0)) else ()
 
@@ -225,6 +230,7 @@ def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], f
         axes=axes,
         spacing=np.full(2, np.nan) if between is None else _floats(between, 2)[::-1],
         rescale=_rescale(path, places),
+        bits=tuple(str(header.get(name)) for name in _BITS),
         padding=_padding(places),
         frame=frame,
         derived="DERIVED" in types,

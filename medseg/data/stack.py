@@ -187,7 +187,10 @@ def _check_gaps(where: Path, slices: list[Slice], heights: Array) -> None:
 def _remarks(where: Path, slices: list[Slice]) -> tuple[str, ...]:
     """What a reader of the answer has to know of slices that are used as they are."""
     count = len({one.frame_of_reference for one in slices})
+    slopes = {one.rescale for one in slices}
     found = {
+        f"its slices have {len(slopes)} different rescales to HU, each its own": len(slopes) > 1,
+        "its slices store their values in different ways": len({(one.bits, one.padding) for one in slices}) > 1,
         f"its slices name {count} frames of reference; their positions were taken as of one": count > 1,
         "it is derived from another series (ImageType DERIVED), which may serve better": slices[0].derived,
         "MONOCHROME1 says how to show it; its values are HU as stored": slices[0].inverse,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pydicom
-import SimpleITK as sitk
 from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import get_frame
-from pydicom.uid import UID, CTImageStorage
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import UID, CTImageStorage, RLELossless
 
+from medseg.data.codestream import decoded
 from medseg.data.dicom import Slice, damaged, quiet
 from medseg.data.hounsfield import AIR_HU, whole_hounsfield
 from medseg.errors import InputError
@@ -28,15 +28,28 @@ def hounsfield(where: Path, slices: Sequence[Slice]) -> tuple[Array, tuple[str, 
     """The slices' values (index, row, col) int16 HU, and notes. Raises InputError for damaged or missing pixels."""
     found = np.empty((len(slices), *slices[0].shape), np.int16)
     notes: set[str] = set()
-    opened: tuple[Path, pydicom.Dataset] | None = None
+    packed: dict[int, bytes] = {}
     with quiet():
-        for index, one in enumerate(slices):
-            if opened is None or opened[0] != one.path:
-                opened = one.path, _dataset(one.path)
-            stored = _stored(one, opened[1])
+        for index, (one, dataset) in enumerate(_opened(slices)):
+            stored = _stored(one, dataset)
+            if isinstance(stored, bytes):
+                packed[index] = stored
+                continue
             found[index], more = _rescaled(where, one, stored)
             notes |= set(more)
+    for index, frame in zip(packed, decoded(list(packed.values())) if packed else [], strict=True):
+        found[index], more = _rescaled(where, slices[index], _unpacked(slices[index], frame))
+        notes |= set(more)
     return found, tuple(sorted(notes))
+
+
+def _opened(slices: Sequence[Slice]) -> Iterator[tuple[Slice, pydicom.Dataset]]:
+    """Each slice with its file, which is read once for all the frames that follow each other."""
+    opened: tuple[Path, pydicom.Dataset] | None = None
+    for one in slices:
+        if opened is None or opened[0] != one.path:
+            opened = one.path, _dataset(one.path)
+        yield one, opened[1]
 
 
 def _dataset(path: Path) -> pydicom.Dataset:
@@ -46,12 +59,12 @@ def _dataset(path: Path) -> pydicom.Dataset:
         raise damaged(path, f"it cannot be read: {type(error).__name__}") from error
 
 
-def _stored(one: Slice, dataset: pydicom.Dataset) -> Array:
-    """A slice's stored values (rows, columns), as signed or unsigned whole numbers of their own bits, or as floats."""
+def _stored(one: Slice, dataset: pydicom.Dataset) -> Array | bytes:
+    """A slice's stored values (rows, columns), signed or not, or floats; of a compressed one a file to decode."""
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
     try:
         if syntax is not None and syntax.is_compressed and syntax.is_encapsulated:
-            return _decoded(one, dataset)
+            return _bare(one, dataset)
         return _plain(one, dataset)
     except InputError:
         raise
@@ -90,29 +103,37 @@ def _trimmed(values: Array, dataset: pydicom.Dataset) -> Array:
     return native if stored == bits else native << (bits - 1 - high) >> (bits - stored)
 
 
-def _decoded(one: Slice, dataset: pydicom.Dataset) -> Array:
-    """A compressed frame, through ITK: of a file with nothing but pixels, as ITK would invert and rescale them."""
+def _bare(one: Slice, dataset: pydicom.Dataset) -> bytes:
+    """A compressed frame as a file of nothing but pixels: of the whole one ITK would invert and rescale the values."""
     _kind(one, dataset)
     frames = int(dataset.get("NumberOfFrames") or 1)
     pixels = get_frame(dataset.PixelData, one.frame or 0, number_of_frames=frames)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax != RLELossless and not pixels.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise damaged(one.path, "its compressed pixels end before their end mark")
     bare = pydicom.Dataset()
     bare.file_meta = FileMetaDataset()
-    bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    bare.file_meta.TransferSyntaxUID = syntax
     bare.file_meta.MediaStorageSOPClassUID = bare.SOPClassUID = CTImageStorage
     bare.file_meta.MediaStorageSOPInstanceUID = bare.SOPInstanceUID = UID("2.25.1")
     for name in _MODULE:
         setattr(bare, name, dataset[name].value)
     bare.SamplesPerPixel, bare.PhotometricInterpretation, bare.Modality = 1, "MONOCHROME2", "CT"
-    bare.PixelData = pydicom.encaps.encapsulate([pixels])
+    bare.PixelData = encapsulate([pixels])
     bare["PixelData"].VR = "OB"
     bare["PixelData"].is_undefined_length = True
-    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
-        bare.save_as(file.name, enforce_file_format=True)
-        image = sitk.ReadImage(file.name)
-    values = sitk.GetArrayFromImage(image)
-    if values.shape not in ((1, *one.shape), one.shape):  # a colour has an axis more
+    file = io.BytesIO()
+    bare.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def _unpacked(one: Slice, frame: Array | str) -> Array:
+    """A decoded frame (rows, columns)."""
+    if isinstance(frame, str):
+        raise damaged(one.path, frame)
+    if frame.shape not in ((1, *one.shape), one.shape):  # a colour has an axis more
         raise damaged(one.path, "its compressed pixels have another size than its header says")
-    return values.reshape(one.shape)
+    return frame.reshape(one.shape)
 
 
 def _rescaled(where: Path, one: Slice, stored: Array) -> tuple[Array, tuple[str, ...]]:

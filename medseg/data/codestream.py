@@ -1,0 +1,77 @@
+"""Compressed frames of DICOM, decoded by ITK in a process of its own: damaged ones can crash its codecs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from medseg.task import Array
+
+_SECONDS = 60  # for a process to start and to decode
+_SECONDS_EACH = 5  # for a frame
+_LEAST = 32  # frames that are worth one more process
+_DAMAGE = ("corrupt", "premature", "bogus", "invalid", "unexpected")  # words of codecs that go on all the same
+
+
+def decoded(files: Sequence[bytes]) -> list[Array | str]:
+    """Each DICOM file's one frame (rows, columns) as it is stored, or why it cannot be decoded."""
+    with tempfile.TemporaryDirectory(prefix="medseg-") as folder:
+        paths = [Path(folder, f"{index}.dcm") for index in range(len(files))]
+        for path, content in zip(paths, files, strict=True):
+            path.write_bytes(content)
+        workers = max(1, min(len(os.sched_getaffinity(0)), len(paths) // _LEAST))
+        size = -(-len(paths) // workers)
+        parts = [paths[start : start + size] for start in range(0, len(paths), size)]
+        running = [(part, _started(part)) for part in parts]
+        troubles = {path: why for part, process in running for path, why in _ended(part, process).items()}
+        return [troubles.get(path) or _frame(path) for path in paths]
+
+
+def _started(paths: Sequence[Path]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "medseg.data.codestream", *map(str, paths)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+
+
+def _ended(paths: Sequence[Path], process: subprocess.Popen[str]) -> dict[Path, str]:
+    """What went wrong with which of these files, once the process has ended."""
+    try:
+        said, _ = process.communicate(timeout=_SECONDS + _SECONDS_EACH * len(paths))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said, _ = process.communicate()
+    troubles, last = {}, paths[0]
+    for line in said.splitlines():
+        if line.startswith("frame "):
+            last = Path(line.removeprefix("frame "))
+        elif any(word in line.lower() for word in _DAMAGE):
+            troubles[last] = f"its decoder reports {line.strip()}"
+    unread = [path for path in paths if not path.with_suffix(".npy").exists()]
+    return dict.fromkeys(unread, "its compressed pixels cannot be decoded") | troubles
+
+
+def _frame(path: Path) -> Array:
+    found: Array = np.load(path.with_suffix(".npy"))
+    return found
+
+
+def _decode(paths: Sequence[str]) -> None:
+    """Decode the files one by one beside themselves, and name each before what its codec may say of it."""
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    for path in paths:
+        print("frame", path, flush=True)
+        try:
+            values = sitk.GetArrayFromImage(sitk.ReadImage(path))
+        except RuntimeError:
+            continue
+        np.save(Path(path).with_suffix(".npy"), values)
+
+
+if __name__ == "__main__":
+    _decode(sys.argv[1:])

@@ -1,0 +1,76 @@
+"""A reader of volumes in a process of its own, so that a crash or a hang is an outcome and not the end of the test."""
+
+import hashlib
+import multiprocessing
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What reading gave: pixels' fingerprint, geometry and notes, or the sentence of a refusal, or a fault."""
+
+    kind: str  # read, refused, traceback, hang, crash
+    pixels: str = ""
+    geometry: tuple[float, ...] = ()
+    notes: int = 0
+    words: str = ""
+
+
+class Reader:
+    """A process that reads what it is told to; a new one where the last one ended."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        assert self._ours.recv() == "ready"
+
+    def read(self, path: Path) -> Answer:
+        """What reading this path gives."""
+        self._ours.send(path)
+        try:
+            if self._ours.poll(_SECONDS):
+                answer: Answer = self._ours.recv()
+                return answer
+            outcome = Answer("hang")
+        except EOFError:
+            outcome = Answer("crash", words=str(self._process.exitcode))
+        self.close()
+        self._start()
+        return outcome
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(connection: Connection) -> None:
+    from medseg.data.volume import read_volume
+    from medseg.errors import MedsegError
+
+    connection.send("ready")
+    while True:
+        path = connection.recv()
+        try:
+            connection.send(_read(read_volume(path)))
+        except MedsegError as error:
+            connection.send(Answer("refused", words=str(error)))
+        except Exception as error:
+            connection.send(Answer("traceback", words=repr(error)))
+
+
+def _read(volume: Any) -> Answer:
+    shape = str(volume.array.shape).encode()
+    geometry = (*volume.geometry.spacing_mm, *volume.geometry.origin_mm, *volume.geometry.direction)
+    return Answer("read", hashlib.sha256(shape + volume.array.tobytes()).hexdigest(), geometry, len(volume.notes))
