@@ -17,6 +17,7 @@ from nvidia.dali.pipeline import Pipeline as DaliPipeline
 from nvidia.dali.types import DALIDataType, DALIImageType, DALIInterpType
 
 from medseg.data.encoded import GREY16, RGB, Kind, check_total, declared, pack, portable
+from medseg.data.grid import png
 from medseg.errors import InputError
 from medseg.task import Array, Networks, Tensors
 from medseg.tasks.gi_tract import pipeline as gi_tract_pipeline
@@ -139,6 +140,7 @@ class Decoder:
         self._build = partial(decode_pipeline, task, device, 0 if device == "gpu" else None, threads)
         self._kind, self._output = DEFINITIONS[task].kind, DEFINITIONS[task].output
         self._pipeline = self._build()
+        self._run(pack([_tiny(self._kind)]))  # the first run is slow: now, not for somebody who waits
 
     def __call__(self, tensors: Tensors, _: Networks | None = None) -> Tensors:
         """The decoded tensor of `packed` (n, bytes) uint8. Raises InputError naming the picture that is damaged.
@@ -176,6 +178,12 @@ class Decoder:
             self._pipeline = self._build()  # one bad sample makes DALI refuse every later batch: "no longer valid"
             raise
         return np.array(batch.as_cpu().as_array())
+
+
+def _tiny(kind: Kind) -> bytes:
+    """A picture of this kind, of two pixels by two."""
+    pixels = np.zeros((2, 2), np.uint16) if kind.mode == "I;16" else np.zeros((2, 2, 3), np.uint8)
+    return png(pixels)
 
 
 def _reason(error: RuntimeError) -> str:

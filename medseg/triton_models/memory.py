@@ -25,3 +25,9 @@ def remove_tensors(owner: int) -> None:
     """Remove a server's memory for tensors."""
     for path in _SHM.glob(f"{region_prefix(owner)}*"):
         path.unlink(missing_ok=True)
+
+
+def remove(owner: int) -> None:
+    """Remove all that a server's process had."""
+    for path in _SHM.glob(f"medseg*_{owner}_*"):
+        path.unlink(missing_ok=True)

@@ -11,7 +11,9 @@ import ctypes
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,15 +28,18 @@ from medseg.engines import open_engine
 from medseg.errors import InputError, MedsegError, RunError, ServerError
 from medseg.task import Array, Infer, Network, Networks, Pipeline, Tensor, Tensors, refuse_unsound, run_step, sound
 from medseg.tasks import network_named, task_named
+from medseg.tasks.streaming import cancellable
 from medseg.tensor import check_bounds
 from medseg.triton_models.names import network_model
+from medseg.triton_models.pulse import start_beating
 
 _USED = b"used_dltensor"  # what DLPack calls a capsule whose tensor has a new owner; must outlive every capsule
 _rename_capsule = ctypes.pythonapi.PyCapsule_SetName
 _rename_capsule.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 Answer = Tensors | Exception
-Work = Callable[[list[Tensors]], list[Answer]]
+Asked = tuple[Tensors, Callable[[], bool]]  # a request's tensors, and whether nobody waits for its answer any more
+Work = Callable[[list[Asked]], list[Answer]]
 ArrayOf = Callable[[Any], Any]  # pb_utils.Tensor -> a view of it
 
 
@@ -43,6 +48,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the model's configuration and open what it names."""
+        start_beating()
         config = json.loads(args["model_config"])
         parameters = {name: entry["string_value"] for name, entry in config["parameters"].items()}
         self._outputs = [output["name"] for output in config["output"]]
@@ -54,8 +60,8 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request, in order."""
-        inputs = [{tensor.name(): self._array(tensor) for tensor in request.inputs()} for request in requests]
-        pairs = zip(requests, self._work(inputs), strict=True)
+        asked = [({one.name(): self._array(one) for one in each.inputs()}, each.is_cancelled) for each in requests]
+        pairs = zip(requests, self._work(asked), strict=True)
         return [self._response(set(request.requested_output_names()), answer) for request, answer in pairs]
 
     def _response(self, wanted: set[str], answer: Answer) -> Any:
@@ -78,16 +84,16 @@ def _step(parameters: dict[str, str], array: ArrayOf) -> Work:
     answered = _answered_by(task.pipeline)
     texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
 
-    def answer(tensors: Tensors) -> Tensors:
+    def answer(tensors: Tensors, cancelled: Callable[[], bool]) -> Tensors:
         known = {name: unframed(host(array), name) if name in texts else array for name, array in tensors.items()}
         task.pipeline.check(step, known)
         for name, network in answered.items():
             if name in known:  # where one of Triton's own backends opened the network, nobody has looked yet
                 refuse_unsound(network, (len(known[name]), *network.input_shape), known[name])
-        made = run_step(step, known, networks)
+        made = run_step(step, known, cancellable(networks, cancelled))
         return {name: framed(array) if name in texts else array for name, array in made.items()}
 
-    return lambda requests: [_tried(answer, tensors) for tensors in requests]
+    return lambda requests: [_tried(partial(answer, *asked)) for asked in requests]
 
 
 def _answered_by(pipeline: Pipeline) -> dict[str, Network]:
@@ -99,22 +105,27 @@ def _answered_by(pipeline: Pipeline) -> dict[str, Network]:
 def _network(parameters: dict[str, str], dims: list[int]) -> Work:
     """One exported file, open in its engine; requests of one shape are answered as one batch."""
     network = network_named(parameters["network"])
-    engine = sound(network, open_engine(parameters["engine"], Path(parameters["file"]), int(parameters["threads"])))
+    opened = open_engine(parameters["engine"], Path(parameters["file"]), int(parameters["threads"]))
+    opened(np.zeros((1, *network.input_shape), np.float32))  # the first inference is slow: before the model is ready
+    engine = sound(network, opened)
     wires = (Tensor("input", "float32", (-1, *dims)),)
 
-    def fitting(tensors: Tensors) -> Tensors:
+    def fitting(tensors: Tensors, cancelled: Callable[[], bool]) -> Tensors:
         check_bounds(tensors, wires)
+        if cancelled():
+            raise CancelledError
         return {}
 
-    def work(requests: list[Tensors]) -> list[Answer]:
-        answers: list[Answer] = []
+    def work(requests: list[Asked]) -> list[Answer]:
+        answers = [_tried(partial(fitting, *asked)) for asked in requests]
         alike = defaultdict(list)
-        for index, tensors in enumerate(requests):
-            answers.append(_tried(fitting, tensors))
+        for index, (tensors, _) in enumerate(requests):
             if not isinstance(answers[index], Exception):
                 alike[tensors["input"].shape[1:]].append(index)
         for indices in alike.values():
-            for index, answer in zip(indices, _batched(engine, [requests[i]["input"] for i in indices]), strict=True):
+            for index, answer in zip(
+                indices, _batched(engine, [requests[i][0]["input"] for i in indices]), strict=True
+            ):
                 answers[index] = answer
         return answers
 
@@ -124,17 +135,17 @@ def _network(parameters: dict[str, str], dims: list[int]) -> Work:
 def _batched(engine: Infer, inputs: list[Array]) -> list[Answer]:
     """The answers to several inputs of one shape, computed as one batch; alone where there is only one."""
     batch = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
-    outcome = _tried(lambda tensors: {"output": engine(tensors["input"])}, {"input": batch})
+    outcome = _tried(lambda: {"output": engine(batch)})
     if isinstance(outcome, Exception):
         return [outcome] * len(inputs)
     parts = np.split(outcome["output"], np.cumsum([len(one) for one in inputs])[:-1])
     return [{"output": part} for part in parts]
 
 
-def _tried(work: Callable[[Tensors], Tensors], tensors: Tensors) -> Answer:
+def _tried(work: Callable[[], Tensors]) -> Answer:
     """What `work` returns or raises: an error belongs to its own request, never to the others of the batch."""
     try:
-        return work(tensors)
+        return work()
     except Exception as error:
         return error
 
@@ -194,6 +205,8 @@ def _refusal(error: Exception) -> Any:
     """The error as its client reads it: a user's mistake in its own words, a fault of ours without server paths."""
     if isinstance(error, InputError):
         return pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+    if isinstance(error, CancelledError):
+        return pb_utils.TritonError("the client does not wait for the answer any more", pb_utils.TritonError.CANCELLED)
     if isinstance(error, MedsegError):
         return pb_utils.TritonError(str(error), pb_utils.TritonError.UNAVAILABLE)
     pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")

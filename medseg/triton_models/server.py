@@ -24,7 +24,9 @@ from medseg.triton_models import memory
 from medseg.triton_models.access import LOOPBACK, Access, doors
 from medseg.triton_models.child import private
 from medseg.triton_models.control import did
-from medseg.triton_models.front.doors import grpc_socket, http_socket, metrics_socket
+from medseg.triton_models.front.doors import Doors, grpc_socket, http_socket, metrics_socket
+from medseg.triton_models.front.guard import note_session
+from medseg.triton_models.pulse import FOLDER
 from medseg.triton_models.wheel import backends, environment, wheel
 
 LOCAL = Access()
@@ -52,7 +54,9 @@ class Server:
     sockets: Path  # the folder of tritonserver's own sockets, for this user alone
     models: Sequence[str]
     command: Sequence[str]
+    behind: Doors
     process: subprocess.Popen[bytes] = field(init=False)
+    front: subprocess.Popen[bytes] = field(init=False)
     _told: int = field(init=False, default=0)  # how much of the log is older than what is happening now
 
     @property
@@ -68,13 +72,31 @@ class Server:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 self.command,
-                env=environment(),
+                env=environment() | {FOLDER: str(self.sockets)},
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
                 preexec_fn=private,
             )
+        note_session(self.sockets, self.process.pid)
         _await_ready(self)
+
+    def open_front(self) -> None:
+        """Start the front and wait until it listens. Raises ServerError where it cannot."""
+        self.front = _open_front(json.dumps(asdict(self.behind)), self.log, self.sockets)
+
+    def close_front(self) -> None:
+        """End the front: first, so that nobody's connection keeps tritonserver."""
+        self.front.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.front.wait(_STOP_SECONDS)
+        self.front.kill()
+        self.front.wait()
+
+    def ending(self) -> str:
+        """How tritonserver ended."""
+        code = self.process.returncode
+        return f"by signal {signal.Signals(-code).name}" if code < 0 else f"by itself with code {code}"
 
     def stop(self) -> None:
         """SIGTERM and a wait; then SIGKILL for the whole session, so that no stub outlives its server."""
@@ -122,15 +144,14 @@ def serving(
         folder = Path(scratch)
         behind = doors(access, (ports.http, ports.grpc, ports.metrics), folder, key)
         _emptied(log)
-        server = Server(ports, log, folder, models, _command(repository, models, backends(folder), folder))
+        server = Server(ports, log, folder, models, _command(repository, models, backends(folder), folder), behind)
         try:
             server.start()
-            front = _open_front(json.dumps(asdict(behind)), log)
+            server.open_front()
             try:
                 yield server
             finally:
-                front.terminate()
-                front.wait()
+                server.close_front()
         finally:
             server.stop()
 
@@ -169,11 +190,12 @@ def _key(ports: Ports) -> Iterator[str]:
             file.unlink(missing_ok=True)
 
 
-def _open_front(told: str, log: Path) -> subprocess.Popen[bytes]:
+def _open_front(told: str, log: Path, pulses: Path) -> subprocess.Popen[bytes]:
     """The front's process, listening. Raises ServerError where it cannot."""
     with log.open("ab") as out:
         front = subprocess.Popen(
             [sys.executable, "-m", "medseg.triton_models.front"],
+            env=os.environ | {FOLDER: str(pulses)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=out,

@@ -7,60 +7,125 @@ import select
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
 
 from medseg.errors import ServerError
 from medseg.triton_models.control import did
+from medseg.triton_models.pulse import SECONDS, Pulses, beat
 from medseg.triton_models.server import Server
 
+_LOOK_SECONDS = 1
 _RETRY_SECONDS = 2  # until a model that did not load is tried again
 _LOAD_SECONDS = 120
 _FINISH_SECONDS = 2  # for what a model was doing when it was unloaded
+_ALIVE_SECONDS = 2
+_MOST_STARTS, _START_WINDOW = 6, 600  # a server that ends more often than that within so many seconds is given up
 _STUB = "triton_python_backend_stub"
+Stubs = list[tuple[str, psutil.Process]]  # python processes, each with its model
+Tell = Callable[[str], None]
 
 
-def watch(server: Server, tell: Callable[[str], None]) -> None:
-    """Keep the server whole until it ends: a model whose process died is loaded again, and `tell` hears of it.
+def watch(server: Server, tell: Tell) -> None:
+    """Keep the server whole until it cannot be: what died or froze is replaced, and `tell` hears of it.
 
-    Requests to an unloaded model are refused as unavailable. Raises ServerError when the server itself ends.
+    Requests to what is away are refused as unavailable. Raises ServerError when the server ends again and again.
     """
-    whole = processes(server)
-    while server.process.poll() is None:
+    whole, pulses, starts = processes(server), Pulses(server.sockets), list[float]()
+    while True:
+        if server.process.poll() is not None:
+            _started_again(server, starts, tell)
+            whole, pulses = whole or processes(server), Pulses(server.sockets)
+        if server.front.poll() is not None:
+            tell("the front ended; it is opened again")
+            server.open_front()
         stubs = _stubs(server)
+        _kill_frozen(server, stubs, pulses, tell)
         missing = sorted(set(whole - Counter(model for model, _ in stubs)))
-        back = [_replaced(server, model, tell) for model in missing]
+        back = [_replaced(server, model, whole[model], tell) for model in missing]
         if not any(back):
-            _await_end(server, stubs)
-    raise ServerError(f"tritonserver ended by itself with code {server.process.returncode}: {server.reason()}")
+            _await_end(server, stubs, _RETRY_SECONDS if missing else _LOOK_SECONDS)
 
 
-def _replaced(server: Server, model: str, tell: Callable[[str], None]) -> bool:
+def _started_again(server: Server, starts: list[float], tell: Tell) -> None:
+    """Start tritonserver anew, after a pause that grows with every time it ended lately."""
+    starts[:] = [when for when in starts if when > time.monotonic() - _START_WINDOW]
+    why = f"tritonserver ended {server.ending()}"
+    if len(starts) >= _MOST_STARTS:
+        raise ServerError(f"{why}, the {len(starts) + 1}th time in {_START_WINDOW // 60} minutes: {server.reason()}")
+    pause = 2 ** len(starts) - 1
+    tell(f"{why}; it is started again{f' in {pause} s' if pause else ''}")
+    started = time.monotonic()
+    starts.append(started)
+    _pause(pause)
+    server.stop()
+    try:
+        server.start()
+    except ServerError as error:
+        tell(str(error))
+        server.process.kill()
+        server.process.wait()
+    else:
+        tell(f"tritonserver is back after {time.monotonic() - started:.1f} s")
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _kill_frozen(server: Server, stubs: Stubs, pulses: Pulses, tell: Tell) -> None:
+    """End who is frozen: then it is replaced as what has died."""
+    if did(server.sockets, "GET", "/v2/health/live", _ALIVE_SECONDS):
+        beat(server.sockets, server.process.pid)
+    names = {process.pid: f"a process of model {model}" for model, process in stubs}
+    names |= {server.process.pid: "tritonserver", server.front.pid: "the front"}
+    for process in pulses.frozen(one for pid in names if (one := _process(pid))):
+        tell(f"{names[process.pid]} gave no sign of life for {SECONDS:.0f} s; it is ended")
+        process.kill()
+        with suppress(psutil.TimeoutExpired):
+            process.wait(_FINISH_SECONDS)
+        stubs[:] = [stub for stub in stubs if stub[1].pid != process.pid]
+
+
+def _process(pid: int) -> psutil.Process | None:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid)
+    return None
+
+
+def _replaced(server: Server, model: str, count: int, tell: Tell) -> bool:
     """Unload a model that lacks a process, and load it again; whether it is back."""
     tell(f"a process of model {model} died; the model is loaded again")
     started = time.monotonic()
+    server.mark()
     back = _control(server, model, "unload") and _ended(server, model) and _control(server, model, "load")
-    if back:
+    if back and processes(server)[model] >= count and _all_ready(server):
         tell(f"model {model} is back after {time.monotonic() - started:.1f} s")
     elif server.process.poll() is None:
         tell(f"model {model} did not load: {server.reason()}; it is tried again in {_RETRY_SECONDS} s")
+        return False
     return back
 
 
-def _await_end(server: Server, stubs: list[tuple[str, psutil.Process]]) -> None:
-    """Sleep until the server or one of these processes ends, but not for long: a model that failed is tried again."""
+def _all_ready(server: Server) -> bool:
+    """Whether every model, and so every ensemble, can be asked again."""
+    return all(did(server.sockets, "GET", f"/v2/models/{name}/ready", _ALIVE_SECONDS) for name in server.models)
+
+
+def _await_end(server: Server, stubs: Stubs, seconds: float) -> None:
+    """Sleep until the server, the front or one of these processes ends, but no longer than this."""
     with ExitStack() as stack:
         waiting = select.poll()
-        for pid in (server.process.pid, *(stub.pid for _, stub in stubs)):
+        for pid in (server.process.pid, server.front.pid, *(stub.pid for _, stub in stubs)):
             try:
                 descriptor = os.pidfd_open(pid)
             except ProcessLookupError:  # it ended since
                 return
             stack.callback(os.close, descriptor)
             waiting.register(descriptor, select.POLLIN)
-        waiting.poll(_RETRY_SECONDS * 1000)
+        waiting.poll(seconds * 1000)
 
 
 def processes(server: Server) -> Counter[str]:
@@ -68,9 +133,10 @@ def processes(server: Server) -> Counter[str]:
     return Counter(model for model, _ in _stubs(server))
 
 
-def _stubs(server: Server) -> list[tuple[str, psutil.Process]]:
-    found = []
-    for child in psutil.Process(server.process.pid).children(recursive=True):
+def _stubs(server: Server) -> Stubs:
+    found: Stubs = []
+    parent = _process(server.process.pid)
+    for child in parent.children(recursive=True) if parent else ():
         try:
             program, *words = child.cmdline() or [""]
             if program.endswith(_STUB) and child.status() != psutil.STATUS_ZOMBIE:

@@ -173,7 +173,7 @@ def test_a_model_that_does_not_load_is_said_with_the_logs_reason(luna_runs: list
     served = [Served(TASK.network("luna-nodule"), str(broken), "openvino", 1, 1)]
     names = write(tmp_path / "models", TASK, served)
     start = serving(tmp_path / "models", names, free_ports(), tmp_path / "triton.log")
-    with pytest.raises(ServerError, match=r"OpenVINO cannot open .*broken.onnx"), start:
+    with pytest.raises(ServerError, match=r"(?i)openvino.* cannot open .*broken.onnx"), start:
         pass
 
 
@@ -214,7 +214,7 @@ def test_a_killed_process_is_replaced_and_meanwhile_requests_are_refused(server:
 def test_serve_leaves_no_process_and_no_memory_behind(
     luna_runs: list[Run], tmp_path: Path, how: signal.Signals, request: pytest.FixtureRequest
 ) -> None:
-    """Stopped or killed: tritonserver and its stubs end, and the next start removes what a kill left in /dev/shm."""
+    """Stopped or killed: tritonserver and its stubs end, and nothing stays in /dev/shm."""
     ports = free_ports()
     options = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
     runs = [word for run in luna_runs for word in ("--run", str(run.path))]
@@ -231,10 +231,7 @@ def test_serve_leaves_no_process_and_no_memory_behind(
     while (alive := [one for one in family if _runs(one)]) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not alive
-    if how == signal.SIGKILL:
-        with serving(tmp_path, [], free_ports(), tmp_path / "next.log"):
-            pass
-    assert not list(Path("/dev/shm").glob(f"medseg_{process.pid}_*"))
+    assert not list(Path("/dev/shm").glob(f"medseg*_{process.pid}_*"))
     assert (tmp_path / "log").stat().st_size > 0
 
 

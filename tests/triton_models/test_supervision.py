@@ -1,6 +1,7 @@
 """`medseg serve` while a process of its server dies: what clients, readiness and stderr are told until it is back."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,8 @@ from medseg.engines.triton import served_pipeline
 from medseg.errors import ServerError
 from medseg.run import Run
 from medseg.tasks import task_named
-from medseg.triton_models.server import Ports, free_ports
+from medseg.triton_models.server import Ports, free_ports, serving
+from medseg.triton_models.watch import watch
 from tests.bench.runs import bright_run
 from tests.dali_pipelines.damage import grey16
 
@@ -73,8 +75,7 @@ class Served:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def kill(self, model: str) -> None:
-        living = (one for one in self.family() if one.status() != psutil.STATUS_ZOMBIE)
-        next(one for one in living if f"/{model}/1/model.py" in " ".join(one.cmdline())).kill()
+        _process(self, model).kill()
 
     def tells(self, words: str) -> Callable[[], bool]:
         return lambda: any(words in line for line in self.told)
@@ -172,13 +173,64 @@ def test_a_model_that_does_not_load_again_is_told_and_tried_until_it_does(served
     assert served.asked("grpc") == "" and served.ready()
 
 
-def test_a_server_that_crashes_is_told_and_leaves_nothing(served: Served) -> None:
+def _process(served: Served, what: str) -> psutil.Process:
+    """tritonserver, the front, or a model's process."""
+    living = (one for one in served.family() if one.status() != psutil.STATUS_ZOMBIE)
+    marks = {"tritonserver": "bin/tritonserver", "front": "medseg.triton_models.front"}
+    return next(one for one in living if marks.get(what, f"/{what}/1/model.py") in " ".join(one.cmdline()))
+
+
+FREEZING = {
+    DECODE: (f"a process of model {DECODE} gave no sign of life", f"model {DECODE} is back"),
+    NETWORK: (f"a process of model {NETWORK} gave no sign of life", f"model {NETWORK} is back"),
+    "front": ("the front gave no sign of life", "the front ended; it is opened again"),
+    "tritonserver": ("tritonserver gave no sign of life", "tritonserver is back"),
+}
+
+
+@pytest.mark.parametrize("what", FREEZING)
+def test_a_stopped_process_is_replaced_like_a_dead_one(served: Served, what: str) -> None:
+    _process(served, what).send_signal(signal.SIGSTOP)
+    for words in FREEZING[what]:
+        assert _await(served.tells(words)), served.told
+    assert _await(lambda: served.asked("grpc") == "" and served.asked("http") == "")
+    assert served.ready() and "CUDA" not in "".join(served.told)
+
+
+def test_a_server_that_crashes_is_started_again_and_keeps_its_ports(served: Served) -> None:
+    assert served.asked("grpc") == ""
+    old = _process(served, "tritonserver")
+    old.send_signal(signal.SIGSEGV)
+    assert _await(served.tells("tritonserver ended by signal SIGSEGV; it is started again")), served.told
+    assert served.asked("http") in ("503", "")
+    assert _await(served.tells("tritonserver is back after"))
+    assert served.asked("grpc") == "" and served.asked("http") == "" and served.ready()
+    assert re.search("Traceback", "".join(served.told)) is None and not old.is_running()
+
+
+def test_it_ends_as_before_when_it_is_asked_to(served: Served) -> None:
     """The last test of this file: nothing is served any more."""
-    family, memory = served.family(), f"medseg_{served.process.pid}_*"
+    family, memory = served.family(), f"medseg*_{served.process.pid}_*"
     assert list(Path("/dev/shm").glob(memory))
-    next(one for one in family if one.name() == "tritonserver").kill()
-    assert served.process.wait(PATIENCE_S) != 0
-    assert _await(served.tells("tritonserver ended by itself with code -9"))
-    assert re.search("Traceback", "".join(served.told)) is None
+    served.process.terminate()
+    assert served.process.wait(60) == 0
     assert not any(one.is_running() for one in family)
     assert not list(Path("/dev/shm").glob(memory))
+
+
+def test_a_server_that_ends_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("medseg.triton_models.watch._pause", lambda seconds: told.append(f"pause {seconds}"))
+    with serving(tmp_path, [], free_ports(), tmp_path / "log") as server:
+
+        def hear(line: str) -> None:
+            told.append(line)
+            if "back" in line:
+                server.process.kill()
+                server.process.wait()
+
+        server.process.kill()
+        server.process.wait()
+        with pytest.raises(ServerError, match="by signal SIGKILL, the 7th time in 10 minutes"):
+            watch(server, hear)
+    assert [line for line in told if "pause" in line] == [f"pause {2**n - 1}" for n in range(6)]

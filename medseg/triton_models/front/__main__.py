@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
+from pathlib import Path
 
 from medseg.triton_models.front import http, rpc
 from medseg.triton_models.front.doors import Doors
+from medseg.triton_models.front.guard import clean_up
+from medseg.triton_models.pulse import start_beating
 
 
 async def _run(doors: Doors) -> None:
@@ -17,6 +21,7 @@ async def _run(doors: Doors) -> None:
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     listening = await http.listen(doors)
     server = await rpc.listen(doors)
+    start_beating()
     print("open", flush=True)
     await stop.wait()
     for one in listening:
@@ -24,8 +29,16 @@ async def _run(doors: Doors) -> None:
     await server.stop(grace=0)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Open the doors, and guard what is behind them."""
+    owner, doors = os.getppid(), Doors(**json.load(sys.stdin))
     try:
-        asyncio.run(_run(Doors(**json.load(sys.stdin))))
+        asyncio.run(_run(doors))
     except OSError as error:
         sys.exit(f"the front did not open: {error}")
+    if os.getppid() != owner:
+        clean_up(Path(doors.sockets), owner)
+
+
+if __name__ == "__main__":
+    main()
