@@ -101,7 +101,8 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: is no LabelMe file ({error}); expected JSON in UTF-8: save it again") from error
+        why = f" ({error})" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else ""
+        raise InputError(f"{path}: is no LabelMe file{why}; expected JSON in UTF-8: save it again") from error
     except RecursionError as error:
         raise InputError(
             f"{path}: is no LabelMe file; expected JSON that is not nested so deep: save it again"

@@ -36,12 +36,13 @@ def area(shape: Shape, size: tuple[int, int]) -> Array:
 
 
 def is_outside(shape: Shape, size: tuple[int, int]) -> bool:
-    """Whether the box round a shape and a picture of this size share nothing."""
+    """Whether the box round a shape and a picture of this size share nothing, or a point is over a picture away."""
     wider = LINE_WIDTH
     if shape.kind == "circle":
         wider += math.ceil(math.dist(*shape.points))
     xs, ys = zip(*shape.points, strict=True)
-    return any(max(at) < -wider or min(at) >= side + wider for at, side in ((xs, size[1]), (ys, size[0])))
+    beside = any(max(at) < -wider or min(at) >= side + wider for at, side in ((xs, size[1]), (ys, size[0])))
+    return beside or min(*xs, *ys) < -max(size) or max(*xs, *ys) > 2 * max(size)
 
 
 def united(shapes: Sequence[Shape], size: tuple[int, int]) -> Array:

@@ -204,6 +204,8 @@ UNUSABLE: list[tuple[Any, str]] = [
     (one_shape(shape_type="circle", points=[[1, 1]]), "it needs 2"),
     (one_shape(shape_type="point"), "it needs 1"),
     (one_shape(points=[[500, 500], [600, 600]]), "shape 0 lies outside of its picture"),
+    (one_shape(points=[[5, 5], [30, 5000]]), "shape 0 lies outside of its picture"),
+    (one_shape(shape_type="circle", points=[[5, 5], [5, 5000]]), "shape 0 lies outside of its picture"),
     (one_shape(group_id=[1]), "a group_id that is no number"),
     (one_shape(shape_type="mask"), "a mask, has no pixels"),
     (one_shape(shape_type="mask", mask="%%%"), "not in base64"),
