@@ -44,15 +44,16 @@ def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str] = ()) ->
     """
     wanted, text = (*texts, *numbers), read_text(path)
     reader, header = _opened(text, wanted, path)
-    places = [header.index(name) for name in wanted]
-    rows, marks = [], set[str]()
+    places, first = [header.index(name) for name in wanted], len(texts)
+    rows, marks, separator = [], set[str](), reader.dialect.delimiter
     for line, cells in _cells(reader, len(header), path):
         chosen = [cells[place].strip() for place in places]
-        if not "".join(chosen).isascii():
+        if not all(map(str.isascii, chosen)):
             raise InputError(f"{path}, line {line}: holds letters other than ASCII's: correct the line")
-        values = tuple(_number(cell, f"{path}, line {line}", reader.dialect.delimiter) for cell in chosen[len(texts) :])
-        marks |= {mark for cell in chosen[len(texts) :] for mark in ".," if mark in cell}
-        rows.append(Row(line, tuple(chosen[: len(texts)]), values))
+        where = f"{path}, line {line}"
+        rows.append(Row(line, tuple(chosen[:first]), tuple(_number(cell, where, separator) for cell in chosen[first:])))
+        if separator != ",":  # else a decimal comma is no number
+            marks.update(mark for mark in ".," if mark in "".join(chosen[first:]))
     if len(marks) > 1:
         raise InputError(f"{path}: has numbers with decimal points and with decimal commas: write all with points")
     return rows
