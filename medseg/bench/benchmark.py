@@ -16,7 +16,8 @@ from medseg.bench.lineup import Opening
 from medseg.bench.load import Crew, Plan, ask_within
 from medseg.bench.machine import facts, sampling, yardstick_s
 from medseg.bench.measure import Loads, Say, measure
-from medseg.bench.record import SCHEMA, Record, target_record, unmeasured_record
+from medseg.bench.record import Record, target_record, unmeasured_record
+from medseg.bench.schema import SCHEMA
 from medseg.bench.target import Question, Target
 from medseg.errors import MedsegError
 from medseg.files import sha256

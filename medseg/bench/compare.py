@@ -18,6 +18,7 @@ from medseg.task import Array
 
 ENOUGH = 5  # requests; the spread of fewer says nothing, and a percentile needs one request beyond it
 _RESAMPLES = 1000
+_TICK_S = 1e-6  # what times are rounded to; a target that answers sooner took no less
 _BLOCKS = 10  # neighbouring rounds and cases share their disturbances, so whole blocks of them are resampled
 _LIMIT = re.compile(r"(?P<metric>[\w.-]+):(?P<change>[+-]\d+(\.\d+)?)%")
 _LATENCY = re.compile(r"p(\d{1,2})")
@@ -134,8 +135,8 @@ def _throughput_checks(old: Record, new: Record, limit: float) -> Iterator[Check
             few = min(map(len, rates)) < 3 or not min(rate.min(initial=1) for rate in rates)
             middle = then["per_s"], level["per_s"]
             draw = np.random.default_rng(0)
-            means = [draw.choice(rate, (_RESAMPLES, len(rate))).mean(1) for rate in rates]
-            band = None if few else _band(np.log(means[1] / means[0]), _drift(old, new))
+            means = [] if few else [draw.choice(rate, (_RESAMPLES, len(rate))).mean(1) for rate in rates]
+            band = None if few else _band(np.log(means[1]) - np.log(means[0]), _drift(old, new))
             yield _judged(new["name"], f"throughput, {level['load']:g} {level['mode']}", middle, band, limit, "/s")
 
 
@@ -207,7 +208,7 @@ def _ratios(tables: tuple[Array, Array], quantile: int) -> Array:
     for _ in range(_RESAMPLES):
         cases = _picks(draw, tables[0].shape[1])
         picked = [table[np.ix_(_picks(draw, len(table)), cases)] for table in tables]
-        before, after = (np.percentile(one, quantile) for one in picked)
+        before, after = (max(float(np.percentile(one, quantile)), _TICK_S) for one in picked)
         found.append(math.log(after / before))
     return np.array(found)
 
@@ -220,7 +221,8 @@ def _picks(draw: np.random.Generator, count: int) -> Array:
 
 def _drift(old: Record, new: Record) -> float:
     """What the bare machine changed meanwhile, as a log ratio."""
-    return abs(math.log((new["yardstick_s"] or 1.0) / (old["yardstick_s"] or 1.0)))
+    then, now = (max(one["yardstick_s"], _TICK_S) if one["yardstick_s"] else None for one in (old, new))
+    return abs(math.log(now / then)) if then and now else 0.0
 
 
 def _band(ratios: Array, drift: float) -> tuple[float, float]:

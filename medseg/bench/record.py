@@ -16,13 +16,14 @@ from medseg.bench.accuracy import summary
 from medseg.bench.ledger import Ledger, amdahl, ledger
 from medseg.bench.load import Level, Timing
 from medseg.bench.measure import Measured
+from medseg.bench.schema import BENCH, SCHEMA
 from medseg.bench.served import fan_out, opened_up, server_stages, stage_items
 from medseg.bench.target import SERVER
 from medseg.errors import InputError
 from medseg.files import whole_file
+from medseg.schema import either
 from medseg.task import Task
 
-SCHEMA = 1
 PERCENTILES = (50, 90, 95, 99)
 RAW = ("case", "intended_s", "sent_s", "done_s", "error")  # kept of every request under load
 
@@ -135,12 +136,22 @@ def rounded(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Record:
-    """A bench.json. Raises InputError for a file that is not one of this schema."""
+    """A bench.json. Raises InputError, naming the first thing wrong, for a file that is not one of this schema."""
+    if not path.is_file():
+        raise InputError(f"{path} is no file; expected a bench.json written by `medseg bench`: check the path")
     try:
-        record = json.loads(path.read_text())
-        schema = record["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a bench.json ({error}); expected one written by `medseg bench`") from error
-    if schema != SCHEMA:
-        raise InputError(f"{path} has schema {schema}; this medseg compares schema {SCHEMA}: run `medseg bench` again")
+        record = json.loads(path.read_bytes())
+    except RecursionError:
+        raise _no_bench(path, "it is nested too deeply") from None
+    except (OSError, ValueError) as error:
+        raise _no_bench(path, str(error).splitlines()[0]) from error
+    version = record.get("schema") if isinstance(record, dict) else None
+    if either(version, int) and version != SCHEMA:
+        raise InputError(f"{path} has schema {version}; this medseg compares schema {SCHEMA}: run `medseg bench` again")
+    if problem := BENCH(record, "it"):
+        raise _no_bench(path, problem)
     return dict(record)
+
+
+def _no_bench(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is not a bench.json: {reason}; expected one as `medseg bench` wrote it: run it again")
