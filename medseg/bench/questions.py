@@ -90,12 +90,13 @@ def _luna(data: Path) -> list[_Case]:
 
 
 def _gi_tract(data: Path) -> list[_Case]:
-    from medseg.tasks.gi_tract.reader import patients, read_mask, read_slice, slices, truths
+    from medseg.tasks.gi_tract.reader import labelled, patients, read_mask, read_slice, slices, truths
 
     cases, truth = [], truths(data)
     wholes: dict[str, Whole] = {}
+    listed = {one.id for name in patients(data) for one in labelled(data, name)}
     for patient, one in ((name, one) for name in patients(data) for one in slices(data, name)):
-        if one.id in truth:
+        if one.id in listed:
             mask = partial(read_mask, one, truth[one.id], data / "train.csv")
             case = _masked(_Case(one.id, one.path), partial(read_slice, one), mask, one.spacing_mm)
             cases.append(replace(case, whole=wholes.setdefault(one.day, Whole(one.day, partial(_scan, data, patient)))))
