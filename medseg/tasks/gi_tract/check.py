@@ -39,7 +39,8 @@ def _inspect_slice(directory: Path, table: Truth, path: Path) -> None:
 
 def _rows_without_slices(directory: Path, table: Truth) -> Iterator[str]:
     """One sentence for each scan whose rows have no pictures."""
-    there = {"_".join((path.parts[-3], *path.name.split("_")[:2])) for path in directory.glob("train/*/*/scans/*.png")}
+    paths = (path for name in patients(directory) for path in slice_paths(directory, name))
+    there = {"_".join((path.parts[-3], *path.name.split("_")[:2])) for path in paths}
     where = directory / "train.csv"
     missing = Counter(name.split("_slice_")[0] for name in table if name not in there)
     for day, count in missing.items():
