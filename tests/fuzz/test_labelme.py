@@ -12,7 +12,7 @@ import pytest
 from medseg.data.labelme import mask_of, read_labelme
 from medseg.task import Array
 from tests.dali_pipelines.damage import damaged
-from tests.data.test_labelme import HOLE, LESION, SIZE, content, piece, shape
+from tests.data.drawn import HOLE, LESION, SIZE, content, piece, shape
 from tests.fuzz.outcomes import COUNTS, counted, outcome
 
 SHAPES = [
