@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -102,6 +103,7 @@ def _replaced(server: Server, model: str, count: int, tell: Tell) -> bool:
     server.mark()
     back = _control(server, model, "unload") and _ended(server, model) and _control(server, model, "load")
     if back and processes(server)[model] >= count and _all_ready(server):
+        server.front.send_signal(signal.SIGUSR1)  # what waits at the dead process is asked again
         tell(f"model {model} is back after {time.monotonic() - started:.1f} s")
     elif server.process.poll() is None:
         tell(f"model {model} did not load: {server.reason()}; it is tried again in {_RETRY_SECONDS} s")

@@ -6,6 +6,7 @@ import shutil
 import ssl
 import string
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -105,6 +106,30 @@ def test_compose_mounts_files_that_exist_and_keeps_the_server_inside() -> None:
         triton = compose["services"][name]
         assert "ports" not in triton and triton["read_only"] and triton["user"] == "1000:1000"
         assert all(volume.endswith(":ro") for volume in triton["volumes"])
+
+
+def test_every_image_has_a_tag_and_every_service_is_confined() -> None:
+    (compose,) = _documents("compose.yaml")
+    for name, service in compose["services"].items():
+        assert re.search(r":(v?\d+\.\d+\.\d+|\$\{TRITON_TAG\S*.*\})$", service["image"]), name
+        assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
+    front = compose["services"]["front"]
+    assert front["read_only"] and front["user"] == "101:101"
+
+
+def test_the_image_has_the_locked_versions(tmp_path: Path) -> None:
+    """What the Dockerfile asks uv for, asked here."""
+    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+    assert not re.findall(r"^(?:CMD|.* CMD) +[^\[\s]", text, re.MULTILINE)  # no shell between Docker and the program
+    words = re.search(r"uv (export [^&]*?) --output-file", text)
+    assert words and "--require-hashes" in text
+    for extras in ("", "--extra torch"):
+        command = [sys.executable, "-m", "uv", *words[1].replace("${EXTRAS}", extras).split(), "--offline"]
+        done = subprocess.run(command, cwd=DEPLOY.parent, capture_output=True, text=True)
+        if "No module named uv" in done.stderr:
+            pytest.skip("needs uv")
+        assert done.returncode == 0, done.stderr
+        assert "--hash=sha256:" in done.stdout and ("torch==" in done.stdout) == bool(extras)
 
 
 @needs_compose

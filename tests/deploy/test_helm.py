@@ -24,7 +24,7 @@ OPTIONS = {
     "cpu": "target=cpu",
     "slice": "gpu.resource=nvidia.com/mig-1g.10gb,gpu.runtimeClass=nvidia,image.pullSecrets[0].name=registry",
     "placed": "nodeSelector.pool=gpu,tolerations[0].key=nvidia.com/gpu,tolerations[0].operator=Exists",
-    "open": "front.enabled=false",
+    "open": "front.enabled=false,front.openToTheCluster=true",
     "outside": "service.type=LoadBalancer,replicas=3,drainSeconds=600,startSeconds=7,shm=4Gi",
     "scaled": "autoscaling.enabled=true,monitor.enabled=true,monitor.labels.release=prometheus",
     "second": "autoscaling.enabled=true,monitor.enabled=true,monitor.rules=false",
@@ -241,7 +241,8 @@ def test_every_value_has_a_schema() -> None:
         ("gpu.count=0", "'/gpu/count'"),
         ("autoscaling.enabeld=true", "'enabeld' not allowed"),
         ("autoscaling.queueSeconds=0", "'/autoscaling/queueSeconds'"),
-        ("service.type=LoadBalancer,front.enabled=false", "neither encrypted nor checked"),
+        ("front.enabled=false", "'/front/openToTheCluster'"),
+        ("service.type=LoadBalancer,front.enabled=false,front.openToTheCluster=true", "neither encrypted nor checked"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(helm: Helm, options: str, complaint: str) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from medseg.triton_models.front import http, rpc
+from medseg.triton_models.front.again import Replaced
 from medseg.triton_models.front.doors import Doors
 from medseg.triton_models.front.guard import clean_up
 from medseg.triton_models.pulse import start_beating
@@ -19,8 +20,10 @@ async def _run(doors: Doors) -> None:
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-    listening = await http.listen(doors)
-    server = await rpc.listen(doors)
+    replaced = Replaced()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, replaced.tell)  # from who watches the models
+    listening = await http.listen(doors, replaced)
+    server = await rpc.listen(doors, replaced)
     start_beating()
     print("open", flush=True)
     await stop.wait()

@@ -18,10 +18,12 @@ import h11
 
 from medseg.engines.credentials import KEY_HEADER
 from medseg.errors import InputError
+from medseg.triton_models.front.again import Replaced, Twice
 from medseg.triton_models.front.doors import Doors, http_socket, metrics_socket
 from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, rewritten
 
 _PIECE = 1 << 20
+_KEPT = 8 << 20  # larger bodies flow through, and cannot be sent a second time
 _IDLE_SECONDS, _HEAD_SECONDS, _BODY_SECONDS, _DRAIN_SECONDS = 600, 30, 60, 60
 _MOST_CONNECTIONS = 256
 _MODEL = r"/v2/models/[\w.-]+(?:/versions/\d+)?"
@@ -52,25 +54,38 @@ class _Request:
         return int(self.headers.get("content-length", 0))
 
 
-async def listen(doors: Doors) -> list[asyncio.Server]:
+@dataclass(frozen=True)
+class _Behind:
+    socket: str  # Triton's
+    replaced: Replaced
+
+
+@dataclass(frozen=True)
+class _Answer:
+    head: bytes
+    theirs: Reader  # where the body will come
+    ours: Writer  # to be closed
+
+
+async def listen(doors: Doors, replaced: Replaced) -> list[asyncio.Server]:
     """Servers for HTTP and for the metrics, on loopback. Raises OSError where a port is taken."""
     sockets = Path(doors.sockets)
-    connected = partial(_connected, doors, http_socket(sockets), [0])
-    scraped = partial(_connected, None, metrics_socket(sockets), [0])
+    connected = partial(_connected, doors, _Behind(http_socket(sockets), replaced), [0])
+    scraped = partial(_connected, None, _Behind(metrics_socket(sockets), replaced), [0])
     return [
         await asyncio.start_server(connected, "127.0.0.1", doors.http_port, limit=_PIECE),
         await asyncio.start_server(scraped, "127.0.0.1", doors.metrics_port, limit=_PIECE),
     ]
 
 
-async def _connected(doors: Doors | None, socket: str, count: list[int], reader: Reader, writer: Writer) -> None:
+async def _connected(doors: Doors | None, behind: _Behind, count: list[int], reader: Reader, writer: Writer) -> None:
     """One client's connection, to its end; without `doors` it is for the metrics alone."""
     count[0] += 1
     try:
         if count[0] > _MOST_CONNECTIONS:
             await _say(writer, 503, f"more than {_MOST_CONNECTIONS} connections at a time; try again", False)
             return
-        while await _exchanged(doors, socket, reader, writer):
+        while await _exchanged(doors, behind, reader, writer):
             pass
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
         pass  # the client went away, or is too slow
@@ -79,7 +94,7 @@ async def _connected(doors: Doors | None, socket: str, count: list[int], reader:
         writer.close()
 
 
-async def _exchanged(doors: Doors | None, socket: str, reader: Reader, writer: Writer) -> bool:
+async def _exchanged(doors: Doors | None, behind: _Behind, reader: Reader, writer: Writer) -> bool:
     """Answer one request; whether the connection can take another."""
     first = await asyncio.wait_for(reader.readexactly(1), _IDLE_SECONDS)
     head = first + await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_SECONDS)
@@ -94,7 +109,7 @@ async def _exchanged(doors: Doors | None, socket: str, reader: Reader, writer: W
         unread -= description
         if _INFER.fullmatch(request.target):
             text = rewritten(text, unread, _trusted(doors, request))
-        answered = await _forwarded(socket, request, text, reader, writer, unread)
+        answered = await _forwarded(behind, request, text, reader, writer, unread)
     except (_RefusedError, InputError) as error:
         await _say(writer, getattr(error, "status", 400), str(error), keep and not unread)
         await _drained(reader, unread)
@@ -168,34 +183,50 @@ def _trusted(doors: Doors | None, request: _Request) -> bool:
     return doors is not None and doors.trusts([request.headers.get(KEY_HEADER, "")])
 
 
-async def _forwarded(socket: str, request: _Request, text: bytes, reader: Reader, writer: Writer, unread: int) -> bool:
+async def _forwarded(
+    behind: _Behind, request: _Request, text: bytes, reader: Reader, writer: Writer, unread: int
+) -> bool:
     """Pass the request on and Triton's answer back; whether it came whole. Raises _RefusedError if Triton is away."""
     told = f"Inference-Header-Content-Length: {len(text)}\r\n" if unread else ""
     length = f"Content-Length: {len(text) + unread}\r\n"
-    head = f"{request.method} {request.target} HTTP/1.1\r\nHost: triton\r\n{told}{length}\r\n".encode()
+    message = f"{request.method} {request.target} HTTP/1.1\r\nHost: triton\r\n{told}{length}\r\n".encode() + text
     try:
-        theirs, ours = await asyncio.open_unix_connection(socket, limit=_PIECE)
-    except OSError as error:
+        if unread > _KEPT:
+            return await _passed_on(await _asked(behind, message, reader, unread), writer)
+        async with asyncio.timeout(_BODY_SECONDS):
+            message += await reader.readexactly(unread)
+        twice = Twice(partial(_asked, behind, message, reader, 0), lambda answer: answer.head[9:10] == b"5")
+        return await _passed_on(await twice.answer(behind.replaced), writer)
+    except ConnectionError as error:
         raise _RefusedError(503, _AWAY) from error
+
+
+async def _asked(behind: _Behind, message: bytes, reader: Reader, unread: int) -> _Answer:
+    """Triton's answer, of which the head has come. Raises ConnectionError where Triton is away or goes away."""
     try:
-        ours.write(head + text)
+        theirs, ours = await asyncio.open_unix_connection(behind.socket, limit=_PIECE)
+    except OSError as error:
+        raise ConnectionError from error
+    try:
+        ours.write(message)
         await _copied(reader, ours, unread, _BODY_SECONDS)
-        return await _answered(theirs, writer)
-    finally:
+        return _Answer(await theirs.readuntil(b"\r\n\r\n"), theirs, ours)
+    except BaseException as error:
         ours.close()
+        if isinstance(error, asyncio.IncompleteReadError) and not reader.at_eof():
+            raise ConnectionError from error
+        raise
 
 
-async def _answered(theirs: Reader, writer: Writer) -> bool:
+async def _passed_on(answer: _Answer, writer: Writer) -> bool:
     """Pass Triton's answer back; whether it came whole."""
     try:
-        head = await theirs.readuntil(b"\r\n\r\n")
-    except (OSError, asyncio.IncompleteReadError):
-        await _say(writer, 503, _AWAY, False)
-        return False
-    length = _LENGTH.search(head)
-    writer.write(head)
-    await _copied(theirs, writer, int(length[1]) if length else 0, None)
-    return length is not None
+        length = _LENGTH.search(answer.head)
+        writer.write(answer.head)
+        await _copied(answer.theirs, writer, int(length[1]) if length else 0, None)
+        return length is not None
+    finally:
+        answer.ours.close()
 
 
 async def _copied(source: Reader, target: Writer, length: int, seconds: float | None) -> None:

@@ -15,6 +15,7 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from medseg.engines.credentials import KEY_HEADER, TOKEN_HEADERS
 from medseg.errors import InputError
+from medseg.triton_models.front.again import Replaced, Twice
 from medseg.triton_models.front.doors import Doors, grpc_socket
 from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, Sent, check_inputs, check_memory
 
@@ -41,11 +42,11 @@ _ASKING = [
 ]
 
 
-async def listen(doors: Doors) -> grpc.aio.Server:
+async def listen(doors: Doors, replaced: Replaced) -> grpc.aio.Server:
     """The server, started. Raises OSError where the port is taken or the files for TLS do not fit."""
     channel = grpc.aio.insecure_channel(f"unix:{grpc_socket(Path(doors.sockets))}", options=_ASKING)
     server = grpc.aio.server(options=_SERVING, maximum_concurrent_rpcs=_MOST_CALLS)
-    server.add_generic_rpc_handlers([_Passing(doors, channel)])
+    server.add_generic_rpc_handlers([_Passing(doors, channel, replaced)])
     host = f"[{doors.host}]" if ":" in doors.host else doors.host
     try:
         if doors.certificate:
@@ -67,35 +68,45 @@ def _credentials(doors: Doors) -> grpc.ServerCredentials:
 class _Passing(grpc.GenericRpcHandler):
     """What grpc asks for the handler of a method: messages pass as bytes."""
 
-    def __init__(self, doors: Doors, channel: grpc.aio.Channel) -> None:
+    def __init__(self, doors: Doors, channel: grpc.aio.Channel, replaced: Replaced) -> None:
         names = [_INFER, "/grpc.health.v1.Health/Check", *(_SERVICE + name for name in (*_OPEN, *_MEMORY))]
         self._calls = {name: channel.unary_unary(name) for name in names}
-        self._doors = doors
+        self._doors, self._replaced = doors, replaced
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         call = self._calls.get(details.method)
-        return call and grpc.unary_unary_rpc_method_handler(partial(_passed, self._doors, details.method, call))
+        return call and grpc.unary_unary_rpc_method_handler(partial(self._passed, details.method, call))
 
+    async def _passed(self, method: str, call: Callable, message: bytes, context: Any) -> bytes:
+        """Triton's answer. A client that cancels or goes away cancels this, and with it Triton's work."""
+        await self._check_client(method, message, context)
 
-async def _passed(doors: Doors, method: str, call: Callable, message: bytes, context: Any) -> bytes:
-    """Triton's answer. A client that cancels or goes away cancels this, and with it Triton's work."""
-    shown = {name: [value for key, value in context.invocation_metadata() if key == name] for name in _SHOWN}
-    if not doors.welcomes(str(value) for name in TOKEN_HEADERS for value in shown[name]):
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "this server is restricted to clients that send its token")
-    trusted = doors.trusts(map(str, shown[KEY_HEADER]))
-    if method.removeprefix(_SERVICE) in _MEMORY and not trusted:
-        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "shared memory is restricted to the server's own user")
-    if method == _INFER:
+        async def ask() -> bytes:
+            return await call(message, timeout=context.time_remaining())
+
         try:
-            _check(message, trusted)
-        except InputError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-    try:
-        return await call(message, timeout=context.time_remaining())
-    except grpc.aio.AioRpcError as error:
-        away = error.code() == grpc.StatusCode.UNAVAILABLE and _BROKEN.search(error.details() or "")
-        await context.abort(error.code(), _AWAY if away else error.details())
-        raise
+            if method != _INFER:
+                return await ask()
+            return await Twice(ask, lambda _: False).answer(self._replaced)
+        except grpc.aio.AioRpcError as error:
+            away = error.code() == grpc.StatusCode.UNAVAILABLE and _BROKEN.search(error.details() or "")
+            await context.abort(error.code(), _AWAY if away else error.details())
+            raise
+
+    async def _check_client(self, method: str, message: bytes, context: Any) -> None:
+        """Refuse who lacks the token or the key, and an inference that Triton must not see."""
+        doors, refuse = self._doors, context.abort
+        shown = {name: [str(value) for key, value in context.invocation_metadata() if key == name] for name in _SHOWN}
+        if not doors.welcomes(value for name in TOKEN_HEADERS for value in shown[name]):
+            await refuse(grpc.StatusCode.UNAUTHENTICATED, "this server is restricted to clients that send its token")
+        trusted = doors.trusts(shown[KEY_HEADER])
+        if method.removeprefix(_SERVICE) in _MEMORY and not trusted:
+            await refuse(grpc.StatusCode.PERMISSION_DENIED, "shared memory is restricted to the server's own user")
+        if method == _INFER:
+            try:
+                _check(message, trusted)
+            except InputError as error:
+                await refuse(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
 def _check(message: bytes, trusted: bool) -> None:
