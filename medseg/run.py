@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import RunError
-from medseg.files import sha256, whole_file
+from medseg.files import sha256, whole_file, whole_folder
+from medseg.lock import locked
+from medseg.manifest import FORMAT, MANIFEST, read_manifest, write_manifest
 
-FORMAT = 1
 WEIGHTS = "weights.pt"
 PROGRAM = "fp32.pt2"  # the last file that a fit writes
-MANIFEST = "manifest.json"
 
 
 class Run:
-    """A run folder with its manifest.json: which network, where its weights come from, every file with its sha256."""
+    """A run folder with its manifest.json: which network, where its weights come from, every file with its sha256.
 
-    def __init__(self, path: Path | str) -> None:
+    Where it is to `verify`, a file that is not the recorded one any more is not opened.
+    """
+
+    def __init__(self, path: Path | str, verify: bool = True) -> None:
         self.path = Path(path)
-        self.manifest = _read_manifest(self.path / MANIFEST)
+        self.verify = verify
+        self.manifest = read_manifest(self.path)
 
     @classmethod
     def create(cls, path: Path | str, network: str, options: Mapping[str, Any], source: Mapping[str, Any]) -> Run:
         """A new, empty run for a network. Raises RunError where the folder already holds one."""
         folder = Path(path)
-        if (folder / MANIFEST).exists():
-            raise RunError(f"run folder {folder} already holds a run; expected a new folder: choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = {"format": FORMAT, "network": network, "options": dict(options), "source": dict(source), "files": {}}
-        with whole_file(folder / MANIFEST) as listing:
-            _write_manifest(listing, manifest)
+        with locked(folder):
+            refuse_run(folder)
+            with whole_file(folder / MANIFEST) as listing:
+                write_manifest(listing, _manifest(network, options, source))
         return cls(folder)
 
     @property
@@ -61,61 +64,97 @@ class Run:
     def adding(self, name: str, facts: dict[str, Any]) -> Iterator[Path]:
         """A temporary path to write the file `name` to; renamed and recorded with `facts` if nothing is raised.
 
-        The new manifest is on the disk before either takes its name, so a full disk changes neither.
+        What other processes recorded meanwhile stays recorded. The new manifest is on the disk before either takes its
+        name, so a full disk changes neither.
         """
-        with whole_file(self.path / MANIFEST) as listing, whole_file(self.path / name) as path:
+        with (
+            ExitStack() as until_both_are_named,
+            whole_file(self.path / MANIFEST) as listing,
+            whole_file(self.path / name) as path,
+        ):
             yield path
             facts = facts | {"sha256": sha256(path), "bytes": path.stat().st_size}
-            manifest = self.manifest | {"files": self.files | {name: facts}}
-            _write_manifest(listing, manifest)
+            until_both_are_named.enter_context(locked(self.path))
+            latest = read_manifest(self.path)
+            manifest = latest | {"files": latest["files"] | {name: facts}}
+            write_manifest(listing, manifest)
         self.manifest = manifest
 
     def record(self, **entries: Any) -> None:
         """Write top-level entries of the manifest."""
-        manifest = self.manifest | entries
-        with whole_file(self.path / MANIFEST) as listing:
-            _write_manifest(listing, manifest)
+        with locked(self.path), whole_file(self.path / MANIFEST) as listing:
+            manifest = read_manifest(self.path) | entries
+            write_manifest(listing, manifest)
         self.manifest = manifest
 
     def file(self, **wanted: Any) -> Path:
-        """The recorded file whose facts match. Raises RunError naming what the run holds instead."""
+        """The recorded file whose facts match, see `held`. Raises RunError naming what the run holds instead."""
         for name, facts in self.files.items():
             if all(facts.get(key) == value for key, value in wanted.items()):
-                return self.path / name
+                return self.held(name)
         words = ", ".join(f"{key} {value}" for key, value in wanted.items())
-        held = ", ".join(self.files) or "no files"
+        holds = ", ".join(self.files) or "no files"
         raise RunError(
-            f"run {self.path} has no file with {words}; it holds {held}: run `medseg export {self.path}` first"
+            f"run {self.path} has no file with {words}; it holds {holds}: run `medseg export {self.path}` first"
         )
+
+    def held(self, name: str) -> Path:
+        """The path of a recorded file. Raises RunError where it is not as it was recorded, unless told not to verify.
+
+        A file that is not recorded is taken as it is.
+        """
+        problem = self._problem(name, _digest) if self.verify and name in self.files else None
+        if problem:
+            raise RunError(f"{problem}, or --no-verify to use it as it is")
+        return self.path / name
 
     def problems(self) -> list[str]:
         """What differs from the manifest: missing files and changed bytes. Empty when all is well."""
-        found = []
-        for name, facts in self.files.items():
-            path = self.path / name
-            if not path.is_file():
-                found.append(f"{path}: missing; the manifest lists it: export again")
-            elif sha256(path) != facts["sha256"]:
-                found.append(f"{path}: its bytes changed since it was recorded (sha256 differs): export again")
-        return found
+        found = [self._problem(name, sha256) for name in self.files]
+        if WEIGHTS not in self.files and self.manifest["source"].get("kind") in ("import", "train"):
+            found.append(f"{self.path}: it has no {WEIGHTS}; its fit was not ended: go on with `medseg train --resume`")
+        return [problem for problem in found if problem]
+
+    def _problem(self, name: str, digest: Callable[[Path], str]) -> str | None:
+        path = self.path / name
+        if not path.is_file():
+            return f"{path}: missing; the manifest lists it: export again"
+        if path.resolve().parent != self.path.resolve():
+            return f"{path}: a link out of the run; expected a file in it: copy the file there"
+        if digest(path) != self.files[name]["sha256"]:
+            return f"{path}: its bytes changed since it was recorded (sha256 differs): export again"
+        return None
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise RunError(
-            f"{path.parent} is not a run: it has no manifest.json; make one with `medseg import` or `medseg train`"
-        )
-    try:
-        manifest = json.loads(path.read_text())
-    except ValueError as error:
-        raise RunError(
-            f"{path} is not valid JSON ({error}); expected a run's manifest: restore it or import again"
-        ) from error
-    if manifest.get("format") != FORMAT:
-        found = manifest.get("format")
-        raise RunError(f"{path} has format {found}; this medseg reads format {FORMAT}: export again with this version")
-    return dict(manifest)
+def refuse_run(folder: Path) -> None:
+    """Raise RunError where the folder already holds a run."""
+    if (folder / MANIFEST).exists():
+        raise RunError(f"run folder {folder} already holds a run; expected a new folder: choose another --out")
 
 
-def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+@contextmanager
+def whole_run(path: Path) -> Iterator[Path]:
+    """A temporary folder to make a run in; at the end the run is at `path`, or nothing is.
+
+    Raises RunError where there is another run.
+    """
+    refuse_run(path)
+    with ExitStack() as until_it_is_there, whole_folder(path, last=MANIFEST) as folder:
+        yield folder
+        until_it_is_there.enter_context(locked(path))
+        refuse_run(path)
+
+
+def _manifest(network: str, options: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": FORMAT, "network": network, "options": dict(options), "source": dict(source), "files": {}}
+
+
+def _digest(path: Path) -> str:
+    """The file's SHA-256, computed once as long as the file stays as it is."""
+    facts = path.stat()
+    return _known(path, (facts.st_ino, facts.st_size, facts.st_mtime_ns))
+
+
+@lru_cache
+def _known(path: Path, _: tuple[int, ...]) -> str:
+    return sha256(path)

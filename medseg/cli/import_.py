@@ -27,12 +27,14 @@ def import_(
     from json import dumps
 
     from medseg.export.graph import save_program
+    from medseg.run import Run, whole_run
     from medseg.tasks import network_named
     from medseg.train.weights import import_weights
 
     chosen = network_named(network)
-    run = import_weights(chosen, checkpoint, out, {"arch": arch, "features": features})
-    save_program(run, chosen)
+    with whole_run(out) as folder:
+        save_program(import_weights(chosen, checkpoint, folder, {"arch": arch, "features": features}), chosen)
+    run = Run(out)
     if json:
         typer.echo(dumps(run.manifest))
         return

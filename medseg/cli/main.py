@@ -10,6 +10,7 @@ import typer
 from medseg import __version__
 from medseg.cli.bench import bench
 from medseg.cli.data import data
+from medseg.cli.disks import of_a_disk
 from medseg.cli.doctor import doctor
 from medseg.cli.evaluate import evaluate
 from medseg.cli.export import export
@@ -57,6 +58,8 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except MedsegError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {of_a_disk(error, sys.argv[1:])}")
     except typer.TyperException as error:
         sys.exit(_usage(error))
     except (KeyboardInterrupt, typer.Abort):

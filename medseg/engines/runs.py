@@ -21,7 +21,7 @@ def exported_file(run: Run, engine: str, precision: str) -> Path:
     for name, facts in run.files.items():
         fits = name.endswith(suffix) and facts.get("engine", engine) == engine  # bf16.onnx is for OpenVINO alone
         if fits and facts.get("precision") == precision:
-            return run.path / name
+            return run.held(name)
     held = ", ".join(run.files) or "no files"
     raise RunError(
         f"run {run.path} has no {precision} {suffix} file for {engine}; it holds {held}: `medseg export` makes one"

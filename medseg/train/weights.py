@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,10 @@ def build_options(network: Network, chosen: Mapping[str, Any]) -> dict[str, Any]
 
 def save_weights(run: Run, module: nn.Module, name: str = WEIGHTS) -> None:
     """Write the module's weights and its parameter count to the run."""
+    content = BytesIO()  # torch can end the whole process where a disk is full
+    torch.save({key: value.detach().cpu() for key, value in module.state_dict().items()}, content)
     with run.adding(name, {"precision": "fp32", "suffix": ".pt"}) as path:
-        torch.save({key: value.detach().cpu() for key, value in module.state_dict().items()}, path)
+        path.write_bytes(content.getbuffer())
     run.record(parameters=parameter_count(module))
 
 
