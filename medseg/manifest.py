@@ -34,16 +34,20 @@ _FILE = record(
     {"sha256": _DIGEST, "bytes": count(0, _MOST)},
     {"precision": _PRECISION, "parity": _PARITY, "target": _TARGET, "seconds": _NUMBER, **_WORDS},
 )
-_PLAN = record({"engine": text(), "version": text(), "target": _TARGET})  # of a file that is for one GPU
+_PLAN = record({"engine": text(), "version": text()})  # of a file that is for one GPU
 
 
 def _file(value: Any, where: str) -> str | None:
-    return _FILE(value, where) or (_PLAN(value, where) if "gpu" in value else None)
+    problem = _FILE(value, where)
+    if problem or "gpu" not in value:
+        return problem
+    return _PLAN(value, where) or (record({"target": _TARGET})(value, where) if "precision" in value else None)
 
 
 def _result(value: Any, where: str) -> str | None:
-    named = record({"best_by": text()})(value, where)
-    return named or record({value["best_by"]: a("a number", lambda score: either(score, int, float))})(value, where)
+    best = value.get("best_by") if isinstance(value, dict) else None
+    scores = {best: a("a number", lambda score: either(score, int, float))} if isinstance(best, str) else {}
+    return record(scores, {"best_by": text()})(value, where)
 
 
 _SPLIT = record({}, {"train": sequence(text()), "validation": sequence(text()), "rule": text()})

@@ -19,7 +19,7 @@ from medseg import __version__
 from medseg.errors import ExportError, RunError
 from medseg.export.bake import baked
 from medseg.export.files import add
-from medseg.models.checkpoint import load_state, read_state, without
+from medseg.models.checkpoint import load_file
 from medseg.models.sized import sized
 from medseg.run import PROGRAM, WEIGHTS, Run
 from medseg.task import Network
@@ -41,7 +41,7 @@ def trained(run: Run, network: Network) -> torch.nn.Module:
     if not path.is_file():
         raise RunError(f"run {run.path} has no {WEIGHTS}; make one with `medseg import` or `medseg train`")
     module: torch.nn.Module = network.build(**run.options)
-    load_state(module, without(read_state(path), network.unused)[0], path)
+    load_file(module, path, network.unused)
     return (sized(baked(module), run.size, network.input_shape[-1]) if run.size else baked(module)).eval()
 
 

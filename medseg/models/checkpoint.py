@@ -2,58 +2,48 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from medseg.errors import InputError
+from medseg.models.pickled import content_of
+from medseg.models.weight_sets import State, WeightSet, chosen, weight_sets
 
-State = Mapping[str, torch.Tensor]
-
-# Where the seed projects and Lightning keep the weights inside a checkpoint; a bare state has tensors at the top.
-WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model")
+_SHOWN = 3  # keys of a message
 
 
-def read_state(file: Path) -> dict[str, torch.Tensor]:
-    """The weights in a checkpoint by key, on the CPU, without DataParallel's `module.` prefix.
+class UnfitError(InputError):
+    """Weights that can be read and are another network's."""
 
-    Reads PyTorch files (tensors and plain values only: no code in the file is run) and safetensors.
-    Raises InputError naming the file where it is missing, damaged, unsafe or holds no weights.
+
+def read_weights(file: Path, expected: State, which: str | None = None) -> WeightSet:
+    """The weights in a checkpoint for a network with the `expected` state, on the CPU; see `weight_sets`.
+
+    Reads PyTorch files (tensors and plain values only: no code in the file is run) and safetensors. `which` chooses
+    from several sets. Raises InputError naming the file where it is missing, damaged, unsafe or something else, holds
+    no weights, or several sets that differ.
     """
-    if not file.is_file():
-        raise InputError(f"checkpoint {file} does not exist; expected a PyTorch or safetensors file: check the path")
-    content = _read(file)
-    inner = next((content[key] for key in WRAPPERS if key in content), content) if isinstance(content, Mapping) else {}
-    state = {key: value for key, value in dict(inner).items() if isinstance(value, torch.Tensor)}
-    if not state:
-        raise InputError(
-            f"checkpoint {file} holds no weights; expected tensors by name, bare or under {', '.join(WRAPPERS)}"
-        )
-    parallel = all(key.startswith("module.") for key in state)
-    return {key.removeprefix("module.") if parallel else key: value for key, value in state.items()}
-
-
-def _read(file: Path) -> Any:
+    content = content_of(file)
     try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
+        sets = weight_sets(content, expected)
+        if sets:
+            return chosen(sets, which)
+    except InputError as error:
+        raise InputError(f"checkpoint {file} {error}") from error
+    held = f"it holds {_listed(list(map(str, content)))}" if isinstance(content, Mapping) and content else "it is empty"
+    raise UnfitError(
+        f"checkpoint {file} holds no weights of this network ({held}); expected tensors such as "
+        f"{_listed(list(expected))}: check the network and the file"
+    )
 
-            return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"checkpoint {file} is damaged or holds more than tensors and plain values, which could run code; "
-            "expected a file of weights alone: save its state_dict again where you trust it"
-        ) from error
-    except Exception as error:  # torch and safetensors raise what they happen to trip over in a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"checkpoint {file} cannot be read ({reason}); expected a PyTorch file: fetch it again"
-        ) from error
+
+def load_file(module: nn.Module, file: Path, unused: tuple[str, ...] = ()) -> None:
+    """Load the weights in a file into a module, without those that are `unused`. Raises InputError as its parts do."""
+    state, _ = without(read_weights(file, module.state_dict()).state, unused)
+    load_state(module, state, file)
 
 
 def without(state: State, unused: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -63,11 +53,22 @@ def without(state: State, unused: tuple[str, ...]) -> tuple[dict[str, torch.Tens
 
 
 def load_state(module: nn.Module, state: State, source: Path) -> None:
-    """Load weights into a module. Raises InputError that lists every key that is missing, unexpected or misshapen."""
-    problems = state_problems(module.state_dict(), state)
+    """Load weights into a module.
+
+    Raises InputError that names the first keys that are missing, unexpected, misshapen or no finite numbers, and how
+    many there are.
+    """
+    expected = module.state_dict()
+    problems = state_problems(expected, state)
     if problems:
-        raise InputError(
+        raise UnfitError(
             f"checkpoint {source} does not fit the network: {'; '.join(problems)}: check the network and its options"
+        )
+    broken = [key for key in expected if key in state and not _finite(state[key], expected[key].dtype)]
+    if broken:
+        raise InputError(
+            f"checkpoint {source} has NaN or infinity in {len(broken)} of {len(state)} tensors ({_listed(broken)}); "
+            "expected finite numbers, for a network without finds nothing: take an earlier checkpoint"
         )
     module.load_state_dict(dict(state), strict=False)
 
@@ -77,15 +78,38 @@ def state_problems(expected: State, found: State) -> list[str]:
     # Batch norms saved before PyTorch 0.4.1 have no such counter, and nothing in inference reads it.
     missing = [key for key in expected if key not in found and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in found if key not in expected]
+    both = [key for key in expected if key in found]
     misshapen = [
         f"{key} {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in expected
-        if key in found and found[key].shape != expected[key].shape
+        for key in both
+        if found[key].shape != expected[key].shape
     ]
-    kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    return [f"{len(keys)} {kind} ({', '.join(keys)})" for kind, keys in kinds.items() if keys]
+    odd = [f"{key} {kind}" for key in both if (kind := _oddity(expected[key], found[key]))]
+    kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen, "of another kind": odd}
+    return [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in kinds.items() if keys]
 
 
 def parameter_count(module: nn.Module) -> int:
     """How many numbers the module learns."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _oddity(expected: torch.Tensor, found: torch.Tensor) -> str:
+    """Why a tensor cannot stand for weights, whatever its shape; "" where it can."""
+    if found.is_meta:
+        return "has no values"
+    if found.is_quantized or found.layout != torch.strided:
+        return f"is {'quantized' if found.is_quantized else 'sparse'}"
+    if expected.is_floating_point() and not found.is_floating_point():
+        return f"has {str(found.dtype).removeprefix('torch.')}"
+    return ""
+
+
+def _finite(value: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether all numbers are finite, as they are and in the type that the network has."""
+    return bool(torch.isfinite(value.to(dtype)).all()) if dtype.is_floating_point else True
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return f"{', '.join(key[:120] for key in keys[:_SHOWN])}{more}"

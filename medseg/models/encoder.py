@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from medseg.errors import InputError
-from medseg.models.checkpoint import load_state, read_state
+from medseg.models.checkpoint import load_state, read_weights
 
 # The classifiers that timm, torchvision and efficientnet-pytorch put after what an encoder is made of.
 CLASSIFIERS = ("fc.", "_fc.", "classifier.", "head.", "conv_head.", "_conv_head.", "bn2.", "_bn1.", "final_conv.")
@@ -25,7 +25,7 @@ def load_encoder(module: nn.Module, file: Path) -> None:
         )
     target = getattr(encoder, "model", encoder)  # timm's encoders are wrapped once more
     expected = target.state_dict()
-    state = {_key(key, expected): value for key, value in read_state(file).items()}
+    state = {_key(key, expected): value for key, value in read_weights(file, expected).state.items()}
     kept = {key: value for key, value in state.items() if key in expected or not key.startswith(CLASSIFIERS)}
     load_state(target, kept, file)
 

@@ -23,7 +23,7 @@ from torch import nn
 from medseg.data.split import Split
 from medseg.errors import InputError
 from medseg.files import whole_file
-from medseg.models.checkpoint import load_state, read_state, without
+from medseg.models.checkpoint import load_file
 from medseg.models.encoder import load_encoder
 from medseg.run import WEIGHTS, Run
 from medseg.task import Network
@@ -93,8 +93,7 @@ def starting_module(network: Network, options: Mapping[str, Any], settings: Sett
     if settings.encoder_weights:
         load_encoder(module, Path(settings.encoder_weights))
     if settings.start:
-        weights = Run(settings.start).path / WEIGHTS
-        load_state(module, without(read_state(weights), network.unused)[0], weights)
+        load_file(module, Run(settings.start).held(WEIGHTS), network.unused)
     freeze(module, settings.trainable)
     return module
 
@@ -114,7 +113,7 @@ def freeze(module: nn.Module, trainable: str) -> None:
 def finish(run: Run, module: nn.Module, best_score: str) -> None:
     """Write the best and the last weights, the curves and the result to the run."""
     for name in ("last", "best"):
-        module.load_state_dict(read_state(run.path / "checkpoints" / f"{name}.ckpt"))  # Fit.module's prefix is dropped
+        load_file(module, run.path / "checkpoints" / f"{name}.ckpt")
         save_weights(run, module, WEIGHTS if name == "best" else LAST)
     rows = read_history(run.path)
     best = max(rows, key=lambda row: row[best_score])

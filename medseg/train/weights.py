@@ -12,25 +12,46 @@ from torch import nn
 
 from medseg.errors import InputError
 from medseg.files import sha256
-from medseg.models.checkpoint import load_state, parameter_count, read_state, without
+from medseg.models.checkpoint import UnfitError, load_file, load_state, parameter_count, read_weights, without
 from medseg.run import WEIGHTS, Run
 from medseg.task import Network
+from medseg.train.fitting import fitting_network
 
 
-def import_weights(network: Network, checkpoint: Path, out: Path, options: Mapping[str, Any]) -> Run:
-    """A new run with the weights of a published checkpoint; what the answer does not need is left out, and recorded.
+def import_weights(
+    network: Network, checkpoint: Path, out: Path, options: Mapping[str, Any], which: str | None = None
+) -> Run:
+    """A new run with the weights of a published checkpoint; what of them was chosen and left out is recorded.
 
-    Raises InputError where the file cannot be read or does not fit the network, RunError where `out` holds a run.
+    `which` is one of several sets of weights. Raises InputError where the file cannot be read or does not fit the
+    network, RunError where `out` holds a run.
     """
     options = build_options(network, options)
     module = network.build(**options)
-    state, left_out = without(read_state(checkpoint), network.unused)
-    load_state(module, network.keys(state) if network.keys else state, checkpoint)
-    source: dict[str, Any] = {"kind": "import", "file": checkpoint.name, "sha256": sha256(checkpoint)}
-    source |= {"left_out": left_out} if left_out else {}
+    try:
+        source = _loaded(network, module, checkpoint, which)
+    except UnfitError as error:
+        fitting = fitting_network(network, options, checkpoint)
+        raise InputError(f"{error}; {fitting}" if fitting else str(error)) from error
     run = Run.create(out, network.name, options, source)
     save_weights(run, module)
     return run
+
+
+def _loaded(network: Network, module: nn.Module, checkpoint: Path, which: str | None) -> dict[str, Any]:
+    """Load a checkpoint into the module; what the manifest says of where the weights come from."""
+    found = read_weights(checkpoint, module.state_dict(), which)
+    state, left_out = without(found.state, network.unused)
+    load_state(module, network.keys(state) if network.keys else state, checkpoint)
+    source = {"kind": "import", "file": checkpoint.name, "sha256": sha256(checkpoint)}
+    told = {
+        "weights": found.name if found.among_others else None,
+        "prefix": found.prefix,
+        "wrappers": list(found.wrappers),
+        "left_out": left_out,
+        "beside": list(found.beside),
+    }
+    return source | {name: value for name, value in told.items() if value}
 
 
 def build_options(network: Network, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,5 +77,5 @@ def save_weights(run: Run, module: nn.Module, name: str = WEIGHTS) -> None:
 def load_run(network: Network, run: Run) -> nn.Module:
     """The run's network with its weights, in evaluation mode. Raises RunError where the run has none."""
     module: nn.Module = network.build(**run.options)
-    load_state(module, without(read_state(run.path / WEIGHTS), network.unused)[0], run.path / WEIGHTS)
+    load_file(module, run.held(WEIGHTS), network.unused)
     return module.eval()

@@ -120,3 +120,67 @@ def test_a_voter_of_stas_is_imported_as_its_team_saved_it(tmp_path):
 def test_option_the_network_lacks_is_refused(tmp_path):
     with pytest.raises(InputError, match="'luna-nodule' has no option --arch; it has --features"):
         import_("luna-nodule", tmp_path / "any.state", tmp_path / "run", arch="fpn")
+
+
+def other_network(tmp_path: Path, **options: object) -> Path:
+    torch.save(network_named("luna-segment").build(**options).state_dict(), tmp_path / "w.pt")
+    return tmp_path / "w.pt"
+
+
+def imported(*words: object) -> tuple[int, str, str]:
+    """The exit code, what was printed, and the sentence of an error."""
+    found = runner.invoke(app, list(map(str, words)))
+    return found.exit_code, found.stdout, str(found.exception)
+
+
+def test_what_was_done_with_the_keys_is_said_and_recorded(tmp_path):
+    state = network_named("luna-segment").build(context=3, features=2, depth=3).state_dict()
+    plain = {f"module.net.{key}": value for key, value in state.items()} | {"module.loss.weight": torch.ones(1)}
+    torch.save({"state_dict": plain, "ema": {key: value * 2 for key, value in state.items()}}, tmp_path / "w.pt")
+    words = ("luna-segment", tmp_path / "w.pt", "--features", 2, "--out", tmp_path / "run")
+    code, _, error = imported(*words)
+    assert code == 1 and "2 sets of weights that differ" in error and not (tmp_path / "run").exists()
+    code, told, _ = imported(*words, "--weights", "plain")
+    assert code == 0 and "weights: state_dict.module.net" in told and "the prefix module.net. of all keys" in told
+    assert "left out: module.loss.weight, which lie beside the network" in told
+    source = Run(tmp_path / "run").manifest["source"]
+    assert source["prefix"] == "module.net." and source["beside"] == ["module.loss.weight"]
+    assert source["weights"] == "state_dict.module.net"
+
+
+def test_the_option_that_would_fit_is_told(tmp_path):
+    file = other_network(tmp_path, context=3, features=6, depth=3)
+    code, _, error = imported("luna-segment", file, "--out", tmp_path / "run")
+    assert code == 1 and error.endswith("it fits with --features 6") and len(error) < 700
+
+
+def test_the_network_that_would_fit_is_told(tmp_path):
+    code, _, error = imported("luna-nodule", other_network(tmp_path), "--out", tmp_path / "run")
+    assert code == 1 and error.endswith("it fits luna-segment") and len(error) < 700
+
+
+def test_the_architecture_that_would_fit_is_told(tmp_path):
+    network = network_named("brain-lgg")
+    torch.save(network.build(arch="unet-residual", features=4).state_dict(), tmp_path / "w.pt")
+    code, _, error = imported("brain-lgg", tmp_path / "w.pt", "--out", tmp_path / "run")
+    assert code == 1 and error.endswith("it fits with --arch unet-residual --features 4")
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("25-prefix-orig-mod", None),
+        ("26-ema-beside", "has 2 sets of weights that differ"),
+        ("27-numpy-scalar-beside", None),
+        ("28-nan-weights", "has NaN or infinity in"),
+        ("29-git-lfs-pointer", "is a Git LFS pointer, not the weights: run `git lfs pull`"),
+    ],
+)
+def test_the_cases_of_checkpoints(tmp_path, case, words):
+    file = SHARED / "cases" / case / "w.pt"
+    code, _, error = imported("luna-segment", file, "--features", 2, "--out", tmp_path / "run")
+    if words:
+        assert code == 1 and words in error and len(error) < 400 and not (tmp_path / "run").exists()
+    else:
+        assert code == 0 and Run(tmp_path / "run").problems() == []

@@ -1,15 +1,26 @@
-"""A checkpoint is read without running its code; what is missing, unexpected or misshapen in it is said."""
+"""A checkpoint is read without running its code, wherever the weights lie in it; what keeps it out is said in short."""
 
+import argparse
+import collections
+import datetime
+import gzip
+import json
 import os
+import pathlib
+import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from medseg.errors import InputError
-from medseg.models.checkpoint import load_state, parameter_count, read_state
+from medseg.models.checkpoint import load_state, parameter_count, read_weights
 
 
 class Bomb:
@@ -17,72 +28,364 @@ class Bomb:
         return os.system, ("touch exploded",)
 
 
-@pytest.mark.parametrize("wrapper", [None, "model_state", "state_dict", "model_state_dict", "model"])
-def test_state_is_found_where_authors_put_it(tmp_path, wrapper):
-    state = nn.Linear(3, 2).state_dict()
-    torch.save({wrapper: state, "epoch": 3} if wrapper else state, tmp_path / "a.pt")
-    assert read_state(tmp_path / "a.pt").keys() == state.keys()
+def small() -> nn.Module:
+    """Names as real networks have them: parts in parts, a norm, numbers."""
+    torch.manual_seed(0)
+    unet = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    return nn.ModuleDict({"input_norm": nn.BatchNorm2d(1), "unet": unet, "last": nn.Conv2d(2, 1, 1)})
 
 
-def test_data_parallel_prefix_is_dropped(tmp_path):
-    torch.save(nn.DataParallel(nn.Linear(3, 2)).state_dict(), tmp_path / "a.pth")
-    assert set(read_state(tmp_path / "a.pth")) == {"weight", "bias"}
+STATE = small().state_dict()
+AVERAGE = {key: value + 1 for key, value in STATE.items()}
 
 
-def test_safetensors_are_read(tmp_path):
-    save_file(nn.Linear(3, 2).state_dict(), tmp_path / "a.safetensors")
-    assert set(read_state(tmp_path / "a.safetensors")) == {"weight", "bias"}
+def under(prefix: str, state: dict[str, torch.Tensor] = STATE) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in state.items()}
 
 
-def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch):
+def saved(folder: Path, content: object, **options: bool) -> Path:
+    torch.save(content, folder / "w.pt", **options)
+    return folder / "w.pt"
+
+
+def refused(file: Path, which: str | None = None) -> str:
+    """The sentence that a file is refused with, by reading or by loading it."""
+    with pytest.raises(InputError) as caught:
+        load_state(small(), read_weights(file, STATE, which).state, file)
+    words = str(caught.value)
+    assert str(file) in words and len(words) < 600 and "\n" not in words
+    return words
+
+
+def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor] = STATE) -> bool:
+    return found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+PREFIXES = [
+    "module.",
+    "_orig_mod.",
+    "model.",
+    "net.",
+    "network.",
+    "_forward_module.",
+    "segmentor.unet3.",
+    "module._orig_mod.model.",
+]
+
+
+@pytest.mark.parametrize("prefix", ["", *PREFIXES])
+@pytest.mark.parametrize("wrapper", [None, "model_state", "state_dict", "model_state_dict", "model", "network_weights"])
+def test_a_prefix_is_no_difference(tmp_path, prefix, wrapper):
+    content = {wrapper: under(prefix), "epoch": 3} if wrapper else under(prefix)
+    found = read_weights(saved(tmp_path, content), STATE)
+    assert same(found.state) and found.prefix == prefix and not found.wrappers and not found.beside
+
+
+@pytest.mark.parametrize(
+    ("state", "wrappers"),
+    [
+        ({key.replace("unet.", "unet._orig_mod."): value for key, value in STATE.items()}, ("_orig_mod",)),
+        ({("module." * ("unet" in key)) + key: value for key, value in STATE.items()}, ("module",)),
+        ({f"m.{key.replace('.', '.w.', 1)}": value for key, value in STATE.items()}, ("w",)),
+        ({f"{key.replace('unet.', 'unet.a.b.c.')}": value for key, value in STATE.items()}, ("a", "b", "c")),
+    ],
+)
+def test_wrappers_of_parts_are_no_difference(tmp_path, state, wrappers):
+    found = read_weights(saved(tmp_path, state), STATE)
+    assert same(found.state) and found.wrappers == wrappers
+
+
+def test_what_wraps_in_torch_is_no_difference(tmp_path):
+    for module in (nn.DataParallel(small()), AveragedModel(small())):
+        found = read_weights(saved(tmp_path, module.state_dict()), STATE)
+        assert same(found.state) and found.prefix == "module."
+    assert found.beside == ("n_averaged",) and found.averaged
+
+
+def test_lightnings_losses_and_metrics_lie_beside(tmp_path):
+    others = {
+        "loss.weight": torch.ones(2),
+        "val_metrics.dice.total": torch.ones(1),
+        "criterion.vgg.0.weight": torch.ones(1),
+    }
+    optimizer = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]}
+    content = {"state_dict": under("net.") | others, "optimizer_states": [optimizer], "loops": {"epoch": 3}}
+    found = read_weights(saved(tmp_path, content), STATE)
+    assert same(found.state) and set(found.beside) == set(others)
+    bare = read_weights(saved(tmp_path, {"state_dict": dict(STATE) | others}), STATE)
+    assert same(bare.state) and set(bare.beside) == set(others)
+
+
+def test_parts_saved_one_by_one_are_one_network(tmp_path):
+    parts = {"input_norm": small()["input_norm"].state_dict(), "unet": small()["unet"].state_dict()}
+    assert same(read_weights(saved(tmp_path, parts | {"last": small()["last"].state_dict()}), STATE).state)
+
+
+AVERAGES = [
+    {"state_dict": STATE, "state_dict_ema": AVERAGE},
+    {"model": STATE, "ema": AVERAGE},
+    {"model": under("module."), "model_ema": under("module.", AVERAGE)},
+    {"state_dict": under("model.") | under("ema_model.", AVERAGE)},
+    {"state_dict": under("model.") | under("modelEMA.", AVERAGE)},
+    {**STATE, "ema_state_dict": AVERAGE},
+    {"state_dict": STATE, "callbacks": {"EMA": {"ema_weights": AVERAGE}}},
+    {"model": STATE, "averaged": under("module.", AVERAGE) | {"n_averaged": torch.tensor(3)}},
+    {"student": under("net."), "teacher": under("net.", AVERAGE)},
+]
+
+
+@pytest.mark.parametrize("content", AVERAGES)
+def test_averaged_weights_beside_are_chosen(tmp_path, content):
+    file = saved(tmp_path, content)
+    assert "2 sets of weights that differ" in refused(file)
+    plain, average = read_weights(file, STATE, "plain"), read_weights(file, STATE, "ema")
+    assert same(plain.state) and same(average.state, AVERAGE) and plain.among_others
+    assert same(read_weights(file, STATE, average.name).state, AVERAGE)
+    assert plain.name in refused(file) and average.name in refused(file)
+    assert "has no weights 'other'" in refused(file, "other")
+
+
+@pytest.mark.parametrize(
+    "content", [{"state_dict": STATE, "state_dict_ema": dict(STATE)}, {"best": STATE, "ema": dict(STATE)}]
+)
+def test_sets_that_are_equal_need_no_choice(tmp_path, content):
+    assert same(read_weights(saved(tmp_path, content), STATE).state)
+
+
+@pytest.mark.parametrize(
+    "content", [{"best": STATE, "last": AVERAGE}, [STATE, AVERAGE], {"fold0": STATE, "fold1": AVERAGE}]
+)
+def test_other_sets_are_chosen_by_their_names(tmp_path, content):
+    file = saved(tmp_path, content)
+    names = list(content) if isinstance(content, dict) else ["0", "1"]
+    assert f"{names[0]} and {names[1]}" in refused(file)
+    assert same(read_weights(file, STATE, names[1]).state, AVERAGE)
+
+
+@pytest.mark.parametrize(
+    "average",
+    [
+        {"ema": {"decay": 0.9, "shadow_params": [value for key, value in AVERAGE.items() if "running" not in key]}},
+        {f"model_ema.{key.replace('.', '')}": value for key, value in AVERAGE.items()},
+        {f"ema_{key.replace('.', '_')}": value for key, value in AVERAGE.items()},
+    ],
+)
+def test_an_average_under_other_names_is_told(tmp_path, average):
+    file = saved(tmp_path, {**STATE, **average})
+    assert "2 sets of weights that differ" in refused(file)
+    assert same(read_weights(file, STATE, "plain").state)
+    assert "lack the network's names" in refused(file, "ema")
+
+
+def test_a_choice_that_is_not_there_is_refused(tmp_path):
+    assert "has no weights 'ema'; it has state_dict" in refused(saved(tmp_path, {"state_dict": STATE}), "ema")
+    assert "has no weights 'plain'; it has ema" in refused(saved(tmp_path, {"ema": STATE}), "plain")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"best": np.float64(0.5), "n": np.int64(3), "b": np.bool_(True), "h": np.float32(1)},
+        {"history": np.arange(3.0), "names": np.array(["a", "b"])},
+        {"args": argparse.Namespace(lr=0.1, path=pathlib.Path("/a"), best=np.float64(1))},
+        {
+            "logs": collections.defaultdict(list, {"loss": [1.0]}),
+            "when": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
+        },
+        {"counts": collections.Counter("aab"), "order": collections.OrderedDict(a=1)},
+    ],
+)
+def test_numbers_and_settings_beside_the_weights_are_no_obstacle(tmp_path, beside, legacy):
+    file = saved(tmp_path, {"model": STATE, **beside}, _use_new_zipfile_serialization=not legacy)
+    assert same(read_weights(file, STATE).state)
+
+
+def test_numpy_1_wrote_other_names(tmp_path):
+    file = saved(tmp_path, {"model": STATE, "best": np.float64(0.5)}, _use_new_zipfile_serialization=False)
+    file.write_bytes(file.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert same(read_weights(file, STATE).state)
+
+
+def test_weights_as_arrays_are_taken(tmp_path):
+    assert same(read_weights(saved(tmp_path, {key: value.numpy() for key, value in STATE.items()}), STATE).state)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pt"])
+def test_safetensors_are_read_whatever_their_name(tmp_path, name):
+    save_file(under("module."), tmp_path / name)
+    assert same(read_weights(tmp_path / name, STATE).state)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch, legacy):
     monkeypatch.chdir(tmp_path)
-    torch.save({"model_state": Bomb()}, "bomb.pt")
-    with pytest.raises(InputError, match=r"bomb\.pt is damaged or holds more than tensors"):
-        read_state(Path("bomb.pt"))
+    file = saved(tmp_path, {"model_state": STATE, "x": Bomb()}, _use_new_zipfile_serialization=not legacy)
+    assert "holds more than tensors and plain values (posix.system), which could run code" in refused(file)
+    objects = np.array([Bomb()], object)
+    assert refused(saved(tmp_path, {"model_state": STATE, "x": objects}, _use_new_zipfile_serialization=not legacy))
     assert not Path("exploded").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_whole_network_is_named(tmp_path, legacy):
+    file = saved(tmp_path, {"net": small()}, _use_new_zipfile_serialization=not legacy)
+    assert "is a whole pickled network" in refused(file) and "state_dict()" in refused(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\0" * 5000, "begins with zeros"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "is a Git LFS pointer.*git lfs pull"),
+        (b"<!DOCTYPE html><html><body>Sign in</body></html>", "is an HTML page"),
+        (b"\n  <html>", "is an HTML page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is an XML page"),
+        (b'{"message": "Not Found"}', "is a JSON text"),
+        (json.dumps({"weight_map": {"a": "one.bin", "b": "two.bin"}}).encode(), "the index of weights in 2 files"),
+        (b"outs:\n- md5: 0\n", "dvc pull"),
+        (b"https://example.org/w.pt\n", "is a text"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "is an HDF5 file, as Keras"),
+        (b"\x93NUMPY\x01\x00" + bytes(100), "is one NumPy array"),
+        (gzip.compress(b"weights"), "is compressed with gzip"),
+        (b"\x08\x0a\x12\x07pytorch\x1a\x032.0" + bytes(50), "is an ONNX file"),
+        (pickle.dumps({"a": 1}), "is a plain Python pickle"),
+        (b"PK\x03\x04 half a zip", "is cut off or damaged"),
+        (b"not\xffa checkpoint", "cannot be read"),
+    ],
+)
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_damaged_file_is_named(tmp_path, content, suffix):
-    file = tmp_path / f"damaged{suffix}"
+def test_what_a_file_is_instead_is_named(tmp_path, content, words, suffix):
+    file = tmp_path / f"w{suffix}"
     file.write_bytes(content)
-    with pytest.raises(InputError, match=r"damaged\.\w+ (cannot be read|is damaged)"):
-        read_state(file)
+    refused(file)
+    with pytest.raises(InputError, match=words):
+        read_weights(file, STATE)
 
 
-def test_truncated_file_is_named(tmp_path):
-    torch.save(nn.Linear(300, 200).state_dict(), tmp_path / "a.pt")
-    half = (tmp_path / "a.pt").read_bytes()[:50_000]
-    (tmp_path / "a.pt").write_bytes(half)
-    with pytest.raises(InputError, match=r"a\.pt"):
-        read_state(tmp_path / "a.pt")
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["model/data.pkl", "model/constants.pkl", "model/code/a.py"], "is a TorchScript program"),
+        (["model/archive_format", "model/models/model.json"], "is a program of torch.export"),
+        (["a.npy", "b.npy"], "is an archive of NumPy arrays"),
+        (["config.json", "model.weights.h5"], "is a Keras model"),
+        (["Dataset001/plans.json", "Dataset001/fold_0/checkpoint_final.pth"], "nnU-Net"),
+        (["w.pth", "README.md"], "is a zip archive with w.pth in it: unpack it"),
+        (["README.md"], "is a zip archive without weights"),
+    ],
+)
+def test_what_a_zip_is_instead_is_named(tmp_path, names, words):
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"content")
+    assert words in refused(tmp_path / "w.pt")
 
 
-def test_file_without_weights_is_refused(tmp_path):
-    torch.save({"epoch": 3}, tmp_path / "a.pt")
-    with pytest.raises(InputError, match="holds no weights"):
-        read_state(tmp_path / "a.pt")
+def test_other_things_are_named(tmp_path):
+    with tarfile.open(tmp_path / "w.tar", "w") as archive:
+        archive.add(saved(tmp_path, STATE), "w.pt")
+    assert "is a tar archive: unpack it" in refused(tmp_path / "w.tar")
+    assert "is a folder" in refused(tmp_path)
+    (tmp_path / "model.ckpt.index").write_bytes(b"\x00\x00\x01\x02")
+    assert "TensorFlow checkpoint" in refused(tmp_path / "model.ckpt.index")
+    assert "does not exist" in refused(tmp_path / "none.pt")
 
 
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.pt does not exist"):
-        read_state(tmp_path / "none.pt")
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_a_file_that_is_cut_off_is_refused(tmp_path, kind):
+    if kind == "safetensors":
+        save_file(STATE, tmp_path / "w.pt")
+    else:
+        saved(tmp_path, STATE, _use_new_zipfile_serialization=kind == "zip")
+    whole = (tmp_path / "w.pt").read_bytes()
+    for part in (0.1, 0.5, 0.9, 0.999):
+        (tmp_path / "w.pt").write_bytes(whole[: int(len(whole) * part)])
+        refused(tmp_path / "w.pt")
 
 
-def test_every_problem_is_in_one_error(tmp_path):
+def test_flipped_bits_are_found(tmp_path):
+    content = bytearray(saved(tmp_path, {"weight": torch.zeros(1000)}).read_bytes())
+    content[content.find(bytes(2000)) + 1000] = 7
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"is damaged \(the checksum of .*data/0 differs"):
+        read_weights(tmp_path / "w.pt", {"weight": torch.zeros(1000)})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"epoch": 3},
+        {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}},
+        {"encoder.0.weight": torch.ones(3)},
+        torch.ones(3),
+        [],
+        {},
+        {"state_dict": None},
+        {3: torch.ones(3)},
+    ],
+)
+def test_a_file_without_these_weights_is_refused(tmp_path, content):
+    assert "holds no weights of this network" in refused(saved(tmp_path, content))
+
+
+def test_nesting_without_end_is_refused(tmp_path):
+    circle: dict[str, object] = {}
+    circle["a"] = circle
+    assert "no weights" in refused(saved(tmp_path, circle))
+    many: list[object] = []
+    for _ in range(40):
+        many = [many, many]
+    assert "holds over" in refused(saved(tmp_path, many))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("key", ["last.weight", "unet.1.running_var"])
+def test_weights_that_are_no_numbers_are_named(tmp_path, bad, key):
+    state = {name: value.clone() for name, value in STATE.items()}
+    state[key].view(-1)[-1] = bad
+    assert f"has NaN or infinity in 1 of {len(state)} tensors ({key})" in refused(saved(tmp_path, state))
+
+
+def test_numbers_that_are_too_large_for_their_type_are_named(tmp_path):
+    half = {key: (value * 1e30).half() if key == "last.weight" else value for key, value in STATE.items()}
+    assert "(last.weight)" in refused(saved(tmp_path, half))
+    double = {key: value.double() * 1e300 if key == "last.weight" else value for key, value in STATE.items()}
+    assert "(last.weight)" in refused(saved(tmp_path, double))
+    for kind in (torch.float16, torch.bfloat16, torch.float64):
+        file = saved(tmp_path, {key: value.to(kind) if "num" not in key else value for key, value in STATE.items()})
+        load_state(small(), read_weights(file, STATE).state, file)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.ones(1, 2, 1, 1, dtype=torch.int8), "last.weight has int8"),
+        (torch.ones(1, 2, 1, 1, device="meta"), "last.weight has no values"),
+        (torch.ones(1, 2, 1, 1).to_sparse(), "last.weight is sparse"),
+        (torch.ones(1, 2, 1, 1, dtype=torch.complex64), "last.weight has complex64"),
+    ],
+)
+def test_what_cannot_be_weights_is_named(tmp_path, value, words):
+    assert words in refused(saved(tmp_path, {**STATE, "last.weight": value}))
+
+
+def test_every_kind_of_problem_is_in_one_short_error(tmp_path):
     state = {"0.weight": torch.zeros(5, 5), "1.weight": torch.zeros(2, 4), "extra": torch.zeros(1)}
     with pytest.raises(InputError) as caught:
         load_state(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), state, tmp_path / "a.pt")
     assert "2 missing (0.bias, 1.bias)" in str(caught.value)
     assert "1 unexpected (extra)" in str(caught.value)
     assert "1 misshapen (0.weight (5, 5) instead of (4, 3))" in str(caught.value)
+    with pytest.raises(InputError, match=r"40 missing \(0\.weight, 0\.bias, 1\.weight and 37 more\)"):
+        load_state(nn.Sequential(*[nn.Linear(2, 2)] * 20), {"extra": torch.zeros(1)}, tmp_path / "a.pt")
 
 
 def test_batch_norms_from_before_the_counter_load(tmp_path):
-    state = nn.BatchNorm2d(3).state_dict()
-    del state["num_batches_tracked"]
-    load_state(nn.BatchNorm2d(3), state, tmp_path / "a.pt")
+    state = {key: value for key, value in STATE.items() if not key.endswith("num_batches_tracked")}
+    file = saved(tmp_path, under("module.", state))
+    load_state(small(), read_weights(file, STATE).state, file)
 
 
 def test_parameter_count():

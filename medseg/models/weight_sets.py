@@ -1,0 +1,243 @@
+"""Sets of weights in a checkpoint, found by structure: wherever a network's own names lie, under whatever prefix.
+
+A checkpoint is one tree of names, of its dictionaries' and of the dots in its keys. A set of weights is a node of it
+under which the network's names lie; the way to it is the set's name and its prefix. Wrappers put further nodes in
+between (`unet._orig_mod.last`), which are passed over where that leaves no doubt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from medseg.errors import InputError
+
+State = Mapping[str, torch.Tensor]
+Path = tuple[str, ...]
+Tree = dict[str, Any]  # a name -> a Tree, or a tensor
+
+_MOST = 1_000_000  # values in a checkpoint
+_LONGEST = 64  # names in a path
+_DEEPEST = 4  # wrappers in each other
+_AVERAGED = {"ema", "emas", "averaged", "average", "swa", "shadow", "polyak", "teacher"}
+# What lies in a network's dictionary without being a part of it.
+_BESIDE = {"loss", "losses", "criterion", "criteria", "metric", "metrics", *_AVERAGED}
+_COUNTERS = ("n_averaged", "total_ops", "total_params")
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """One set of weights: its tensors by the network's names, and how they lie in the file."""
+
+    name: str  # the way to it, "the top level" for none
+    state: dict[str, torch.Tensor]  # with what else lies among them, under its own name
+    averaged: bool  # an exponential moving average or the like
+    prefix: str = ""  # what all of its keys began with
+    wrappers: tuple[str, ...] = ()  # names within keys that were passed over
+    beside: tuple[str, ...] = ()  # keys of losses, metrics, counters and averages that lie with it
+    among_others: bool = False  # it was chosen from several
+
+    @property
+    def readable(self) -> bool:
+        """Whether its tensors have the network's names."""
+        return bool(self.state)
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    tensor: torch.Tensor
+    home: int  # how much of its path is the way to the dictionary that holds it
+
+
+def weight_sets(content: Any, expected: State) -> list[WeightSet]:
+    """The sets of weights in a checkpoint's content that hold all `expected` names; else the one that holds most.
+
+    Of several those whose shapes fit too. Empty where not a single name is found. Raises InputError for content that is
+    nested without end.
+    """
+    leaves = _leaves(content)
+    wanted = _tree({_split(key): key for key in expected})
+    nodes = [path for path, node in _nodes(_tree(leaves)) if not wanted.keys().isdisjoint(node)]
+    sets = [_set(path, leaves, wanted) for path in nodes]
+    # Batch norms saved before PyTorch 0.4.1 have no counter of batches, and nothing in inference reads it.
+    needed = [key for key in expected if not key.endswith("num_batches_tracked")]
+    covered = [sum(key in one.state for key in needed) for one in sets]
+    whole = [one for one, count in zip(sets, covered, strict=True) if count == len(needed)]
+    if not whole:
+        return [sets[covered.index(max(covered))]] if any(covered) else []
+    fitting = [one for one in whole if all(one.state[key].shape == expected[key].shape for key in needed)] or whole
+    return [*fitting, *_under_other_names(leaves, fitting)]
+
+
+def chosen(sets: list[WeightSet], which: str | None) -> WeightSet:
+    """The set that is meant: `plain`, `ema`, a set's name or a part of it. Raises InputError where that is not one."""
+    meant = [one for one in sets if _is(one, which)]
+    names = " and ".join(one.name for one in sets)
+    if not meant:
+        raise InputError(f"has no weights {which!r}; it has {names}: choose --weights from these")
+    if len(meant) > 1 and not all(_equal(meant[0], one) for one in meant[1:]):
+        raise InputError(
+            f"has {len(meant)} sets of weights that differ, {names}; expected to be told which: add --weights plain, "
+            "--weights ema, or --weights with one of these names"
+        )
+    if not meant[0].readable:
+        raise InputError(f"has weights at {meant[0].name} that lack the network's names: save them as a state_dict")
+    return replace(meant[0], among_others=len(sets) > 1)
+
+
+def _is(one: WeightSet, which: str | None) -> bool:
+    if which in (None, "plain", "ema"):
+        return which is None or one.averaged == (which == "ema")
+    return which == one.name or which in _split(one.name)
+
+
+def _equal(one: WeightSet, other: WeightSet) -> bool:
+    return one.state.keys() == other.state.keys() and all(
+        value.dtype == other.state[key].dtype and torch.equal(value, other.state[key])
+        for key, value in one.state.items()
+    )
+
+
+def _leaves(content: Any) -> dict[Path, _Leaf]:
+    """Every tensor by its path; an optimizer's state is left out."""
+    found = {}
+    for count, (path, value, home) in enumerate(_walk((), content, 0)):
+        if count > _MOST:
+            raise InputError(f"holds over {_MOST:,} values; expected a network's weights: save its state_dict alone")
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            value = torch.from_numpy(value.copy())
+        if isinstance(value, torch.Tensor):
+            found[path] = _Leaf(value, home)
+    return found
+
+
+def _walk(path: Path, value: Any, home: int) -> Iterator[tuple[Path, Any, int]]:
+    yield path, value, home
+    if len(path) > _LONGEST:
+        return
+    if isinstance(value, Mapping) and not {"state", "param_groups"} <= set(map(str, value)):
+        for key, entry in value.items():
+            yield from _walk((*path, *_split(str(key))), entry, len(path))
+    elif isinstance(value, list | tuple):
+        for index, entry in enumerate(value):
+            yield from _walk((*path, str(index)), entry, home)
+
+
+def _split(key: str) -> Path:
+    return tuple(key.split("."))
+
+
+def _tree(leaves: Mapping[Path, Any]) -> Tree:
+    """The leaves as a tree; where a name is both a leaf and a branch, the branch."""
+    root: Tree = {}
+    for path, leaf in leaves.items():
+        node = root
+        for name in path[:-1]:
+            if not isinstance(node.get(name), dict):
+                node[name] = {}
+            node = node[name]
+        if path and path[-1] not in node:
+            node[path[-1]] = leaf
+    return root
+
+
+def _nodes(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Tree]]:
+    yield path, tree
+    for name, below in tree.items():
+        if isinstance(below, dict):
+            yield from _nodes(below, (*path, name))
+
+
+def _set(path: Path, leaves: Mapping[Path, _Leaf], wanted: Tree) -> WeightSet:
+    """What lies under a path by the wanted names, with what else is in the same dictionary."""
+    under = {place[len(path) :]: leaf for place, leaf in leaves.items() if place[: len(path)] == path}
+    ours, wrappers = _aligned(wanted, _tree(under))
+    home = min((under[place].home for place in ours), default=len(path))
+    among = {place: leaf.tensor for place, leaf in under.items() if leaf.home == home and place not in ours}
+    extras = {place: tensor for place, tensor in among.items() if not _lies_beside(place)}
+    together = (place for place, leaf in leaves.items() if leaf.home == home and place[:home] == path[:home])
+    kept = {(*path, *place) for place in (*ours, *extras)}
+    state = {name: under[place].tensor for place, name in ours.items()}
+    state |= {".".join(place): tensor for place, tensor in extras.items()}
+    beside = tuple(".".join(place[home:]) for place in together if place not in kept)
+    return WeightSet(
+        name=".".join(path) or "the top level",
+        state=state,
+        averaged=any(map(_is_averaged, path)) or "n_averaged" in beside,
+        prefix="".join(f"{name}." for name in path[home:]),
+        wrappers=tuple(dict.fromkeys(wrappers)),
+        beside=beside,
+    )
+
+
+def _aligned(wanted: Tree, node: Tree, place: Path = ()) -> tuple[dict[Path, str], list[str]]:
+    """The places of a node's tensors that have the wanted names, with these; and the wrappers on the ways to them."""
+    ours: dict[Path, str] = {}
+    wrappers: list[str] = []
+    for part, below in wanted.items():
+        way = _way(part, node, wanted)
+        if not way:
+            continue
+        found = node
+        for name in way:
+            found = found[name]
+        if isinstance(below, dict) and isinstance(found, dict):
+            deeper, more = _aligned(below, found, (*place, *way))
+            ours |= deeper
+            wrappers += [*way[:-1], *more]
+        elif not isinstance(below, dict) and not isinstance(found, dict):
+            ours[(*place, *way)] = below
+            wrappers += way[:-1]
+    return ours, wrappers
+
+
+def _way(part: str, node: Tree, wanted: Tree) -> Path:
+    """The way from a node to the part of this name: straight, or through wrappers; () where there is none, or two."""
+    level: list[tuple[Path, Tree]] = [((), node)]
+    for _ in range(_DEEPEST + 1):
+        hits = [way for way, one in level if part in one]
+        if hits:
+            return (*hits[0], part) if len(hits) == 1 else ()
+        level = [
+            ((*way, name), below)
+            for way, one in level
+            for name, below in one.items()
+            if isinstance(below, dict) and name not in wanted
+        ]
+    return ()
+
+
+def _lies_beside(place: Path) -> bool:
+    return place[-1] in _COUNTERS or bool(_words(place[0]) & _BESIDE)
+
+
+def _is_averaged(name: str) -> bool:
+    return bool(_words(name) & _AVERAGED)
+
+
+def _words(name: str) -> set[str]:
+    """The words of a name: of `stateDict_ema` state, dict and ema."""
+    return set(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_"))
+
+
+def _under_other_names(leaves: Mapping[Path, _Leaf], sets: Collection[WeightSet]) -> list[WeightSet]:
+    """An average beside the sets whose tensors have their shapes, but not their names: a list, or keys without dots."""
+    known = {id(tensor) for one in sets for tensor in one.state.values()}
+    averages = {
+        path: leaf.tensor
+        for path, leaf in leaves.items()
+        if any(map(_is_averaged, path)) and id(leaf.tensor) not in known
+    }
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    shapes = Counter(tuple(value.shape) for key, value in next(iter(sets)).state.items() if not key.endswith(buffers))
+    if not averages or not shapes <= Counter(tuple(value.shape) for value in averages.values()):
+        return []
+    first = next(iter(averages))
+    end = next(index for index, name in enumerate(first, 1) if _is_averaged(name))
+    return [WeightSet(".".join(first[:end]), {}, averaged=True)]
