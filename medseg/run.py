@@ -18,14 +18,12 @@ PROGRAM = "fp32.pt2"  # the last file that a fit writes
 
 
 class Run:
-    """A run folder with its manifest.json: which network, where its weights come from, every file with its sha256.
+    """A run folder with its manifest.json: which network, where its weights come from, every file with its sha256."""
 
-    Where it is to `verify`, a file that is not the recorded one any more is not opened.
-    """
+    verify = True  # whether a file is held against its recorded sha256 before it is opened
 
-    def __init__(self, path: Path | str, verify: bool = True) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.verify = verify
         self.manifest = read_manifest(self.path)
 
     @classmethod

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medseg.errors import EngineError, InputError
+from medseg.errors import EngineError, InputError, RunError
 from medseg.tensor import Array as Array
 from medseg.tensor import Tensor as Tensor
 from medseg.tensor import Tensors as Tensors
@@ -237,11 +237,33 @@ class Task:
     answered: Callable[[str, Path], list[Path]]  # a name, a folder -> the files there that hold an answer of that name
     volumes: bool = False  # an answer is many files: where there are several answers, each gets a folder of its own
     pipeline_of: Callable[[Sequence[str]], Pipeline] | None = None  # where fewer networks than all can answer too
+    optional: tuple[str, ...] = ()  # networks without which the answer has less in it
 
     def network(self, name: str) -> Network:
         """The task's network of this name."""
         return next(network for network in self.networks if network.name == name)
 
     def answered_by(self, networks: Sequence[str]) -> Task:
-        """The task as these networks answer it, by name. Raises RunError where they cannot."""
-        return replace(self, pipeline=self.pipeline_of(networks)) if self.pipeline_of else self
+        """The task as these networks answer it, by name. Raises RunError for another's, one given twice or missing."""
+        known = [network.name for network in self.networks]
+        for name in networks:
+            if name not in known:
+                raise RunError(
+                    f"network {name!r} is not one of {self.name}'s; expected {_and(known)}: leave its run out"
+                )
+            if networks.count(name) > 1:
+                raise RunError(f"{self.name} got several runs of {name}; expected one run a network: leave others out")
+        if self.pipeline_of:
+            return replace(self, pipeline=self.pipeline_of(networks))
+        needed = [name for name in known if name not in self.optional]
+        missing = [name for name in needed if name not in networks]
+        if missing:
+            also = f", {_and(self.optional)} if wanted" if self.optional else ""
+            raise RunError(
+                f"{self.name} got no run of {_and(missing)}; expected runs of {_and(needed)}{also}: add a --run of each"
+            )
+        return self
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -52,7 +52,7 @@ def made_by(runs: Sequence[Path], url: str | None, engine: str, precision: str) 
         {"network": run.network, "sha256": facts["sha256"], "weights_sha256": run.files.get(WEIGHTS, {}).get("sha256")}
         for run, facts in files
     ]
-    return {"medseg": __version__, "engine": engine, "precision": precision, "runs": known}
+    return {"medseg": __version__, "engine": engine, "precision": precision, "verified": Run.verify, "runs": known}
 
 
 @contextmanager

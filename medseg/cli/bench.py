@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.options import RunsOption
+from medseg.cli.options import NoVerifyOption, RunsOption
 
 if TYPE_CHECKING:
     from medseg.bench.lineup import Entry, Write
@@ -46,6 +46,7 @@ def bench(  # every option of the command is an argument here
     waterfall: Annotated[
         bool, typer.Option("--waterfall", help="With --quick too, every file of each network beside torch.")
     ] = False,
+    no_verify: NoVerifyOption = False,
     out: Annotated[Path, typer.Option(help="The folder for bench.json and the report.")] = Path("bench"),
     against: Annotated[Path | None, typer.Option(help="An earlier bench.json to compare with.")] = None,
     fail_on: Annotated[
@@ -75,6 +76,7 @@ def bench(  # every option of the command is an argument here
     from medseg.run import Run
     from medseg.tasks import task_named
 
+    Run.verify = not no_verify
     if arrivals not in ARRIVALS or min(rate or [1.0]) <= 0:
         raise InputError(f"--rate is {rate} and --arrivals {arrivals!r}; expected a positive rate, poisson or constant")
     if bool(run) == bool(url):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medseg.cli.options import RunsOption
+from medseg.cli.options import NoVerifyOption, RunsOption
 
 
 def evaluate(
@@ -17,6 +17,7 @@ def evaluate(
     submission: Annotated[Path | None, typer.Option(help="luna, gi-tract: score this CSV instead of runs.")] = None,
     engine: Annotated[str, typer.Option(help="The engine for the runs.")] = "openvino",
     precision: Annotated[str, typer.Option(help="The precision: fp32, fp16, bf16 or int8.")] = "fp32",
+    no_verify: NoVerifyOption = False,
     out: Annotated[Path | None, typer.Option(help="A folder for the tables and pictures of the worst cases.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
@@ -27,7 +28,9 @@ def evaluate(
     from json import dumps
 
     from medseg.errors import InputError
+    from medseg.run import Run
 
+    Run.verify = not no_verify
     if bool(run) == bool(submission):
         raise InputError("--run and --submission: got both or neither; expected one of them")
     if out is not None:

@@ -55,7 +55,7 @@ def export(
     import shlex
 
     from medseg.export.chain import Wanted, export
-    from medseg.tasks import network_named
+    from medseg.tasks import network_of
 
     command = shlex.join(["medseg", *sys.argv[1:]])
     target = _target(engine, gpu, batch, workspace)
@@ -63,7 +63,7 @@ def export(
     opened = [Run(path) for path in runs]
     failed: dict[str, str] = {}
     for run in opened:
-        failed |= export(run, network_named(run.network), wanted, _progress(run.path))
+        failed |= export(run, network_of(run), wanted, _progress(run.path))
     typer.echo(text.dumps({str(run.path): run.files for run in opened}) if json else _table(opened))
     for run in opened if report else ():
         _report(run, wanted)
@@ -93,9 +93,9 @@ def _report(run: Run, wanted: Wanted) -> None:
     from medseg.export.chain import SAMPLES
     from medseg.export.samples import drawn
     from medseg.export.waterfall import markdown, waterfall, write
-    from medseg.tasks import network_named
+    from medseg.tasks import network_of
 
-    network = network_named(run.network)
+    network = network_of(run)
     samples = drawn(network, wanted.data, wanted.samples or SAMPLES[len(network.output_shape)])
     stages = waterfall(run, network, samples)
     write(stages, run.path, samples.origin)

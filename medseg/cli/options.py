@@ -10,3 +10,6 @@ import typer
 RunsOption = Annotated[
     list[Path] | None, typer.Option("--run", help="A run; give one for each of the task's networks.")
 ]
+NoVerifyOption = Annotated[
+    bool, typer.Option("--no-verify", help="Open the runs' files without a look at their recorded sha256.")
+]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.options import RunsOption
+from medseg.cli.options import NoVerifyOption, RunsOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,7 @@ def predict(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Draw the outlines of all runs over each image instead, in NAME_runs.png.")
     ] = False,
+    no_verify: NoVerifyOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print the written files as JSON.")] = False,
 ) -> None:
     """Find, outline, and write the answers.
@@ -65,8 +66,10 @@ def predict(
     from medseg.cli.asking import asking, made_by
     from medseg.cli.finding import Destination, check_new, found
     from medseg.cli.predicting import Asked, predictions
+    from medseg.run import Run
     from medseg.tasks import task_named
 
+    Run.verify = not no_verify
     subject, options = task_named(task), _luna_options(task, threshold, roi)
     extras = _extras(task, candidates)
     sources = found(subject, inputs, _reading(task, spacing, skip_damaged))

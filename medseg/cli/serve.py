@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.options import RunsOption
+from medseg.cli.options import NoVerifyOption, RunsOption
 
 
 def serve(
@@ -31,6 +31,7 @@ def serve(
             help="Of each network, sharing out the cores: 1 answers a lone request soonest.  [default: one a core]"
         ),
     ] = None,
+    no_verify: NoVerifyOption = False,
     write_only: Annotated[Path | None, typer.Option(help="Write the model repository here and stop.")] = None,
     host: Annotated[
         str, typer.Option(help="Where gRPC listens; beyond loopback it needs the TLS files and a token.")
@@ -58,27 +59,31 @@ def serve(
 
     from medseg.cli.serving import Wanted, write_repository
     from medseg.errors import InputError
+    from medseg.files import whole_folder
+    from medseg.run import Run
     from medseg.tasks import task_named
     from medseg.triton_models.access import Access, check
     from medseg.triton_models.server import Ports, serving
     from medseg.triton_models.watch import watch
 
+    Run.verify = not no_verify
     access = Access(host, tls_cert, tls_key, tls_client_ca, token_file)
     check(access)  # refused before anything is written
     subject, wanted = task_named(task), Wanted(target, engine, precision, decoder, instances)
     if write_only:
-        names = write_repository(write_only, subject, run or [], wanted)
+        with whole_folder(write_only, last=subject.name) as folder:  # the ensemble, which needs all the others
+            names = write_repository(folder, subject, run or [], wanted)
         typer.echo(f"{write_only}: {', '.join(names)}")
         return
     if target != "embedded":
         raise InputError(
             f"--target {target} is served by NVIDIA's container image, not here: add --write-only DIR (see deploy/)"
         )
-    with TemporaryDirectory(prefix="medseg-repository-") as folder:
-        names = write_repository(Path(folder), subject, run or [], wanted)
+    with TemporaryDirectory(prefix="medseg-repository-") as temporary:
+        names = write_repository(Path(temporary), subject, run or [], wanted)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops as cleanly as Ctrl-C
         ports = Ports(http_port, grpc_port, metrics_port)
-        with serving(Path(folder), names, ports, log, access) as server, suppress(KeyboardInterrupt):
+        with serving(Path(temporary), names, ports, log, access) as server, suppress(KeyboardInterrupt):
             typer.echo(f"serving {task} at {server.url} and grpc://{host}:{grpc_port}; log: {log}; Ctrl-C stops")
             if not access.local:
                 typer.echo(f"warning: gRPC listens on {host}, beyond this machine, with TLS and a token", err=True)

@@ -21,7 +21,11 @@ def verify(
     """
     import json as text
 
+    from medseg.tasks import network_of
+
     opened = [Run(path) for path in runs]
+    for run in opened:
+        network_of(run)
     problems = {str(run.path): run.problems() for run in opened}
     if json:
         typer.echo(

@@ -19,7 +19,7 @@ from medseg import __version__
 from medseg.errors import ExportError, RunError
 from medseg.export.bake import baked
 from medseg.export.files import add
-from medseg.models.checkpoint import load_file
+from medseg.models.checkpoint import built, load_file
 from medseg.models.sized import sized
 from medseg.run import PROGRAM, WEIGHTS, Run
 from medseg.task import Network
@@ -40,8 +40,8 @@ def trained(run: Run, network: Network) -> torch.nn.Module:
     path = run.path / WEIGHTS
     if not path.is_file():
         raise RunError(f"run {run.path} has no {WEIGHTS}; make one with `medseg import` or `medseg train`")
-    module: torch.nn.Module = network.build(**run.options)
-    load_file(module, path, network.unused)
+    module = built(network.build, run.options)
+    load_file(module, run.held(WEIGHTS), network.unused)
     return (sized(baked(module), run.size, network.input_shape[-1]) if run.size else baked(module)).eval()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,6 +39,18 @@ def read_weights(file: Path, expected: State, which: str | None = None) -> Weigh
         f"checkpoint {file} holds no weights of this network ({held}); expected tensors such as "
         f"{_listed(list(expected))}: check the network and the file"
     )
+
+
+def built(build: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Module:
+    """The network with these options. Raises InputError where it cannot be built with them."""
+    try:
+        return build(**options)
+    except InputError:
+        raise
+    except Exception as error:  # a library's words for an encoder it does not have, a width below zero
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        words = ", ".join(f"{name} {str(value)[:80]!r}" for name, value in options.items())
+        raise InputError(f"the network cannot be built with {words} ({reason}): choose other options") from error
 
 
 def load_file(module: nn.Module, file: Path, unused: tuple[str, ...] = ()) -> None:

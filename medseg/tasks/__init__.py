@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
-from medseg.errors import InputError
+from medseg.errors import InputError, RunError
+from medseg.run import Run
 from medseg.task import Network, Task
 
 TASKS = {
@@ -14,6 +15,8 @@ TASKS = {
     "brain-lgg": "medseg.tasks.brain_lgg",
     "stas": "medseg.tasks.stas",
 }
+
+_WIDEST = 4096  # of a network's numbers
 
 
 def task_named(name: str) -> Task:
@@ -29,6 +32,27 @@ def network_named(name: str) -> Network:
     if name not in networks:
         raise InputError(f"network {name!r} is unknown; expected one of {', '.join(networks)}")
     return networks[name]
+
+
+def network_of(run: Run) -> Network:
+    """The network that a run holds. Raises RunError where no task has it, or it cannot have been built like that."""
+    try:
+        network = network_named(run.network)
+    except InputError as error:
+        raise RunError(f"run {run.path} holds an unknown network: {error}") from error
+    for name, value in run.options.items():
+        usual = network.options.get(name)
+        if usual is None:
+            raise RunError(
+                f"run {run.path} was built with an option {name[:80]!r} that {network.name} does not have; expected "
+                f"{', '.join(network.options)}: import or train again"
+            )
+        if type(value) is not type(usual) or (isinstance(value, int) and not 0 < value <= _WIDEST):
+            raise RunError(
+                f"run {run.path} was built with {name} {str(value)[:80]!r}; expected a value such as {usual!r}: import "
+                "or train again"
+            )
+    return network
 
 
 def task_of(network: Network) -> str:

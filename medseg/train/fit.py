@@ -23,7 +23,7 @@ from torch import nn
 from medseg.data.split import Split
 from medseg.errors import InputError
 from medseg.files import whole_file
-from medseg.models.checkpoint import load_file
+from medseg.models.checkpoint import built, load_file
 from medseg.models.encoder import load_encoder
 from medseg.run import WEIGHTS, Run
 from medseg.task import Network
@@ -89,7 +89,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 def starting_module(network: Network, options: Mapping[str, Any], settings: Settings) -> nn.Module:
     """The network as the fit starts with it: fresh, with a pretrained encoder, or with another run's weights."""
     pl.seed_everything(settings.recipe.seed, verbose=False)
-    module: nn.Module = network.build(**options)
+    module = built(network.build, options)
     if settings.encoder_weights:
         load_encoder(module, Path(settings.encoder_weights))
     if settings.start:

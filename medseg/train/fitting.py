@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from medseg.errors import InputError
-from medseg.models.checkpoint import read_weights, state_problems, without
+from medseg.models.checkpoint import built, read_weights, state_problems, without
 from medseg.models.weight_sets import State
 from medseg.task import Network
 from medseg.tasks import task_named, task_of
@@ -68,5 +68,5 @@ def _fits(network: Network, options: Options, checkpoint: Path) -> bool:
 def _shapes(network: Network, options: Options) -> State:
     """The state of the network with these options, without its numbers."""
     with torch.device("meta"):
-        state: State = network.build(**options).state_dict()
+        state: State = built(network.build, options).state_dict()
     return state

@@ -12,7 +12,7 @@ from torch import nn
 
 from medseg.errors import InputError
 from medseg.files import sha256
-from medseg.models.checkpoint import UnfitError, load_file, load_state, parameter_count, read_weights, without
+from medseg.models.checkpoint import UnfitError, built, load_file, load_state, parameter_count, read_weights, without
 from medseg.run import WEIGHTS, Run
 from medseg.task import Network
 from medseg.train.fitting import fitting_network
@@ -27,7 +27,7 @@ def import_weights(
     network, RunError where `out` holds a run.
     """
     options = build_options(network, options)
-    module = network.build(**options)
+    module = built(network.build, options)
     try:
         source = _loaded(network, module, checkpoint, which)
     except UnfitError as error:
@@ -76,6 +76,6 @@ def save_weights(run: Run, module: nn.Module, name: str = WEIGHTS) -> None:
 
 def load_run(network: Network, run: Run) -> nn.Module:
     """The run's network with its weights, in evaluation mode. Raises RunError where the run has none."""
-    module: nn.Module = network.build(**run.options)
+    module = built(network.build, run.options)
     load_file(module, run.held(WEIGHTS), network.unused)
     return module.eval()

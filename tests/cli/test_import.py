@@ -42,7 +42,7 @@ def test_published_weights_become_a_run(tmp_path, network, parameters):
 
 @needs_shared
 def test_weights_of_another_network_are_refused_and_leave_no_run(tmp_path):
-    with pytest.raises(InputError, match=r"does not fit the network: .* missing .* unexpected"):
+    with pytest.raises(InputError, match=r"holds no weights of this network .*; it fits luna-segment"):
         import_("luna-nodule", published("luna-segment"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -2,7 +2,7 @@
 
 from medseg.task import Task
 from medseg.tasks.luna.files import answered, sources, write
-from medseg.tasks.luna.networks import NETWORKS
+from medseg.tasks.luna.networks import MALIGNANCY, NETWORKS
 from medseg.tasks.luna.phantom import phantom
 from medseg.tasks.luna.pipeline import PIPELINE
 from medseg.tasks.luna.reader import patients, read
@@ -19,4 +19,5 @@ TASK = Task(
     write=write,
     answered=answered,
     volumes=True,
+    optional=(MALIGNANCY.name,),
 )
