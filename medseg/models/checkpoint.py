@@ -109,7 +109,7 @@ def parameter_count(module: nn.Module) -> int:
 
 def _oddity(expected: torch.Tensor, found: torch.Tensor) -> str:
     """Why a tensor cannot stand for weights, whatever its shape; "" where it can."""
-    if found.is_meta:
+    if found.is_meta and not expected.is_meta:
         return "has no values"
     if found.is_quantized or found.layout != torch.strided:
         return f"is {'quantized' if found.is_quantized else 'sparse'}"
