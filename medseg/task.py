@@ -248,9 +248,7 @@ class Task:
         known = [network.name for network in self.networks]
         for name in networks:
             if name not in known:
-                raise RunError(
-                    f"network {name!r} is not one of {self.name}'s; expected {_and(known)}: leave its run out"
-                )
+                raise RunError(f"network {name!r} is none of {self.name}'s, {_and(known)}: leave its run out")
             if networks.count(name) > 1:
                 raise RunError(f"{self.name} got several runs of {name}; expected one run a network: leave others out")
         if self.pipeline_of:
