@@ -97,35 +97,46 @@ def _runs(task: str, data: Path, paths: list[Path], how: tuple[str, str], out: P
 
 def _text(record: dict[str, Any]) -> str:
     if "evaluations" not in record:
-        return "\n".join([*_scores(record), *(f"note: {note}" for note in record["notes"])])
+        return "\n".join([*_scores(record["task"], record), *(f"note: {note}" for note in record["notes"])])
     lines = [
         f"{len(record['patients'])} held-out patients of {record['task']}, {record['engine']} {record['precision']}"
     ]
     lines += [f"note: {path} does not say which patients it has learnt from" for path in record["unknown_training"]]
     for name, found in record["evaluations"].items():
-        lines += ["", name, *_scores(found)]
+        lines += ["", name, *_scores(record["task"], found)]
     return "\n".join([*lines, *(f"drawn: {path}" for path in record.get("pictures", ()))])
 
 
-def _scores(found: dict[str, Any]) -> list[str]:
+def _scores(task: str, found: dict[str, Any]) -> list[str]:
     """A table of the cases and their means, and the FROC, where there are any."""
-    cases = (
-        [*_table(found["cases"]), "", *(_mean(*entry) for entry in found["mean"].items())] if "cases" in found else []
-    )
-    return [*cases, *([_froc(found)] if "cpm" in found else [])]
+    froc = [_froc(found)] if "cpm" in found else []
+    if "cases" not in found:
+        return froc
+    return [*_table(found["cases"], _counts(task)), "", *(_mean(*entry) for entry in found["mean"].items()), *froc]
 
 
-def _table(cases: dict[str, dict[str, float]]) -> list[str]:
+def _counts(task: str) -> set[str]:
+    """The scores of a task that are counts, which have no decimals."""
+    from importlib import import_module
+
+    from medseg.metrics.definitions import COUNT
+    from medseg.tasks import TASKS
+
+    return {metric.key for metric in import_module(f"{TASKS[task]}.score").EVALUATED if metric.unit == COUNT}
+
+
+def _table(cases: dict[str, dict[str, float]], counts: set[str]) -> list[str]:
     names = list(dict.fromkeys(name for scores in cases.values() for name in scores))
-    width = max(len(case) for case in (*cases, "case"))
-    head = f"{'case':<{width}}  " + "  ".join(f"{name:>10}" for name in names)
-    return [head] + [
-        f"{case:<{width}}  "
-        + "  ".join(
-            f"{scores[name]:>{max(10, len(name))}.4f}" if name in scores else f"{'-':>{max(10, len(name))}}"
-            for name in names
+    rows = [["case", *names]]
+    for case, scores in cases.items():
+        forms = {name: "{:.0f}" if name in counts else "{:.4f}" for name in names}
+        rows.append([case, *(forms[name].format(scores[name]) if name in scores else "-" for name in names)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         )
-        for case, scores in cases.items()
+        for row in rows
     ]
 
 
