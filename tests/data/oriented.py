@@ -42,6 +42,7 @@ def write(folder: Path, kind: str, array: Array, geometry: Geometry) -> Path:
     """The volume in a file of this kind (mhd, nrrd, nii.gz), or as a folder of slices (dicom)."""
     if kind == "dicom":
         return write_series(folder / "series", array, geometry)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"ct.{kind}"
     write_mask(path, array, geometry)
     return path

@@ -17,6 +17,7 @@ from medseg.dali_pipelines.decode import Decoder
 from medseg.data.encoded import encoded_tensor
 from medseg.engines.runs import opened
 from medseg.engines.triton import served_pipeline
+from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Pipeline, Task, Tensors
 from medseg.tasks import task_named
@@ -79,10 +80,19 @@ def _answers(task: Task, runs: list[Run], server: Server) -> Iterator[tuple[Tens
     model.close()
 
 
+def _check_required(served: Served) -> None:
+    """What lacks its pictures is told so, not that Triton is in a deadlock."""
+    model = served_pipeline(served[2].url, served[0])
+    with pytest.raises(InputError, match="tensor 'encoded' is required; expected it in every request"):
+        model.ask({"wanted": encoded_tensor([b"mask"])}, ("mask",))
+    model.close()
+
+
 @needs_shared
 @pytest.mark.parametrize("name", sorted(BRIGHTER))
 def test_the_served_answer_is_the_local_pipelines(tmp_path: Path, name: str) -> None:
     with _serving(tmp_path, name, _by_default) as served:
+        _check_required(served)
         for remote, local, plain in _answers(*served):
             assert local["mask"].any() and not local["mask"].all()
             assert set(remote) == set(local)

@@ -19,6 +19,7 @@ pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 from tritonclient.utils import InferenceServerException
 
+from medseg.data.upright import orientation_of
 from medseg.engines.runs import exported_file, opened
 from medseg.engines.shared_memory import PREFIX
 from medseg.engines.triton import TritonModel, is_local, served_pipeline
@@ -26,11 +27,13 @@ from medseg.errors import InputError, ServerError
 from medseg.run import Run
 from medseg.task import Geometry, Tensors
 from medseg.tasks.luna import TASK
+from medseg.tasks.luna.pieces import labels
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Ports, Server, free_ports, serving
 from medseg.triton_models.watch import processes, watch
+from tests.data import oriented
 
 
 def _served(runs: list[Run]) -> list[Served]:
@@ -72,6 +75,22 @@ def test_any_output_may_be_asked_alone(server: Server) -> None:
     model = TritonModel(server.url, "luna")
     assert set(model.ask(_ct(), ("mask",))) == {"mask"}
     assert model.ask(_ct(), ("nodules",))["nodules"].shape[1] == 9
+    model.close()
+
+
+def test_the_same_ct_however_it_is_stored_has_the_same_served_answer(server: Server) -> None:
+    """Nodules where they are in the patient, and every voxel of them, on the request's own grid."""
+    model, where = served_pipeline(server.url, TASK), Geometry((0.9, 1.1, 2.0), (-5.0, 6.0, 7.0))
+    request = _ct() | {"geometry": geometry_tensor(where)}
+    upright = model.ask(request, TASK.pipeline.outputs)
+    wanted = labels(upright["mask"], request["ct"].shape)
+    assert len(upright["nodules"]) > 1
+    for _, axes, steps in [*oriented.orders()][4::13]:
+        array, geometry = oriented.stored(request["ct"], where, axes, steps)
+        turned = model.ask(request | {"ct": array, "geometry": geometry_tensor(geometry)}, TASK.pipeline.outputs)
+        assert np.abs(turned["nodules"][:, :3] - upright["nodules"][:, :3]).max() < 0.01
+        found, back = labels(turned["mask"], array.shape), orientation_of(geometry)
+        assert np.array_equal(back.seen(found), wanted)
     model.close()
 
 

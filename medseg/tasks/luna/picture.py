@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medseg.data.upright import orientation_of
 from medseg.data.volume import Volume
 from medseg.files import whole_file
 from medseg.metrics.finding import Finding
@@ -16,6 +18,7 @@ from medseg.task import Array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Voxel = tuple[float, float, float]  # index, row, col
 _SHOWN, _COLUMNS = 8, 4
 _BESIDE_SHOWN, _BESIDE_COLUMNS = 6, 3  # fewer and thus larger where several pictures stand side by side
 _SURE = 0.5  # false marks below this are no news
@@ -26,17 +29,19 @@ _DPI, _BESIDE_DPI = 110, 80
 
 
 def draw(path: Path, volume: Volume, mask: Array, rows: list[dict[str, Any]]) -> None:
-    """Write a PNG of the most probable nodules (at most 8): axial cut-outs 60 mm wide, rows and columns as stored.
+    """Write a PNG of the most probable nodules (at most 8): axial cut-outs 60 mm wide, however the volume is stored.
 
-    A cross marks the nodule's centre, the outline is that of the candidates' mask in that slice.
+    The patient's front is up, their right on the picture's left. A cross marks the nodule's centre, the outline is that
+    of the mask (index, row, col) in that slice.
     """
+    volume, mask, places = _upright(volume, mask, rows)
     shown = rows[:_SHOWN]
     count = f"{len(rows)} nodule{'s' * (len(rows) != 1)}"
     title = f"{count} found" + (f", the {_SHOWN} most probable shown" if len(rows) > _SHOWN else "")
     figure, panels = _figure(title, len(shown), _COLUMNS, _DPI)
-    for number, (panel, row) in enumerate(zip(panels, shown, strict=False), 1):
-        _panel(panel, volume, mask, _voxel(row))
-        _cross(panel, _voxel(row))
+    for number, (panel, row, place) in enumerate(zip(panels, shown, places, strict=False), 1):
+        _panel(panel, volume, mask, place)
+        _cross(panel, place)
         panel.set_title(_caption(number, row), fontsize=8.5, loc="left")
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight")
@@ -51,6 +56,8 @@ def beside_truth(volume: Volume, mask: Array, rows: list[dict[str, Any]], nodule
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    volume, mask, voxels = _upright(volume, mask, rows)
+    voxel = {id(row): place for row, place in zip(rows, voxels, strict=True)}
     hits = [[row for row in rows if _hits(row, nodule)] for nodule in nodules]
     surer = [row for row in rows if row["nodule_probability"] >= _SURE]
     false = [row for row in surer if not any(_hits(row, nodule) for nodule in nodules)]
@@ -58,14 +65,14 @@ def beside_truth(volume: Volume, mask: Array, rows: list[dict[str, Any]], nodule
     order = sorted(range(len(nodules)), key=lambda one: best[one] or 0.0)
     centres = volume.geometry.voxel_from_world(np.array([nodule.xyz_mm for nodule in nodules]).reshape(-1, 3))
     places = [(tuple(centres[one]), hits[one], _nodule_caption(nodules[one], best[one])) for one in order]
-    places += [(_voxel(row), [row], f"no nodule: marked at {row['nodule_probability']:.1%}") for row in false]
+    places += [(voxel[id(row)], [row], f"no nodule: marked at {row['nodule_probability']:.1%}") for row in false]
     marked = sum(one is not None for one in best)
     title, shown = f"{marked} of {len(nodules)} nodules marked", min(len(places), _BESIDE_SHOWN)
     figure, panels = _figure(title, shown, _BESIDE_COLUMNS, _BESIDE_DPI)
     for panel, (centre, crosses, caption) in zip(panels, places, strict=False):
         _panel(panel, volume, mask, centre)
         for row in crosses:
-            _cross(panel, _voxel(row))
+            _cross(panel, voxel[id(row)])
         for nodule, place in zip(nodules, centres, strict=True):
             _circle(panel, volume, nodule.value, place - centre[0] * np.array([1, 0, 0]))
         panel.set_title(f"{caption}\nslice {round(centre[0])}", fontsize=11, loc="left")
@@ -99,11 +106,16 @@ def _figure(title: str, panels: int, columns: int, dpi: int) -> tuple[Figure, An
     return figure, axes
 
 
-def _voxel(row: dict[str, Any]) -> tuple[float, float, float]:
-    return row["center_index"], row["center_row"], row["center_col"]
+def _upright(volume: Volume, mask: Array, rows: Sequence[dict[str, Any]]) -> tuple[Volume, Array, list[Voxel]]:
+    """The volume and its mask as a view of axial slices, and the rows' voxels there."""
+    turn, shape = orientation_of(volume.geometry), volume.array.shape
+    stored = np.array([[row[f"center_{axis}"] for axis in ("index", "row", "col")] for row in rows]).reshape(-1, 3)
+    voxels = [(index, row, column) for index, row, column in turn.seen_voxels(stored, shape).tolist()]
+    seen = replace(volume, array=turn.seen(volume.array), geometry=turn.seen_geometry(volume.geometry, shape))
+    return seen, turn.seen(mask), voxels
 
 
-def _cross(panel: Any, voxel: tuple[float, float, float]) -> None:
+def _cross(panel: Any, voxel: Voxel) -> None:
     panel.plot(voxel[2], voxel[1], "+", color=_OUTLINE, markersize=7, markeredgewidth=1.2)
 
 
@@ -118,7 +130,7 @@ def _circle(panel: Any, volume: Volume, diameter_mm: float, offset: Array) -> No
         panel.add_patch(Ellipse((offset[2], offset[1]), **size, fill=False, edgecolor=_TRUTH, lw=1.2))
 
 
-def _panel(panel: Any, volume: Volume, mask: Array, voxel: tuple[float, float, float]) -> None:
+def _panel(panel: Any, volume: Volume, mask: Array, voxel: Voxel) -> None:
     """The cut-out around a voxel, with the mask's outline and a scale."""
     from matplotlib.patheffects import Normal, Stroke
 
@@ -130,7 +142,7 @@ def _panel(panel: Any, volume: Volume, mask: Array, voxel: tuple[float, float, f
     low, high = _LUNG_WINDOW_HU
     panel.imshow(plane, cmap="gray", vmin=low, vmax=high, aspect=down / across, interpolation="bilinear")
     if outline.any():
-        panel.contour(outline.astype(np.uint8), [0.5], colors=[_OUTLINE], linewidths=1.2)
+        panel.contour((outline > 0).astype(np.uint8), [0.5], colors=[_OUTLINE], linewidths=1.2)
     panel.set_xlim(column - half_col, column + half_col)
     panel.set_ylim(line + half_row, line - half_row)
     dark = [Stroke(linewidth=3, foreground="black"), Normal()]  # readable on lung and on bone
@@ -141,7 +153,7 @@ def _panel(panel: Any, volume: Volume, mask: Array, voxel: tuple[float, float, f
 
 def _caption(number: int, row: dict[str, Any]) -> str:
     place = ", ".join(f"{row[f'center_{axis}_mm']:.1f}" for axis in "xyz")
-    lines = [f"{number}.  nodule {row['nodule_probability']:.1%}", f"{place} mm, slice {round(row['center_index'])}"]
+    lines = [f"{number}.  nodule {row['nodule_probability']:.1%}", f"{place} mm, index {round(row['center_index'])}"]
     if "malignancy_probability" in row:
         lines[0] += f", malignant {row['malignancy_probability']:.1%}"
     return "\n".join([*lines, f"diameter {row['diameter_mm']:.1f} mm"])

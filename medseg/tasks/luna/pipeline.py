@@ -169,7 +169,7 @@ PIPELINE = Pipeline(
     ),
     inputs=("ct", "geometry", "roi", "threshold"),
     steps=(
-        Step("find", find, ("ct", "geometry", "roi"), ("candidate_mask", "doubts")),
+        Step("find", find, ("ct", "geometry", "roi", "threshold"), ("candidate_mask", "doubts")),  # refuses at once
         Step("split", split, ("ct", "geometry", "candidate_mask"), ("centres", "diameters_mm", "pieces")),
         Step(
             "judge", judge, ("ct", "geometry", "centres", "threshold"), ("nodule_probability", "malignancy_probability")
