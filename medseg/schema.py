@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ def either(value: Any, *kinds: type) -> bool:
 
 
 def number(value: Any) -> bool:
-    """Whether a value is a finite number."""
-    return either(value, int, float) and math.isfinite(value)
+    """Whether a value is a finite number, small enough for a float: JSON's whole numbers have no end."""
+    return either(value, int, float) and abs(value) <= sys.float_info.max
 
 
 def count(least: int, most: int) -> Check:
