@@ -18,6 +18,7 @@ from medseg.errors import InputError
 from medseg.task import Array
 
 _CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+_ROOT = "1.2.840.10008."
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _UNITS = ("", "HU", "HU_MOD", "US", "UNSPECIFIED")  # of a rescale; what is left out is some other material's
 _NO_SLICES = {  # values of ImageType, and what they say that a picture is
@@ -140,7 +141,7 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO) -> tuple[Slice
         return ()
     number = str(header.get("SeriesNumber") or "unknown")
     whole = _has_pixels(path, header, file, str(meta.get("TransferSyntaxUID", "")))
-    if not whole and (kind in ("", *_CT) or "Image Storage" in UID(kind).name):
+    if not whole and (_is_image(kind) or "Modality" not in header):
         raise damaged(path, "it ends before its pixels")
     what = _other(header, kind)
     if what:
@@ -157,6 +158,12 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO) -> tuple[Slice
     if frames > 1:
         return Other(path, "several frames without a place for each", number)
     return (replace(one, frame=None),) if (one := _slice(path, header, [header], 0)) else ()
+
+
+def _is_image(kind: str) -> bool:
+    """Whether a SOP class is that of a picture, or the beginning of one's name, as in a file that was cut there."""
+    name = UID(kind).name
+    return kind in ("", *_CT) or "Image Storage" in name or (name == kind and kind.startswith(_ROOT))
 
 
 def _other(header: pydicom.Dataset, kind: str) -> str:

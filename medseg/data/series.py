@@ -107,7 +107,7 @@ def _sort_in(path: Path, listing: _Listing, refused_unknown: bool) -> None:
         listing.others.append(header)
     elif header is not None:
         listing.slices += header
-    elif is_foreign(path):
+    elif is_foreign(path) and not is_known(path):
         listing.foreign.append(path)
     elif refused_unknown and not is_known(path):
         size = path.stat().st_size

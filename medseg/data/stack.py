@@ -15,7 +15,7 @@ from medseg.errors import InputError
 from medseg.task import Array, Geometry, Reading
 
 _SAME_MM = 0.02  # headers round positions to hundredths of a millimetre
-_ROUNDED_MM = 0.06  # a position rounded to a tenth is off by 0.05 mm; errors of rounding do not add up
+_ROUNDED_MM = 0.11  # positions rounded to a tenth are off by 0.05 mm, as are the ends that the line is drawn through
 _COSINE = 1e-3  # by which the axes of slices of one stack may differ
 _SPREAD = 1e-3  # and their pixel spacings, as a share
 
@@ -170,7 +170,7 @@ def _check_gaps(where: Path, slices: list[Slice], heights: Array) -> None:
     steps = np.diff(heights)
     mean, usual = float(steps.mean()), float(np.median(steps))
     off = abs(heights - heights[0] - mean * np.arange(len(heights))).max()
-    if off <= max(_ROUNDED_MM, 0.01 * mean):
+    if off <= max(min(_ROUNDED_MM, mean / 4), 0.01 * mean):
         return
     at = int(abs(steps - usual).argmax())
     gap, between = float(steps[at]), f"between {slices[at].name} and {slices[at + 1].name}"
