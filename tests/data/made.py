@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 import pydicom
+import pytest
 import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, generate_uid
 
-from medseg.data.volume import Volume
-from medseg.task import Geometry
+from medseg.data.volume import Volume, read_volume
+from medseg.errors import InputError
+from medseg.task import Geometry, Reading
 
 SHAPE = (12, 24, 20)  # index, row, col
 GEOMETRY = Geometry((1.5, 1.5, 2.0), (-20.0, -15.0, -12.0))
+AS_IT_IS = Reading()
+GIVEN = Reading(spacing_mm=GEOMETRY.spacing_mm)
 AIR = (slice(None), slice(0, 6), slice(0, 6))  # rows and columns that are air in every slice
 Change = Callable[[Dataset], Any]
 
@@ -148,3 +152,17 @@ def image(geometry: Geometry = GEOMETRY, shape: tuple[int, ...] = SHAPE, kind: s
     found.SetOrigin(geometry.origin_mm)
     found.SetDirection(geometry.direction)
     return found
+
+
+def right(path: Path, note: str = "", reading: Reading = AS_IT_IS, within: int = 0) -> Volume:
+    """The volume, right at every voxel; with one note that says this, or none."""
+    volume = read_volume(path, reading)
+    assert off(volume) <= within, volume
+    assert [note in one for one in volume.notes] == [True] * bool(note), volume.notes
+    return volume
+
+
+def refused(path: Path, what: str, reading: Reading = AS_IT_IS) -> None:
+    with pytest.raises(InputError) as caught:
+        read_volume(path, reading)
+    assert what in str(caught.value) and "\n" not in str(caught.value), caught.value
