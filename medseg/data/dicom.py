@@ -48,6 +48,7 @@ _BITS = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 _OWNER = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
 _PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))  # as floats, as doubles, as whole numbers
 _UNDEFINED = 0xFFFFFFFF
+_MOST_PIXELS = 1 << 14  # along an axis
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], f
     except (TypeError, ValueError) as error:
         raise damaged(path, "its position or orientation is not 3 and 6 numbers") from error
     shape = int(header.Rows), int(header.Columns)
-    if min(shape) < 1:
+    if min(shape) < 1 or max(shape) > _MOST_PIXELS:
         raise damaged(path, f"it has {shape[0]} rows and {shape[1]} columns")
     if not (np.isfinite(position).all() and abs(np.linalg.norm(np.cross(*axes)) - 1) < 0.01):
         raise damaged(path, "its position and orientation span no plane")

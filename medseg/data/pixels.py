@@ -19,7 +19,9 @@ from medseg.task import Array
 _ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS  # whichever its first bytes say
 _PIECE = 1 << 20  # bytes
 _MOST_AXIS = 1 << 15  # voxels
-_MOST_BYTES = 64 << 30
+_MOST_BYTES = 16 << 30
+_MOST_TIMES = 200  # a CT packs to a third, one with much padding to a fiftieth
+_FREE_BYTES = 64 << 20  # that anything may unpack to
 _PATTERN = re.compile(r"(?P<name>.*%0?\d*d.*?)\s+(?P<numbers>-?\d+\s+-?\d+\s+-?\d+(\s+\d+)?)")
 _MOST_FILES = 1 << 15
 
@@ -73,6 +75,9 @@ def unpacked(path: Path, start: int, size: int, packed_by: str = "gzip") -> Arra
 
     Raises InputError where it is damaged or cut, or holds fewer or more bytes. No more than `size` are ever unpacked.
     """
+    held = path.stat().st_size
+    if size > _MOST_TIMES * held + _FREE_BYTES:
+        raise damaged(path, f"its {held} bytes promise {size}, and no CT packs so well")
     found = bytearray()
     stream = _stream(packed_by)
     with path.open("rb") as file:

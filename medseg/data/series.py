@@ -172,7 +172,12 @@ def _load(job: _Job, name: str, group: list[Slice], faults: list[str]) -> Volume
     number = f"series {group[0].number}"
     where = Path(f"{job.path} {number}") if job.several else job.path
     slices, geometry, notes = stacked(where, group, job.reading)
-    array, counted = hounsfield(where, slices)
+    try:
+        array, counted = hounsfield(where, slices)
+    except MemoryError as error:
+        raise InputError(
+            f"{where} takes more memory than there is; expected room for its {len(slices)} slices"
+        ) from error
     return _checked(
         Volume(
             path=job.path,

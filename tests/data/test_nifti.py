@@ -166,3 +166,9 @@ def test_gzip_is_read_to_its_end_every_member_and_no_further(tmp_path: Path) -> 
     ):
         path.write_bytes(content)
         refused(path, what)
+
+
+def test_a_gzip_bomb_is_refused_unopened(tmp_path: Path) -> None:
+    path = _nifti(tmp_path / "ct.nii.gz", _put(dim=[3, 2048, 2048, 2048, 1, 1, 1, 1]))
+    path.write_bytes(path.read_bytes() + gzip.compress(b"\0" * (1 << 26)))
+    refused(path, "no CT packs so well")
