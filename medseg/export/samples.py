@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.data.samples import Samples
+from medseg.data.upright import orientation_of
 from medseg.engines.runs import found_in
 from medseg.errors import InputError
 from medseg.task import Array, Network, run_step
@@ -125,12 +126,15 @@ def _slices(data: Path, patients: Sequence[str], n: int) -> list[Example]:
     found: list[Example] = []
     for patient, count in zip(patients, _shares(n, len(patients)), strict=True):
         case = task_named("luna").read(data, patient)[0]
-        truth = np.zeros(case.image.shape, bool) if case.mask is None else case.mask > 0
+        assert case.geometry, "a CT says where it lies"
+        turn = orientation_of(case.geometry)
+        image = turn.seen(case.image)
+        truth = np.zeros(image.shape, bool) if case.mask is None else turn.seen(case.mask) > 0
         through = _evenly(np.flatnonzero(truth.any(axis=(1, 2))), count // 2)
         even = np.linspace(0.15 * len(truth), 0.85 * len(truth), count - len(through)).astype(int)
         for index in (*through, *even):
-            image = clipped(context_slices(case.image, index, CONTEXT))[np.newaxis]
-            found.append((image, None if case.mask is None else truth[index][np.newaxis, np.newaxis]))
+            layers = clipped(context_slices(image, index, CONTEXT))[np.newaxis]
+            found.append((layers, None if case.mask is None else truth[index][np.newaxis, np.newaxis]))
     return found
 
 

@@ -224,8 +224,9 @@ def test_case_06_has_the_same_nodules_in_both_orders(tmp_path: Path) -> None:
 
 
 @needs_shared
-def test_case_18_has_its_segmentation(tmp_path: Path) -> None:
-    path = SHARED / "cases/18-no-patient-id/ct"
+@pytest.mark.parametrize("case", ["18-no-patient-id", "15-enhanced-ct"])
+def test_a_series_without_a_patient_and_one_of_frames_have_their_segmentation(tmp_path: Path, case: str) -> None:
+    path = SHARED / "cases" / case / "ct"
     (source,) = TASK.sources(path, Reading())
     request: Request = source.load()
     answer = TASK.pipeline(request.tensors, _everything)
