@@ -78,7 +78,7 @@ def test_a_ct_is_drawn_with_its_annotated_nodules_and_the_answers_marks(tmp_path
     hit = [*nodule.xyz_mm, *voxel, nodule.value, 0.9]
     miss = [*nodule.xyz_mm[:2], nodule.xyz_mm[2] + 40, *np.add(voxel, (10, 0, 0)), 5.0, 0.8]
     bits = np.packbits(np.zeros(ct.array.shape, bool))
-    found, missed = ({"nodules": np.array(rows).reshape(-1, 8), "mask": bits} for rows in ([hit, miss], []))
+    found, missed = ({"nodules": np.array(rows).reshape(-1, 8), "candidates": bits} for rows in ([hit, miss], []))
     assert case.score(found)["sensitivity"] == 1 / (1 + len(others)) and case.score(missed)["sensitivity"] == 0
     for answer, crosses in ((found, True), (missed, False)):
         picture = case.picture(answer)
