@@ -42,6 +42,9 @@ def train(  # every option of the command is an argument here
     devices: Annotated[int, typer.Option(help="How many GPUs, or processes on a CPU.")] = 1,
     accumulate: Annotated[int, typer.Option(help="Batches per optimizer step.")] = 1,
     patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better score.")] = None,
+    keep: Annotated[
+        str, typer.Option(help="Whose weights the run keeps: the best epoch's, or the last one's.")
+    ] = "best",
     workers: Annotated[int | None, typer.Option(help="Loader processes.")] = None,
     loader: Annotated[
         str, typer.Option(help="torch, dali (gi-tract, brain-lgg, stas), or auto: what feeds faster here.")
@@ -62,7 +65,7 @@ def train(  # every option of the command is an argument here
     from medseg.tasks import network_named
     from medseg.train.data import DataModule
     from medseg.train.fit import fit, starting_module
-    from medseg.train.settings import Settings, leads, recipe_with, resumed_run, size_for, start_run
+    from medseg.train.settings import Settings, keep_for, leads, recipe_with, resumed_run, size_for, start_run
     from medseg.train.weights import build_options
 
     chosen = network_named(network)
@@ -87,6 +90,7 @@ def train(  # every option of the command is an argument here
         devices=devices,
         accumulate=accumulate,
         patience=patience,
+        keep=keep_for(keep, patience),
         workers=workers,
         wandb=wandb,
         encoder_weights=None if encoder_weights == "none" else encoder_weights,

@@ -33,6 +33,18 @@ class Augmentation:
         return self.flip > 0 or self.move > 0
 
 
+@dataclass(frozen=True)
+class Colours:
+    """How much the values of a training sample are changed, each channel on its own; everything is drawn evenly."""
+
+    contrast: float = 0.0  # the largest share by which values are stretched or squeezed about 0
+    brightness: float = 0.0  # the largest shift, in the sample's own unit
+    gamma: float = 0.0  # the largest natural logarithm of an exponent over the channel's own range
+    replaced: float = 0.0  # probability that one of `replaceable` shows the channel `by` instead
+    replaceable: tuple[int, ...] = ()
+    by: int = 0
+
+
 _STAS = Augmentation(quarter_turns=0.3)
 # As the reference projects did; the medical reason for LUNA's full rotation is that a nodule has no upright.
 AUGMENTATIONS = {
@@ -52,4 +64,10 @@ AUGMENTATIONS = {
     "stas-efficientnetv2-m": _STAS,
     "stas-eca-nfnet-l2": _STAS,
     "stas-efficientnet-b6": _STAS,
+}
+
+# Values in standard deviations. Scanners differ, and where a patient has no pre- or post-contrast series, kaggle_3m
+# shows FLAIR in its place.
+COLOURS = {
+    "brain-lgg": Colours(contrast=0.1, brightness=0.1, gamma=0.3, replaced=0.2, replaceable=(0, 2), by=1),
 }

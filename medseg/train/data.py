@@ -64,12 +64,22 @@ def resized(image: torch.Tensor, target: torch.Tensor, size: int) -> tuple[torch
 
 
 class DataModule(pl.LightningDataModule):
-    """A network's training and validation batches; `feed` makes the training batches in place of torch's loader."""
+    """A network's training and validation batches, of the task's own split or a given one.
 
-    def __init__(self, network: Network, directory: Path, settings: Settings, feed: Feed | None = None) -> None:
+    `feed` makes the training batches in place of torch's loader.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        directory: Path,
+        settings: Settings,
+        feed: Feed | None = None,
+        split: Split | None = None,
+    ) -> None:
         super().__init__()
         self.network, self.settings, self.feed = network, settings, feed
-        self.split: Split = _reader(network).split(directory, settings.recipe.seed, settings.fold)
+        self.split: Split = split or _reader(network).split(directory, settings.recipe.seed, settings.fold)
         self.training = samples_of(network, directory, self.split.train)
         self.validation = samples_of(network, directory, self.split.validation)
 

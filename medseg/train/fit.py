@@ -47,7 +47,7 @@ def fit(run: Run, data: DataModule, settings: Settings, module: nn.Module) -> Ru
         trainer.fit(lightning, data, ckpt_path=last if last.is_file() else None, weights_only=True)
     if not trainer.is_global_zero:  # the other processes of a distributed fit end here; the first one writes the run
         raise SystemExit(0)
-    finish(run, module, lightning.best_score)
+    finish(run, module, lightning.best_score, settings.keep)
     return run
 
 
@@ -110,15 +110,15 @@ def freeze(module: nn.Module, trainable: str) -> None:
         part.requires_grad_(name in kept)
 
 
-def finish(run: Run, module: nn.Module, best_score: str) -> None:
-    """Write the best and the last weights, the curves and the result to the run."""
-    for name in ("last", "best"):
-        load_file(module, run.path / "checkpoints" / f"{name}.ckpt")
-        save_weights(run, module, WEIGHTS if name == "best" else LAST)
+def finish(run: Run, module: nn.Module, best_score: str, keep: str = "best") -> None:
+    """Write the kept and the last weights, the curves and the kept epoch's result to the run."""
+    for name, epoch in ((LAST, "last"), (WEIGHTS, keep)):
+        load_file(module, run.path / "checkpoints" / f"{epoch}.ckpt")
+        save_weights(run, module, name)
     rows = read_history(run.path)
-    best = max(rows, key=lambda row: row[best_score])
+    kept = rows[-1] if keep == "last" else max(rows, key=lambda row: row[best_score])
     totals = {"epochs": len(rows), "seconds": sum(row["seconds"] for row in rows)}
-    run.record(result={"best_by": best_score, **best, **totals})
+    run.record(result={"best_by": best_score, **kept, **totals})
     draw_curves(run.path)
 
 

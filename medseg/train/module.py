@@ -11,8 +11,9 @@ from torch import nn
 
 from medseg.models.losses import loss_named
 from medseg.task import Network, Recipe
-from medseg.tasks.augmentations import AUGMENTATIONS, Augmentation
+from medseg.tasks.augmentations import AUGMENTATIONS, COLOURS, Augmentation, Colours
 from medseg.train.augment import augment
+from medseg.train.colours import coloured
 from medseg.train.data import Batch
 from medseg.train.optimizers import optimizer_for, schedule_for
 from medseg.train.scores import answers, scores_for
@@ -24,7 +25,7 @@ _CHANNELS_LAST = {3: torch.channels_last, 4: torch.channels_last_3d}  # by the a
 class Fit(pl.LightningModule):
     """Augments, steps and scores a network; `best_score` names what the best weights are chosen by.
 
-    `augments` False is for batches that come augmented.
+    `augments` False is for batches whose pictures come moved; their values are changed here whoever moved them.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Fit(pl.LightningModule):
         self.network, self.recipe = network, recipe
         self.module = module.to(memory_format=_CHANNELS_LAST[len(network.input_shape)])
         self.augmentation = AUGMENTATIONS[network.name] if augments else Augmentation()
+        self.colours = COLOURS.get(network.name, Colours())
         self.loss = loss_named(recipe.loss)
         self.masks = len(network.output_shape) > 1
         self.scores = scores_for(self.masks, patients, len(network.classes))
@@ -54,6 +56,7 @@ class Fit(pl.LightningModule):
         self._seed(number)
         images, targets, _numbers = batch
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            images = coloured(images, self.colours)
             images, masks = augment(images, targets if self.masks else None, self.augmentation)
         loss = self.loss(self.module(images), targets if masks is None else masks)
         self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(images))

@@ -18,6 +18,7 @@ from medseg.tasks import task_of
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 FREE = ("epochs", "devices", "workers", "wandb")  # may differ when a run is resumed
 TRAINABLE = ("all", "last-block", "head")
+KEPT = ("best", "last")  # epochs
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Settings:
     devices: int = 1
     accumulate: int = 1  # batches per optimizer step
     patience: int | None = None  # epochs without a better score before the fit stops; None: never
+    keep: str = (
+        "best"  # the epoch whose weights are the run's: the last one is not chosen by the patients it is scored on
+    )
     workers: int | None = None  # loader processes; None: none on a CPU, which is busy fitting, else up to 8
     wandb: str | None = None  # "offline" or "online"
     encoder_weights: str | None = None  # a file's name
@@ -57,6 +61,15 @@ def recipe_with(network: Network, chosen: Mapping[str, Any]) -> Recipe:
     if recipe.precision == "16-mixed" and not torch.cuda.is_available():
         raise InputError("precision 16-mixed needs a GPU and none was found; expected 32-true or bf16-mixed on a CPU")
     return recipe
+
+
+def keep_for(keep: str, patience: int | None) -> str:
+    """Which epoch's weights the run keeps. Raises InputError for another word, or a patience, which chooses too."""
+    if keep not in KEPT:
+        raise InputError(f"--keep is {keep!r}; expected one of {', '.join(KEPT)}")
+    if keep == "last" and patience is not None:
+        raise InputError(f"--keep last and --patience {patience}: patience ends a fit by its score: leave one out")
+    return keep
 
 
 def size_for(network: Network, size: int | None) -> int | None:

@@ -12,6 +12,7 @@ from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Network
 from medseg.tasks import network_named, task_named
+from medseg.tasks.augmentations import Colours
 from medseg.train.data import DataModule
 from medseg.train.fit import fit
 from medseg.train.module import Fit
@@ -61,6 +62,7 @@ def test_a_fit_that_dali_feeds_is_not_augmented_again_and_is_recorded(folders, t
     module = torch.nn.Conv2d(3, 1, 1)
     module.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     lightning = Fit(data.network, module, settings.recipe, patients=2, augments=False)
+    lightning.colours = Colours()  # they are changed whoever moved the pictures
     lightning.log = lambda *_, **__: None
     lightning.training_step((images, torch.zeros(2, 1, 32, 32, dtype=torch.uint8), torch.tensor([0, 1])), 0)
     assert torch.equal(seen[0], images)

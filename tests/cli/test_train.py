@@ -100,6 +100,27 @@ def test_a_killed_fit_goes_on_as_if_it_had_not_been_interrupted(brains, fitted, 
         assert ours["val_dice"] == pytest.approx(theirs["val_dice"], abs=1e-3), "more than pixels at the threshold"
 
 
+def test_a_fit_keeps_its_last_epoch_where_it_is_asked_to(brains, tmp_path):
+    """Weights that no score chose: what they score on the patients who validate is what they score on new ones."""
+    wild = {**SMALL, "patience": None, "lr": 0.05, "epochs": 3, "samples_per_epoch": 16}
+    train("brain-lgg", brains, tmp_path / "run", **wild, keep="last")
+    run = Run(tmp_path / "run")
+    last = read_history(run.path)[-1]
+    assert {name: run.manifest["result"][name] for name in ("epoch", "val_dice")} == {
+        "epoch": 2,
+        "val_dice": last["val_dice"],
+    }
+    kept, plain = (torch.load(run.path / name, weights_only=True) for name in ("weights.pt", "last.pt"))
+    assert all(torch.equal(kept[name], plain[name]) for name in plain)
+    assert run.manifest["source"]["keep"] == "last"
+
+
+@pytest.mark.parametrize(("keep", "message"), [("first", "expected one of best, last"), ("last", "leave one out")])
+def test_an_epoch_that_cannot_be_kept_is_refused(brains, tmp_path, keep, message):
+    with pytest.raises(InputError, match=f"--keep {'is ' if keep == 'first' else ''}'?{keep}.*{message}"):
+        train("brain-lgg", brains, tmp_path / "run", **SMALL, keep=keep)
+
+
 def test_a_finished_fit_takes_more_epochs_but_nothing_else(brains, fitted, tmp_path):
     with pytest.raises(RunError, match=r"was started with lr 0\.003, not 0\.1"):
         train("brain-lgg", brains, fitted, **{**SMALL, "lr": 0.1}, resume=True)

@@ -11,8 +11,9 @@ from medseg.data.samples import Samples
 from medseg.errors import InputError
 from medseg.task import Recipe
 from medseg.tasks import network_named
-from medseg.tasks.augmentations import AUGMENTATIONS, Augmentation
+from medseg.tasks.augmentations import AUGMENTATIONS, COLOURS, Augmentation, Colours
 from medseg.train.augment import augment
+from medseg.train.colours import coloured
 from medseg.train.fit import freeze
 from medseg.train.module import Fit
 from medseg.train.optimizers import OPTIMIZERS, SCHEDULES, optimizer_for, schedule_for
@@ -111,6 +112,50 @@ def test_lunas_crops_and_cut_outs_are_augmented(shape):
     name = "luna-nodule" if len(shape) == 5 else "luna-segment"
     changed, _ = augment(torch.zeros(shape), None, AUGMENTATIONS[name])
     assert changed.std().item() == pytest.approx(25, rel=0.2)
+
+
+def test_colours_change_each_channel_within_their_bounds():
+    torch.manual_seed(0)
+    images = torch.randn(64, 3, 8, 8)
+    changed = coloured(images, Colours(contrast=0.2, brightness=0.1))
+    flat, was = changed.flatten(2), images.flatten(2)
+    stretched = flat.std(2) / was.std(2)
+    assert 0.8 <= stretched.min() < 0.85 and 1.15 < stretched.max() <= 1.2
+    assert (flat.mean(2) - stretched * was.mean(2)).abs().max() <= 0.1001
+    assert stretched.flatten().unique().numel() == 64 * 3, "each channel by its own number"
+
+
+def test_gamma_keeps_a_channels_order_and_ends():
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, 8, 8)
+    changed = coloured(images, Colours(gamma=0.5)).flatten(2)
+    was = images.flatten(2)
+    assert torch.allclose(changed.amin(2), was.amin(2), atol=1e-5) and torch.allclose(
+        changed.amax(2), was.amax(2), atol=1e-5
+    )
+    assert not torch.allclose(changed, was, atol=0.01)
+    in_order = torch.gather(changed, 2, was.argsort(2))
+    assert (in_order.diff(dim=2) >= -1e-5).all()
+    flat = torch.ones(2, 3, 4, 4)
+    assert torch.equal(coloured(flat, Colours(gamma=0.5)), flat), "a channel of one value stays finite"
+
+
+def test_a_missing_series_shows_flair_in_its_place():
+    torch.manual_seed(0)
+    images = torch.randn(400, 3, 4, 4)
+    how = Colours(replaced=0.2, replaceable=(0, 2), by=1)
+    changed = coloured(images, how)
+    before, after = ((changed[:, channel] == images[:, 1]).flatten(1).all(1) for channel in (0, 2))
+    assert torch.equal(changed[:, 1], images[:, 1]) and not (before & after).any()
+    assert 20 < before.sum() < 60 and 20 < after.sum() < 60
+    kept = ~(before | after)
+    assert torch.equal(changed[kept], images[kept])
+
+
+def test_no_network_but_brain_lggs_changes_colours_and_none_by_default():
+    images = torch.rand(2, 3, 4, 4)
+    assert coloured(images, Colours()) is images
+    assert set(COLOURS) == {"brain-lgg"}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
