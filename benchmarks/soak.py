@@ -236,7 +236,7 @@ def strike(soak: Soak, serve: subprocess.Popen[str], told: list[str], victim: tu
     soak.recoveries.append(Recovery(name, how.name, round(seconds, 2), [line.strip() for line in told[before:]]))
 
 
-def run(requests: int, minutes: float, folder: Path) -> Soak:
+def run(requests: int, minutes: float, folder: Path, kills: bool) -> Soak:
     """The whole soak."""
     with served(folder) as (serve, soak, told), ThreadPoolExecutor(AT_ONCE) as pool:
         until = time.monotonic() + minutes * 60
@@ -251,7 +251,7 @@ def run(requests: int, minutes: float, folder: Path) -> Soak:
             while soak.done < requests * share / READINGS and not all(asker.done() for asker in askers):
                 time.sleep(0.1)
             note_memory(soak, serve)
-            if share % 2 == 0 and share < READINGS and not all(asker.done() for asker in askers):
+            if kills and share % 2 == 0 and share < READINGS and not all(asker.done() for asker in askers):
                 strike(soak, serve, told, KILLS[(share // 2 - 1) % len(KILLS)])
         for asker in askers:
             asker.result()
@@ -279,10 +279,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=600.0, help="the most that it may take")
+    parser.add_argument("--no-kills", action="store_true", help="the mixture alone: then memory is each process's own")
     parser.add_argument("--out", type=Path, help="where the numbers go, as JSON")
     asked = parser.parse_args()
     with TemporaryDirectory(prefix="medseg-soak-") as folder:
-        soak = run(asked.requests, asked.minutes, Path(folder))
+        soak = run(asked.requests, asked.minutes, Path(folder), not asked.no_kills)
     found = {
         "outcomes": soak.outcomes,
         "memory_mb": soak.memory,

@@ -30,6 +30,7 @@ from medseg.task import Array, Infer, Network, Networks, Pipeline, Tensor, Tenso
 from medseg.tasks import network_named, task_named
 from medseg.tasks.streaming import cancellable
 from medseg.tensor import check_bounds
+from medseg.triton_models.cancelled import is_marked
 from medseg.triton_models.names import network_model
 from medseg.triton_models.pulse import start_beating
 
@@ -60,15 +61,23 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request, in order."""
-        asked = [({one.name(): self._array(one) for one in each.inputs()}, each.is_cancelled) for each in requests]
+        asked = [self._asked(request) for request in requests]
         pairs = zip(requests, self._work(asked), strict=True)
         return [self._response(set(request.requested_output_names()), answer) for request, answer in pairs]
+
+    def _asked(self, request: Any) -> Asked:
+        return {tensor.name(): self._array(tensor) for tensor in request.inputs()}, partial(_is_left, request)
 
     def _response(self, wanted: set[str], answer: Answer) -> Any:
         if isinstance(answer, Exception):
             return pb_utils.InferenceResponse(output_tensors=[], error=_refusal(answer))
         names = [name for name in self._outputs if name in answer and (not wanted or name in wanted)]
         return pb_utils.InferenceResponse([_tensor(name, answer[name]) for name in names])
+
+
+def _is_left(request: Any) -> bool:
+    """Whether nobody waits for the answer any more."""
+    return bool(request.is_cancelled()) or is_marked(request.request_id())
 
 
 def _step(parameters: dict[str, str], array: ArrayOf) -> Work:

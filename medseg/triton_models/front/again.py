@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from medseg.triton_models.cancelled import mark
+from medseg.triton_models.front.doors import Doors
+
+_LONGEST_SECONDS = 3600
 Answer = TypeVar("Answer")
 
 
@@ -27,6 +32,13 @@ class Replaced:
     async def __call__(self) -> None:
         """Wait until then."""
         await self._event.wait()
+
+
+def leave(doors: Doors, request: str) -> None:
+    """Tell the steps that nobody waits for this request any more, for as long as one may be computed."""
+    if request:
+        path = mark(Path(doors.sockets), request)
+        asyncio.get_running_loop().call_later(_LONGEST_SECONDS, lambda: path.unlink(missing_ok=True))
 
 
 class Twice(Generic[Answer]):

@@ -7,24 +7,27 @@ import json
 import re
 from asyncio import StreamReader as Reader
 from asyncio import StreamWriter as Writer
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import h11
 
 from medseg.engines.credentials import KEY_HEADER
 from medseg.errors import InputError
-from medseg.triton_models.front.again import Replaced, Twice
+from medseg.triton_models.cancelled import new_id
+from medseg.triton_models.front.again import Replaced, Twice, leave
 from medseg.triton_models.front.doors import Doors, http_socket, metrics_socket
 from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, rewritten
 
 _PIECE = 1 << 20
 _KEPT = 8 << 20  # larger bodies flow through, and cannot be sent a second time
 _IDLE_SECONDS, _HEAD_SECONDS, _BODY_SECONDS, _DRAIN_SECONDS = 600, 30, 60, 60
+_LOOK_SECONDS = 0.5  # for clients that went away
 _MOST_CONNECTIONS = 256
 _MODEL = r"/v2/models/[\w.-]+(?:/versions/\d+)?"
 _ASKED = re.compile(rf"/v2|/v2/health/(?:live|ready)|/v2/models/stats|{_MODEL}(?:/(?:ready|config|stats))?", re.ASCII)
@@ -33,6 +36,10 @@ _MEMORY = re.compile(r"/v2/systemsharedmemory(?:/region/[\w.-]+)?/(?:status|regi
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 _AWAY = "the server is being started again; try again in some seconds"
+
+
+class _GoneError(Exception):
+    """The client went away before its answer came."""
 
 
 class _RefusedError(Exception):
@@ -98,7 +105,7 @@ async def _exchanged(doors: Doors | None, behind: _Behind, reader: Reader, write
     """Answer one request; whether the connection can take another."""
     first = await asyncio.wait_for(reader.readexactly(1), _IDLE_SECONDS)
     head = first + await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_SECONDS)
-    unread, keep = 0, False
+    unread, keep, name = 0, False, ""
     try:
         request, keep = _read_head(head)
         unread = request.length
@@ -108,8 +115,12 @@ async def _exchanged(doors: Doors | None, behind: _Behind, reader: Reader, write
         text = await asyncio.wait_for(reader.readexactly(description), _BODY_SECONDS)
         unread -= description
         if _INFER.fullmatch(request.target):
-            text = rewritten(text, unread, _trusted(doors, request))
+            text = rewritten(text, unread, _trusted(doors, request), name := new_id())
         answered = await _forwarded(behind, request, text, reader, writer, unread)
+    except _GoneError:
+        if doors:
+            leave(doors, name)
+        return False
     except (_RefusedError, InputError) as error:
         await _say(writer, getattr(error, "status", 400), str(error), keep and not unread)
         await _drained(reader, unread)
@@ -196,9 +207,21 @@ async def _forwarded(
         async with asyncio.timeout(_BODY_SECONDS):
             message += await reader.readexactly(unread)
         twice = Twice(partial(_asked, behind, message, reader, 0), lambda answer: answer.head[9:10] == b"5")
-        return await _passed_on(await twice.answer(behind.replaced), writer)
+        return await _passed_on(await _awaited(twice.answer(behind.replaced), reader), writer)
     except ConnectionError as error:
         raise _RefusedError(503, _AWAY) from error
+
+
+async def _awaited(answer: Coroutine[Any, Any, _Answer], reader: Reader) -> _Answer:
+    """The answer. Raises _GoneError where the client goes away before it has come."""
+    task = asyncio.ensure_future(answer)
+    try:
+        while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+            if reader.at_eof():
+                raise _GoneError
+        return task.result()
+    finally:
+        task.cancel()
 
 
 async def _asked(behind: _Behind, message: bytes, reader: Reader, unread: int) -> _Answer:

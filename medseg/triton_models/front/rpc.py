@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,8 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from medseg.engines.credentials import KEY_HEADER, TOKEN_HEADERS
 from medseg.errors import InputError
-from medseg.triton_models.front.again import Replaced, Twice
+from medseg.triton_models.cancelled import new_id
+from medseg.triton_models.front.again import Replaced, Twice, leave
 from medseg.triton_models.front.doors import Doors, grpc_socket
 from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, Sent, check_inputs, check_memory
 
@@ -79,7 +81,7 @@ class _Passing(grpc.GenericRpcHandler):
 
     async def _passed(self, method: str, call: Callable, message: bytes, context: Any) -> bytes:
         """Triton's answer. A client that cancels or goes away cancels this, and with it Triton's work."""
-        await self._check_client(method, message, context)
+        message, name = await self._check_client(method, message, context)
 
         async def ask() -> bytes:
             return await call(message, timeout=context.time_remaining())
@@ -88,13 +90,19 @@ class _Passing(grpc.GenericRpcHandler):
             if method != _INFER:
                 return await ask()
             return await Twice(ask, lambda _: False).answer(self._replaced)
+        except asyncio.CancelledError:
+            leave(self._doors, name)
+            raise
         except grpc.aio.AioRpcError as error:
             away = error.code() == grpc.StatusCode.UNAVAILABLE and _BROKEN.search(error.details() or "")
             await context.abort(error.code(), _AWAY if away else error.details())
             raise
 
-    async def _check_client(self, method: str, message: bytes, context: Any) -> None:
-        """Refuse who lacks the token or the key, and an inference that Triton must not see."""
+    async def _check_client(self, method: str, message: bytes, context: Any) -> tuple[bytes, str]:
+        """The message, and the id that it got, if it did.
+
+        Refuses who lacks the token or the key, and an inference that Triton must not see.
+        """
         doors, refuse = self._doors, context.abort
         shown = {name: [str(value) for key, value in context.invocation_metadata() if key == name] for name in _SHOWN}
         if not doors.welcomes(value for name in TOKEN_HEADERS for value in shown[name]):
@@ -104,13 +112,16 @@ class _Passing(grpc.GenericRpcHandler):
             await refuse(grpc.StatusCode.PERMISSION_DENIED, "shared memory is restricted to the server's own user")
         if method == _INFER:
             try:
-                _check(message, trusted)
+                if not _check(message, trusted):
+                    name = new_id()
+                    return message + ModelInferRequest(id=name).SerializeToString(), name  # as if it were one message
             except InputError as error:
                 await refuse(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return message, ""
 
 
-def _check(message: bytes, trusted: bool) -> None:
-    """Raise InputError for an inference that Triton must not see."""
+def _check(message: bytes, trusted: bool) -> str:
+    """The id that the client gave its request. Raises InputError for an inference that Triton must not see."""
     try:
         asked = ModelInferRequest.FromString(message)
     except DecodeError as error:
@@ -131,3 +142,4 @@ def _check(message: bytes, trusted: bool) -> None:
     check_inputs(inputs)
     if any("shared_memory_region" in one.parameters for one in asked.outputs):
         check_memory(trusted)
+    return asked.id

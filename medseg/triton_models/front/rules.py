@@ -50,10 +50,11 @@ def check_inputs(inputs: Sequence[Sent]) -> None:
             raise InputError(f"input {one.name!r} came with {one.size} bytes; expected {size}, as its shape says")
 
 
-def rewritten(text: bytes, binary: int, trusted: bool) -> bytes:
+def rewritten(text: bytes, binary: int, trusted: bool, name: str = "") -> bytes:
     """An HTTP request's description, checked and written anew; `binary` is the bytes that follow it.
 
-    `trusted` clients may point into shared memory. Raises InputError for what is not binary tensors.
+    `trusted` clients may point into shared memory; `name` is the id of a request that has none. Raises InputError for
+    what is not binary tensors.
     """
     asked = _fields(_parsed(text), "the request", ("inputs",), ("id", "parameters", "outputs"))
     _scalars(asked.get("parameters", {}), "the request")
@@ -68,7 +69,7 @@ def rewritten(text: bytes, binary: int, trusted: bool) -> bytes:
     by_default = asked.get("parameters", {}).get("binary_data_output") is True
     if not by_default and not all(_binary(entry) for entry in asked.get("outputs") or [{}]):
         raise InputError("the request asks for outputs as JSON; expected 'binary_data': true for each of them")
-    return json.dumps(asked).encode()
+    return json.dumps({"id": name} | asked if name else asked).encode()
 
 
 def _parsed(text: bytes) -> Any:

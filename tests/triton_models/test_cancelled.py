@@ -1,0 +1,95 @@
+"""A request that its client cancels: the server stops at the next slice, and is there for the next request."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pytriton")
+pytest.importorskip("tritonclient.grpc")
+pytest.importorskip("openvino")
+from tritonclient import grpc, http
+
+from medseg.engines.triton import TritonModel
+from medseg.task import Geometry
+from medseg.tasks.luna import TASK
+from medseg.tasks.luna.pipeline import geometry_tensor
+from medseg.triton_models.repository import served, write
+from medseg.triton_models.server import Server, free_ports, serving
+from tests.bench.runs import bright_run
+
+NETWORK = "luna-segment-network"
+SLICES = 800  # in a body that the front keeps, of less than 8 MiB for HTTP
+KINDS = {"ct": "INT16", "geometry": "FP64"}
+PATIENCE_S = 120
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("cancelled")
+    networks = [TASK.network(name) for name in ("luna-segment", "luna-nodule")]
+    runs = [bright_run(folder / network.name, network) for network in networks]
+    task = TASK.answered_by([run.network for run in runs])
+    names = write(folder / "models", task, served(task, runs, "openvino", "fp32"))
+    with serving(folder / "models", names, free_ports(), folder / "log") as running:
+        yield running
+
+
+def _computed(server: Server) -> int:
+    """How many slices and boxes the network was asked for so far."""
+    model = TritonModel(server.url, "luna")
+    stats = {entry["name"]: entry for entry in model.statistics()["model_stats"]}
+    model.close()
+    return int(stats[NETWORK]["inference_count"])
+
+
+def _await(true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + PATIENCE_S
+    while not (done := true()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return done
+
+
+def _inputs(library: ModuleType, ct: np.ndarray) -> list[Any]:
+    tensors = {"ct": ct, "geometry": geometry_tensor(Geometry((1.0, 1.0, 1.0)))}
+    made = [library.InferInput(name, list(array.shape), KINDS[name]) for name, array in tensors.items()]
+    for one, array in zip(made, tensors.values(), strict=True):
+        one.set_data_from_numpy(array)
+    return made
+
+
+def _cancel_over_grpc(server: Server, ct: np.ndarray, at: Callable[[], bool]) -> None:
+    options = [("grpc.max_send_message_length", -1)]
+    client, ended = grpc.InferenceServerClient(f"127.0.0.1:{server.ports.grpc}", channel_args=options), []
+    call = client.async_infer("luna", _inputs(grpc, ct), lambda **end: ended.append(end["error"]))
+    assert _await(at)
+    call.cancel()
+    assert _await(lambda: bool(ended)) and "CANCEL" in str(ended[0]).upper()
+
+
+def _go_away_over_http(server: Server, ct: np.ndarray, at: Callable[[], bool]) -> None:
+    body, length = http.InferenceServerClient.generate_request_body(_inputs(http, ct))
+    head = f"POST /v2/models/luna/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    with socket.create_connection(("127.0.0.1", server.ports.http)) as one:
+        one.sendall(f"{head}Inference-Header-Content-Length: {length}\r\n\r\n".encode() + body)
+        assert _await(at)
+
+
+@pytest.mark.parametrize("leave", [_cancel_over_grpc, _go_away_over_http])
+def test_a_ct_that_nobody_waits_for_is_not_computed_to_its_end(server: Server, leave: Callable) -> None:
+    noise = np.random.default_rng(0).integers(-1000, 1000, (SLICES, 70, 70)).astype(np.int16)
+    before = _computed(server)
+    leave(server, noise, lambda: _computed(server) > before)
+    seen = [0, _computed(server)]
+    while seen[-1] != seen[-2]:  # until the slices in flight are done
+        time.sleep(1)
+        seen.append(_computed(server))
+    assert seen[-1] - before < SLICES
+    model = TritonModel(f"grpc://127.0.0.1:{server.ports.grpc}", "luna")
+    small = {"ct": noise[:9, :64, :64], "geometry": geometry_tensor(Geometry((1.0, 1.0, 1.0)))}
+    assert model.ask(small, ("nodules",))["nodules"].ndim == 2
+    model.close()
