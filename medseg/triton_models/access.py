@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,7 @@ def check(access: Access) -> None:
     if missing:
         raise InputError(f"{missing[0]} does not exist; expected a PEM file")
     _token(access.token_file)
+    _check_pair(access.certificate, access.key)
 
 
 def doors(access: Access, ports: tuple[int, int, int], sockets: Path, key: str) -> Doors:
@@ -71,3 +74,26 @@ def _token(path: Path) -> str:
     if not _TOKEN.fullmatch(token):
         raise InputError(f"{path} holds no token; expected at least 16 letters, digits or . _ ~ - on one line")
     return token
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    """Raise InputError for a certificate and key that do not fit, or whose time is not now: a handshake tells."""
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    theirs.check_hostname = False
+    theirs.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever signed it
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        ours.load_cert_chain(certificate, key, password="")
+        theirs.load_verify_locations(certificate)
+    except (ssl.SSLError, OSError) as error:
+        raise InputError(f"--tls-cert {certificate} and --tls-key {key} do not fit; expected a PEM pair") from error
+    here, there = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = (theirs.wrap_bio(here, there), ours.wrap_bio(there, here, server_side=True))
+    try:
+        for end in ends * 2:
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        raise InputError(
+            f"--tls-cert {certificate} is of no use ({error.verify_message}); expected a valid one"
+        ) from error

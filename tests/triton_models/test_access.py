@@ -1,6 +1,8 @@
 """Who may reach the server: gRPC with TLS and a token, tried with clients that lack one or the other."""
 
 import os
+import re
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,6 +162,22 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
         check(Access("0.0.0.0", tmp_path / "absent.pem", certificate, None, token))
     with pytest.raises(InputError, match="holds no token; expected at least 16"):
         check(Access("0.0.0.0", certificate, certificate, None, token))
+    token.write_text(TOKEN)
+    with pytest.raises(InputError, match=r"cert.pem and --tls-key .* do not fit; expected a PEM pair"):
+        check(Access("0.0.0.0", certificate, certificate, None, token))
+
+
+@needs_openssl
+def test_a_certificate_whose_time_is_over_is_said_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    (pem, key), (past, its_key) = certificate(tmp_path, "now"), certificate(tmp_path, "past")
+    check(Access("0.0.0.0", pem, key, None, tmp_path / "token"))
+    years_ago = re.sub(rb"\x17\x0d\d\d(\d{10}Z)", b"\x17\x0d01\\1", ssl.PEM_cert_to_DER_cert(past.read_text()))
+    past.write_text(ssl.DER_cert_to_PEM_cert(years_ago))
+    with pytest.raises(InputError, match=r"past.pem is of no use \(certificate has expired\)"):
+        check(Access("0.0.0.0", past, its_key, None, tmp_path / "token"))
+    with pytest.raises(InputError, match="do not fit"):
+        check(Access("0.0.0.0", pem, its_key, None, tmp_path / "token"))
 
 
 def test_loopback_needs_nothing() -> None:
