@@ -57,6 +57,7 @@ class Server:
     behind: Doors
     process: subprocess.Popen[bytes] = field(init=False)
     front: subprocess.Popen[bytes] = field(init=False)
+    closing: bool = field(init=False, default=False)  # it ends because it was asked to
     _told: int = field(init=False, default=0)  # how much of the log is older than what is happening now
 
     @property
@@ -151,6 +152,7 @@ def serving(
             try:
                 yield server
             finally:
+                server.closing = True
                 server.close_front()
         finally:
             server.stop()

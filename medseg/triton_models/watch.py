@@ -35,11 +35,11 @@ def watch(server: Server, tell: Tell) -> None:
     Requests to what is away are refused as unavailable. Raises ServerError when the server ends again and again.
     """
     whole, pulses, starts = processes(server), Pulses(server.sockets), list[float]()
-    while True:
-        if server.process.poll() is not None:
+    while not server.closing:
+        if server.process.poll() is not None and not server.closing:
             _started_again(server, starts, tell)
             whole, pulses = whole or processes(server), Pulses(server.sockets)
-        if server.front.poll() is not None:
+        if server.front.poll() is not None and not server.closing:
             tell("the front ended; it is opened again")
             server.open_front()
         stubs = _stubs(server)

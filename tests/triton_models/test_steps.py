@@ -1,6 +1,5 @@
 """Every step's model on the real server, asked alone: STAS's vote on real masks, and what nobody of good will asks."""
 
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from threading import Thread
@@ -176,17 +175,13 @@ def test_absurd_shapes_are_refused(server: Server, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OVERFLOWING)
-def test_a_shape_that_overflows_costs_its_model_a_restart_and_the_server_nothing(server: Server, name: str) -> None:
-    """Triton multiplies sizes in 64 bits and lets a product of 0 pass; its stub ends before our code sees it."""
+def test_a_shape_that_overflows_does_not_reach_its_step(server: Server, name: str) -> None:
+    """Triton multiplies sizes in 64 bits and lets a product of 0 pass, where its stub would end: the front does not."""
     before = processes(server)
     shape, tensors, output, answer = OVERFLOWING[name]
-    sent = time.monotonic()
-    assert _sent(server, name, shape, b"") in ("INTERNAL", "UNAVAILABLE", "INVALID_ARGUMENT")
-    model, found = _model(server, name), np.zeros(0)
-    while found.shape != answer and time.monotonic() < sent + 120:  # for machines that are busy with other work
-        with suppress(ServerError):  # not back yet
-            found = model.ask(tensors, (output,))[output]
-    assert found.shape == answer
+    assert _sent(server, name, shape, b"") == "INVALID_ARGUMENT"
+    model = _model(server, name)
+    assert model.ask(tensors, (output,))[output].shape == answer
     assert processes(server) == before
     assert server.process.poll() is None
     model.close()
