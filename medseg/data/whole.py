@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import simplejpeg
 from PIL import Image, TiffTags
 
 _JPEG_END = b"\xff\xd9"
@@ -52,8 +53,16 @@ def is_plain_tiff(picture: Image.Image) -> bool:
 def _jpeg_flaw(data: bytes, picture: Image.Image) -> str | None:
     if _JPEG_END not in data[-4096:]:  # some writers add a few bytes behind the end mark
         return EARLY
-    picture.draft(None, (1, 1))  # DALI makes pictures of broken streams: read it all once, at an eighth of the size
-    picture.load()
+    try:
+        simplejpeg.decode_jpeg_header(data, strict=False)
+    except ValueError:  # a broken header, or one of the samplings of colour that libjpeg knows and TurboJPEG does not
+        picture.draft(None, (1, 1))
+        picture.load()
+        return None
+    try:  # what Pillow and DALI take for a warning, and make pixels of
+        simplejpeg.decode_jpeg(data, "RGB", min_height=1, min_width=1, min_factor=8, strict=True)
+    except ValueError as error:
+        return f"is damaged ({str(error).strip().rstrip('.')})"
     return None
 
 

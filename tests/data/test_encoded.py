@@ -222,6 +222,32 @@ def test_a_jpeg_whose_stream_breaks_is_refused_though_its_end_is_there() -> None
         check(bytes(data), RGB)
 
 
+def test_a_jpeg_that_pillow_makes_pixels_of_is_refused_where_its_stream_does_not_add_up() -> None:
+    whole = saved(Image.fromarray(COLOURS).resize((240, 160)), "JPEG", quality=90)
+    pixels = whole.index(b"\xff\xda")
+    refused = 0
+    for damaged in (changed(whole, at, at % 8) for at in range(pixels + 20, len(whole) - 2, len(whole) // 100)):
+        try:
+            check(damaged, RGB)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 15  # the rest decodes to other pixels without a sign, by whichever decoder
+
+
+def test_a_sampling_of_colour_that_is_rare_is_read(dali: Decoder) -> None:
+    data = bytearray(LOSSY["JPEG, 4:4:4"])
+    frame = data.index(b"\xff\xc0")
+    data[frame + 11] = 0x31  # three times as much brightness as colour along a row
+    data = bytes(data)
+    try:
+        wanted = np.array(Image.open(io.BytesIO(data)))
+    except OSError:
+        pytest.skip("this Pillow does not read it either")
+    check(data, RGB)
+    assert np.array_equal(decode(data, RGB), wanted)
+
+
 @needs_shared
 def test_real_pictures_that_were_read_wrongly() -> None:
     data = (SHARED / "cases/23-tiff-orientation-3/1.tif").read_bytes()
