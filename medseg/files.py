@@ -21,41 +21,52 @@ def whole_file(path: Path) -> Iterator[Path]:
     Its bytes are on the disk before it has its name, and its mode is what the umask leaves. What cannot be written is
     an OSError that names `path`.
     """
-    temporary = path.parent / f".{secrets.token_hex(6)}.{path.name}"
+    with whole_files(path) as (temporary,):
+        yield temporary
+
+
+@contextmanager
+def whole_files(*paths: Path) -> Iterator[list[Path]]:
+    """The same for several files: all are on the disk before the first has its name."""
+    names = {path.parent / f".{secrets.token_hex(6)}.{path.name}": path for path in paths}
     try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o666))
+        for temporary in names:
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o666))
         try:
-            yield temporary
+            yield list(names)
         except Exception:
-            _check_room(temporary)  # where the disk is full, that is the reason, whatever a library made of it
+            _check_room(*names)  # where the disk is full, that is the reason, whatever a library made of it
             raise
-        _check_room(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        _check_room(*names)
+        for temporary in names:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        for temporary, path in names.items():
+            temporary.replace(path)
     except OSError as error:
-        if error.errno and error.filename in (None, temporary, str(temporary)):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        refused = names.get(Path(str(error.filename or next(iter(names)))))
+        if error.errno and refused:
+            raise OSError(error.errno, error.strerror, str(refused)) from error
         raise
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        for temporary in names:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
-def _check_room(file: Path) -> None:
-    """Raise OSError where the disk has no room for a little more than the file.
+def _check_room(*files: Path) -> None:
+    """Raise OSError where the disk has no room for a little more than the files.
 
     Some libraries, ITK's NIfTI writer for one, say nothing when a full disk takes only half of what they write.
     """
-    if not file.is_file():
-        return
-    with file.open("r+b") as opened:
-        size = opened.seek(0, os.SEEK_END)
-        try:
-            opened.write(bytes(_SPARE))
-            opened.flush()
-        finally:
-            os.ftruncate(opened.fileno(), size)
+    for file in filter(Path.is_file, files):
+        with file.open("r+b") as opened:
+            size = opened.seek(0, os.SEEK_END)
+            try:
+                opened.write(bytes(_SPARE))
+                opened.flush()
+            finally:
+                os.ftruncate(opened.fileno(), size)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import RunError
-from medseg.files import sha256, whole_file, whole_folder
+from medseg.files import sha256, whole_file, whole_files, whole_folder
 from medseg.lock import locked
 from medseg.manifest import FORMAT, MANIFEST, read_manifest, write_manifest
 
@@ -67,8 +67,7 @@ class Run:
         """
         with (
             ExitStack() as until_both_are_named,
-            whole_file(self.path / MANIFEST) as listing,
-            whole_file(self.path / name) as path,
+            whole_files(self.path / name, self.path / MANIFEST) as (path, listing),
         ):
             yield path
             facts = facts | {"sha256": sha256(path), "bytes": path.stat().st_size}
