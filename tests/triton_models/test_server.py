@@ -189,7 +189,8 @@ def test_a_taken_port_is_said(server: Server, tmp_path: Path) -> None:
 def test_a_model_that_does_not_load_is_said_with_the_logs_reason(luna_runs: list[Run], tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"nothing")
-    served = [Served(TASK.network("luna-nodule"), str(broken), "openvino", 1, 1)]
+    files = {"luna-segment": luna_runs[0].held("fp32.onnx"), "luna-nodule": broken}
+    served = [Served(TASK.network(name), str(file), "openvino", 1, 1) for name, file in files.items()]
     names = write(tmp_path / "models", TASK, served)
     start = serving(tmp_path / "models", names, free_ports(), tmp_path / "triton.log")
     with pytest.raises(ServerError, match=r"(?i)openvino.* cannot open .*broken.onnx"), start:
