@@ -1,10 +1,11 @@
-"""LUNA on a whole real CT in several precisions: masks, candidates and the annotated nodules' ranks beside FP32's.
+"""LUNA on a whole real CT in several precisions: masks, the list of nodules and the annotated nodules' ranks.
 
-    python -m benchmarks.luna_precisions DATA --reference DATA/reference --segment RUN --nodule RUN
+    python -m benchmarks.luna_precisions DATA --segment RUN --nodule RUN --reference DATA/reference
 
-DATA is a LUNA folder with one scan and its annotations.csv; the reference is what the authors' chain answers on that
-scan, as JSON. Prints one Markdown table. A candidate of the reference counts as found by the nearest one within 5 mm.
-`--engine rounding` computes as the export's parity does: every operation's result is rounded to the file's precision.
+DATA is a LUNA folder with one scan and its annotations.csv; the runs hold a file of every precision, which `medseg
+export --lost 1000` makes even where the list would be refused. Prints one Markdown table: every precision beside fp32,
+with what `medseg export` would say of its list. The reference is what the authors' chain answers on that scan, as JSON.
+`--engine judging`, as the export does, rounds every operation's result of fp16 files and opens all others in OpenVINO.
 """
 
 from __future__ import annotations
@@ -17,25 +18,23 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import onnx
 
 from medseg.data.volume import read_volume
 from medseg.engines.runs import found_in, opened
-from medseg.export.parity import onnx_infer
-from medseg.export.precision import rounded
+from medseg.export.lists import as_judged, changes
 from medseg.metrics.overlap import dice
 from medseg.run import Run
 from medseg.task import Array, Networks, Tensors
 from medseg.tasks import task_named
+from medseg.tasks.luna.listing import LISTING
 from medseg.tasks.luna.pipeline import geometry_tensor, mask_from_bits
 from medseg.tasks.luna.tables import nodules, scans
 
-NEAR_MM = 5.0
 WORLD, PROBABILITY = slice(0, 3), 7  # columns of the pipeline's table
 HEAD = (
-    "| precision | mask Dice to FP32 | candidates over 0.5 | of the reference's lost | gained | largest change in "
-    "probability | annotated nodules: rank (distance in mm) | seconds |",
-    "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |",
+    "| precision | mask Dice to fp32 | listed | of fp32's kept | lost | gained | largest change of a probability | "
+    "verdict | of the authors' lost | annotated nodules: rank (distance in mm) | seconds |",
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | ---: |",
 )
 
 
@@ -43,57 +42,66 @@ def main() -> None:
     """Ask in every precision and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument("--segment", type=Path, required=True)
     parser.add_argument("--nodule", type=Path, required=True)
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16", "int8"])
-    parser.add_argument("--engine", default="openvino")
+    parser.add_argument("--reference", type=Path)
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16", "bf16", "int8"])
+    parser.add_argument("--engine", default="judging")
     asked = parser.parse_args()
     ((series, path),) = scans(asked.data).items()
-    reference = candidates(asked.reference / f"{series}.json")
+    authors = candidates(asked.reference / f"{series}.json") if asked.reference else None
     annotated = np.array([row.xyz_mm for row in nodules(asked.data) if row.series == series])
     volume = read_volume(path)
     tensors = {"ct": volume.array, "geometry": geometry_tensor(volume.geometry), "threshold": np.zeros(1, np.float32)}
     print(*HEAD, sep="\n")
-    full = None
+    full: tuple[Array, Array] | None = None
     for precision in asked.precisions:
         started = perf_counter()
         with networks_of([Run(asked.segment), Run(asked.nodule)], asked.engine, precision) as networks:
             answer = task_named("luna").pipeline(tensors, networks)
-        seconds = perf_counter() - started
-        mask = mask_from_bits(answer["candidates"], volume.array.shape)
-        full = mask if full is None else full
-        cells = [precision, f"{dice(mask, full):.5f}", *cells_of(answer, reference, annotated), f"{seconds:.0f}"]
+        mask, found = mask_from_bits(answer["candidates"], volume.array.shape), listed(answer)
+        full = full or (mask, found)
+        cells = [precision, f"{dice(mask, full[0]):.5f}", *beside_full(full[1], found)]
+        cells += [lost_of(authors, found), ranks(found, annotated), f"{perf_counter() - started:.0f}"]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
 @contextmanager
 def networks_of(runs: list[Run], engine: str, precision: str) -> Iterator[Networks]:
-    """The runs' networks on an engine, or, on `rounding`, operation by operation."""
-    if engine != "rounding":
+    """The runs' networks on an engine, or as an export judges them."""
+    if engine != "judging":
         with opened(runs, engine, precision) as networks:
             yield networks
         return
-    files = {run.network: onnx.load(run.path / f"{precision}.onnx") for run in runs}
-    yield found_in({name: onnx_infer(rounded(model)) for name, model in files.items()})
+    yield found_in({run.network: as_judged(run.path / f"{precision}.onnx", precision) for run in runs})
 
 
 def candidates(path: Path) -> Array:
-    """The reference's candidates (n, 4): x, y, z in mm and nodule probability."""
+    """The authors' candidates (n, 4): x, y, z in mm and nodule probability."""
     found = json.loads(path.read_text())["candidates"]
     return np.array([[*one["center_xyz"], one["nodule_probability"]] for one in found])
 
 
-def cells_of(answer: Tensors, reference: Array, annotated: Array) -> list[str]:
-    """The table's cells on candidates and annotated nodules."""
-    found = answer["nodules"][:, [0, 1, 2, PROBABILITY]]
-    likely, expected = found[found[:, 3] > 0.5], reference[reference[:, 3] > 0.5]
-    near = distances(reference, found)
-    matched = near.min(axis=1) < NEAR_MM
-    change = np.abs(found[near.argmin(axis=1), 3] - reference[:, 3])[matched].max()
-    lost = int((distances(expected, likely).min(axis=1, initial=np.inf) >= NEAR_MM).sum())
-    gained = int((distances(likely, expected).min(axis=1, initial=np.inf) >= NEAR_MM).sum())
-    return [str(len(likely)), f"{lost} of {len(expected)}", str(gained), f"{change:.4f}", ranks(found, annotated)]
+def listed(answer: Tensors) -> Array:
+    """Every candidate of an answer (n, 4): x, y, z in mm and nodule probability, the most probable first."""
+    return answer["nodules"][:, [0, 1, 2, PROBABILITY]]
+
+
+def beside_full(full: Array, found: Array) -> list[str]:
+    """The table's cells on the list, beside fp32's."""
+    change = changes(full, found, LISTING.threshold, LISTING.near_mm)
+    count, kept = int((found[:, 3] >= LISTING.threshold).sum()), change.listed - change.lost
+    verdict = f"refused: {change.lost} lost, none may be" if change.lost else "recorded"
+    counts = [str(count), f"{kept} of {change.listed}", str(change.lost), str(change.gained)]
+    return [*counts, f"{change.probability_change:.4f}", verdict]
+
+
+def lost_of(authors: Array | None, found: Array) -> str:
+    """How many of the authors' listed candidates are listed no more."""
+    if authors is None:
+        return "-"
+    change = changes(authors, found, LISTING.threshold, LISTING.near_mm)
+    return f"{change.lost} of {change.listed}"
 
 
 def ranks(found: Array, annotated: Array) -> str:

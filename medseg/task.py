@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -222,6 +222,19 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """What a task's answer lists, so that an exported file is judged on what a reader would be shown."""
+
+    # A data folder, a patient, the networks there are -> the pipeline's inputs, so that everything is listed, with the
+    # wires that absent networks would have led to; None where these networks list nothing.
+    question: Callable[[Path, str, Collection[str]], Tensors | None]
+    wires: tuple[str, ...]  # what `items` reads beside the inputs
+    items: Callable[[Tensors], Mapping[str, Array]]  # wires -> lists by name, each (n, 4): x, y, z in mm, probability
+    near_mm: float  # what lies nearer to each other is the same
+    threshold: float  # the probability from which on something is listed
+
+
+@dataclass(frozen=True)
 class Task:
     """A clinical question and everything that makes it that question."""
 
@@ -238,6 +251,7 @@ class Task:
     volumes: bool = False  # an answer is many files: where there are several answers, each gets a folder of its own
     pipeline_of: Callable[[Sequence[str]], Pipeline] | None = None  # where fewer networks than all can answer too
     optional: tuple[str, ...] = ()  # networks without which the answer has less in it
+    listing: Listing | None = None  # where the answer is a list
 
     def network(self, name: str) -> Network:
         """The task's network of this name."""

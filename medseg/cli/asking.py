@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import local
+from threading import Event, local
 from typing import TYPE_CHECKING, Any, cast
 
 from medseg import __version__
 from medseg.errors import InputError
 from medseg.task import Task, Tensors
 from medseg.tasks import task_named
+from medseg.tasks.streaming import cancellable
 
 if TYPE_CHECKING:
     from medseg.engines.triton import TritonModel
@@ -36,8 +37,12 @@ def asking(task: str, runs: Sequence[Path], url: str | None, engine: str, precis
 
     held = [Run(path) for path in runs]
     pipeline = subject.answered_by([run.network for run in held]).pipeline
+    left = Event()
     with opened(held, engine, precision) as networks:
-        yield lambda tensors: pipeline(tensors, networks)
+        try:
+            yield lambda tensors: pipeline(tensors, cancellable(networks, left.is_set))
+        finally:
+            left.set()  # after Ctrl-C a thread may still be at work: it stops at the next tile or crop
 
 
 def made_by(runs: Sequence[Path], url: str | None, engine: str, precision: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,6 +42,13 @@ def export(
         float | None, typer.Option(min=0, max=1, help="Another Dice bound than each precision has.")
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="How many samples to judge on.")] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="A run of another network of the task, to judge its list with; not exported."),
+    ] = None,
+    lost: Annotated[
+        int, typer.Option(min=0, help="How many of the findings that fp32 lists a file may lose (luna's nodules).")
+    ] = 0,
     report: Annotated[
         bool, typer.Option("--report", help="Also the waterfall: every file on the same samples, Dice, lesions and ms.")
     ] = False,
@@ -49,21 +56,20 @@ def export(
 ) -> None:
     """Export runs to ONNX, and prove each file against torch before it is recorded.
 
+    Give all runs of a task at once, or the others with --beside: what its answer lists is judged with all of them.
+
     Example: medseg export runs/luna-segment --fp16 --calibration DATA --engine tensorrt-rtx --gpu sm89
     """
     import json as text
     import shlex
 
-    from medseg.export.chain import Wanted, export
-    from medseg.tasks import network_of
+    from medseg.export.chain import Wanted, export_together
 
     command = shlex.join(["medseg", *sys.argv[1:]])
     target = _target(engine, gpu, batch, workspace)
-    wanted = Wanted(fp16, int8, calibration, dice, samples, bf16, target, command)
+    wanted = Wanted(fp16, int8, calibration, dice, samples, bf16, target, command, lost)
     opened = [Run(path) for path in runs]
-    failed: dict[str, str] = {}
-    for run in opened:
-        failed |= export(run, network_of(run), wanted, _progress(run.path))
+    failed = export_together(opened, wanted, _progress(), [Run(path) for path in beside or ()])
     typer.echo(text.dumps({str(run.path): run.files for run in opened}) if json else _table(opened))
     for run in opened if report else ():
         _report(run, wanted)
@@ -102,12 +108,12 @@ def _report(run: Run, wanted: Wanted) -> None:
     typer.echo(markdown(stages), err=True)
 
 
-def _progress(path: Path) -> Callable[[str], None]:
+def _progress() -> Callable[[Run, str], None]:
     started = perf_counter()
 
-    def tell(stage: str) -> None:
+    def tell(run: Run, stage: str) -> None:
         if sys.stderr.isatty():
-            typer.echo(f"{path} {perf_counter() - started:5.1f} s  {stage}", err=True)
+            typer.echo(f"{run.path} {perf_counter() - started:5.1f} s  {stage}", err=True)
 
     return tell
 
@@ -119,5 +125,12 @@ def _table(runs: list[Run]) -> str:
         for name, facts in run.files.items():
             parity = facts.get("parity")
             words = f"Dice {parity['dice']:.5f}, {parity['flipped']} flipped of {parity['voxels']}" if parity else ""
-            lines.append(f"{run.path / name}  {facts['bytes'] / 1e6:.1f} MB  {words}".rstrip())
+            listed = f"; {_list_in_words(facts['list'])}" if "list" in facts else ""
+            lines.append(f"{run.path / name}  {facts['bytes'] / 1e6:.1f} MB  {words}{listed}".rstrip())
     return "\n".join(lines)
+
+
+def _list_in_words(facts: dict[str, Any]) -> str:
+    if not facts["judged"]:
+        return f"list not judged, for {facts['because']}: give the task's other runs too"
+    return f"of {facts['listed']} listed {facts['lost']} lost, {facts['gained']} gained, on {facts['scans']}"

@@ -82,7 +82,7 @@ def _in_flight(
                 yield waiting.popleft()
         yield from waiting
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # all are through, or nobody waits for them any more
 
 
 def _loaded(source: Source | InputError, asked: Asked) -> Request | InputError:

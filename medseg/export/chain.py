@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -16,12 +18,14 @@ from medseg.engines import open_engine
 from medseg.errors import EngineError, ExportError, RunError
 from medseg.export import files
 from medseg.export.graph import GRAPH, label, onnx_from_program, save_graph, save_program
+from medseg.export.lists import Lists, as_judged, chains_of
 from medseg.export.parity import Budget, Parity, budget_for, compare, judged, onnx_infer
 from medseg.export.plan import Target, build, device, library
 from medseg.export.samples import Calibration, calibration
 from medseg.export.search import Lowered, half_within, int8_within
 from medseg.run import Run
 from medseg.task import Array, Network
+from medseg.tasks import network_of
 
 SAMPLES = {1: 128, 3: 8}  # by the length of the output shape: crops are small and vary much, pictures are large
 
@@ -38,13 +42,53 @@ class Wanted:
     bf16: bool = False
     target: Target | None = None  # also engines: of fp16.onnx where that is wanted, else of fp32.onnx; of int8.onnx
     command: str = ""  # the command line, for the manifest
+    lost: int = 0  # so much of what fp32 lists the whole chain may lose with a file
 
 
-def export(run: Run, network: Network, wanted: Wanted, tell: Callable[[str], None] = print) -> dict[str, str]:
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run whose fp32 files are made: what every further file is made of, and judged on."""
+
+    run: Run
+    network: Network
+    full: onnx.ModelProto
+    known: Calibration
+    lists: Lists | None
+
+
+def export(
+    run: Run, network: Network, wanted: Wanted, tell: Tell = print, beside: Sequence[Run] = ()
+) -> dict[str, str]:
     """Add the wanted files to the run; those that could not be made, with the reason of each: empty when all is well.
 
-    Raises ExportError where not even fp32.onnx can be made. `tell` hears each stage as it starts.
+    `beside` are runs of the task's other networks, with which the list is judged. Raises ExportError where not even
+    fp32.onnx can be made. `tell` hears each stage as it starts.
     """
+    lists = chains_of([run], beside, wanted.data)[run.path]
+    return _finished(_begun(run, network, wanted, tell, lists), wanted, tell)
+
+
+def export_together(
+    runs: Sequence[Run], wanted: Wanted, tell: Callable[[Run, str], None], beside: Sequence[Run] = ()
+) -> dict[str, str]:
+    """`export` of several runs, whose lists are judged with all of them: each has its fp32 files before any has others.
+
+    `tell` hears the run too.
+    """
+    chains = chains_of(runs, beside, wanted.data)
+    begun = [_begun(run, network_of(run), wanted, partial(tell, run), chains[run.path]) for run in runs]
+    failed: dict[str, str] = {}
+    for one in begun:
+        failed |= {
+            f"{one.run.path}: {name}": why for name, why in _finished(one, wanted, partial(tell, one.run)).items()
+        }
+    return failed
+
+
+def _begun(run: Run, network: Network, wanted: Wanted, tell: Tell, lists: Lists | None) -> Begun:
     _refuse_early(wanted)
     tell("trace")
     program = save_program(run, network, wanted.command)
@@ -55,8 +99,12 @@ def export(run: Run, network: Network, wanted: Wanted, tell: Callable[[str], Non
     full = onnx_from_program(program, network)
     parity = judged(network, GRAPH, _parity(network, full, known), _budget("fp32", wanted))
     _record(run, network, full, _facts("fp32", parity, known, wanted) | {"seconds": round(perf_counter() - started, 1)})
+    return Begun(run, network, full, known, lists)
+
+
+def _finished(begun: Begun, wanted: Wanted, tell: Tell) -> dict[str, str]:
     failed = {}
-    for name, make in _stages(run, network, full, known, wanted):
+    for name, make in _stages(begun, wanted):
         tell(name)
         try:
             make()
@@ -74,54 +122,70 @@ def _refuse_early(wanted: Wanted) -> None:
         device(wanted.target)
 
 
-def _stages(
-    run: Run, network: Network, full: onnx.ModelProto, known: Calibration, wanted: Wanted
-) -> list[tuple[str, Callable[[], Any]]]:
+def _stages(begun: Begun, wanted: Wanted) -> list[tuple[str, Callable[[], Any]]]:
     """The files after fp32.onnx, in the order of their making, each with what makes it."""
     stages: list[tuple[str, Callable[[], Any]]] = []
     if wanted.fp16:
-        stages.append(("fp16.onnx", lambda: _lowered(run, network, full, known, wanted, half_within)))
-    stages += _engine(run, network, "fp16" if wanted.fp16 else "fp32", wanted)
+        stages.append(("fp16.onnx", lambda: _lowered(begun, wanted, half_within)))
+    stages += _engine(begun, "fp16" if wanted.fp16 else "fp32", wanted)
     if wanted.bf16:
-        stages.append(("bf16.onnx", lambda: _bfloat(run, network, full, known, wanted)))
+        stages.append(("bf16.onnx", lambda: _bfloat(begun, wanted)))
     if wanted.int8:
-        stages.append(("int8.onnx", lambda: _lowered(run, network, full, known, wanted, int8_within)))
-        stages += _engine(run, network, "int8", wanted)
+        stages.append(("int8.onnx", lambda: _lowered(begun, wanted, int8_within)))
+        stages += _engine(begun, "int8", wanted)
     return stages
 
 
-def _engine(run: Run, network: Network, precision: str, wanted: Wanted) -> list[tuple[str, Callable[[], Any]]]:
+def _engine(begun: Begun, precision: str, wanted: Wanted) -> list[tuple[str, Callable[[], Any]]]:
     """The stage that builds the engine of this precision, where one is wanted."""
     target = wanted.target
     if target is None:
         return []
-    return [(f"{precision}{target.suffix}", lambda: build(run, network, precision, target, wanted.command))]
+    make = partial(build, begun.run, begun.network, precision, target, wanted.command)
+    return [(f"{precision}{target.suffix}", make)]
 
 
-def _lowered(
-    run: Run, network: Network, full: onnx.ModelProto, known: Calibration, wanted: Wanted, lower: Callable[..., Lowered]
-) -> None:
+def _lowered(begun: Begun, wanted: Wanted, lower: Callable[..., Lowered]) -> None:
     precision = "fp16" if lower is half_within else "int8"
     started = perf_counter()
-    found = lower(full, network, known, _budget(precision, wanted))
+    found = lower(begun.full, begun.network, begun.known, _budget(precision, wanted))
     facts = {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
+    with _written(begun, found.model, precision) as file:
+        facts |= _list_facts(begun, precision, file, wanted)
     facts["seconds"] = round(perf_counter() - started, 1)
-    _record(run, network, found.model, _facts(precision, found.parity, known, wanted) | facts)
+    _record(begun.run, begun.network, found.model, _facts(precision, found.parity, begun.known, wanted) | facts)
 
 
-def _bfloat(run: Run, network: Network, full: onnx.ModelProto, known: Calibration, wanted: Wanted) -> None:
+def _bfloat(begun: Begun, wanted: Wanted) -> None:
     """The whole graph again, labelled bf16: OpenVINO then computes it in bfloat16, and is judged doing so."""
     started = perf_counter()
-    label(run, network, full, "bf16")
-    with TemporaryDirectory(prefix="medseg-export-") as folder:
-        file = Path(folder) / "bf16.onnx"
-        files.write(file, full.SerializeToString())
+    network, known = begun.network, begun.known
+    with _written(begun, begun.full, "bf16") as file:
         engine = open_engine("openvino", file)
         parity = compare(network, known.references, map(engine, known.samples))
         engine.close()
-    judged(network, "bf16.onnx", parity, _budget("bf16", wanted))
-    facts = {"engine": "openvino", "seconds": round(perf_counter() - started, 1)}
-    _record(run, network, full, _facts("bf16", parity, known, wanted) | facts)
+        judged(network, "bf16.onnx", parity, _budget("bf16", wanted))
+        listed = _list_facts(begun, "bf16", file, wanted)
+    facts = {"engine": "openvino", "seconds": round(perf_counter() - started, 1)} | listed
+    _record(begun.run, network, begun.full, _facts("bf16", parity, known, wanted) | facts)
+
+
+@contextmanager
+def _written(begun: Begun, model: onnx.ModelProto, precision: str) -> Iterator[Path]:
+    """The model as a file that is not the run's yet."""
+    label(begun.run, begun.network, model, precision)
+    with TemporaryDirectory(prefix="medseg-export-") as folder:
+        file = Path(folder) / f"{precision}.onnx"
+        files.write(file, model.SerializeToString())
+        yield file
+
+
+def _list_facts(begun: Begun, precision: str, file: Path, wanted: Wanted) -> dict[str, Any]:
+    """What the manifest says of the list, where the task's answer is one. Raises ExportError beyond the bound."""
+    if begun.lists is None:
+        return {}
+    found = begun.lists.judged(begun.network.name, precision, as_judged(file, precision), wanted.lost)
+    return {"list": found | {"most_lost": wanted.lost}}
 
 
 def _torch_infer(program: torch.export.ExportedProgram) -> Callable[[Array], Array]:

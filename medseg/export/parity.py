@@ -74,10 +74,13 @@ def budget_for(precision: str, dice: float | None = None) -> Budget:
 
 
 def compare(network: Network, references: Iterable[Array], answers: Iterable[Array]) -> Parity:
-    """The parity of logits with torch's logits, sample by sample."""
+    """The parity of logits with torch's logits, sample by sample. Raises ExportError where their shapes differ."""
     counts: Counter[str] = Counter()
     error, odds_error, finite = 0.0, 0.0, True
     for reference, answer in zip(references, answers, strict=True):
+        if answer.shape != reference.shape:
+            shapes = f"answers with shape {answer.shape}, torch with {reference.shape}"
+            raise ExportError(f"a file of {network.name} is not recorded: it {shapes}: build the network anew")
         expected, found = probabilities(network, reference), probabilities(network, answer)
         counts.update(_counts(expected > 0.5, found > 0.5))
         finite = finite and bool(np.isfinite(answer).all())

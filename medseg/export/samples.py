@@ -14,7 +14,7 @@ from medseg.data.samples import Samples
 from medseg.data.upright import orientation_of
 from medseg.engines.runs import found_in
 from medseg.errors import InputError
-from medseg.task import Array, Network, run_step
+from medseg.task import Array, Network, run_step, sound
 from medseg.tasks import TASKS, task_named, task_of
 from medseg.tasks.luna.crops import CONTEXT, clipped, context_slices
 
@@ -46,9 +46,12 @@ class Calibration:
 
 
 def calibration(network: Network, torch_infer: Callable[[Array], Array], data: Path | None, n: int) -> Calibration:
-    """n samples, from the task's data where a folder is given, else made up, with torch's answers."""
+    """n samples, from the task's data where a folder is given, else made up, with torch's answers.
+
+    Raises EngineError where torch answers with NaN, infinity or a shape that is not the network's.
+    """
     known = drawn(network, data, n)
-    return Calibration(known.samples, [torch_infer(sample) for sample in known.samples], known.origin)
+    return Calibration(known.samples, list(map(sound(network, torch_infer), known.samples)), known.origin)
 
 
 def drawn(network: Network, data: Path | None, n: int) -> Drawn:

@@ -3,11 +3,13 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from medseg.engines.runs import exported_file
 from medseg.run import Run
+from medseg.tasks import task_named
 
 FIRST_CALLS = """
 import sys
@@ -107,3 +109,43 @@ def test_ctrl_c_ends_a_long_step_at_the_next_batch() -> None:
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=HANG_S)
     assert process.returncode != 0 and len(rest.splitlines()) < 50
+
+
+SLOW_PREDICT = """
+import sys, time
+from contextlib import contextmanager
+
+import numpy as np
+import medseg.engines.runs
+from medseg.tasks import network_named
+
+
+@contextmanager
+def opened(runs, engine, precision):
+    def slow(batch):
+        print("computing", flush=True)
+        time.sleep(2)
+        return np.ones(network_named("luna-segment").answer_shape(batch.shape), np.float32)
+
+    yield lambda name: slow
+
+
+medseg.engines.runs.opened = opened
+from medseg.cli.main import main
+
+main()
+"""
+
+
+def test_ctrl_c_ends_predict_in_the_middle_of_a_ct(luna_runs: list[Run], tmp_path: Path) -> None:
+    """Each slice takes 2 s and there are dozens: it ends with those in flight, and writes nothing."""
+    task_named("luna").phantom(tmp_path / "data", 1, 0)
+    (ct,) = (tmp_path / "data").glob("subset*/*.mhd")
+    runs = [word for run in luna_runs for word in ("--run", str(run.path))]
+    words = ["predict", "luna", str(ct), *runs, "--out", str(tmp_path / "out")]
+    process = subprocess.Popen([sys.executable, "-c", SLOW_PREDICT, *words], stdout=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline() == "computing\n"
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=HANG_S)
+    assert process.returncode == 130 and len(rest.splitlines()) < 12
+    assert not list(tmp_path.glob("out/*"))

@@ -3,8 +3,9 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from torch import nn
 
-from medseg.errors import ExportError
+from medseg.errors import EngineError, ExportError
 from medseg.export.chain import Wanted, export
 from medseg.export.graph import onnx_from_program, trace
 from medseg.export.parity import budget_for, compare, onnx_infer, shortfall
@@ -147,3 +148,31 @@ def test_made_up_samples_stay_in_the_range_and_repeat():
     assert first[0].shape == (1, 1, 96, 96)
     assert first[0].dtype == np.float32
     assert -1000 <= first[0].min() < -500 < 0 < first[0].max() <= 1000
+
+
+class Unsound(Hostile):
+    """A network whose weights hold one NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.convolutions[2].bias.fill_(torch.nan)
+
+
+class OneClassTooMany(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, x], 1)
+
+
+@pytest.mark.parametrize("build", [Unsound, OneClassTooMany])
+def test_a_network_whose_own_answers_are_none_is_not_exported(tmp_path, build):
+    run = run_of(build(), tmp_path / "run")
+    with pytest.raises(EngineError, match="network 'made' answered"):
+        export(run, network(build), Wanted(samples=1), lambda stage: None)
+    assert "fp32.onnx" not in run.files
+
+
+def test_an_answer_of_another_shape_than_torchs_is_refused():
+    answer = np.zeros((1, 1, 8, 8), np.float32)
+    with pytest.raises(ExportError, match=r"answers with shape \(1, 8, 8, 1\), torch with \(1, 1, 8, 8\)"):
+        compare(network(Hostile), [answer], [answer.transpose(0, 2, 3, 1)])

@@ -2,6 +2,7 @@
 
 from medseg.task import Task
 from medseg.tasks.luna.files import answered, sources, write
+from medseg.tasks.luna.listing import LISTING
 from medseg.tasks.luna.networks import MALIGNANCY, NETWORKS
 from medseg.tasks.luna.phantom import phantom
 from medseg.tasks.luna.pipeline import PIPELINE
@@ -20,4 +21,5 @@ TASK = Task(
     answered=answered,
     volumes=True,
     optional=(MALIGNANCY.name,),
+    listing=LISTING,
 )
