@@ -82,9 +82,8 @@ def export_together(
     begun = [_begun(run, network_of(run), wanted, partial(tell, run), chains[run.path]) for run in runs]
     failed: dict[str, str] = {}
     for one in begun:
-        failed |= {
-            f"{one.run.path}: {name}": why for name, why in _finished(one, wanted, partial(tell, one.run)).items()
-        }
+        not_made = _finished(one, wanted, partial(tell, one.run))
+        failed |= {str(one.run.path / name): reason for name, reason in not_made.items()}
     return failed
 
 
