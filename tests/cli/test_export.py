@@ -127,6 +127,16 @@ def test_doctor_does_not_call_cuda_the_driver_nor_a_missing_package_a_missing_dr
     assert [(line.what, line.fact) for line in module._gpu()][1:] == [("CUDA", "13.0"), ("GPU", "sm89")]
 
 
+def test_runs_given_together_are_judged_on_the_list(luna_runs, tmp_path):
+    runs = [shutil.copytree(one.path, tmp_path / one.network) for one in luna_runs[1:]]
+    found = run("export", *runs, "--fp16", "--samples", "2", "--lost", "100000", "--json")
+    files = json.loads(found.stdout)
+    lists = {path.name: files[str(path)]["fp16.onnx"]["list"] for path in runs}
+    assert all(facts["judged"] and facts["most_lost"] == 100_000 for facts in lists.values())
+    assert lists["luna-nodule"]["beside"] == {"luna-malignancy": "fp32"}
+    assert lists["luna-malignancy"]["beside"] == {"luna-nodule": "fp16"}
+
+
 def test_a_run_alone_says_what_could_not_be_judged_and_how_it_can_be(luna_runs, tmp_path):
     alone = shutil.copytree(luna_runs[2].path, tmp_path / "malignancy")
     found = run("export", alone, "--fp16", "--samples", "2")

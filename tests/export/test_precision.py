@@ -3,7 +3,6 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from torch import nn
 
 from medseg.errors import EngineError, ExportError
 from medseg.export.chain import Wanted, export
@@ -151,17 +150,16 @@ def test_made_up_samples_stay_in_the_range_and_repeat():
 
 
 class Unsound(Hostile):
-    """A network whose weights hold one NaN."""
+    """A network of finite weights whose every answer is NaN."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.no_grad():
-            self.convolutions[2].bias.fill_(torch.nan)
-
-
-class OneClassTooMany(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x, x], 1)
+        return torch.log(-1 - super().forward(x).abs())
+
+
+class OneClassTooMany(Hostile):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer = super().forward(x)
+        return torch.cat([answer, answer], 1)
 
 
 @pytest.mark.parametrize("build", [Unsound, OneClassTooMany])
