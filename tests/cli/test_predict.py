@@ -110,13 +110,13 @@ def test_new_rows_are_appended_and_a_slice_that_was_there_is_replaced(tmp_path: 
 
 
 def test_what_killed_clients_and_servers_left_in_shared_memory_is_removed_and_nothing_else() -> None:
-    server = pytest.importorskip("medseg.triton_models.server")
+    memory = pytest.importorskip("medseg.triton_models.memory")
     ended = subprocess.Popen(["true"])
     ended.wait()
     left = [Path(f"/dev/shm/{name}_{ended.pid}_test") for name in ("medseg", "medseg-client")]
     ours = Path(f"/dev/shm/medseg-client_{os.getpid()}_test")
     for path in (*left, ours):
         path.write_bytes(np.zeros(8).tobytes())
-    server._remove_stale_memory()
+    memory.remove_stale()
     assert ours.is_file() and not any(path.exists() for path in left)
     ours.unlink()
