@@ -38,5 +38,5 @@ def test_a_timed_pipeline_answers_as_before_and_knows_its_networks():
     clock = Clock()
     networks = {"net": lambda batch: batch + 1}.__getitem__
     answer = timed_pipeline(pipeline, clock)({"a": np.zeros(3, np.float32)}, networks)
-    assert np.array_equal(answer["c"], pipeline({"a": np.zeros(3)}, networks)["c"])
+    assert np.array_equal(answer["c"], pipeline({"a": np.zeros(3, np.float32)}, networks)["c"])
     assert fan_out(clock.spans) == {"twice: net": 3, "again: net": 3}
