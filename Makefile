@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: demo test check docs clean
+.PHONY: demo test test-long check docs clean
 
 demo: $(READY)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
 
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest
+
+test-long: $(READY)  ## what the suite leaves out: hundreds of damaged files, dozens of cold processes
+	$(BIN)/python -m pytest -m long
 
 check: $(READY)  ## linters, types and the import contract
 	$(BIN)/ruff check .

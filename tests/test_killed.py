@@ -63,7 +63,7 @@ def is_whole(folder: Path) -> bool:
     return {"a.bin", "b.bin"} <= set(run.files) and not run.problems()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_import_is_whole_or_does_not_hold_up_the_next(tmp_path):
     options = {"context": 3, "features": 2, "depth": 3}
     torch.save(network_named("luna-segment").build(**options).state_dict(), tmp_path / "w.pt")

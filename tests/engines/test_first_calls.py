@@ -91,7 +91,7 @@ def test_openvinos_types_are_set_up_before_there_are_threads() -> None:
     in_fresh_processes(2, FIRST_TYPES)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "torch"])
 def test_first_calls_are_answered_twenty_times_of_twenty_beside_a_busy_loop(luna_runs: list[Run], engine: str) -> None:
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])

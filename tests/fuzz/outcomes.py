@@ -12,7 +12,7 @@ from medseg.errors import InputError
 
 SECONDS = 30
 BAD = ("silent", "traceback", "hang", "badly worded")
-COUNTS = [50, pytest.param(500, marks=pytest.mark.slow)]
+COUNTS = [50, pytest.param(500, marks=pytest.mark.long)]
 
 
 def outcome(read: Callable[[], Any], same: Callable[[Any], bool], altered: bool) -> str:

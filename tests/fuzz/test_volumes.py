@@ -131,7 +131,7 @@ def test_50_damages(reader: Reader, tmp_path: Path, name: str) -> None:
     _fuzz(reader, tmp_path, name, 50, seed=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", FORMATS)
 def test_500_damages(reader: Reader, tmp_path: Path, name: str) -> None:

@@ -123,7 +123,7 @@ def test_the_lungs_are_found_in_every_order() -> None:
         assert np.array_equal(turned, labels(wanted["mask"], ct.shape)), name
 
 
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", ["mhd", "nrrd", "nii.gz", "dicom"])
 def test_all_48_orders_in_every_format_give_the_same_files(
     tmp_path: Path, kind: str, every: int, expected: Tensors
