@@ -1,3 +1,3 @@
 """Production inference and benchmarking for medical image segmentation."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
