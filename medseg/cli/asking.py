@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from json import loads
 from pathlib import Path
 from threading import Event, local
 from typing import TYPE_CHECKING, Any, cast
@@ -45,19 +46,28 @@ def asking(task: str, runs: Sequence[Path], url: str | None, engine: str, precis
             left.set()  # after Ctrl-C a thread may still be at work: it stops at the next tile or crop
 
 
-def made_by(runs: Sequence[Path], url: str | None, engine: str, precision: str) -> dict[str, Any]:
-    """What answers are made by, for their files: medseg's version, and the runs with their engine, or the server."""
-    from medseg.engines.runs import exported_file
-    from medseg.run import WEIGHTS, Run
+def made_by(task: str, runs: Sequence[Path], url: str | None, engine: str, precision: str) -> dict[str, Any]:
+    """What answers are made by, for their files: medseg's version, and the runs with their engine, here or served."""
+    from medseg.engines import runs as opened
+    from medseg.run import Run
 
     if url:
-        return {"medseg": __version__, "server": url}
-    files = [(run, run.files[exported_file(run, engine, precision).name]) for run in map(Run, runs)]
-    known = [
-        {"network": run.network, "sha256": facts["sha256"], "weights_sha256": run.files.get(WEIGHTS, {}).get("sha256")}
-        for run, facts in files
-    ]
-    return {"medseg": __version__, "engine": engine, "precision": precision, "verified": Run.verify, "runs": known}
+        return {"medseg": __version__, "server": url, "served": _told(url, task_named(task))}
+    return opened.made_by([Run(path) for path in runs], engine, precision) | {"verified": Run.verify}
+
+
+def _told(url: str, task: Task) -> dict[str, Any] | str:
+    """What a server says of its runs, "unknown" where it says nothing: one that an earlier medseg wrote."""
+    from medseg.engines.triton import MADE_BY, served_pipeline
+
+    model = served_pipeline(url, task)
+    try:
+        told = loads(model.parameters().get(MADE_BY, "null"))
+    except ValueError:
+        told = None
+    finally:
+        model.close()
+    return told if isinstance(told, dict) else "unknown"
 
 
 @contextmanager

@@ -81,7 +81,8 @@ def predict(
     written = {}
     with asking(task, run or [], url, engine, precision) as ask:
         at_once = concurrency or ((2 if subject.volumes else 4) if url else 1)
-        asked = Asked(at_once, options, made_by(run or [], url, engine, precision) | {"options": options}, extras)
+        about = made_by(task, run or [], url, engine, precision) | {"options": options}
+        asked = Asked(at_once, options, about, extras)
         for name, paths in predictions(subject, sources, ask, where, asked):
             written[name] = [str(path) for path in paths]
             if not json:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.engines.runs import made_by
 from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Task
@@ -42,7 +43,8 @@ def write_repository(folder: Path, task: Task, runs: Sequence[Path], wanted: Wan
     task = task.answered_by([run.network for run in held])
     networks = served(task, held, engine, wanted.precision, target, wanted.instances)
     steps = swapped(task, wanted.decoder)
-    return write(folder, task, networks, _serialized(task, steps, target.device) if target.native else steps, target)
+    steps = _serialized(task, steps, target.device) if target.native else steps
+    return write(folder, task, networks, steps, target, made_by(held, engine, wanted.precision))
 
 
 def _serialized(task: Task, steps: Swapped, device: str) -> Swapped:

@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+from medseg import __version__
 from medseg.engines import ENGINES, Engine, open_engine
 from medseg.errors import EngineError, RunError
-from medseg.run import Run
+from medseg.run import WEIGHTS, Run
 from medseg.task import Infer, Networks
 
 
@@ -41,6 +43,16 @@ def opened(runs: Sequence[Run], engine: str, precision: str) -> Iterator[Network
             engines[run.network] = open_engine(engine, exported_file(run, engine, precision), streams=cores())
             stack.callback(engines[run.network].close)
         yield found_in(engines)
+
+
+def made_by(runs: Sequence[Run], engine: str, precision: str) -> dict[str, Any]:
+    """What answers of these runs are made by: medseg's version, engine, precision, and each run's file and weights."""
+    files = [(run, run.files[exported_file(run, engine, precision).name]) for run in runs]
+    known = [
+        {"network": run.network, "sha256": facts["sha256"], "weights_sha256": run.files.get(WEIGHTS, {}).get("sha256")}
+        for run, facts in files
+    ]
+    return {"medseg": __version__, "engine": engine, "precision": precision, "runs": known}
 
 
 def found_in(engines: Mapping[str, Infer]) -> Networks:

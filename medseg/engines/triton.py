@@ -19,6 +19,7 @@ from medseg.engines.shared_memory import LARGE_BYTES, SharedInputs
 from medseg.errors import InputError, ServerError
 from medseg.task import Array, Task, Tensors
 
+MADE_BY = "made_by"  # the parameter of a served ensemble that says which runs answer
 VERSION = "1"  # the only one of each model; it is asked for by name, for then Triton calls what it loads unavailable
 _LARGEST_MESSAGE = 2**31 - 1  # gRPC's own limit; its default of 4 MB is less than one mask
 _PROTOCOLS: dict[str, Any] = {"http": tritonclient.http, "grpc": tritonclient.grpc, "grpcs": tritonclient.grpc}
@@ -83,6 +84,16 @@ class TritonModel:
                 options = {"headers": self._headers, "as_json": True, **self._wait}
                 return dict(self._client.get_inference_statistics(**options))
             return dict(self._client.get_inference_statistics())
+
+    def parameters(self) -> dict[str, str]:
+        """The model's parameters by name. Raises ServerError."""
+        with self._in_our_words():
+            if self._library is tritonclient.grpc:
+                options = {"headers": self._headers, "as_json": True, **self._wait}
+                config = self._client.get_model_config(self._model, VERSION, **options)["config"]
+            else:
+                config = self._client.get_model_config(self._model, VERSION)
+        return {name: one.get("string_value", "") for name, one in config.get("parameters", {}).items()}
 
     def ping(self) -> None:
         """Ask for nothing: what that takes is the client's and the protocol's share. Raises ServerError."""

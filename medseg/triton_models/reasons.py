@@ -56,4 +56,6 @@ def _parameters(config: pb.ModelConfig) -> str:
     if config.backend == "python":
         read = "what medseg/triton_models/node.py reads: which step or which file this model is"
         return read + ("; inputs stay on their GPU" if "FORCE_CPU_ONLY_INPUT_TENSORS" in config.parameters else "")
+    if config.platform == "ensemble":
+        return "what answers are made by: clients write it into their files"
     return "left open, every instance would start a thread for every core, and they would fight"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
 from medseg.engines.runs import cores, exported_file
-from medseg.engines.triton import VERSION
+from medseg.engines.triton import MADE_BY, VERSION
 from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Network, Step, Task
@@ -101,12 +103,21 @@ def _extra(step: Step, maker: str | None, target: Target) -> dict[str, str]:
 
 
 def write(
-    folder: Path, task: Task, served: Sequence[Served], swapped: Swapped = _NONE, target: Target = EMBEDDED
+    folder: Path,
+    task: Task,
+    served: Sequence[Served],
+    swapped: Swapped = _NONE,
+    target: Target = EMBEDDED,
+    made_by: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
-    """Write the repository into a folder and return its models' names, in the order in which they must be loaded."""
+    """Write the repository into a folder and return its models' names, in the order in which they must be loaded.
+
+    The ensemble's parameters say what its answers are made by, for the files that clients write.
+    """
     files = {network_model(one.network.name): Path(one.file) for one in served}
     pipelines = {step_model(task.name, name): other for name, other in swapped.items()}
     configs = models(task, served, swapped, target)
+    config.parameters(configs[-1], {MADE_BY: json.dumps(dict(made_by))} if made_by else {})
     for one in configs:
         version = folder / one.name / VERSION
         version.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,9 @@ pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 from tritonclient.utils import InferenceServerException
 
+from medseg.cli import asking
 from medseg.data.upright import orientation_of
-from medseg.engines.runs import exported_file, opened
+from medseg.engines.runs import exported_file, made_by, opened
 from medseg.engines.shared_memory import PREFIX
 from medseg.engines.triton import TritonModel, is_local, served_pipeline
 from medseg.errors import InputError, ServerError
@@ -45,7 +46,8 @@ def _served(runs: list[Run]) -> list[Served]:
 @pytest.fixture(scope="module")
 def server(luna_runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    names = write(folder / "models", TASK, _served(luna_runs))
+    about = made_by(luna_runs, "openvino", "fp32")
+    names = write(folder / "models", TASK, _served(luna_runs), made_by=about)
     with serving(folder / "models", names, free_ports(), folder / "triton.log") as running:
         yield running
 
@@ -69,6 +71,14 @@ def test_the_ensemble_answers_as_the_local_pipeline(server: Server, luna_runs: l
                 else:
                     np.testing.assert_allclose(remote[name], local[name], rtol=1e-5, atol=1e-6)
     model.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_client_is_told_which_runs_answer(server: Server, luna_runs: list[Run], scheme: str) -> None:
+    url = f"{scheme}://127.0.0.1:{server.ports.http if scheme == 'http' else server.ports.grpc}"
+    about = asking.made_by("luna", [], url, "", "")
+    assert about["server"] == url and about["served"] == made_by(luna_runs, "openvino", "fp32")
+    assert [run["network"] for run in about["served"]["runs"]] == [run.network for run in luna_runs]
 
 
 def test_any_output_may_be_asked_alone(server: Server) -> None:
