@@ -99,6 +99,30 @@ def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None =
     return check
 
 
+def closed(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+    """An object with these entries and no others, so that a misspelt name is told instead of passed over."""
+    fits, known = record(required, optional), {**required, **(optional or {})}
+
+    def check(value: Any, where: str) -> str | None:
+        unknown = [name for name in value if name not in known] if isinstance(value, dict) else []
+        if unknown:
+            return f"{where} has an unknown entry {str(unknown[0])[:80]!r}; expected {', '.join(known)}"
+        return fits(value, where)
+
+    return check
+
+
+def within(least: float, most: float) -> Check:
+    """A finite number within bounds."""
+    expected = f"a number from {least:g} to {most:g}"
+    return a(expected, lambda value: number(value) and least <= value <= most, quoted=True)
+
+
+def one_of(*names: str) -> Check:
+    """One of these texts."""
+    return a(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names, quoted=True)
+
+
 def first(problems: Iterable[str | None]) -> str | None:
     """The first problem, None where there is none."""
     return next((problem for problem in problems if problem), None)
