@@ -252,6 +252,7 @@ class Task:
     pipeline_of: Callable[[Sequence[str]], Pipeline] | None = None  # where fewer networks than all can answer too
     optional: tuple[str, ...] = ()  # networks without which the answer has less in it
     listing: Listing | None = None  # where the answer is a list
+    expects: str = ""  # how what it is asked about must lie, and whether a file can tell
 
     def network(self, name: str) -> Network:
         """The task's network of this name."""

@@ -42,6 +42,7 @@ def _facts(task: Task) -> dict[str, Any]:
     wires = {side: [task.pipeline.tensor(name) for name in getattr(task.pipeline, side)] for side in _SIDES}
     return {
         "title": task.title,
+        "expects": task.expects,
         "networks": {network.name: _network(network) for network in task.networks},
         **{side: {wire.name: _tensor(wire) for wire in found} for side, found in wires.items()},
         "steps": [step.name for step in task.pipeline.steps],
@@ -53,6 +54,7 @@ def _facts(task: Task) -> dict[str, Any]:
 
 
 _SIDES = ("inputs", "outputs")
+_WIDTH = 110  # letters
 
 
 def _network(network: Network) -> dict[str, Any]:
@@ -91,9 +93,12 @@ def _short(facts: dict[str, Any]) -> list[str]:
 
 def _whole(name: str, facts: dict[str, Any]) -> list[str]:
     """Everything about one task."""
+    from textwrap import wrap
+
     task = facts["tasks"][name]
     return [
         f"{name}: {task['title']}",
+        *wrap(f"expects {task['expects']}", _WIDTH),
         "",
         "networks, each a run that `medseg import` or `medseg train` makes (shapes without the batch)",
         *(line for network, found in task["networks"].items() for line in _network_lines(network, found)),
@@ -140,7 +145,7 @@ def _scores(title: str, metrics: list[dict[str, str]]) -> list[str]:
     lines = ["", title]
     for metric in metrics:
         facts = ", ".join(part for part in (metric["unit"], better.get(metric["better"])) if part)
-        first, *more = wrap(f"{metric['meaning']} ({facts})", 110 - width)
+        first, *more = wrap(f"{metric['meaning']} ({facts})", _WIDTH - width)
         lines += [f"  {metric['key']:<{width}}  {first}", *(f"{'':<{width + 4}}{line}" for line in more)]
     return lines
 

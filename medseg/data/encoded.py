@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from medseg.data.arrays import host
 from medseg.data.grid import png
 from medseg.data.orientation import SIDEWAYS, orientation, upright
 from medseg.data.whole import TIFF, flaw, is_plain_tiff
@@ -20,6 +21,7 @@ from medseg.task import Array
 
 MAX_SIDE = 8192  # pixels; larger than any slide picture or slice, small enough to hold in memory
 MAX_BYTES = 64 << 20
+MAX_AREA = 32 << 20  # pixels of one picture: 5792 x 5792, or 8192 x 4096
 MAX_PIXELS = 256 << 20  # of all pictures of a request; a volume of 1,024 slices of 512 x 512
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_DEPTHS = {"RGB": b"\x08\x02", "L": b"\x08\x00", "I;16": b"\x10\x00"}  # bits and colour type in the header
@@ -96,6 +98,12 @@ def check_total(sizes: Sequence[tuple[int, int]], names: str = "pictures") -> No
         )
 
 
+def too_large(sizes: Array) -> str:
+    """What is wrong with a tensor (n, 2) of heights and widths, in words that follow its name; "" where nothing is."""
+    area = int(np.prod(host(sizes).astype(np.int64), axis=1).max(initial=0))
+    return f"speaks of {area} pixels; expected at most {MAX_AREA >> 20} Mi of a picture" if area > MAX_AREA else ""
+
+
 @contextmanager
 def _known(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
     """The picture, of which only the header was read, where it is of this kind and size."""
@@ -109,6 +117,8 @@ def _known(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
             raise InputError(f"{name} is a {found}; expected {kind.words}: convert it")
         if not (1 < width <= MAX_SIDE and 1 < height <= MAX_SIDE):
             raise InputError(f"{name} is {width} x {height} pixels; expected 2 to {MAX_SIDE} on each side")
+        if width * height > MAX_AREA:
+            raise InputError(f"{name} is {width} x {height} pixels; expected at most {MAX_AREA >> 20} Mi pixels")
         yield picture
 
 

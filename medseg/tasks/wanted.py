@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from medseg.errors import InputError
 from medseg.task import Array, Tensor, Tensors
 
-WANTED = Tensor("wanted", "bytes", (-1,), optional=True, limit=64)
+_SHOWN = 60  # letters of a name that nobody knows
 
 
-def wanted(offers: Mapping[str, Callable[[], Array]], tensors: Tensors, others: Sequence[str] = ()) -> Tensors:
-    """The offered outputs that `tensors["wanted"]` names, each computed only then; all of them where it is absent.
+def wanted_tensor(outputs: Sequence[str]) -> Tensor:
+    """The wire that names the outputs a request wants, of these. Another name is refused at the first step it meets."""
+    problem = partial(_unknown, tuple(outputs))
+    return Tensor("wanted", "bytes", (-1,), optional=True, limit=64, problem=problem)
 
-    `others` are those that another step offers. Raises InputError for a name that nobody offers.
-    """
-    if "wanted" not in tensors:
-        return {name: make() for name, make in offers.items()}
-    known = dict.fromkeys((*others, *offers))
-    names = [item.decode(errors="replace") for item in tensors["wanted"].ravel()]
-    for name in names:
-        if name not in known:
-            raise InputError(f"output {name!r} is unknown; expected one of {', '.join(known)}")
-    return {name: offers[name]() for name in names if name in offers}
+
+def wanted(offers: Mapping[str, Callable[[], Array]], tensors: Tensors) -> Tensors:
+    """The offered outputs that `tensors["wanted"]` names, each computed only then; all of them where it is absent."""
+    names = _names(tensors["wanted"]) if "wanted" in tensors else offers
+    return {name: offers[name]() for name in dict.fromkeys(names) if name in offers}
+
+
+def _unknown(outputs: Sequence[str], array: Array) -> str:
+    """What is wrong with a tensor `wanted`, in words that follow its name; "" where every name is an output's."""
+    names = _names(array)
+    strange = [name for name in names if name not in outputs]
+    if names and not strange:
+        return ""
+    return f"asks for {repr(strange[0][:_SHOWN]) if strange else 'nothing'}; expected outputs of {', '.join(outputs)}"
+
+
+def _names(array: Array) -> list[str]:
+    return [item.decode(errors="replace") for item in array.ravel()]

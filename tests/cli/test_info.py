@@ -43,6 +43,13 @@ def test_info_says_what_a_score_is(task: str) -> None:
     for network, found in facts["networks"].items():
         assert network in text and all(name in text for name in found["classes"])
     assert list(facts["inputs"]) == list(task_named(task).pipeline.inputs)
+    assert f"expects {task_named(task).expects}" in text and facts["expects"]
+
+
+def test_what_a_picture_cannot_tell_of_how_a_patient_lies_is_said() -> None:
+    for task in ("gi-tract", "brain-lgg"):
+        assert "front up, their right on the picture's left" in " ".join(shown(task).split())
+        assert "not checked" in shown(task)
 
 
 def test_info_without_a_task_names_each_and_how_to_learn_more() -> None:

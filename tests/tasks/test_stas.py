@@ -84,14 +84,6 @@ def test_the_majority_decides_where_networks_disagree() -> None:
     assert found["votes"].reshape(3, -1).max(1).tolist() == [1, 1, 0]
 
 
-@needs_shared
-def test_an_output_that_is_not_on_offer_is_named() -> None:
-    encoded = encoded_tensor([(PICTURES / "Train_Images/00000000.jpg").read_bytes()])
-    networks = lambda _: lambda batch: batch[:, :1]  # noqa: E731
-    with pytest.raises(InputError, match="'masks' is unknown; expected one of mask, agreement"):
-        PIPELINE({"encoded": encoded, "wanted": encoded_tensor([b"masks"])}, networks)
-
-
 def test_the_written_mask_and_labelme_file_give_the_answer_back(tmp_path) -> None:
     TASK.phantom(tmp_path / "data", 2, 0)
     pictures = next((tmp_path / "data").rglob("*.jpg")).parent

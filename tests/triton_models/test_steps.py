@@ -31,6 +31,7 @@ MODELS = (
     "stas-vote-step",
     "stas-masks-step",
     "gi-tract-answer-step",
+    "gi-tract-check-step",
     "gi-tract-decode-step",
     "brain-lgg-answer-step",
     "brain-lgg-decode-step",
@@ -57,7 +58,7 @@ def _watched(server: Server) -> None:
 
 
 def _model(server: Server, name: str) -> TritonModel:
-    texts = frozenset({"rle", "mask_png", "wanted"})
+    texts = frozenset({"encoded", "rle", "mask_png", "wanted"})
     return TritonModel(f"grpc://127.0.0.1:{server.ports.grpc}", name, texts, timeout_s=60)
 
 
@@ -107,6 +108,11 @@ ABSURD = {
     "negative size": ("gi-tract-answer-step", _gi([-5, 7])),
     "size of 2 G": ("gi-tract-answer-step", _gi([2**31 - 1, 2**31 - 1])),
     "size beyond the bound": ("gi-tract-answer-step", _gi([8193, 20])),
+    "sides whose product is absurd": ("gi-tract-answer-step", _gi([8192, 8192])),
+    "an output that nobody offers": (
+        "gi-tract-check-step",
+        {"encoded": encoded_tensor([b"no picture"]), "wanted": encoded_tensor([b"mask", b"nodules"])},
+    ),
     "volume of 2 G": ("brain-lgg-answer-step", _brain(_frame(_0=2**31 - 1))),
     "volume of the largest sides": ("brain-lgg-answer-step", _brain(_frame(_0=8192, _1=8192, _2=8192))),
     "square of the largest side": ("brain-lgg-answer-step", _brain(_frame(_0=5, _6=5, _12=8192), 5)),
@@ -129,6 +135,7 @@ def test_absurd_values_are_refused_in_one_sentence(server: Server, case: str) ->
     model = _model(server, name)
     (output,) = {"gi": ("mask",), "br": ("mask",), "st": ("mask",), "lu": ("nodule_probability",)}[name[:2]]
     output = ("input" if name[0] == "g" else "volume") if "decode" in name else output
+    output = "size" if "check" in name else output
     with pytest.raises(InputError, match="expected") as caught:
         model.ask(tensors, (output,))
     assert "\n" not in str(caught.value)

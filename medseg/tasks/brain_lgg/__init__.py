@@ -19,4 +19,8 @@ TASK = Task(
     write=write,
     answered=answered,
     volumes=True,
+    expects=(
+        "axial MR slices from the neck to the crown, the patient's front up, their right on the picture's "
+        "left; channels pre-contrast, FLAIR, post-contrast: a TIFF cannot tell, so it is not checked"
+    ),
 )

@@ -20,6 +20,7 @@ from medseg.data.encoded import (
     decode,
     pack,
     portable,
+    too_large,
 )
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
@@ -28,7 +29,7 @@ from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.brain_lgg.networks import BRAIN_LGG
 from medseg.tasks.brain_lgg.prepare import Frame, prepare
 from medseg.tasks.streaming import answers
-from medseg.tasks.wanted import WANTED, wanted
+from medseg.tasks.wanted import wanted, wanted_tensor
 
 BATCH = 2  # slices a network call: few, so that the last calls of a volume leave no core idle for long
 _FACES: Literal[6] = 6  # voxels that share a face are connected, as in the reference's evaluation
@@ -131,6 +132,7 @@ def _frame(numbers: Array, slices: int) -> Frame:
     return Frame(tuple(shape), (z, y, x), (before[0], before[1], before[2]), side)
 
 
+_OUTPUTS = ("mask", "mask_png", "probability")
 _SLICES = 1024
 _VOLUME = (_SLICES, MAX_SIDE, MAX_SIDE)
 
@@ -138,24 +140,24 @@ PIPELINE = Pipeline(
     tensors=(
         Tensor("encoded", "bytes", (-1,), limit=_SLICES),
         Tensor("packed", "uint8", (-1, -1), limit=(_SLICES, MAX_BYTES)),
-        Tensor("size", "int32", (-1, 2), limit=_SLICES, values=(1, MAX_SIDE)),
+        Tensor("size", "int32", (-1, 2), limit=_SLICES, values=(1, MAX_SIDE), problem=too_large),
         Tensor("volume", "uint8", (-1, -1, -1, 3), limit=(*_VOLUME, 3)),
         Tensor("input", "float32", (-1, *BRAIN_LGG.input_shape), limit=_SLICES),
         Tensor("frame", "int32", (13,), values=(0, MAX_SIDE)),
         Tensor("logits", "float32", (-1, *BRAIN_LGG.output_shape), limit=_SLICES),
-        WANTED,
+        wanted_tensor(_OUTPUTS),
         Tensor("mask", "uint8", (-1, -1, -1), limit=_VOLUME),
         Tensor("mask_png", "bytes", (-1,), optional=True, limit=_SLICES),
         Tensor("probability", "uint8", (-1, -1, -1), optional=True, limit=_VOLUME),
     ),
     inputs=("encoded", "wanted"),
     steps=(
-        Step("check", checked, ("encoded",), ("packed", "size")),
+        Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
         Step("decode", decoded, ("packed",), ("volume",)),
         Step("normalise", normalised, ("volume",), ("input", "frame")),
         Step("segment", segment, ("input",), ("logits",), anywhere=True),
-        Step("answer", answer, ("logits", "frame", "wanted"), ("mask", "mask_png", "probability"), anywhere=True),
+        Step("answer", answer, ("logits", "frame", "wanted"), _OUTPUTS, anywhere=True),
     ),
-    outputs=("mask", "mask_png", "probability"),
+    outputs=_OUTPUTS,
     networks=(BRAIN_LGG,),
 )

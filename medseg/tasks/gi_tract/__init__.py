@@ -18,4 +18,8 @@ TASK = Task(
     sources=sources,
     write=write,
     answered=answered,
+    expects=(
+        "an axial MR slice, the patient's front up, their right on the picture's left: a PNG cannot tell, so "
+        "it is not checked"
+    ),
 )

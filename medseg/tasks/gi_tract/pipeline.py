@@ -6,12 +6,12 @@ import numpy as np
 
 from medseg.data import rle
 from medseg.data.arrays import as_uint8, host
-from medseg.data.encoded import GREY16, MAX_BYTES, MAX_SIDE, check, decode, pack, portable
+from medseg.data.encoded import GREY16, MAX_BYTES, MAX_SIDE, check, decode, pack, portable, too_large
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
 from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
-from medseg.tasks.wanted import WANTED, wanted
+from medseg.tasks.wanted import wanted, wanted_tensor
 
 SIZE = (GI_TRACT.input_shape[1], GI_TRACT.input_shape[2])
 
@@ -57,14 +57,16 @@ def answer(tensors: Tensors, _: Networks) -> Tensors:
     return wanted(offers, tensors)
 
 
+_OUTPUTS = ("mask", "rle", "mask_png", "probability")
+
 PIPELINE = Pipeline(
     tensors=(
         Tensor("encoded", "bytes", (1,)),
         Tensor("packed", "uint8", (1, -1), limit=MAX_BYTES),
-        Tensor("size", "int32", (1, 2), values=(1, MAX_SIDE)),
+        Tensor("size", "int32", (1, 2), values=(1, MAX_SIDE), problem=too_large),
         Tensor("input", "float32", (1, *GI_TRACT.input_shape)),
         Tensor("logits", "float32", (1, *GI_TRACT.output_shape)),
-        WANTED,
+        wanted_tensor(_OUTPUTS),
         Tensor("mask", "uint8", (3, -1, -1), limit=MAX_SIDE),
         Tensor("rle", "bytes", (3,), optional=True),
         Tensor("mask_png", "bytes", (1,), optional=True),
@@ -72,11 +74,11 @@ PIPELINE = Pipeline(
     ),
     inputs=("encoded", "wanted"),
     steps=(
-        Step("check", checked, ("encoded",), ("packed", "size")),
+        Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
         Step("decode", decoded, ("packed",), ("input",)),
         Step("segment", GI_TRACT.name, ("input",), ("logits",)),
-        Step("answer", answer, ("logits", "size", "wanted"), ("mask", "rle", "mask_png", "probability"), anywhere=True),
+        Step("answer", answer, ("logits", "size", "wanted"), _OUTPUTS, anywhere=True),
     ),
-    outputs=("mask", "rle", "mask_png", "probability"),
+    outputs=_OUTPUTS,
     networks=(GI_TRACT,),
 )

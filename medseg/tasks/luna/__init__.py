@@ -22,4 +22,8 @@ TASK = Task(
     volumes=True,
     optional=(MALIGNANCY.name,),
     listing=LISTING,
+    expects=(
+        "a chest CT in HU, lying in any way that its file says: it is turned to the axial slices that the "
+        "networks learnt"
+    ),
 )

@@ -16,6 +16,7 @@ _AIR_HU = -500  # between lung (-850) and soft tissue (0)
 _SMALLEST_LITRES = 0.1  # smaller pockets of air are bowel gas or noise
 _CLOSING_MM = 15.0  # nodules and vessels at the pleura belong to the region
 _MARGIN_MM = 10.0
+_MOST_CELLS = 1 << 26  # with the margin around; a patient of 2 x 0.8 x 0.8 m in cells of 3.4 mm has half of them
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,25 @@ def lungs(ct: Array, geometry: Geometry) -> Region:
     spacing = np.array(geometry.spacing_mm[::-1])
     steps = _whole_steps(_GRID_MM / spacing)
     cell_mm = spacing * steps
+    wide = int(np.ceil((_CLOSING_MM + _MARGIN_MM) / cell_mm.min())) + 1
+    _check_cells(ct.shape, spacing, -(-np.array(ct.shape) // steps) + 2 * wide)
     # A cell is the first voxel of its block: noise is far below the step from lung to tissue.
     inner = _without_sides(ct[:: steps[0], :: steps[1], :: steps[2]] < _AIR_HU)
     pieces, sizes = _pieces(inner)
     large = np.flatnonzero(sizes * cell_mm.prod() / 1e6 >= _SMALLEST_LITRES)
     if len(large) == 0:
         raise InputError(f"no lungs found in the CT of shape {ct.shape}; expected a chest CT in HU: use --roi all")
-    wide = int(np.ceil((_CLOSING_MM + _MARGIN_MM) / cell_mm.min())) + 1
     cells = np.pad(np.isin(pieces, large), wide)
     near = ndimage.distance_transform_edt(~cells, sampling=cell_mm) <= _CLOSING_MM + _MARGIN_MM
     grown = ndimage.distance_transform_edt(near, sampling=cell_mm) > _CLOSING_MM
     return Region(grown[wide:-wide, wide:-wide, wide:-wide], steps)
+
+
+def _check_cells(shape: tuple[int, ...], spacing: Array, cells: Array) -> None:
+    """Raise InputError where the coarse grid (index, row, col) would be too large: few voxels, said to be far apart."""
+    if np.prod(cells) > _MOST_CELLS:
+        extent = " x ".join(f"{mm / 1000:.1f}" for mm in shape * spacing)
+        raise InputError(f"the CT spans {extent} m; expected a patient: its spacing is wrong, or use --roi all")
 
 
 def _whole_steps(steps: Array) -> tuple[int, int, int]:

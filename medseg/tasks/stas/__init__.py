@@ -20,5 +20,6 @@ TASK = Task(
     sources=sources,
     write=write,
     answered=answered,
+    expects="a picture of a slide, upright or not: a slide has no upright",
     pipeline_of=pipeline_of,
 )

@@ -12,13 +12,13 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from medseg.data.arrays import as_uint8, host, joined
-from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, decode, pack, portable
+from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, decode, pack, portable, too_large
 from medseg.data.grid import png, probability, resized
 from medseg.data.labelme import labelme_from_mask
 from medseg.errors import InputError, RunError
 from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.stas.networks import NETWORKS
-from medseg.tasks.wanted import WANTED, wanted
+from medseg.tasks.wanted import wanted, wanted_tensor
 
 SIZE = (NETWORKS[0].input_shape[1], NETWORKS[0].input_shape[2])
 VOTERS = tuple(network.name for network in NETWORKS)
@@ -72,7 +72,7 @@ def masks(tensors: Tensors, _: Networks) -> Tensors:
     height, width = tensors["size"][0].tolist()
     logits = resized(joined([tensors[name][0] for name in _LOGITS.values() if name in tensors]), (height, width))
     offers = {"probability": lambda: _mean(probability(logits))}
-    return {"masks": as_uint8(logits > 0), **wanted(offers, tensors, _OUTPUTS)}
+    return {"masks": as_uint8(logits > 0), **wanted(offers, tensors)}
 
 
 def _mean(probabilities: Array) -> Array:
@@ -99,7 +99,7 @@ def voted(tensors: Tensors, _: Networks) -> Tensors:
         "mask_png": lambda: np.array([png((host(mask) > 0) * np.uint8(255))], object),
         "polygons": lambda: np.array([json.dumps(labelme_from_mask(host(mask), "", "STAS")).encode()], object),
     }
-    return wanted(offers, tensors, _OUTPUTS)
+    return wanted(offers, tensors)
 
 
 _VOTED = ("mask", "agreement", "votes", "mask_png", "polygons")
@@ -119,10 +119,10 @@ def pipeline_of(networks: Sequence[str]) -> Pipeline:
         tensors=(
             Tensor("encoded", "bytes", (1,)),
             Tensor("packed", "uint8", (1, -1), limit=MAX_BYTES),
-            Tensor("size", "int32", (1, 2), values=(1, MAX_SIDE)),
+            Tensor("size", "int32", (1, 2), values=(1, MAX_SIDE), problem=too_large),
             Tensor("input", "float32", (1, *NETWORKS[0].input_shape)),
             *(Tensor(name, "float32", (1, *NETWORKS[0].output_shape)) for name in logits.values()),
-            WANTED,
+            wanted_tensor(_OUTPUTS),
             Tensor("masks", "uint8", (len(voters), -1, -1), limit=MAX_SIDE),
             Tensor("mask", "uint8", (-1, -1), limit=MAX_SIDE),
             Tensor("agreement", "uint8", (-1, -1), optional=True, limit=MAX_SIDE),
@@ -133,7 +133,7 @@ def pipeline_of(networks: Sequence[str]) -> Pipeline:
         ),
         inputs=("encoded", "wanted"),
         steps=(
-            Step("check", checked, ("encoded",), ("packed", "size")),
+            Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
             Step("decode", decoded, ("packed",), ("input",)),
             *(Step(name.removesuffix("_logits"), voter, ("input",), (name,)) for voter, name in logits.items()),
             Step("masks", masks, (*logits.values(), "size", "wanted"), ("masks", "probability"), anywhere=True),
