@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from medseg.engines import CPU_DEFAULT, ENGINES
 from medseg.engines.runs import opened as runs_opened
 from medseg.errors import EngineError, InputError
 from medseg.run import Run
+from medseg.scratch import Scratch
 from medseg.task import Task
 
 WHERE = ("local", "served")
@@ -137,7 +137,7 @@ def _closing(target: Target) -> Iterator[Target]:
 def _served(task: Task, write: Write, timeout_s: float, entry: Entry) -> Iterator[Target]:
     from medseg.triton_models.server import free_ports, serving
 
-    with tempfile.TemporaryDirectory(prefix="medseg-bench-") as folder:
+    with Scratch("bench") as folder:
         names = write(Path(folder) / "models", entry)
         with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "triton.log") as server:
             at = At(server.url, [server.process.pid], timeout_s)

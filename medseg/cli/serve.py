@@ -55,12 +55,12 @@ def serve(
     """
     import signal
     from contextlib import suppress
-    from tempfile import TemporaryDirectory
 
     from medseg.cli.serving import Wanted, write_repository
     from medseg.errors import InputError
     from medseg.files import whole_folder
     from medseg.run import Run
+    from medseg.scratch import Scratch
     from medseg.tasks import task_named
     from medseg.triton_models.access import Access, check
     from medseg.triton_models.server import Ports, serving
@@ -79,7 +79,7 @@ def serve(
         raise InputError(
             f"--target {target} is served by NVIDIA's container image, not here: add --write-only DIR (see deploy/)"
         )
-    with TemporaryDirectory(prefix="medseg-repository-") as temporary:
+    with Scratch("repository") as temporary:
         names = write_repository(Path(temporary), subject, run or [], wanted)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops as cleanly as Ctrl-C
         ports = Ports(http_port, grpc_port, metrics_port)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 from medseg.errors import InputError
+from medseg.scratch import Scratch
 
 _MOST_BYTES = 32 << 30
 _MOST_FILES = 100_000
@@ -16,12 +16,12 @@ _FREE_BYTES = 64 << 20  # that any archive may hold
 _MOST_TIMES = 100  # its own size: a CT packs to a third, a mask to a hundredth
 
 
-def unpacked(path: Path) -> tempfile.TemporaryDirectory[str]:
+def unpacked(path: Path) -> Scratch:
     """A folder with the archive's files under its own name; removed when the object is dropped.
 
     Raises InputError for an archive that is damaged or locked, that would write elsewhere, or that holds too much.
     """
-    folder = tempfile.TemporaryDirectory(prefix="medseg-")
+    folder = Scratch("zip")
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]

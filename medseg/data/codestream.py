@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from medseg.scratch import Scratch
 from medseg.task import Array
 
 _SECONDS = 60  # for a process to start and to decode
@@ -22,7 +22,7 @@ _DAMAGE = ("corrupt", "premature", "bogus", "invalid", "unexpected")  # words of
 
 def decoded(files: Sequence[bytes]) -> list[Array | str]:
     """Each DICOM file's one frame (rows, columns) as it is stored, or why it cannot be decoded."""
-    with tempfile.TemporaryDirectory(prefix="medseg-") as folder:
+    with Scratch("frames") as folder:
         paths = [Path(folder, f"{index}.dcm") for index in range(len(files))]
         for path, content in zip(paths, files, strict=True):
             path.write_bytes(content)

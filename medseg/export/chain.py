@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -24,6 +23,7 @@ from medseg.export.plan import Target, build, device, library
 from medseg.export.samples import Calibration, calibration
 from medseg.export.search import Lowered, half_within, int8_within
 from medseg.run import Run
+from medseg.scratch import Scratch
 from medseg.task import Array, Network
 from medseg.tasks import network_of
 
@@ -173,7 +173,7 @@ def _bfloat(begun: Begun, wanted: Wanted) -> None:
 def _written(begun: Begun, model: onnx.ModelProto, precision: str) -> Iterator[Path]:
     """The model as a file that is not the run's yet."""
     label(begun.run, begun.network, model, precision)
-    with TemporaryDirectory(prefix="medseg-export-") as folder:
+    with Scratch("export") as folder:
         file = Path(folder) / f"{precision}.onnx"
         files.write(file, model.SerializeToString())
         yield file

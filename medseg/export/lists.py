@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from medseg.errors import ExportError
 from medseg.export.parity import onnx_infer
 from medseg.export.precision import rounded
 from medseg.run import Run
+from medseg.scratch import Scratch
 from medseg.task import Array, Infer, Listing, Networks, Pipeline, Step, Task, Tensors, run_step
 from medseg.tasks import TASKS, task_named
 
@@ -181,7 +181,7 @@ class Lists:
     @cached_property
     def _scans(self) -> list[_Scan] | None:
         """The scans to judge on; None where these networks alone list nothing."""
-        with TemporaryDirectory(prefix="medseg-export-") as made_up:
+        with Scratch("export") as made_up:
             if self._data is None:
                 self._task.phantom(Path(made_up), 1, 0)
             data = self._data or Path(made_up)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from medseg.export.graph import quiet
+from medseg.scratch import Scratch
 from medseg.task import Array
 
 # Where the time goes. All else stays float: engines fuse it into these, or gain nothing from quantizing it.
@@ -116,7 +116,7 @@ def _changed(node: onnx.NodeProto, inputs: list[str]) -> onnx.NodeProto:
 
 def quantized(model: onnx.ModelProto, samples: Iterable[Array]) -> onnx.ModelProto:
     """The model with every convolution and matrix product in int8, ranges as seen on the calibration samples."""
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with Scratch("export") as folder, quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(onnx.shape_inference.infer_shapes(model), source)
         quantize_static(
