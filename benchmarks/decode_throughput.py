@@ -30,8 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from medseg.dali_pipelines.loader import DaliLoader, Fit
 from medseg.data.samples import Samples
 from medseg.task import Array
-from medseg.tasks import task_named
-from medseg.tasks.augmentations import AUGMENTATIONS
+from medseg.tasks import network_named, task_named, training_of
 from medseg.tasks.brain_lgg import reader as brain_lgg
 from medseg.tasks.gi_tract import reader as gi_tract
 from medseg.tasks.stas import reader as stas
@@ -87,7 +86,7 @@ class Augmented:
     def __init__(self, samples: Samples, task: str) -> None:
         options = {"num_workers": WORKERS, "worker_init_fn": _one_thread}
         self.loader: DataLoader[Any] = DataLoader(Tensors(samples), BATCHES[task], **options)
-        self.how = AUGMENTATIONS[NETWORKS[task]]
+        self.how = training_of(network_named(NETWORKS[task]), "train").augmentation
 
     def __iter__(self) -> Any:
         for images, masks, _ in self.loader:
@@ -204,7 +203,7 @@ def real_samples(task: str, data: Path, folder: Path) -> Samples:
         return brain_lgg.samples(data / "brain_lgg", brain_lgg.patients(data / "brain_lgg")[:4])
     if task == "stas":
         return stas.samples(data / "stas", stas.patients(data / "stas"))
-    task_named(task).phantom(folder, 4, 0)
+    task_named(task).known_data("test").phantom(folder, 4, 0)
     return gi_tract.samples(folder, gi_tract.patients(folder))
 
 

@@ -28,8 +28,7 @@ from medseg.export.graph import save_program
 from medseg.files import whole_file
 from medseg.run import Run
 from medseg.task import Recipe
-from medseg.tasks import network_named, task_named
-from medseg.tasks.augmentations import COLOURS
+from medseg.tasks import network_named, task_named, training_of
 from medseg.train.data import DataModule
 from medseg.train.fit import fit, starting_module
 from medseg.train.settings import Settings, start_run
@@ -72,7 +71,7 @@ def main() -> None:
 
 def splits(directory: Path, count: int, seed: int) -> Iterator[Split]:
     """So many splits of the folder's patients; each patient validates in one."""
-    names = sorted(TASK.patients(directory))
+    names = sorted(TASK.known_data("fit").patients(directory))
     order = np.random.default_rng(seed).permutation(np.array(names)).tolist()
     for number in range(count):
         held = sorted(order[number::count])
@@ -95,7 +94,9 @@ def judged(directory: Path, way: Way, split: Split, folder: Path) -> dict[str, A
 def fitted(directory: Path, way: Way, split: Split, folder: Path) -> Run:
     """The run of a way to fit, on a split."""
     run = start_run(NETWORK, directory, folder, OPTIONS, way.settings)
-    with patch.dict(COLOURS, clear=not way.colours):
+    how = training_of(NETWORK, "train")
+    how = how if way.colours else replace(how, colours=None)
+    with patch("medseg.train.module.training_of", return_value=how):
         data = DataModule(NETWORK, directory, way.settings, split=split)
         fit(run, data, way.settings, starting_module(NETWORK, OPTIONS, way.settings))
     save_program(run, NETWORK)

@@ -34,7 +34,7 @@ def main() -> None:
         data = options.data or folder / "data"
         if not options.data:
             data.mkdir()
-            task_named(options.task).phantom(data, PATIENTS, 0)
+            task_named(options.task).known_data("test").phantom(data, PATIENTS, 0)
         first = measured(options.task, data, runs, folder / "0")
         rows = []
         for number in range(1, options.repeats + 1):

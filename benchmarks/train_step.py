@@ -38,8 +38,7 @@ from medseg.cli.feeding import fed
 from medseg.data.samples import Samples
 from medseg.models.losses import loss_named
 from medseg.task import Network, Recipe
-from medseg.tasks import network_named, task_named, task_of
-from medseg.tasks.augmentations import AUGMENTATIONS
+from medseg.tasks import network_named, task_named, task_of, training_of
 from medseg.train.augment import augment
 from medseg.train.data import DataModule
 from medseg.train.fit import quiet
@@ -162,7 +161,7 @@ def _plain(network: Network, recipe: Recipe, files: Dataset[Any], workers: int, 
     ends: Ends = []
     for images, targets in batches:
         if network.name == "luna-segment":
-            images, targets = augment(images, targets, AUGMENTATIONS[network.name])
+            images, targets = augment(images, targets, training_of(network, "train").augmentation)
         optimizer.zero_grad()
         loss(module(images), targets).backward()
         optimizer.step()
@@ -203,7 +202,7 @@ class PlainFiles(Dataset[Any]):
         pair = torch.from_numpy(image), torch.as_tensor(target)
         if self.network == "luna-segment":  # changed in the batch
             return pair
-        changed, _ = augment(pair[0][None], None, AUGMENTATIONS[self.network])
+        changed, _ = augment(pair[0][None], None, training_of(network_named(self.network), "train").augmentation)
         return changed[0], pair[1]
 
 

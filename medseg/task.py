@@ -1,55 +1,41 @@
-"""The nouns of the project: Task, Network, Pipeline, Step, Tensor, Case and Recipe. Needs numpy alone."""
+"""The nouns of the project: Task and its records, Request, Source, Case. Needs numpy alone.
+
+Those of inference are in medseg/pipeline.py and medseg/tensor.py, and can be had from here too.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from medseg.errors import EngineError, InputError, RunError
+from medseg.errors import InputError, RunError
+from medseg.geometry import IDENTITY_DIRECTION as IDENTITY_DIRECTION
+from medseg.geometry import Geometry as Geometry
+from medseg.pipeline import Infer as Infer
+from medseg.pipeline import Network as Network
+from medseg.pipeline import Networks as Networks
+from medseg.pipeline import Pipeline as Pipeline
+from medseg.pipeline import Recipe as Recipe
+from medseg.pipeline import Step as Step
+from medseg.pipeline import refuse_unsound as refuse_unsound
+from medseg.pipeline import run_step as run_step
+from medseg.pipeline import sound as sound
 from medseg.tensor import Array as Array
 from medseg.tensor import Tensor as Tensor
 from medseg.tensor import Tensors as Tensors
-from medseg.tensor import check_bounds
 
-Infer = Callable[[Array], Array]  # (n, *input_shape) float32 -> (n, *output_shape) float32
-Networks = Callable[[str], Infer]  # a network by its name: a local engine, a remote model, or a call inside Triton
+if TYPE_CHECKING:
+    from medseg.data.augmentation import Augmentation, Colours
+    from medseg.data.check import Inspected
+    from medseg.data.encoded import Kind
+    from medseg.data.picture import View
+    from medseg.data.samples import Samples
+    from medseg.data.split import Split
+    from medseg.metrics.definitions import Metric
 
-IDENTITY_DIRECTION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where a volume lies in the patient: millimetres, axes in the order x, y, z (that of SimpleITK and DICOM).
-
-    A volume's array is indexed (index, row, col), the reverse: index runs along z, row along y, col along x.
-    """
-
-    spacing_mm: tuple[float, float, float]
-    origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    direction: tuple[float, ...] = IDENTITY_DIRECTION  # 3 x 3 cosines, row by row
-
-    def world_from_voxel(self, irc: Array) -> Array:
-        """World coordinates (n, 3) x, y, z in mm of voxel coordinates (n, 3) index, row, col."""
-        cri = np.asarray(irc, np.float64)[..., ::-1]
-        return (cri * self.spacing_mm) @ self._direction.T + np.asarray(self.origin_mm)
-
-    def voxel_from_world(self, xyz_mm: Array) -> Array:
-        """Voxel coordinates (n, 3) index, row, col, not rounded, of world coordinates (n, 3) x, y, z in mm."""
-        shifted = np.asarray(xyz_mm, np.float64) - np.asarray(self.origin_mm)
-        return ((shifted @ np.linalg.inv(self._direction).T) / self.spacing_mm)[..., ::-1]
-
-    def nearest_voxel(self, xyz_mm: Array) -> Array:
-        """Nearest voxel (n, 3) index, row, col as int64 of world coordinates (n, 3) in mm; halves round to even."""
-        return np.round(self.voxel_from_world(xyz_mm)).astype(np.int64)
-
-    @property
-    def _direction(self) -> Array:
-        return np.asarray(self.direction, np.float64).reshape(3, 3)
+Example = tuple[Array, Array | None]  # a network's input, and its truth where it is known
 
 
 @dataclass(frozen=True)
@@ -65,127 +51,6 @@ class Case:
     def spacing_mm(self) -> tuple[float, ...] | None:
         """Voxel spacing in array order (index, row, col), or None where the format has none."""
         return self.geometry.spacing_mm[::-1] if self.geometry else None
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The numbers of one training run; each can be overridden on the command line."""
-
-    epochs: int
-    batch_size: int
-    lr: float
-    optimizer: str = "adam"
-    loss: str = "dice"
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    momentum: float = 0.9  # of sgd alone
-    precision: str = "32-true"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Network:
-    """One neural network: one tensor `input`, one tensor `output`, both float32 with a free batch axis first."""
-
-    name: str
-    input_shape: tuple[int, ...]  # without the batch axis, at the size it was trained for
-    output_shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    recipe: Recipe
-    build: Callable[..., Any]  # (**options) -> torch.nn.Module in the form that is exported
-    options: Mapping[str, Any] = field(default_factory=dict)  # defaults of build, recorded in the run
-    free_axes: Mapping[int, int] = field(default_factory=dict)  # input axis (batch is 0) -> its sizes' common multiple
-    keys: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None  # a published checkpoint's state -> ours
-    unused: tuple[str, ...] = ()  # how keys of a checkpoint begin that the answer does not need; they are left out
-    input_range: tuple[float, float] = (0.0, 1.0)  # of the values it is fed, e.g. HU; written into exported files
-
-    def answer_shape(self, batch: Sequence[int]) -> tuple[int, ...]:
-        """The shape of its answer to a batch of this shape: a free axis keeps its size where both have as many axes."""
-        alike = len(self.input_shape) == len(self.output_shape)
-        pairs = enumerate(self.output_shape, 1)
-        return batch[0], *(batch[axis] if alike and axis in self.free_axes else size for axis, size in pairs)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a pipeline: a network by its name, or a plain function of the tensors it names."""
-
-    name: str
-    run: str | Callable[[Tensors, Networks], Tensors]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    anywhere: bool = False  # the function takes torch's tensors too, on any device (medseg/data/arrays.py)
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """A task's inference: named steps over named tensors. It runs as it is; written out, it is a Triton ensemble."""
-
-    tensors: tuple[Tensor, ...]  # every wire
-    inputs: tuple[str, ...]
-    steps: tuple[Step, ...]
-    outputs: tuple[str, ...]
-    networks: tuple[Network, ...] = ()  # that its steps ask
-
-    def __call__(self, tensors: Tensors, networks: Networks) -> Tensors:
-        """The pipeline's outputs for these inputs; `networks` finds the networks.
-
-        Raises InputError where a tensor is not what its wire says, EngineError where a network's answer is none, see
-        `refuse_unsound`.
-        """
-        if unknown := [name for name in tensors if name not in self.inputs]:
-            raise InputError(f"tensor {unknown[0]!r} is unknown; expected {', '.join(self.inputs)}")
-        known, networks = dict(tensors), self.sound(networks)
-        for step in self.steps:
-            taken = {name: known[name] for name in step.inputs if name in known}
-            self.check(step, taken)
-            known |= run_step(step, taken, networks)
-        return {name: known[name] for name in self.outputs if name in known}
-
-    def check(self, step: Step, tensors: Tensors) -> None:
-        """Raise InputError where a tensor that a step takes is not what its wire says, here and on a server."""
-        check_bounds(tensors, map(self.tensor, step.inputs))
-
-    def tensor(self, name: str) -> Tensor:
-        """The wire of this name."""
-        return next(tensor for tensor in self.tensors if tensor.name == name)
-
-    def sound(self, networks: Networks) -> Networks:
-        """The networks, each of whose answers is looked at before a step sees it."""
-        known = {network.name: network for network in self.networks}
-        return lambda name: sound(known[name], networks(name)) if name in known else networks(name)
-
-
-def sound(network: Network, infer: Infer) -> Infer:
-    """The network, which raises EngineError instead of an answer that is none."""
-
-    def answer(batch: Array) -> Array:
-        logits = infer(batch)
-        refuse_unsound(network, batch.shape, logits)
-        return logits
-
-    return answer
-
-
-def refuse_unsound(network: Network, batch: Sequence[int], logits: Array) -> None:
-    """Raise EngineError naming the network whose answer to a batch of this shape has a wrong shape, or holds NaN.
-
-    Thresholds and arg max turn NaN into "nothing found" and strange shapes into findings. A look costs two passes over
-    the answer, 0.1 % of the time that a network takes. Works on numpy's and torch's arrays, wherever they lie.
-    """
-    if tuple(logits.shape) != (expected := network.answer_shape(batch)):
-        said = f"network {network.name!r} answered a batch of shape {tuple(batch)} with shape {tuple(logits.shape)}"
-        raise EngineError(f"{said}; expected {expected}: its file is another network's or damaged: export it again")
-    if math.prod(expected) and not math.isfinite(float(logits.min()) + float(logits.max())):
-        said = f"network {network.name!r} answered with NaN or infinity"
-        raise EngineError(f"{said}; expected finite numbers: its weights or its file are damaged: import it again")
-
-
-def run_step(step: Step, tensors: Tensors, networks: Networks) -> Tensors:
-    """The outputs of one step, whose tensors nobody looks at."""
-    if callable(step.run):
-        return step.run(tensors, networks)
-    return {step.outputs[0]: networks(step.run)(tensors[step.inputs[0]])}
 
 
 def _nobody(_: str) -> None:
@@ -208,7 +73,7 @@ class Request:
     tensors: Tensors
     source: Any
     made_by: Mapping[str, Any] = field(default_factory=dict)  # runs, engine, options and so on
-    extras: tuple[str, ...] = ()  # files that are asked for beside the usual ones: "candidates" of luna
+    extras: tuple[str, ...] = ()  # files that are asked for beside the usual ones, of those that Files.extras names
     tell: Callable[[str], None] = _nobody  # called with each note that writing the answer has for who waits for it
 
 
@@ -235,6 +100,94 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Files:
+    """What a request is read from, and what an answer becomes."""
+
+    sources: Callable[[Path, Reading], Sequence[Source]]  # a file or folder -> all there is to ask about, cheaply
+    write: Callable[[Request, Tensors, Path], list[Path]]  # an answer -> files in the field's formats, in a folder
+    answered: Callable[[str, Path], list[Path]]  # a name, a folder -> the files there that hold an answer of that name
+    volumes: bool = False  # an answer is many files: where there are several answers, each gets a folder of its own
+    reading: tuple[str, ...] = ()  # the fields of Reading that these formats can leave open
+    extras: Mapping[str, str] = field(default_factory=dict)  # files on request -> what they hold
+    measured: tuple[str, ...] = ()  # the outputs that a benchmark asks for, by name; empty: all
+    expects: str = ""  # how what it is asked about must lie, and whether a file can tell
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one network's training samples are drawn from a data folder, and changed at random."""
+
+    samples: Callable[[Path, Sequence[str]], Samples]  # a data folder, patients -> what a fit draws from
+    augmentation: Augmentation
+    colours: Colours | None = None  # random changes of the values
+    weights: Callable[[Samples], Array] | None = None  # how often each is drawn, (n,) float64; None: each once an epoch
+    resizable: bool = True  # whether a fit may resize them (`train --size`)
+    # A data folder, patients, how many -> inputs (1, *input_shape) float32 with their truths, to judge exported files
+    # by; None: of each patient the middle one of the samples that hold what is looked for.
+    calibration: Callable[[Path, Sequence[str], int], list[Example]] | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """A folder in the task's native layout: its patients, their truth, and what is learnt from it.
+
+    A task without it cannot be trained or evaluated; its exported files are judged on made-up inputs.
+    """
+
+    patients: Callable[[Path], Sequence[str]]  # a data folder -> its patients, sorted
+    read: Callable[[Path, str], Sequence[Case]]  # a data folder, a patient -> that patient's cases
+    questions: Callable[[Path, str], Sequence[Tensors]]  # the pipeline's inputs for each of them, in the same order
+    check: Callable[[Path], Iterable[Inspected]]  # every patient and table, with every problem
+    phantom: Callable[[Path, int, int], None]  # write n made-up patients in this layout: folder, n, seed
+    split: Callable[[Path, int, int], Split]  # a data folder, a seed, a fold -> who is learnt from and who judges
+    training: Mapping[str, Training] = field(default_factory=dict)  # by network
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How good answers are, and what they look like.
+
+    Without it `evaluate` is refused, and a benchmark shows latency alone.
+    """
+
+    main: str  # the score by which cases are ordered
+    evaluated: tuple[Metric, ...]
+    benched: tuple[Metric, ...]
+    rows: Callable[[Path, Sequence[Case], Sequence[Tensors]], dict[str, dict[str, float]]]  # case -> score -> value
+    case_of: Callable[[Request], Case]  # what was asked about, without truth
+    masks: Callable[[Sequence[Case], Sequence[Tensors]], list[Array]]  # each case's answered mask
+    views: Callable[[Sequence[Case], Mapping[str, Sequence[Array]]], list[View]]  # cases, masks by name -> pictures
+
+
+@dataclass(frozen=True)
+class Decode:
+    """How encoded pictures, the rows of `packed`, become a step's output, in words that every decoder keeps.
+
+    The output is float32 planes (channels, *size) where a size is given, else the pixels (h, w, 3) uint8 as they are.
+    """
+
+    kind: Kind
+    output: str  # the wire
+    size: tuple[int, int] | None = None  # rows and columns, bilinear with half-pixel centres, not antialiased
+    scaled: str = ""  # "maximum": divided by the picture's own; "range": from its darkest to its brightest
+    channels: int = 3  # a grey picture is shown to each
+    most: int = 1  # pictures of a request
+
+
+@dataclass(frozen=True)
+class Option:
+    """Something that a request may ask for: a wire that the command line, `medseg info` and the docs show as an option.
+
+    A word is sent as its place among the choices. The server holds the wire to its own bounds, see Tensor.
+    """
+
+    name: str  # of the wire, and of the command line's --name
+    help: str
+    default: float | str
+    choices: tuple[str, ...] = ()  # of a word; empty: a number within the wire's bounds
+
+
+@dataclass(frozen=True)
 class Task:
     """A clinical question and everything that makes it that question."""
 
@@ -242,21 +195,33 @@ class Task:
     title: str
     networks: tuple[Network, ...]
     pipeline: Pipeline
-    patients: Callable[[Path], Sequence[str]]  # a data folder -> its patients, sorted
-    read: Callable[[Path, str], Sequence[Case]]  # a data folder, a patient -> that patient's cases
-    phantom: Callable[[Path, int, int], None]  # write n made-up patients in the native layout: folder, n, seed
-    sources: Callable[[Path, Reading], Sequence[Source]]  # a file or folder -> all there is to ask about, cheaply
-    write: Callable[[Request, Tensors, Path], list[Path]]  # an answer -> files in the field's formats, in a folder
-    answered: Callable[[str, Path], list[Path]]  # a name, a folder -> the files there that hold an answer of that name
-    volumes: bool = False  # an answer is many files: where there are several answers, each gets a folder of its own
-    pipeline_of: Callable[[Sequence[str]], Pipeline] | None = None  # where fewer networks than all can answer too
-    optional: tuple[str, ...] = ()  # networks without which the answer has less in it
+    files: Files
+    options: tuple[Option, ...] = ()
+    data: Data | None = None
+    scoring: Scoring | None = None
+    decoding: Mapping[str, Decode] = field(default_factory=dict)  # by step: what a decoder other than ours may do
     listing: Listing | None = None  # where the answer is a list
-    expects: str = ""  # how what it is asked about must lie, and whether a file can tell
+    optional: tuple[str, ...] = ()  # networks without which the answer has less in it
+    pipeline_of: Callable[[Sequence[str]], Pipeline] | None = None  # where fewer networks than all can answer too
+    # Descriptions that runs bring along (segmentation.json) -> the task as these describe it; such a task has neither
+    # networks nor steps before.
+    described: Callable[[Sequence[Path]], Task] | None = None
 
     def network(self, name: str) -> Network:
         """The task's network of this name."""
         return next(network for network in self.networks if network.name == name)
+
+    def known_data(self, doing: str) -> Data:
+        """The task's data. Raises InputError where it has none; `doing` says what would need it."""
+        if self.data is None:
+            raise InputError(f"task {self.name!r} has no data layout, so it cannot {doing}: give its Task a Data")
+        return self.data
+
+    def known_scoring(self, doing: str) -> Scoring:
+        """The task's scoring. Raises InputError where it has none; `doing` says what would need it."""
+        if self.scoring is None:
+            raise InputError(f"task {self.name!r} has no scores, so it cannot {doing}: give its Task a Scoring")
+        return self.scoring
 
     def answered_by(self, networks: Sequence[str]) -> Task:
         """The task as these networks answer it, by name. Raises RunError for another's, one given twice or missing."""

@@ -37,7 +37,7 @@ def made_up(task: Task, folder: Path) -> Path:
     """The folder, filled with made-up patients where it does not exist yet."""
     if not folder.exists():
         folder.mkdir(parents=True)
-        task.phantom(folder, PHANTOMS, 0)
+        task.known_data("measure made-up patients").phantom(folder, PHANTOMS, 0)
     return folder
 
 
@@ -57,7 +57,7 @@ def _question(task: Task, case: _Case) -> Question:
 
 
 def _tensors(task: Task, path: Path) -> Tensors:
-    tensors = task.sources(path, Reading())[0].load().tensors
+    tensors = task.files.sources(path, Reading())[0].load().tensors
     if task.name in WANTED:
         return tensors | {"wanted": np.array(WANTED[task.name], object)}
     return tensors | {"threshold": np.array([LISTED_FROM], np.float32)}

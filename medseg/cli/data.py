@@ -24,11 +24,11 @@ def phantom(
     from medseg.errors import InputError
     from medseg.tasks import task_named
 
-    subject = task_named(task)
+    layout = task_named(task).known_data("make up patients")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"{directory} is not empty; made-up patients must not mix with others: choose a new folder")
     directory.mkdir(parents=True, exist_ok=True)
-    subject.phantom(directory, patients, seed)
+    layout.phantom(directory, patients, seed)
     typer.echo(f"{directory}: {patients} made-up {'patients' if patients > 1 else 'patient'} of {task}")
 
 
@@ -42,21 +42,19 @@ def check(
 
     Example: medseg data check luna data/luna
     """
-    from importlib import import_module
     from json import dumps
 
     from tqdm import tqdm
 
     from medseg.data.check import report
     from medseg.errors import InputError
-    from medseg.tasks import TASKS, task_named
+    from medseg.tasks import task_named
 
-    subject = task_named(task)
-    patients = len(subject.patients(directory))
+    layout = task_named(task).known_data("check a folder")
+    patients = len(layout.patients(directory))
     if not patients:
         raise InputError(f"{directory} holds no patients of {task}; expected its native layout: check the folder")
-    inspect = import_module(f"{TASKS[task]}.check").inspect
-    found = report(tqdm(inspect(directory), desc="checking", total=patients, disable=None, delay=2))
+    found = report(tqdm(layout.check(directory), desc="checking", total=patients, disable=None, delay=2))
     typer.echo(dumps(found.record, indent=2) if json else _text(found.record))
     if found.problems:
         raise typer.Exit(1)

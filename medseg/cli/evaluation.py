@@ -57,7 +57,7 @@ def lineups(runs: Sequence[Run], alone: bool = False) -> dict[str, list[Run]]:
 
 def held_out(task: Task, directory: Path, runs: Sequence[Run]) -> list[str]:
     """The folder's patients that no run has learnt from. Raises InputError where there is none."""
-    patients = task.patients(directory)
+    patients = task.known_data("evaluate").patients(directory)
     learnt = {name for run in runs for name in run.manifest["source"].get("split", {}).get("train", ())}
     held = [name for name in patients if name not in learnt]
     if not held:
@@ -123,7 +123,7 @@ def write_worst(task: Task, directory: Path, found: Sequence[Evaluation], out: P
     folder.mkdir(parents=True, exist_ok=True)
     for row in worst(found[0].rows, score.MAIN, WORST):
         patient = found[0].patients[row]
-        known = [case for case in task.read(directory, patient) if case.mask is not None]
+        known = [case for case in task.known_data("evaluate").read(directory, patient) if case.mask is not None]
         shown = [number for number, case in enumerate(known) if case.id == row or case.id.startswith(f"{row}_")]
         masks = {TRUTH: [case.mask for case in known]} | {one.name: one.masks[patient] for one in found}
         chosen = {name: [one[number] for number in shown] for name, one in masks.items()}
@@ -143,8 +143,9 @@ def write_cases(path: Path, rows: Rows) -> None:
 
 def _answered(task: Task, directory: Path, patient: str, networks: Networks) -> tuple[Sequence[Case], list[Tensors]]:
     """A patient's cases with truth, and the pipeline's answers to them."""
-    questions = _module(task, "reader").questions(directory, patient)
-    pairs = [pair for pair in zip(task.read(directory, patient), questions, strict=True) if pair[0].mask is not None]
+    layout = task.known_data("evaluate")
+    both = zip(layout.read(directory, patient), layout.questions(directory, patient), strict=True)
+    pairs = [pair for pair in both if pair[0].mask is not None]
     return [case for case, _ in pairs], [task.pipeline(question, networks) for _, question in pairs]
 
 

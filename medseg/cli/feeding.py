@@ -15,8 +15,7 @@ from medseg.data.samples import Samples
 from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Network
-from medseg.tasks import task_of
-from medseg.tasks.augmentations import AUGMENTATIONS
+from medseg.tasks import task_of, training_of
 from medseg.train.augment import augment
 from medseg.train.data import DataModule, Feed
 from medseg.train.sampling import EpochSampler
@@ -82,7 +81,7 @@ def _seconds_a_batch(batches: Iterable[Any], augmented_for: Network | None) -> f
     start, count = 0.0, 0
     for count, (images, masks, _) in enumerate(islice(batches, _MEASURED)):
         if augmented_for:
-            augment(images, masks, AUGMENTATIONS[augmented_for.name])
+            augment(images, masks, training_of(augmented_for, "train").augmentation)
         if count == 0:
             start = time.perf_counter()
     return (time.perf_counter() - start) / count if count else float("inf")

@@ -32,7 +32,7 @@ def found(task: Task, inputs: Sequence[Path], reading: Reading) -> list[Source |
     listed: list[Source | InputError] = []
     for path in inputs:
         try:
-            listed += task.sources(path, reading)
+            listed += task.files.sources(path, reading)
         except InputError as error:
             listed.append(error)
     names = iter(distinct([one for one in listed if isinstance(one, Source)]))
@@ -90,7 +90,7 @@ def check_new(task: Task, listed: Sequence[Source | InputError], where: Destinat
     if where.overwrite:
         return
     sources = [one for one in listed if isinstance(one, Source)]
-    there = [path for one in sources for path in task.answered(one.name, where.of(one.name))]
+    there = [path for one in sources for path in task.files.answered(one.name, where.of(one.name))]
     if there:
         more = f" and {len(there) - 1} other files" if len(there) > 1 else ""
         raise InputError(

@@ -42,7 +42,7 @@ def _facts(task: Task) -> dict[str, Any]:
     wires = {side: [task.pipeline.tensor(name) for name in getattr(task.pipeline, side)] for side in _SIDES}
     return {
         "title": task.title,
-        "expects": task.expects,
+        "expects": task.files.expects,
         "networks": {network.name: _network(network) for network in task.networks},
         **{side: {wire.name: _tensor(wire) for wire in found} for side, found in wires.items()},
         "steps": [step.name for step in task.pipeline.steps],

@@ -76,11 +76,11 @@ def predict(
     if overlay:
         _overlay(subject, sources, run, (engine, precision), Destination(out, overwrite), json)
         return
-    where = Destination(out, overwrite, apart=subject.volumes and len(sources) > 1)
+    where = Destination(out, overwrite, apart=subject.files.volumes and len(sources) > 1)
     check_new(subject, sources, where)
     written = {}
     with asking(task, run or [], url, engine, precision) as ask:
-        at_once = concurrency or ((2 if subject.volumes else 4) if url else 1)
+        at_once = concurrency or ((2 if subject.files.volumes else 4) if url else 1)
         about = made_by(task, run or [], url, engine, precision) | {"options": options}
         asked = Asked(at_once, options, about, extras)
         for name, paths in predictions(subject, sources, ask, where, asked):

@@ -112,7 +112,7 @@ def _written(task: Task, one: Waiting | InputError, where: Destination) -> tuple
         raise InputError(f"{name}: {error}") from error
     folder = where.of(name)
     folder.mkdir(parents=True, exist_ok=True)
-    written = task.write(one.request, answer, folder)
-    for old in set(task.answered(name, folder)) - set(written):
+    written = task.files.write(one.request, answer, folder)
+    for old in set(task.files.answered(name, folder)) - set(written):
         old.unlink()
     return name, written

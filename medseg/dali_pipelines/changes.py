@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medseg.data.augmentation import FEWEST_HOLES, MOST_HOLES, Augmentation
 from medseg.task import Array
-from medseg.tasks.augmentations import FEWEST_HOLES, MOST_HOLES, Augmentation
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from medseg.dali_pipelines.changes import Drawn
+from medseg.data.augmentation import WAVES
 from medseg.task import Array
-from medseg.tasks.augmentations import WAVES
 
 
 def finish(images: torch.Tensor, masks: torch.Tensor, drawn: Sequence[Drawn]) -> None:

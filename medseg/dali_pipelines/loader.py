@@ -17,10 +17,10 @@ from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from medseg.dali_pipelines.augment import RESULTS, training_pipeline
 from medseg.dali_pipelines.changes import Drawn, draw, pixel_matrix
 from medseg.dali_pipelines.finish import finish
+from medseg.data.augmentation import Augmentation
 from medseg.data.samples import Samples
 from medseg.task import Array
-from medseg.tasks import task_named
-from medseg.tasks.augmentations import AUGMENTATIONS, Augmentation
+from medseg.tasks import task_named, training_of
 
 CHANNELS = 3  # of every network that DALI feeds; a grey picture is shown to each
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # images, masks, each sample's patient by number
@@ -55,7 +55,7 @@ class DaliLoader:
 
     def __init__(self, samples: Samples, sampler: Order, fit: Fit, how: Augmentation | None = None) -> None:
         self.samples, self.sampler, self.fit = samples, sampler, fit
-        self.how = AUGMENTATIONS[task_named(fit.task).networks[0].name] if how is None else how
+        self.how = training_of(task_named(fit.task).networks[0], "train").augmentation if how is None else how
         self.numbers = {patient: number for number, patient in enumerate(sorted(set(samples.patients)))}
 
     def __len__(self) -> int:

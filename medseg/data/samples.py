@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from medseg.task import Array
 
 Sample = tuple[Array, Any]  # image (c, h, w) or (c, d, h, w) float32; mask (classes, h, w) uint8, or a class as int
@@ -28,3 +30,19 @@ class Samples:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         return self.load(index % len(self))
+
+
+def balanced(samples: Samples) -> Array:
+    """Weights (n,) that draw every class equally often."""
+    _, which, counts = np.unique(samples.foreground, return_inverse=True, return_counts=True)
+    return np.asarray(1 / counts[which])
+
+
+def evenly(items: Array, n: int) -> Array:
+    """At most n of the items, at even distances."""
+    return items[np.linspace(0, len(items) - 1, min(n, len(items))).astype(int)] if len(items) else items
+
+
+def shares(n: int, parts: int) -> list[int]:
+    """n in so many parts, as even as they can be."""
+    return [len(part) for part in np.array_split(np.arange(n), parts)]

@@ -182,10 +182,11 @@ class Lists:
     def _scans(self) -> list[_Scan] | None:
         """The scans to judge on; None where these networks alone list nothing."""
         with Scratch("export") as made_up:
+            layout = self._task.known_data("judge a list")
             if self._data is None:
-                self._task.phantom(Path(made_up), 1, 0)
+                layout.phantom(Path(made_up), 1, 0)
             data = self._data or Path(made_up)
-            patients = list(self._task.patients(data))
+            patients = list(layout.patients(data))
             places = np.linspace(0, len(patients) - 1, min(SCANS, len(patients))).astype(int)
             asked = (self._listing.question(data, patients[place], self._runs) for place in places)
             scans = [None if question is None else _Scan(question) for question in asked]

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from medseg.data.samples import Samples
-from medseg.data.upright import orientation_of
+from medseg.data.samples import Samples, evenly
 from medseg.engines.runs import found_in
 from medseg.errors import InputError
-from medseg.task import Array, Network, run_step, sound
-from medseg.tasks import TASKS, task_named, task_of
-from medseg.tasks.luna.crops import CONTEXT, clipped, context_slices
-
-Example = tuple[Array, Array | None]  # an input, and its truth where it is known
+from medseg.task import Array, Example, Network, Task, run_step, sound
+from medseg.tasks import task_named, task_of
 
 BACKGROUND, TISSUE, NOISE = 0.08, 0.53, 0.015  # shares of the input range; on HU: lung -840, soft tissue 60, noise 30
 
@@ -73,80 +68,39 @@ def probe(network: Network, n: int, seed: int = 0) -> list[Array]:
 
 
 def _real(network: Network, data: Path, n: int) -> list[Example]:
-    task = task_of(network)
-    patients = list(task_named(task).patients(data))
+    task = task_named(task_of(network))
+    layout = task.known_data("judge exported files by it")
+    patients = list(layout.patients(data))
     if not patients:
-        raise InputError(f"{data} holds no patients of task {task!r}; expected its layout: give another --calibration")
-    if task != "luna":
-        return _pictures(network, data, [str(patient) for patient in _evenly(np.array(patients), n)])
-    return _slices(data, patients, n) if network.name == "luna-segment" else _crops(network, data, patients, n)
+        raise InputError(f"{data} holds no patients of task {task.name!r}; expected its layout: give another folder")
+    training = layout.training.get(network.name)
+    if training and training.calibration:
+        return training.calibration(data, patients, n)
+    chosen = [str(patient) for patient in evenly(np.array(patients), n)]
+    samples = training.samples(data, chosen) if training else None
+    return [_example(task, network, samples, data, patient) for patient in chosen]
 
 
-def _pictures(network: Network, data: Path, patients: Sequence[str]) -> list[Example]:
-    """One input a patient, as a fit and the pipeline see it: the middle one of those that hold what is looked for."""
-    samples: Samples = import_module(f"{TASKS[task_of(network)]}.reader").SAMPLES[network.name](data, patients)
-    owners, found = np.array(samples.patients), []
-    for patient in patients:
-        own = np.flatnonzero(owners == patient)
-        filled = own[samples.foreground[own] > 0]
-        places = filled if len(filled) else own
-        if len(places):
-            image, truth = samples[int(places[len(places) // 2])]
-            found.append((image[np.newaxis].astype(np.float32), truth[np.newaxis] > 0))
-        else:
-            found.append((_asked(network, data, patient), None))
-    return found
+def _example(task: Task, network: Network, samples: Samples | None, data: Path, patient: str) -> Example:
+    """One input of a patient, as a fit and the pipeline see it: the middle one of those that hold what is sought."""
+    own = np.flatnonzero(np.array(samples.patients) == patient) if samples else np.zeros(0, int)
+    if samples is None or not len(own):
+        return _asked(task, network, data, patient), None
+    filled = own[samples.foreground[own] > 0]
+    places = filled if len(filled) else own
+    image, truth = samples[int(places[len(places) // 2])]
+    return image[np.newaxis].astype(np.float32), truth[np.newaxis] > 0
 
 
-def _asked(network: Network, data: Path, patient: str) -> Array:
+def _asked(task: Task, network: Network, data: Path, patient: str) -> Array:
     """What the pipeline's steps make of an unlabelled patient's middle case: the middle of the network's inputs."""
-    task = task_of(network)
-    questions = import_module(f"{TASKS[task]}.reader").questions(data, patient)
-    tensors, steps = dict(questions[len(questions) // 2]), iter(task_named(task).pipeline.steps)
-    while "input" not in tensors:
+    questions = task.known_data("judge exported files by it").questions(data, patient)
+    wire = next((step.inputs[0] for step in task.pipeline.steps if step.run == network.name), "input")
+    tensors, steps = dict(questions[len(questions) // 2]), iter(task.pipeline.steps)
+    while wire not in tensors:
         tensors |= run_step(next(steps), tensors, found_in({}))
-    inputs = tensors["input"]
+    inputs = tensors[wire]
     return inputs[len(inputs) // 2][np.newaxis].astype(np.float32)
-
-
-def _crops(network: Network, data: Path, patients: Sequence[str], n: int) -> list[Example]:
-    """Crops around candidates, at most half of them nodules where there are others."""
-    samples: Samples = import_module(f"{TASKS['luna']}.reader").SAMPLES[network.name](data, patients)
-    if not len(samples):
-        raise InputError(f"{data} holds no samples for network {network.name!r}; give another --calibration folder")
-    order = np.argsort(samples.foreground == 0, kind="stable")
-    nodules, others = np.split(order, [int((samples.foreground > 0).sum())])
-    first = min(len(nodules), n // 2 if len(others) else n)
-    chosen = [samples[int(index)] for index in (*_evenly(nodules, first), *_evenly(others, n - first))]
-    return [(image[np.newaxis].astype(np.float32), np.array([[kind > 0]])) for image, kind in chosen]
-
-
-def _slices(data: Path, patients: Sequence[str], n: int) -> list[Example]:
-    """Whole slices with context, as served, not as trained on: half of them through nodules where there are any.
-
-    The others lie evenly over each scan's middle 70 %.
-    """
-    found: list[Example] = []
-    for patient, count in zip(patients, _shares(n, len(patients)), strict=True):
-        case = task_named("luna").read(data, patient)[0]
-        assert case.geometry, "a CT says where it lies"
-        turn = orientation_of(case.geometry)
-        image = turn.seen(case.image)
-        truth = np.zeros(image.shape, bool) if case.mask is None else turn.seen(case.mask) > 0
-        through = _evenly(np.flatnonzero(truth.any(axis=(1, 2))), count // 2)
-        even = np.linspace(0.15 * len(truth), 0.85 * len(truth), count - len(through)).astype(int)
-        for index in (*through, *even):
-            layers = clipped(context_slices(image, index, CONTEXT))[np.newaxis]
-            found.append((layers, None if case.mask is None else truth[index][np.newaxis, np.newaxis]))
-    return found
-
-
-def _shares(n: int, parts: int) -> list[int]:
-    return [len(part) for part in np.array_split(np.arange(n), parts)]
-
-
-def _evenly(items: Array, n: int) -> Array:
-    return items[np.linspace(0, len(items) - 1, min(n, len(items))).astype(int)] if len(items) else items
 
 
 def _made_up(network: Network, rng: np.random.Generator) -> Array:

@@ -7,7 +7,7 @@ from typing import cast
 
 from medseg.errors import InputError, RunError
 from medseg.run import Run
-from medseg.task import Network, Task
+from medseg.task import Network, Task, Training
 
 TASKS = {
     "luna": "medseg.tasks.luna",
@@ -58,6 +58,15 @@ def network_of(run: Run) -> Network:
 def task_of(network: Network) -> str:
     """The name of the task that has a network of this name, "" where none has."""
     return next((task for task in TASKS if network.name in [known.name for known in _networks(task)]), "")
+
+
+def training_of(network: Network, doing: str) -> Training:
+    """How this network's samples are drawn and changed. Raises InputError where its task cannot say; see known_data."""
+    task = task_named(task_of(network))
+    training = task.known_data(doing).training
+    if network.name not in training:
+        raise InputError(f"task {task.name!r} does not say what {network.name} learns from, so it cannot {doing}")
+    return training[network.name]
 
 
 def _networks(task: str) -> tuple[Network, ...]:

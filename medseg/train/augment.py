@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from medseg.tasks.augmentations import FEWEST_HOLES, MOST_HOLES, WAVES, Augmentation
+from medseg.data.augmentation import FEWEST_HOLES, MOST_HOLES, WAVES, Augmentation
 
 
 def augment(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from medseg.tasks.augmentations import Colours
+from medseg.data.augmentation import Colours
 
 _FLAT = 1e-3  # the smallest range that a channel's gamma is taken over
 

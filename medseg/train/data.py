@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -17,8 +15,8 @@ from medseg.data.split import Split
 from medseg.errors import InputError
 from medseg.models.sized import shrunk
 from medseg.task import Network
-from medseg.tasks import TASKS, task_of
-from medseg.train.sampling import EpochSampler, shares, weights_for
+from medseg.tasks import task_named, task_of, training_of
+from medseg.train.sampling import EpochSampler, shares
 from medseg.train.settings import Settings
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # images, masks or classes, each sample's patient by number
@@ -27,16 +25,12 @@ Feed = Callable[[Samples, EpochSampler, Settings], Iterable[Batch]]  # training 
 
 def samples_of(network: Network, directory: Path, patients: Sequence[str]) -> Samples:
     """The network's samples of these patients. Raises InputError where there are none."""
-    samples: Samples = _reader(network).SAMPLES[network.name](directory, patients)
+    samples: Samples = training_of(network, "train").samples(directory, patients)
     if not len(samples):
         raise InputError(
             f"{directory} has no samples for {network.name} of its {len(patients)} patients: check the folder"
         )
     return samples
-
-
-def _reader(network: Network) -> Any:
-    return import_module(f"{TASKS[task_of(network)]}.reader")
 
 
 class Tensors(Dataset[Batch]):
@@ -79,14 +73,15 @@ class DataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.network, self.settings, self.feed = network, settings, feed
-        self.split: Split = split or _reader(network).split(directory, settings.recipe.seed, settings.fold)
+        layout = task_named(task_of(network)).known_data("train")
+        self.split: Split = split or layout.split(directory, settings.recipe.seed, settings.fold)
         self.training = samples_of(network, directory, self.split.train)
         self.validation = samples_of(network, directory, self.split.validation)
 
     def train_dataloader(self) -> Iterable[Batch]:
         """Batches in an order that the seed and the epoch fix."""
-        masks = len(self.network.output_shape) > 1
-        weights = weights_for(task_of(self.network), self.training, masks)
+        how = training_of(self.network, "train")
+        weights = how.weights(self.training) if how.weights else None
         rank, ranks = self._rank()
         recipe, count = self.settings.recipe, self.settings.samples_per_epoch
         sampler = EpochSampler(len(self.training), weights, recipe.seed, rank, ranks, count)

@@ -9,9 +9,10 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from medseg.data.augmentation import Augmentation, Colours
 from medseg.models.losses import loss_named
 from medseg.task import Network, Recipe
-from medseg.tasks.augmentations import AUGMENTATIONS, COLOURS, Augmentation, Colours
+from medseg.tasks import training_of
 from medseg.train.augment import augment
 from medseg.train.colours import coloured
 from medseg.train.data import Batch
@@ -34,8 +35,9 @@ class Fit(pl.LightningModule):
         super().__init__()
         self.network, self.recipe = network, recipe
         self.module = module.to(memory_format=_CHANNELS_LAST[len(network.input_shape)])
-        self.augmentation = AUGMENTATIONS[network.name] if augments else Augmentation()
-        self.colours = COLOURS.get(network.name, Colours())
+        how = training_of(network, "train")
+        self.augmentation = how.augmentation if augments else Augmentation()
+        self.colours = how.colours or Colours()
         self.loss = loss_named(recipe.loss)
         self.masks = len(network.output_shape) > 1
         self.scores = scores_for(self.masks, patients, len(network.classes))

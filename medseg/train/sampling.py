@@ -9,10 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from medseg.data.samples import Samples
 from medseg.task import Array
-
-TUMOUR_FLOOR = 0.1  # LGG: slices without tumour share a tenth of what tumour slices have
 
 
 class EpochSampler(Sampler[int]):
@@ -45,34 +42,6 @@ class EpochSampler(Sampler[int]):
         else:
             order = rng.choice(self.total, self.count, p=self.weights / self.weights.sum())
         yield from order[self.rank :: self.ranks][: len(self)].tolist()
-
-
-def weights_for(task: str, samples: Samples, targets_are_masks: bool) -> Array | None:
-    """How often each sample is drawn, (n,) float64, or None where each is shown once.
-
-    Classes are balanced 1:1 (LUNA); slices of the brain are weighed by their tumour within each patient.
-    """
-    if not targets_are_masks:
-        return balanced(samples.foreground)
-    return tumour_weighted(samples) if task == "brain-lgg" else None
-
-
-def balanced(classes: Array) -> Array:
-    """Weights (n,) that draw every class equally often."""
-    _, which, counts = np.unique(classes, return_inverse=True, return_counts=True)
-    return 1 / counts[which]
-
-
-def tumour_weighted(samples: Samples) -> Array:
-    """Weights (n,) by tumour size within each patient; each patient as often as its number of slices."""
-    weights = np.ones(len(samples))
-    for patient in set(samples.patients):
-        own = np.array([other == patient for other in samples.patients])
-        pixels = samples.foreground[own]
-        if pixels.any():
-            share = pixels + TUMOUR_FLOOR * pixels.mean()
-            weights[own] = own.sum() * share / share.sum()
-    return weights
 
 
 def shares(rank: int, ranks: int, count: int) -> list[int]:

@@ -13,7 +13,7 @@ import torch
 from medseg.errors import InputError, RunError
 from medseg.run import Run
 from medseg.task import Network, Recipe
-from medseg.tasks import task_of
+from medseg.tasks import training_of
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 FREE = ("epochs", "devices", "workers", "wandb")  # may differ when a run is resumed
@@ -73,15 +73,12 @@ def keep_for(keep: str, patience: int | None) -> str:
 
 
 def size_for(network: Network, size: int | None) -> int | None:
-    """The height and width to fit at. Raises InputError for a network that is not resized or cannot take the size.
-
-    A CT keeps its own spacing: LUNA's networks know nodules by their size.
-    """
+    """The height and width to fit at. Raises InputError for a network that is not resized or cannot take the size."""
     if size is None:
         return None
     multiple = max(network.free_axes.values(), default=0)
-    if task_of(network) == "luna":
-        raise InputError(f"--size is {size}; {network.name} takes CTs at their own spacing: leave --size out")
+    if not training_of(network, "train").resizable:
+        raise InputError(f"--size is {size}; {network.name} takes images at their own spacing: leave --size out")
     if size < multiple or size % multiple:
         raise InputError(f"--size is {size}; expected a multiple of {multiple} for {network.name}: choose another one")
     return size

@@ -10,7 +10,7 @@ from medseg.bench.load import Plan
 from medseg.bench.measure import Loads
 from medseg.bench.record import Record
 from medseg.bench.target import Question, Target
-from medseg.task import Pipeline, Task
+from medseg.task import Files, Pipeline, Task
 
 PIPELINE = Pipeline((), (), (), ())
 TASK = Task(
@@ -18,12 +18,7 @@ TASK = Task(
     "numbers",
     (),
     PIPELINE,
-    patients=lambda _: [],
-    read=lambda *_: [],
-    phantom=lambda *_: None,
-    sources=lambda *_: [],
-    write=lambda *_: [],
-    answered=lambda *_: [],
+    Files(lambda *_: [], lambda *_: [], lambda *_: []),
 )
 PLAN = Plan(warmup=2, rounds=10, window_s=0.2, limit_s=1.0, timeout_s=1.0)
 

@@ -54,8 +54,8 @@ def test_made_up_cases_of_every_task_are_asked_scored_and_drawn(name: str, tmp_p
         return
     truth = next(
         found.mask
-        for patient in task.patients(tmp_path / "phantom")
-        for found in task.read(tmp_path / "phantom", patient)
+        for patient in task.known_data("test").patients(tmp_path / "phantom")
+        for found in task.known_data("test").read(tmp_path / "phantom", patient)
         if found.id == case.id
     )
     found = case.score({"mask": truth, "votes": np.stack([truth, truth, truth * 0])})
@@ -90,7 +90,7 @@ def test_a_ct_is_drawn_with_its_annotated_nodules_and_the_answers_marks(tmp_path
 
 def test_scans_are_scored_together_too_with_an_interval(tmp_path: Path):
     task, data = task_named("luna"), tmp_path / "phantom"
-    task.phantom(data, 3, 0)
+    task.known_data("test").phantom(data, 3, 0)
     cases = [case for case in questions(task, data) if case.score]
     lost = cases[0].id  # one scan's nodules are all missed
 
@@ -122,7 +122,11 @@ def test_a_folder_without_cases_is_refused_by_name(tmp_path):
 def test_the_slices_of_a_scan_are_scored_together_as_the_competition_does(tmp_path):
     task, data = task_named("gi-tract"), tmp_path / "phantom"
     cases = [case for case in questions(task, made_up(task, data)) if case.whole]
-    truth = {one.id: one.mask for patient in task.patients(data) for one in task.read(data, patient)}
+    truth = {
+        one.id: one.mask
+        for patient in task.known_data("test").patients(data)
+        for one in task.known_data("test").read(data, patient)
+    }
     scan = cases[0].whole
     masks = {case.id: truth[case.id] for case in cases if case.whole is scan}
     assert len(masks) > 1 and scan.score(masks) == {"uw_score": 1, "uw_dice": 1, "uw_hausdorff": 0}
@@ -135,7 +139,11 @@ def test_the_slices_of_a_scan_are_scored_together_as_the_competition_does(tmp_pa
 def test_the_columns_are_the_tasks_own_scores(name: str, tmp_path):
     task, data = task_named(name), tmp_path / "phantom"
     case = next(one for one in questions(task, made_up(task, data)) if one.score)
-    (there,) = next(task.read(data, patient) for patient in task.patients(data) if patient == case.id)
+    (there,) = next(
+        task.known_data("test").read(data, patient)
+        for patient in task.known_data("test").patients(data)
+        if patient == case.id
+    )
     wrong = np.roll(there.mask, 3, axis=-1)
     (own,) = import_module(f"{TASKS[name]}.score").rows(data, [there], [{"mask": wrong}]).values()
     found = case.score({"mask": wrong, "votes": np.stack([wrong] * 3)})

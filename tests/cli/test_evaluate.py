@@ -30,7 +30,7 @@ def a_run(folder: Path, network: str, train: list[str] | None = None) -> Run:
 @pytest.fixture(scope="module")
 def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("brains")
-    task_named("brain-lgg").phantom(folder, 3, 0)
+    task_named("brain-lgg").known_data("test").phantom(folder, 3, 0)
     return folder
 
 
@@ -116,7 +116,7 @@ def test_runs_or_a_submission_but_not_neither() -> None:
 
 def test_only_patients_that_no_run_has_learnt_from_count(brains: Path, tmp_path: Path) -> None:
     task = task_named("brain-lgg")
-    first, second, third = task.patients(brains)
+    first, second, third = task.known_data("test").patients(brains)
     one = a_run(tmp_path / "one", "brain-lgg", [first])
     other = a_run(tmp_path / "other", "brain-lgg", [second])
     assert held_out(task, brains, [one]) == [second, third]
@@ -141,7 +141,7 @@ def test_a_run_is_evaluated_on_its_held_out_patients(brains: Path, tmp_path: Pat
     from medseg.train.weights import save_weights
 
     network, options = network_named("brain-lgg"), {"arch": "unet", "features": 2}
-    learnt, *held = task_named("brain-lgg").patients(brains)
+    learnt, *held = task_named("brain-lgg").known_data("test").patients(brains)
     torch.manual_seed(0)
     source = {"kind": "train", "split": {"train": [learnt], "validation": held}}
     run = Run.create(tmp_path / "one", network.name, options, source)
@@ -175,7 +175,7 @@ def test_a_voter_of_stas_is_evaluated_alone(tmp_path: Path) -> None:
         def forward(self, x):
             return 10 * (0.3 - x[:, 1:2])
 
-    task_named("stas").phantom(tmp_path / "data", 2, 0)
+    task_named("stas").known_data("test").phantom(tmp_path / "data", 2, 0)
     run = a_run(tmp_path / "voter", "stas-eca-nfnet-l2")
     batch = {0: torch.export.Dim("batch")}
     program = torch.export.export(Dark(), (torch.zeros(2, 3, 800, 800),), dynamic_shapes=(batch,))
@@ -184,7 +184,11 @@ def test_a_voter_of_stas_is_evaluated_alone(tmp_path: Path) -> None:
     add(run, "fp32.pt2", content.getvalue(), {"precision": "fp32"})
     arguments = ["stas", str(tmp_path / "data"), "--run", str(run.path), "--engine", "torch", "--json"]
     found = json.loads(runner.invoke(app, arguments, catch_exceptions=False).stdout)
-    cases = [case for name in ("00000000", "00000001") for case in task_named("stas").read(tmp_path / "data", name)]
+    cases = [
+        case
+        for name in ("00000000", "00000001")
+        for case in task_named("stas").known_data("test").read(tmp_path / "data", name)
+    ]
     for case in cases:
         low, high = int(case.image.min()), int(case.image.max())  # the input's 0 and 1
         expected = dice(case.image[..., 1] < low + 0.3 * (high - low), case.mask > 0)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from medseg.cli.feeding import fed
+from medseg.data.augmentation import Colours
 from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Network
 from medseg.tasks import network_named, task_named
-from medseg.tasks.augmentations import Colours
 from medseg.train.data import DataModule
 from medseg.train.fit import fit
 from medseg.train.module import Fit
@@ -24,7 +24,7 @@ def folders(tmp_path_factory) -> Callable[[str], Path]:
     @cache
     def made(name: str) -> Path:
         folder = tmp_path_factory.mktemp(name)
-        task_named(name).phantom(folder, 5 if name == "gi-tract" else 2, 0)
+        task_named(name).known_data("test").phantom(folder, 5 if name == "gi-tract" else 2, 0)
         return folder
 
     return made

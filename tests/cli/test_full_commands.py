@@ -28,7 +28,7 @@ def test_a_repository_without_room_leaves_nothing(tmp_path, luna_runs, monkeypat
 @needs_mount
 def test_an_answer_without_room_leaves_no_half_file(tmp_path, luna_runs, monkeypatch):
     runs = [word for run in luna_runs for word in ("--run", run.path)]
-    task_named("luna").phantom(tmp_path / "ct", 1, 0)
+    task_named("luna").known_data("test").phantom(tmp_path / "ct", 1, 0)
     (ct,) = (tmp_path / "ct").rglob("*.mhd")
     with small_disk(tmp_path, 72) as disk:
         refused(medseg(monkeypatch, "predict", "luna", ct, *runs, "--out", disk / "answers"))

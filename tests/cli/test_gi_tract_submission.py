@@ -26,7 +26,7 @@ Rows = list[list[str]]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gi")
-    task_named("gi-tract").phantom(folder, 2, 0)
+    task_named("gi-tract").known_data("test").phantom(folder, 2, 0)
     return folder
 
 
@@ -34,8 +34,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scans(data: Path) -> dict[str, list]:
     """The phantom's slices by scan, each with its truth (3, row, col)."""
     found: dict[str, list] = {}
-    for patient in task_named("gi-tract").patients(data):
-        for case in task_named("gi-tract").read(data, patient):
+    for patient in task_named("gi-tract").known_data("test").patients(data):
+        for case in task_named("gi-tract").known_data("test").read(data, patient):
             found.setdefault(case.id.split("_slice_")[0], []).append(case)
     return found
 

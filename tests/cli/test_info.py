@@ -69,9 +69,13 @@ def hit(case_id: str, data: Path, file: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", TASKS)
 def test_every_score_of_the_commands_is_defined_and_no_other(name: str, tmp_path: Path) -> None:
     task, score = task_named(name), import_module(f"{TASKS[name]}.score")
-    task.phantom(tmp_path, 1, 0)
+    task.known_data("test").phantom(tmp_path, 1, 0)
     asked = [question for question in questions(task, tmp_path) if question.score]
-    cases = [case for patient in task.patients(tmp_path) for case in task.read(tmp_path, patient)]
+    cases = [
+        case
+        for patient in task.known_data("test").patients(tmp_path)
+        for case in task.known_data("test").read(tmp_path, patient)
+    ]
     if name == "luna":
         answers = [hit(question.id, tmp_path, question.files[0]) for question in asked]
         cases = [case for case in cases if case.id in {question.id for question in asked}]

@@ -38,7 +38,7 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_two_runs_are_outlined_over_each_patient(two_runs: list[Path], tmp_path: Path) -> None:
-    task_named("brain-lgg").phantom(tmp_path, 2, 0)
+    task_named("brain-lgg").known_data("test").phantom(tmp_path, 2, 0)
     data, out = tmp_path / "kaggle_3m", tmp_path / "pictures"
     arguments = ["brain-lgg", str(data), "--out", str(out), "--engine", "torch", "--overlay", "--json"]
     arguments += [part for run in two_runs for part in ("--run", str(run))]

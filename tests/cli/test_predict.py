@@ -24,7 +24,7 @@ TASK = task_named("gi-tract")
 
 @pytest.fixture
 def slices(tmp_path: Path) -> list[Path]:
-    TASK.phantom(tmp_path / "data", 1, 0)
+    TASK.known_data("test").phantom(tmp_path / "data", 1, 0)
     return sorted((tmp_path / "data").rglob("*.png"))[:8]
 
 

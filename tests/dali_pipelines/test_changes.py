@@ -4,10 +4,11 @@ from scipy.stats import ks_2samp
 
 from medseg.dali_pipelines.changes import draw, pixel_matrix
 from medseg.dali_pipelines.finish import punch
-from medseg.tasks.augmentations import AUGMENTATIONS, MOST_HOLES, Augmentation
+from medseg.data.augmentation import MOST_HOLES, Augmentation
+from medseg.tasks import network_named, training_of
 from medseg.train import augment
 
-GI = AUGMENTATIONS["gi-tract"]
+GI, STAS = (training_of(network_named(name), "train").augmentation for name in ("gi-tract", "stas-efficientnet-b6"))
 MANY = 4000
 
 
@@ -46,11 +47,11 @@ def test_changes_come_as_often_and_as_large_as_asked() -> None:
 
 
 def test_quarter_turns_are_whole_and_rare() -> None:
-    found = drawn(AUGMENTATIONS["stas-efficientnet-b6"])
+    found = drawn(STAS)
     counts = np.bincount([one.turns for one in found]) / MANY
     assert np.abs(counts - (0.7, 0.1, 0.1, 0.1)).max() < 0.03
     assert all(np.array_equal(one.linear, np.eye(3)) for one in found)
-    assert not AUGMENTATIONS["stas-efficientnet-b6"].moving
+    assert not STAS.moving
 
 
 def test_no_changes_is_the_resize() -> None:

@@ -7,9 +7,9 @@ import torch
 
 from medseg.dali_pipelines.finish import bend
 from medseg.dali_pipelines.loader import DaliLoader, Fit
+from medseg.data.augmentation import Augmentation
 from medseg.data.samples import Samples
-from medseg.tasks import task_named
-from medseg.tasks.augmentations import AUGMENTATIONS, Augmentation
+from medseg.tasks import network_named, task_named, training_of
 from medseg.tasks.brain_lgg import reader as brain_reader
 from medseg.tasks.gi_tract import reader as gi_reader
 from medseg.tasks.stas import reader as stas_reader
@@ -36,8 +36,8 @@ class Shares:
 
 
 def made_up(task: str, folder: Path) -> Samples:
-    task_named(task).phantom(folder, 2, 0)
-    return READERS[task].samples(folder, task_named(task).patients(folder))
+    task_named(task).known_data("test").phantom(folder, 2, 0)
+    return READERS[task].samples(folder, task_named(task).known_data("test").patients(folder))
 
 
 def blobs(count: int) -> Samples:
@@ -90,7 +90,7 @@ def test_real_pictures_too_are_the_readers() -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        AUGMENTATIONS["gi-tract"],
+        training_of(network_named("gi-tract"), "train").augmentation,
         Augmentation(flip=1),
         Augmentation(move=1, shift=0.2, scale=0.3, rotate_deg=90),
         Augmentation(quarter_turns=1),

@@ -11,7 +11,7 @@ import SimpleITK
 
 from medseg.data.check import report
 from medseg.errors import InputError
-from medseg.tasks import TASKS, network_named
+from medseg.tasks import TASKS, network_named, training_of
 from medseg.tasks.brain_lgg.prepare import prepare, prepare_mask, restore_mask
 from medseg.tasks.luna.crops import context_slices, crop, nodule_mask
 from tests.shared import SHARED, needs_shared
@@ -75,7 +75,7 @@ def test_samples_are_what_the_network_takes_and_learns(name: str, phantoms: dict
     task = next(task for task in sorted(TASKS, key=len, reverse=True) if name.startswith(task))
     reader = part(task, "reader")
     patients = reader.patients(phantoms[task])
-    samples = reader.SAMPLES[name](phantoms[task], patients)
+    samples = training_of(network, "train").samples(phantoms[task], patients)
     assert len(samples) == len(samples.foreground) >= len(patients)
     assert set(samples.patients) == set(patients)
     assert (samples.foreground > 0).sum() > 0
@@ -93,7 +93,7 @@ def test_samples_are_what_the_network_takes_and_learns(name: str, phantoms: dict
     with pytest.raises(IndexError):
         samples[len(samples)]
     if len(patients) > 1:
-        assert set(reader.SAMPLES[name](phantoms[task], patients[:1]).patients) == {patients[0]}
+        assert set(training_of(network, "train").samples(phantoms[task], patients[:1]).patients) == {patients[0]}
 
 
 def test_every_made_up_nodule_lies_where_the_table_says(phantoms: dict[str, Path]) -> None:
@@ -136,7 +136,7 @@ def test_the_real_scans_nodules_are_segmented() -> None:
     (case,) = reader.read(DATA / "luna", series)
     assert case.image.shape == (140, 512, 512)
     assert 3000 < case.mask.sum() < 20_000
-    samples = reader.SAMPLES["luna-nodule"](DATA / "luna", [series])
+    samples = training_of(network_named("luna-nodule"), "train").samples(DATA / "luna", [series])
     assert (len(samples), samples.foreground.sum()) == (122, 3)
     assert all(image.min() >= -1000 and image.max() <= 1000 for image, _ in samples)
 

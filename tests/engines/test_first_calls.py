@@ -139,7 +139,7 @@ main()
 
 def test_ctrl_c_ends_predict_in_the_middle_of_a_ct(luna_runs: list[Run], tmp_path: Path) -> None:
     """Each slice takes 2 s and there are dozens: it ends with those in flight, and writes nothing."""
-    task_named("luna").phantom(tmp_path / "data", 1, 0)
+    task_named("luna").known_data("test").phantom(tmp_path / "data", 1, 0)
     (ct,) = (tmp_path / "data").glob("subset*/*.mhd")
     runs = [word for run in luna_runs for word in ("--run", str(run.path))]
     words = ["predict", "luna", str(ct), *runs, "--out", str(tmp_path / "out")]

@@ -184,7 +184,7 @@ def test_lesions_are_pieces_with_an_inside_and_lost_where_nothing_touches_them()
 def test_samples_are_what_the_pipeline_feeds_and_carry_their_truth(tmp_path, name):
     made = network_named(name)
     task = task_named(task_of(made))
-    task.phantom(tmp_path, 2, 0)
+    task.known_data("test").phantom(tmp_path, 2, 0)
     known = drawn(made, tmp_path, 2)
     assert len(known.samples) == 2 and str(tmp_path) in known.origin
     for sample, truth in zip(known.samples, known.truths, strict=True):
@@ -196,7 +196,9 @@ def test_samples_are_what_the_pipeline_feeds_and_carry_their_truth(tmp_path, nam
         heard.append(batch)
         return np.zeros((len(batch), *made.output_shape), np.float32)
 
-    for question in import_module(f"{TASKS[task.name]}.reader").questions(tmp_path, task.patients(tmp_path)[0]):
+    for question in import_module(f"{TASKS[task.name]}.reader").questions(
+        tmp_path, task.known_data("test").patients(tmp_path)[0]
+    ):
         task.pipeline(question, lambda _: infer)
     away = np.abs(np.concatenate(heard) - known.samples[0]).max(axis=(1, 2, 3))
     assert away.min() < 1e-6

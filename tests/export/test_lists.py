@@ -135,7 +135,7 @@ def test_a_refused_file_is_not_what_the_next_ones_are_judged_beside(runs: list[R
 
 
 def test_the_nodule_network_alone_is_judged_on_the_tables_candidates(runs: list[Run], tmp_path: Path) -> None:
-    task_named("luna").phantom(tmp_path, 2, 3)
+    task_named("luna").known_data("test").phantom(tmp_path, 2, 3)
     nodule = Counted(_file(runs[1]))
     facts = _lists([runs[1]], tmp_path).judged("luna-nodule", "fp16", nodule, 0)
     assert facts["judged"] and facts["listed"] > 0 and facts["beside"] == {}
@@ -154,7 +154,7 @@ def test_networks_that_give_no_probabilities_alone_are_not_judged_and_say_so(run
 
 
 def test_at_most_four_scans_are_judged_on(runs: list[Run], tmp_path: Path) -> None:
-    task_named("luna").phantom(tmp_path, 5, 0)
+    task_named("luna").known_data("test").phantom(tmp_path, 5, 0)
     facts = _lists([runs[1]], tmp_path).judged("luna-nodule", "fp16", _file(runs[1]), 0)
     assert facts["scans"].startswith("4 of the scans")
 

@@ -15,6 +15,7 @@ from medseg.errors import InputError
 from medseg.task import Reading, Tensors, run_step
 from medseg.tasks.brain_lgg import TASK
 from medseg.tasks.brain_lgg.check import inspect
+from medseg.tasks.brain_lgg.data import DATA
 from medseg.tasks.brain_lgg.files import picture
 from medseg.tasks.brain_lgg.pipeline import PIPELINE, largest, segment
 from medseg.tasks.brain_lgg.prepare import prepare
@@ -103,12 +104,12 @@ def test_a_damaged_slice_is_named() -> None:
 
 
 def test_written_masks_are_the_answer_slice_by_slice(tmp_path) -> None:
-    TASK.phantom(tmp_path / "data", 2, 0)
-    requests = [source.load() for source in TASK.sources(root(tmp_path / "data"), Reading())]
-    assert [request.name for request in requests] == list(TASK.patients(tmp_path / "data"))
-    (case,) = TASK.read(tmp_path / "data", requests[0].name)
+    DATA.phantom(tmp_path / "data", 2, 0)
+    requests = [source.load() for source in TASK.files.sources(root(tmp_path / "data"), Reading())]
+    assert [request.name for request in requests] == list(DATA.patients(tmp_path / "data"))
+    (case,) = DATA.read(tmp_path / "data", requests[0].name)
     answer = TASK.pipeline(requests[0].tensors, lambda _: lambda batch: batch[:, 1:2] - 1)
-    nifti, outline, *slices = TASK.write(requests[0], answer, tmp_path)
+    nifti, outline, *slices = TASK.files.write(requests[0], answer, tmp_path)
     assert answer["mask"].any()
     assert np.array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(nifti))), answer["mask"])
     assert [path.name for path in slices] == [mask_path(path).name for path in requests[0].source]
@@ -130,13 +131,13 @@ def test_outlines_of_several_answers_are_told_apart() -> None:
 
 def test_a_folder_without_patients_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match="holds no PATIENT_N"):
-        TASK.sources(tmp_path, Reading())
+        TASK.files.sources(tmp_path, Reading())
 
 
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("brain-lgg")
-    TASK.phantom(folder, 1, 0)
+    DATA.phantom(folder, 1, 0)
     return folder
 
 
@@ -175,8 +176,8 @@ def test_what_is_no_whole_volume_of_one_patient_is_refused_by_name(words: str, m
     for ask in (
         lambda: read(folder, name),
         lambda: samples(folder, [name]),
-        lambda: [source.load() for source in TASK.sources(folder, Reading())],
-        lambda: [source.load() for source in TASK.sources(folder / name, Reading())],
+        lambda: [source.load() for source in TASK.files.sources(folder, Reading())],
+        lambda: [source.load() for source in TASK.files.sources(folder / name, Reading())],
     ):
         with pytest.raises(InputError) as caught:
             ask()
@@ -213,12 +214,12 @@ def test_a_volume_that_is_turned_is_read_and_answered_as_it_is_shown(
     (case,) = read(folder, name)
     assert np.array_equal(case.image, np.rot90(wanted.image, turns, (1, 2)))
     assert np.array_equal(case.mask, np.rot90(wanted.mask, turns, (1, 2)))
-    (request,) = [source.load() for source in TASK.sources(folder / name, Reading())]
+    (request,) = [source.load() for source in TASK.files.sources(folder / name, Reading())]
     volume = {}
     for step in PIPELINE.steps[:2]:
         volume |= run_step(step, request.tensors | volume, lambda _: np.copy)
     assert np.array_equal(volume["volume"], case.image)
-    TASK.write(request, {"mask": case.mask}, tmp_path)
+    TASK.files.write(request, {"mask": case.mask}, tmp_path)
     assert all(
         np.array_equal(tifffile.imread(tmp_path / f"{name}_{number}_mask.tif") > 0, mask > 0)
         for number, mask in enumerate(case.mask, 1)

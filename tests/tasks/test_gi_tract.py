@@ -17,6 +17,7 @@ from medseg.errors import InputError
 from medseg.task import Reading
 from medseg.tasks.gi_tract import TASK, reader
 from medseg.tasks.gi_tract.check import inspect
+from medseg.tasks.gi_tract.data import DATA
 from medseg.tasks.gi_tract.files import picture, submit
 from medseg.tasks.gi_tract.pipeline import PIPELINE, prepare
 from tests.shared import SHARED, needs_shared
@@ -96,15 +97,15 @@ def test_another_kind_of_picture_is_refused_in_words(picture: np.ndarray, words:
 
 
 def test_the_submission_has_each_slice_once_and_gives_the_masks_back(tmp_path) -> None:
-    TASK.phantom(tmp_path / "data", 2, 0)
-    requests = [source.load() for source in TASK.sources(tmp_path / "data", Reading())]
-    cases = [case for patient in TASK.patients(tmp_path / "data") for case in TASK.read(tmp_path / "data", patient)]
+    DATA.phantom(tmp_path / "data", 2, 0)
+    requests = [source.load() for source in TASK.files.sources(tmp_path / "data", Reading())]
+    cases = [case for patient in DATA.patients(tmp_path / "data") for case in DATA.read(tmp_path / "data", patient)]
     assert sorted(request.name for request in requests) == sorted(case.id for case in cases)
     masks = {}
     for request in [*requests[:3], *requests[:2]]:  # two of them again
         networks = lambda _: lambda batch: 20 * batch - 8  # noqa: E731
         answer = TASK.pipeline(request.tensors, networks)
-        paths = TASK.write(request, answer, tmp_path)
+        paths = TASK.files.write(request, answer, tmp_path)
         masks[request.name] = answer["mask"]
     assert [path.name for path in paths] == [
         "submission.csv",
@@ -131,13 +132,13 @@ def test_the_overlay_shows_the_classes_in_red_green_and_blue() -> None:
 
 def test_a_folder_without_slices_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match=r"holds no \.png files"):
-        TASK.sources(tmp_path, Reading())
+        TASK.files.sources(tmp_path, Reading())
 
 
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gi-tract")
-    TASK.phantom(folder, 1, 0)
+    DATA.phantom(folder, 1, 0)
     return folder
 
 
@@ -228,16 +229,16 @@ def test_a_turned_slice_is_read_and_answered_as_it_is_shown(tmp_path: Path) -> N
     scans = turned(tmp_path, "slice_0001_6_10_1.50_1.50.png")
     (case,) = reader.read(tmp_path, "case1")
     assert np.array_equal(case.image, np.rot90(STORED, 3))
-    (request,) = [source.load() for source in TASK.sources(scans, Reading())]
+    (request,) = [source.load() for source in TASK.files.sources(scans, Reading())]
     answer = PIPELINE(request.tensors, lambda _: lambda batch: batch - 0.5)
     assert answer["mask"].shape == (3, 10, 6)
-    TASK.write(request, answer, tmp_path)
+    TASK.files.write(request, answer, tmp_path)
     assert cv2.imread(str(tmp_path / f"{request.name}_mask.png")).shape == (10, 6, 3)
 
 
 def test_a_slices_name_tells_its_size_as_it_is_shown(tmp_path: Path) -> None:
     scans = turned(tmp_path, "slice_0001_10_6_1.50_1.50.png")
-    for read in (lambda: reader.read(tmp_path, "case1"), TASK.sources(scans, Reading())[0].load):
+    for read in (lambda: reader.read(tmp_path, "case1"), TASK.files.sources(scans, Reading())[0].load):
         with pytest.raises(InputError, match="EXIF orientation 6; its name says"):
             read()
 

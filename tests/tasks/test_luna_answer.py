@@ -51,12 +51,12 @@ def _written(
     path: Path, folder: Path, change: Tensors | None = None, **more: object
 ) -> tuple[dict[str, Path], list[str]]:
     """The files of an answer by name, and what was told while they were written."""
-    (source,) = TASK.sources(path, Reading())
+    (source,) = TASK.files.sources(path, Reading())
     told: list[str] = []
     request = replace(source.load(), tell=told.append, **more)
     answer = TASK.pipeline(dict(request.tensors) | (change or {}), _networks)
     folder.mkdir(parents=True, exist_ok=True)
-    return {path.name: path for path in TASK.write(request, answer, folder)}, told
+    return {path.name: path for path in TASK.files.write(request, answer, folder)}, told
 
 
 def _image(path: Path) -> Array:
@@ -213,9 +213,9 @@ def test_case_06_has_the_same_nodules_in_both_orders(tmp_path: Path) -> None:
     folder = SHARED / "cases/06-axes-PIR"
     places, masks = [], []
     for name in ("axial", "PIR"):
-        (source,) = TASK.sources(folder / f"{name}.nii.gz", Reading())
+        (source,) = TASK.files.sources(folder / f"{name}.nii.gz", Reading())
         answer = TASK.pipeline(source.load().tensors, _networks)
-        paths = TASK.write(source.load(), answer, tmp_path)
+        paths = TASK.files.write(source.load(), answer, tmp_path)
         places.append(answer["nodules"][:, :3])
         image = SimpleITK.ReadImage(str(next(path for path in paths if path.name == "mask.nii.gz")))
         masks.append(SimpleITK.GetArrayFromImage(SimpleITK.DICOMOrient(image, "LPS")))
@@ -227,10 +227,10 @@ def test_case_06_has_the_same_nodules_in_both_orders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", ["18-no-patient-id", "15-enhanced-ct"])
 def test_a_series_without_a_patient_and_one_of_frames_have_their_segmentation(tmp_path: Path, case: str) -> None:
     path = SHARED / "cases" / case / "ct"
-    (source,) = TASK.sources(path, Reading())
+    (source,) = TASK.files.sources(path, Reading())
     request: Request = source.load()
     answer = TASK.pipeline(request.tensors, _everything)
-    files = {path.name for path in TASK.write(request, answer, tmp_path)}
+    files = {path.name for path in TASK.files.write(request, answer, tmp_path)}
     assert "mask.dcm" in files
 
 

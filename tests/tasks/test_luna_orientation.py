@@ -132,7 +132,7 @@ def test_all_48_orders_in_every_format_give_the_same_files(
         folder = tmp_path / name
         folder.mkdir()
         path = oriented.write(folder, kind, *oriented.stored(_ct(), WHERE, axes, steps))
-        (source,) = TASK.sources(path, Reading())
+        (source,) = TASK.files.sources(path, Reading())
         request = source.load()
         answer = TASK.pipeline(dict(request.tensors), _networks)
         volume = read_volume(path)

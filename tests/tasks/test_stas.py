@@ -10,6 +10,7 @@ from medseg.data.labelme import mask_of, read_labelme
 from medseg.errors import InputError, RunError
 from medseg.task import Reading
 from medseg.tasks.stas import TASK, vote
+from medseg.tasks.stas.data import DATA
 from medseg.tasks.stas.pipeline import PIPELINE, VOTERS, prepare
 from tests.shared import SHARED, needs_shared
 from tests.tasks.perfect import dice, perfect_logits
@@ -85,11 +86,11 @@ def test_the_majority_decides_where_networks_disagree() -> None:
 
 
 def test_the_written_mask_and_labelme_file_give_the_answer_back(tmp_path) -> None:
-    TASK.phantom(tmp_path / "data", 2, 0)
+    DATA.phantom(tmp_path / "data", 2, 0)
     pictures = next((tmp_path / "data").rglob("*.jpg")).parent
-    request = TASK.sources(pictures, Reading())[0].load()
+    request = TASK.files.sources(pictures, Reading())[0].load()
     answer = TASK.pipeline(request.tensors, lambda _: lambda batch: 10 * (0.6 - batch[:, 1:2]))
-    mask_png, document, overlay = TASK.write(request, answer, tmp_path)
+    mask_png, document, overlay = TASK.files.write(request, answer, tmp_path)
     assert answer["mask"].any()
     assert np.array_equal(cv2.imread(str(mask_png), cv2.IMREAD_UNCHANGED), 255 * answer["mask"])
     annotation = read_labelme(document)
@@ -100,15 +101,15 @@ def test_the_written_mask_and_labelme_file_give_the_answer_back(tmp_path) -> Non
 
 @pytest.mark.parametrize("voter", VOTERS)
 def test_one_voter_answers_alone(tmp_path, voter) -> None:
-    TASK.phantom(tmp_path / "data", 1, 0)
-    request = TASK.sources(next((tmp_path / "data").rglob("*.jpg")), Reading())[0].load()
+    DATA.phantom(tmp_path / "data", 1, 0)
+    request = TASK.files.sources(next((tmp_path / "data").rglob("*.jpg")), Reading())[0].load()
     asked = []
     pipeline = TASK.answered_by([voter]).pipeline
     answer = pipeline(request.tensors, lambda name: asked.append(name) or (lambda batch: 10 * (0.6 - batch[:, 1:2])))
     assert asked == [voter]
     assert np.array_equal(answer["agreement"], answer["mask"]) and answer["mask"].any()
     assert answer["votes"].shape == (1, *answer["mask"].shape)
-    assert len(TASK.write(request, answer, tmp_path)) == 3
+    assert len(TASK.files.write(request, answer, tmp_path)) == 3
 
 
 def test_two_voters_have_no_majority() -> None:
@@ -122,4 +123,4 @@ def test_two_voters_have_no_majority() -> None:
 
 def test_a_folder_without_pictures_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match="holds no pictures"):
-        TASK.sources(tmp_path, Reading())
+        TASK.files.sources(tmp_path, Reading())

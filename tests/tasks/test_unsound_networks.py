@@ -73,9 +73,9 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensors]:
 
 
 def _question(task: Task, folder: Path) -> Tensors:
-    task.phantom(folder, 1, 0)
+    task.known_data("test").phantom(folder, 1, 0)
     reader = import_module(f"{TASKS[task.name]}.reader")
-    return dict(reader.questions(folder, task.patients(folder)[0])[0])
+    return dict(reader.questions(folder, task.known_data("test").patients(folder)[0])[0])
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))

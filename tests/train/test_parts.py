@@ -7,17 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.data.samples import Samples
+from medseg.data.augmentation import Augmentation, Colours
+from medseg.data.samples import Samples, balanced
 from medseg.errors import InputError
 from medseg.task import Recipe
-from medseg.tasks import network_named
-from medseg.tasks.augmentations import AUGMENTATIONS, COLOURS, Augmentation, Colours
+from medseg.tasks import TASKS, network_named, task_named, training_of
+from medseg.tasks.brain_lgg.data import tumour_weighted
 from medseg.train.augment import augment
 from medseg.train.colours import coloured
 from medseg.train.fit import freeze
 from medseg.train.module import Fit
 from medseg.train.optimizers import OPTIMIZERS, SCHEDULES, optimizer_for, schedule_for
-from medseg.train.sampling import EpochSampler, balanced, shares, tumour_weighted
+from medseg.train.sampling import EpochSampler, shares
 from medseg.train.scores import PatientDice, scores_for
 from medseg.train.settings import recipe_with
 
@@ -55,7 +56,13 @@ def test_an_epoch_of_another_length_draws_from_all_samples(count):
 
 def test_rare_nodules_are_half_of_what_is_seen():
     classes = np.array([0] * 990 + [1] * 10)
-    drawn = classes[list(EpochSampler(len(classes), balanced(classes), seed=0, count=4000))]
+    drawn = classes[
+        list(
+            EpochSampler(
+                len(classes), balanced(Samples(partial(max, 0), ("a",) * len(classes), classes)), seed=0, count=4000
+            )
+        )
+    ]
     assert drawn.mean() == pytest.approx(0.5, abs=0.03)
 
 
@@ -66,13 +73,15 @@ def test_slices_are_weighed_by_tumour_within_each_patient():
     assert weights[2:].tolist() == [1, 1, 1]
 
 
+def augmentation(network: str) -> Augmentation:
+    return training_of(network_named(network), "train").augmentation
+
+
 PICTURE = torch.zeros(6, 1, 33, 33)
 PICTURE[:, :, 8:25, 12:21] = 1
 
 
-@pytest.mark.parametrize(
-    "how", [AUGMENTATIONS["brain-lgg"], AUGMENTATIONS["stas-eca-nfnet-l2"], AUGMENTATIONS["gi-tract"]]
-)
+@pytest.mark.parametrize("how", [augmentation(name) for name in ("brain-lgg", "stas-eca-nfnet-l2", "gi-tract")])
 def test_masks_move_with_their_images(how):
     torch.manual_seed(0)
     images, masks = augment(PICTURE, PICTURE.to(torch.uint8), Augmentation(**{**vars(how), "holes": 0.0, "noise": 0.0}))
@@ -110,7 +119,7 @@ def test_a_crop_is_a_part_of_the_picture():
 @pytest.mark.parametrize("shape", [(2, 1, 8, 12, 12), (2, 7, 96, 96)])
 def test_lunas_crops_and_cut_outs_are_augmented(shape):
     name = "luna-nodule" if len(shape) == 5 else "luna-segment"
-    changed, _ = augment(torch.zeros(shape), None, AUGMENTATIONS[name])
+    changed, _ = augment(torch.zeros(shape), None, augmentation(name))
     assert changed.std().item() == pytest.approx(25, rel=0.2)
 
 
@@ -155,7 +164,8 @@ def test_a_missing_series_shows_flair_in_its_place():
 def test_no_network_but_brain_lggs_changes_colours_and_none_by_default():
     images = torch.rand(2, 3, 4, 4)
     assert coloured(images, Colours()) is images
-    assert set(COLOURS) == {"brain-lgg"}
+    networks = [network for task in TASKS for network in task_named(task).networks]
+    assert [one.name for one in networks if training_of(one, "train").colours] == ["brain-lgg"]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

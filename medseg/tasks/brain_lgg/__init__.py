@@ -1,26 +1,30 @@
 """Brain LGG: an MR volume in, the lower-grade glioma outlined."""
 
-from medseg.task import Task
+from medseg.data.encoded import RGB
+from medseg.task import Decode, Files, Task
+from medseg.tasks.brain_lgg.data import DATA
 from medseg.tasks.brain_lgg.files import answered, sources, write
 from medseg.tasks.brain_lgg.networks import NETWORKS
-from medseg.tasks.brain_lgg.phantom import phantom
 from medseg.tasks.brain_lgg.pipeline import PIPELINE
-from medseg.tasks.brain_lgg.reader import patients, read
+from medseg.tasks.brain_lgg.score import SCORING
 
 TASK = Task(
     "brain-lgg",
     "lower-grade glioma in brain MR volumes",
     NETWORKS,
     PIPELINE,
-    patients=patients,
-    read=read,
-    phantom=phantom,
-    sources=sources,
-    write=write,
-    answered=answered,
-    volumes=True,
-    expects=(
-        "axial MR slices from the neck to the crown, the patient's front up, their right on the picture's "
-        "left; channels pre-contrast, FLAIR, post-contrast: a TIFF cannot tell, so it is not checked"
+    Files(
+        sources,
+        write,
+        answered,
+        volumes=True,
+        measured=("mask",),
+        expects=(
+            "axial MR slices from the neck to the crown, the patient's front up, their right on the picture's "
+            "left; channels pre-contrast, FLAIR, post-contrast: a TIFF cannot tell, so it is not checked"
+        ),
     ),
+    data=DATA,
+    scoring=SCORING,
+    decoding={"decode": Decode(RGB, "volume", most=1024)},  # what follows needs the whole volume
 )

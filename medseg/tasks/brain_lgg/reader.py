@@ -77,9 +77,6 @@ def samples(directory: Path, patients: Sequence[str]) -> Samples:
     return Samples(load, tuple(patient for patient, _ in places), np.array(foreground, float))
 
 
-SAMPLES = {"brain-lgg": samples}
-
-
 def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
     """The reference's ten patients validate as fold 0; in a folder without them, one of ten drawn parts does."""
     names = patients(directory)

@@ -13,7 +13,7 @@ from medseg.data.picture import View, most_different
 from medseg.metrics.components import largest
 from medseg.metrics.definitions import DICE, HD95_PX, IOU, MASK, of
 from medseg.metrics.masks import mask_scores
-from medseg.task import Array, Case, Request, Tensors
+from medseg.task import Array, Case, Request, Scoring, Tensors
 
 MAIN = "dice"
 _OF = "of a volume, the answer's largest connected piece alone: "
@@ -50,3 +50,6 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
         View(volume[index], {name: mask[index] for name, mask in found.items()}, f"slice {index + 1}")
         for index in most_different(list(found.values()), _SHOWN)
     ]
+
+
+SCORING = Scoring(MAIN, EVALUATED, BENCHED, rows, case_of, masks, views)

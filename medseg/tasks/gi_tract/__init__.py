@@ -1,25 +1,29 @@
 """GI tract: an MR slice in, large bowel, small bowel and stomach outlined."""
 
-from medseg.task import Task
+from medseg.data.encoded import GREY16
+from medseg.task import Decode, Files, Task
+from medseg.tasks.gi_tract.data import DATA
 from medseg.tasks.gi_tract.files import answered, sources, write
 from medseg.tasks.gi_tract.networks import NETWORKS
-from medseg.tasks.gi_tract.phantom import phantom
-from medseg.tasks.gi_tract.pipeline import PIPELINE
-from medseg.tasks.gi_tract.reader import patients, read
+from medseg.tasks.gi_tract.pipeline import PIPELINE, SIZE
+from medseg.tasks.gi_tract.score import SCORING
 
 TASK = Task(
     "gi-tract",
     "stomach and bowel in MR slices",
     NETWORKS,
     PIPELINE,
-    patients=patients,
-    read=read,
-    phantom=phantom,
-    sources=sources,
-    write=write,
-    answered=answered,
-    expects=(
-        "an axial MR slice, the patient's front up, their right on the picture's left: a PNG cannot tell, so "
-        "it is not checked"
+    Files(
+        sources,
+        write,
+        answered,
+        measured=("mask",),
+        expects=(
+            "an axial MR slice, the patient's front up, their right on the picture's left: a PNG cannot tell, so "
+            "it is not checked"
+        ),
     ),
+    data=DATA,
+    scoring=SCORING,
+    decoding={"decode": Decode(GREY16, "input", SIZE, "maximum")},
 )

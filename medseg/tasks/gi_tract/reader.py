@@ -136,9 +136,6 @@ def samples(directory: Path, patients: Sequence[str]) -> Samples:
     return Samples(partial(_sample, table, chosen), names, sizes, partial(_encoded, table, chosen))
 
 
-SAMPLES = {GI_TRACT.name: samples}
-
-
 def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
     """One of five folds of the labelled slices, stratified by emptiness and grouped by case."""
     return folds(samples(directory, patients(directory)), 5, fold, seed)

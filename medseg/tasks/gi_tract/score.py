@@ -16,7 +16,7 @@ from medseg.metrics.definitions import COUNT, DICE, HD95_PX, HIGHER, IOU, LOWER,
 from medseg.metrics.hausdorff import hd95
 from medseg.metrics.overlap import overlap
 from medseg.metrics.uw_madison import organ_score, outlined, uw_madison
-from medseg.task import Array, Case, Request, Tensors
+from medseg.task import Array, Case, Request, Scoring, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
 
 MAIN = "score"
@@ -131,3 +131,6 @@ def _volume(slices: Sequence[Array], what: str) -> Array:
     if len(shapes) > 1:
         raise InputError(f"{what} has slices of {shapes[0]} and of {shapes[-1]}; expected one size: check the pictures")
     return np.stack(slices, axis=1)
+
+
+SCORING = Scoring(MAIN, EVALUATED, BENCHED, rows, case_of, masks, views)

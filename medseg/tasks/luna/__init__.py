@@ -1,29 +1,36 @@
 """LUNA: a CT in, lung nodules out."""
 
-from medseg.task import Task
+from medseg.task import Files, Option, Task
+from medseg.tasks.luna.data import DATA
 from medseg.tasks.luna.files import answered, sources, write
 from medseg.tasks.luna.listing import LISTING
 from medseg.tasks.luna.networks import MALIGNANCY, NETWORKS
-from medseg.tasks.luna.phantom import phantom
 from medseg.tasks.luna.pipeline import PIPELINE
-from medseg.tasks.luna.reader import patients, read
+from medseg.tasks.luna.score import SCORING
 
 TASK = Task(
     "luna",
     "lung nodules in CT",
     NETWORKS,
     PIPELINE,
-    patients=patients,
-    read=read,
-    phantom=phantom,
-    sources=sources,
-    write=write,
-    answered=answered,
-    volumes=True,
-    optional=(MALIGNANCY.name,),
-    listing=LISTING,
-    expects=(
-        "a chest CT in HU, lying in any way that its file says: it is turned to the axial slices that the "
-        "networks learnt"
+    Files(
+        sources,
+        write,
+        answered,
+        volumes=True,
+        reading=("spacing_mm", "skip_damaged"),
+        extras={"candidates": "everything that was looked at, in candidates.nii.gz"},
+        expects=(
+            "a chest CT in HU, lying in any way that its file says: it is turned to the axial slices that the "
+            "networks learnt"
+        ),
     ),
+    options=(
+        Option("threshold", "list nodules from this probability on", 0.5),
+        Option("roi", "'lungs' searches the lungs with a margin, 'all' the whole CT", "all", ("all", "lungs")),
+    ),
+    data=DATA,
+    scoring=SCORING,
+    listing=LISTING,
+    optional=(MALIGNANCY.name,),
 )

@@ -66,9 +66,6 @@ def malignancy_samples(directory: Path, patients: Sequence[str]) -> Samples:
     return _crop_samples(directory, malignancies(directory, patients))
 
 
-SAMPLES = {"luna-segment": segment_samples, "luna-nodule": nodule_samples, "luna-malignancy": malignancy_samples}
-
-
 def split(directory: Path, _seed: int = 0, fold: int = 0) -> Split:
     """Ten to one, as in the reference: every tenth scan validates, whatever the seed; `fold` 0 to 9 moves the start."""
     return every_nth(patients(directory), 10, fold)

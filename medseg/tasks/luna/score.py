@@ -16,7 +16,7 @@ from medseg.metrics.definitions import COUNT, HIGHER, LOWER, NEITHER, SHARE, Met
 from medseg.metrics.finding import Finding
 from medseg.metrics.froc import Froc, counted, judged
 from medseg.metrics.froc_bands import bands
-from medseg.task import Array, Case, Request, Tensors
+from medseg.task import Array, Case, Request, Scoring, Tensors
 from medseg.tasks.luna.crops import crop
 from medseg.tasks.luna.pipeline import NODULE_COLUMNS, mask_from_bits
 from medseg.tasks.luna.tables import findings, nodules, scans
@@ -195,3 +195,6 @@ def _place(image: Array, masks: Mapping[str, Array], centre: Array) -> View:
     picture = np.repeat(np.round(255 * shown).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
     cut = {name: crop(mask.astype(np.int16), centre, shape)[0] > 0 for name, mask in masks.items()}
     return View(picture, cut, f"slice {centre[0] + 1}, row {centre[1]}, column {centre[2]}")
+
+
+SCORING = Scoring(MAIN, EVALUATED, BENCHED, rows, case_of, masks, views)

@@ -19,7 +19,6 @@ from medseg.data.split import Split, drawn
 from medseg.data.table import read_text
 from medseg.errors import InputError
 from medseg.task import Array, Case, Tensors
-from medseg.tasks.stas.networks import NETWORKS
 from medseg.tasks.stas.pipeline import SIZE, prepare
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
@@ -110,9 +109,6 @@ def samples(directory: Path, patients: Sequence[str]) -> Samples:
     area = [np.count_nonzero(mask_of(one, one.size)) if one.size else len(one.shapes) for one in notes]
     load, encoded = partial(_sample, directory, annotated), partial(_encoded, directory, annotated)
     return Samples(load, annotated, np.array(area, float), encoded)
-
-
-SAMPLES = {network.name: samples for network in NETWORKS}
 
 
 def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:

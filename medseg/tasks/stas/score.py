@@ -11,7 +11,7 @@ from medseg.data.encoded import RGB, decode
 from medseg.data.picture import View
 from medseg.metrics.definitions import DICE, HD95_PX, IOU, MASK, of
 from medseg.metrics.masks import mask_scores
-from medseg.task import Array, Case, Request, Tensors
+from medseg.task import Array, Case, Request, Scoring, Tensors
 
 MAIN = "dice"
 _OF = "of a picture: "
@@ -45,3 +45,6 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
         View(case.image, {name: found[number] for name, found in masks.items()}, case.id)
         for number, case in enumerate(cases)
     ]
+
+
+SCORING = Scoring(MAIN, EVALUATED, BENCHED, rows, case_of, masks, views)

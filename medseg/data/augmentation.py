@@ -1,4 +1,4 @@
-"""How much each network's training samples are changed at random: one set of numbers, whichever loader draws them."""
+"""How much training samples are changed at random: one set of numbers, whichever loader draws them."""
 
 from __future__ import annotations
 
@@ -43,31 +43,3 @@ class Colours:
     replaced: float = 0.0  # probability that one of `replaceable` shows the channel `by` instead
     replaceable: tuple[int, ...] = ()
     by: int = 0
-
-
-_STAS = Augmentation(quarter_turns=0.3)
-# As the reference projects did; the medical reason for LUNA's full rotation is that a nodule has no upright.
-AUGMENTATIONS = {
-    "luna-segment": Augmentation(
-        flip=0.5, flip_axes=(-2, -1), move=1, shift=0.015, stretch=0.2, rotate_deg=180, noise=25, crop=(64, 64)
-    ),
-    "luna-nodule": Augmentation(
-        flip=0.5, flip_axes=(-3, -2, -1), move=1, shift=0.05, stretch=0.2, rotate_deg=180, noise=25
-    ),
-    "luna-malignancy": Augmentation(
-        flip=0.5, flip_axes=(-3, -2, -1), move=1, shift=0.05, stretch=0.2, rotate_deg=180, noise=25
-    ),
-    "gi-tract": Augmentation(
-        flip=0.5, move=0.5, shift=0.0625, scale=0.05, rotate_deg=10, bend=0.25, bend_by=0.02, holes=0.5, hole_side=0.05
-    ),
-    "brain-lgg": Augmentation(flip=0.5, move=1, scale=0.05, rotate_deg=15),
-    "stas-efficientnetv2-m": _STAS,
-    "stas-eca-nfnet-l2": _STAS,
-    "stas-efficientnet-b6": _STAS,
-}
-
-# Values in standard deviations. Scanners differ, and where a patient has no pre- or post-contrast series, kaggle_3m
-# shows FLAIR in its place.
-COLOURS = {
-    "brain-lgg": Colours(contrast=0.1, brightness=0.1, gamma=0.3, replaced=0.2, replaceable=(0, 2), by=1),
-}
