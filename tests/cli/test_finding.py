@@ -52,7 +52,7 @@ def test_what_cannot_be_told_apart_is_refused(paths: list[str]) -> None:
 
 def _slices(folder: Path, days: Sequence[str]) -> list[Path]:
     """The same file name in a flat folder for each day, with its own picture."""
-    GI.phantom(folder / "made", len(days), 0)
+    GI.known_data("test").phantom(folder / "made", len(days), 0)
     pictures = sorted((folder / "made").rglob("*.png"))[:: len(days)]
     for day, picture in zip(days, pictures, strict=False):
         (folder / day).mkdir()
@@ -97,7 +97,7 @@ def _outlined(tensors: Tensors) -> Tensors:
 
 def test_what_an_earlier_answer_had_beside_does_not_outlive_it(tmp_path: Path) -> None:
     brain = task_named("brain-lgg")
-    brain.phantom(tmp_path / "data", 2, 0)
+    brain.known_data("test").phantom(tmp_path / "data", 2, 0)
     one, two = found(brain, [tmp_path / "data" / "kaggle_3m"], Reading())
     where = Destination(tmp_path / "out", overwrite=True)
     for source in (one, two):

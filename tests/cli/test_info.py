@@ -43,7 +43,7 @@ def test_info_says_what_a_score_is(task: str) -> None:
     for network, found in facts["networks"].items():
         assert network in text and all(name in text for name in found["classes"])
     assert list(facts["inputs"]) == list(task_named(task).pipeline.inputs)
-    assert f"expects {task_named(task).expects}" in text and facts["expects"]
+    assert f"expects {task_named(task).files.expects}" in text and facts["expects"]
 
 
 def test_what_a_picture_cannot_tell_of_how_a_patient_lies_is_said() -> None:
