@@ -22,6 +22,12 @@ from medseg.task import Array, Task, Tensors
 MADE_BY = "made_by"  # the parameter of a served ensemble that says which runs answer
 VERSION = "1"  # the only one of each model; it is asked for by name, for then Triton calls what it loads unavailable
 _LARGEST_MESSAGE = 2**31 - 1  # gRPC's own limit; its default of 4 MB is less than one mask
+_CHANNEL = [
+    *((f"grpc.max_{way}_message_length", _LARGEST_MESSAGE) for way in ("send", "receive")),
+    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own: a new client is not bound to an old one's failure
+    ("grpc.initial_reconnect_backoff_ms", 100),  # a server that was away is found soon after it is back
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
 _PROTOCOLS: dict[str, Any] = {"http": tritonclient.http, "grpc": tritonclient.grpc, "grpcs": tritonclient.grpc}
 
 
@@ -52,8 +58,7 @@ class TritonModel:
         if parts.scheme == "http":
             options: dict[str, Any] = {"network_timeout": timeout_s, "connection_timeout": min(timeout_s, 10.0)}
         else:
-            limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
-            options = {"channel_args": [(limit, _LARGEST_MESSAGE) for limit in limits]}
+            options = {"channel_args": _CHANNEL}
             options |= tls_options() if parts.scheme == "grpcs" else {}
         self._wait = {} if parts.scheme == "http" else {"client_timeout": timeout_s}  # HTTP's is the client's own
         self._headers = headers() if parts.scheme == "grpcs" else {}  # a token is never sent in the clear

@@ -10,6 +10,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from medseg.task import Network, Pipeline, Step, Tensor
 from medseg.triton_models.names import network_model, step_model
+from medseg.triton_models.network import facts
 from medseg.triton_models.reasons import commented
 
 _TYPES = {
@@ -34,6 +35,7 @@ class Served:
     instances: int
     threads: int  # of each instance
     max_batch: int = 64  # a crop batch of the LUNA chain is 8; larger requests gain nothing on a CPU
+    sha256: str = ""  # of the file, which is opened again after days; "" takes whatever lies there then
 
 
 def ensemble(task: str, pipeline: Pipeline) -> pb.ModelConfig:
@@ -70,8 +72,8 @@ def network(served: Served) -> pb.ModelConfig:
     """One network in the engine that opens its file."""
     config = _python_model(network_model(served.network.name), served.max_batch, served.instances)
     network_boundary(config, served.network)
-    opened = {"network": served.network.name, "file": served.file, "engine": served.engine}
-    parameters(config, opened | {"threads": str(served.threads)})
+    opened = {"file": served.file, "engine": served.engine, "threads": str(served.threads)}
+    parameters(config, facts(served.network) | opened | ({"sha256": served.sha256} if served.sha256 else {}))
     return config
 
 

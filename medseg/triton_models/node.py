@@ -15,7 +15,6 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,14 +23,14 @@ from array_api_compat import is_torch_array
 
 from medseg.data.arrays import host
 from medseg.data.framing import framed, unframed
-from medseg.engines import open_engine
 from medseg.errors import InputError, MedsegError, RunError, ServerError
-from medseg.task import Array, Infer, Network, Networks, Pipeline, Tensor, Tensors, refuse_unsound, run_step, sound
-from medseg.tasks import network_named, task_named
+from medseg.task import Array, Infer, Network, Networks, Pipeline, Tensor, Tensors, refuse_unsound, run_step
+from medseg.tasks import task_named
 from medseg.tasks.streaming import cancellable
 from medseg.tensor import check_bounds
 from medseg.triton_models.cancelled import is_marked
 from medseg.triton_models.names import network_model
+from medseg.triton_models.network import opened
 from medseg.triton_models.pulse import start_beating
 
 _USED = b"used_dltensor"  # what DLPack calls a capsule whose tensor has a new owner; must outlive every capsule
@@ -113,10 +112,7 @@ def _answered_by(pipeline: Pipeline) -> dict[str, Network]:
 
 def _network(parameters: dict[str, str], dims: list[int]) -> Work:
     """One exported file, open in its engine; requests of one shape are answered as one batch."""
-    network = network_named(parameters["network"])
-    opened = open_engine(parameters["engine"], Path(parameters["file"]), int(parameters["threads"]))
-    opened(np.zeros((1, *network.input_shape), np.float32))  # the first inference is slow: before the model is ready
-    engine = sound(network, opened)
+    engine = opened(parameters)
     wires = (Tensor("input", "float32", (-1, *dims)),)
 
     def fitting(tensors: Tensors, cancelled: Callable[[], bool]) -> Tensors:

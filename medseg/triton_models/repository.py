@@ -14,6 +14,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from medseg.engines.runs import cores, exported_file
 from medseg.engines.triton import MADE_BY, VERSION
 from medseg.errors import InputError
+from medseg.files import sha256
 from medseg.run import Run
 from medseg.task import Network, Step, Task
 from medseg.triton_models import config, native
@@ -70,9 +71,14 @@ def _served(network: Network, run: Run, engine: str, precision: str, target: Tar
         raise InputError(f"target {target.name!r} has no bf16, Triton's own backends do not take it: choose embedded")
     file = exported_file(run, engine, precision).resolve()
     if target.device == "cpu":
-        return Served(network, str(file), engine, instances, cores() // instances)
+        return Served(network, str(file), engine, instances, cores() // instances, sha256=_sha256(run, file))
     largest = run.files[file.name]["target"]["batches"][2]  # of the plan's optimization profile
-    return Served(network, str(file), engine, instances, 1, largest)
+    return Served(network, str(file), engine, instances, 1, largest, _sha256(run, file))
+
+
+def _sha256(run: Run, file: Path) -> str:
+    """A run's file's: the recorded one, which it has; where nobody looked at that, the one it has."""
+    return run.files[file.name]["sha256"] if run.verify else sha256(file)
 
 
 def models(task: Task, served: Sequence[Served], swapped: Swapped, target: Target) -> list[pb.ModelConfig]:

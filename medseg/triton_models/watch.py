@@ -21,7 +21,7 @@ from medseg.triton_models.server import Server
 _LOOK_SECONDS = 1
 _RETRY_SECONDS = 2  # until a model that did not load is tried again
 _LOAD_SECONDS = 120
-_FINISH_SECONDS = 2  # for what a model was doing when it was unloaded
+_END_SECONDS = 2  # for a process that was killed to be gone
 _ALIVE_SECONDS = 2
 _MOST_STARTS, _START_WINDOW = 6, 600  # a server that ends more often than that within so many seconds is given up
 _STUB = "triton_python_backend_stub"
@@ -40,8 +40,7 @@ def watch(server: Server, tell: Tell) -> None:
             _started_again(server, starts, tell)
             whole, pulses = whole or processes(server), Pulses(server.sockets)
         if server.front.poll() is not None and not server.closing:
-            tell("the front ended; it is opened again")
-            server.open_front()
+            _opened_again(server, tell)
         stubs = _stubs(server)
         _kill_frozen(server, stubs, pulses, tell)
         missing = sorted(set(whole - Counter(model for model, _ in stubs)))
@@ -72,6 +71,13 @@ def _started_again(server: Server, starts: list[float], tell: Tell) -> None:
         tell(f"tritonserver is back after {time.monotonic() - started:.1f} s")
 
 
+def _opened_again(server: Server, tell: Tell) -> None:
+    started = time.monotonic()
+    tell("the front ended; it is opened again")
+    server.open_front()
+    tell(f"the front is back after {time.monotonic() - started:.1f} s")
+
+
 def _pause(seconds: float) -> None:
     time.sleep(seconds)
 
@@ -84,9 +90,7 @@ def _kill_frozen(server: Server, stubs: Stubs, pulses: Pulses, tell: Tell) -> No
     names |= {server.process.pid: "tritonserver", server.front.pid: "the front"}
     for process in pulses.frozen(one for pid in names if (one := _process(pid))):
         tell(f"{names[process.pid]} gave no sign of life for {SECONDS:.0f} s; it is ended")
-        process.kill()
-        with suppress(psutil.TimeoutExpired):
-            process.wait(_FINISH_SECONDS)
+        _kill(process)
         stubs[:] = [stub for stub in stubs if stub[1].pid != process.pid]
 
 
@@ -149,11 +153,30 @@ def _stubs(server: Server) -> Stubs:
 
 
 def _ended(server: Server, model: str) -> bool:
-    """End what an unloaded model left: a request that met the dead process keeps the others of the model alive."""
-    left = [process for name, process in _stubs(server) if name == model]
-    for process in psutil.wait_procs(left, timeout=_FINISH_SECONDS)[1]:
-        process.kill()
+    """End what an unloaded model left: a request that met the dead process keeps the others of the model alive.
+
+    At once: what they were doing is asked again by the front, and every second that they finish in is everybody's.
+    """
+    for name, process in _stubs(server):
+        if name == model:
+            _kill(process)
     return True
+
+
+def _kill(process: psutil.Process) -> None:
+    """Kill, and wait until it has ended; not until its parent, which may never do so, has asked how."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if process.is_running():  # and the number is not another's by now
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            select.select([descriptor], [], [], _END_SECONDS)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
 
 
 def _control(server: Server, model: str, action: str) -> bool:

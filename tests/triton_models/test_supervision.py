@@ -161,11 +161,16 @@ def test_a_killed_process_is_replaced_and_meanwhile_everybody_is_told(served: Se
     assert served.asked(scheme) == "" and served.ready() and served.ready(DECODE)
 
 
-def test_a_model_that_does_not_load_again_is_told_and_tried_until_it_does(served: Served) -> None:
+@pytest.mark.parametrize("other", [None, b"exported again meanwhile"])
+def test_a_model_that_does_not_load_again_is_told_and_tried_until_it_does(served: Served, other: bytes | None) -> None:
     file = served.run.path / "fp32.onnx"
     away = file.rename(file.with_suffix(".away"))
+    if other:
+        file.write_bytes(other)
     served.kill(NETWORK)
-    assert _await(served.tells(f"model {NETWORK} did not load: "))
+    why = "its bytes changed since the server was started" if other else "cannot be read (No such file or directory)"
+    assert _await(served.tells(f"fp32.onnx{':' if other else ''} {why}")), served.told
+    assert any(f"model {NETWORK} did not load: " in line for line in served.told)
     assert {scheme: served.asked(scheme) for scheme in UNAVAILABLE} == UNAVAILABLE
     assert not served.ready() and not served.ready(NETWORK) and not served.ready(TASK.name) and served.ready(DECODE)
     away.rename(file)
@@ -183,7 +188,7 @@ def _process(served: Served, what: str) -> psutil.Process:
 FREEZING = {
     DECODE: (f"a process of model {DECODE} gave no sign of life", f"model {DECODE} is back"),
     NETWORK: (f"a process of model {NETWORK} gave no sign of life", f"model {NETWORK} is back"),
-    "front": ("the front gave no sign of life", "the front ended; it is opened again"),
+    "front": ("the front gave no sign of life", "the front is back after"),
     "tritonserver": ("tritonserver gave no sign of life", "tritonserver is back"),
 }
 

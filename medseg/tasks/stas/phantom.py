@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from medseg.data.labelme import labelme_from_mask
 from medseg.data.phantom import ellipsoid, grid_mm, paint
@@ -39,6 +38,8 @@ def phantom(directory: Path, patients: int, seed: int) -> None:
 
 def _picture(rng: np.random.Generator) -> tuple[Array, Array]:
     """A picture (row, col, 3) uint8 and its clusters' mask (row, col) uint8."""
+    from scipy import ndimage  # slow to import, and a server's processes make no pictures
+
     grid = grid_mm(SHAPE, (1, 1))
     centres = rng.uniform((-190, -380), (190, 380), (SPACES, 2))
     spaces = np.min([ellipsoid(grid, centre, rng.uniform(50, 110, 2)) for centre in centres], 0)

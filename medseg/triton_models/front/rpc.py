@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _OPEN = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMeta
 _MEMORY = ("SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister")
 _AWAY = "the server is being started again; try again in some seconds"
 _BROKEN = re.compile(r"failed to connect|Socket closed|recvmsg|[Cc]onnection|GOAWAY")  # grpc's words, not Triton's
+_UNSENT = re.compile(r"failed to connect")
 _SHOWN = (KEY_HEADER, *TOKEN_HEADERS)
 _MOST_CALLS = 256
 _SERVING = [
@@ -40,8 +42,9 @@ _ASKING = [
     ("grpc.max_send_message_length", 2**31 - 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 100),
 ]
+_CONNECT_SECONDS = 0.5  # a connection that failed before Triton was back is not tried anew until then
 
 
 async def listen(doors: Doors, replaced: Replaced) -> grpc.aio.Server:
@@ -73,7 +76,7 @@ class _Passing(grpc.GenericRpcHandler):
     def __init__(self, doors: Doors, channel: grpc.aio.Channel, replaced: Replaced) -> None:
         names = [_INFER, "/grpc.health.v1.Health/Check", *(_SERVICE + name for name in (*_OPEN, *_MEMORY))]
         self._calls = {name: channel.unary_unary(name) for name in names}
-        self._doors, self._replaced = doors, replaced
+        self._doors, self._channel, self._replaced = doors, channel, replaced
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         call = self._calls.get(details.method)
@@ -83,9 +86,7 @@ class _Passing(grpc.GenericRpcHandler):
         """Triton's answer. A client that cancels or goes away cancels this, and with it Triton's work."""
         message, name = await self._check_client(method, message, context)
 
-        async def ask() -> bytes:
-            return await call(message, timeout=context.time_remaining())
-
+        ask = partial(self._asked, call, message, context)
         try:
             if method != _INFER:
                 return await ask()
@@ -97,6 +98,22 @@ class _Passing(grpc.GenericRpcHandler):
             away = error.code() == grpc.StatusCode.UNAVAILABLE and _BROKEN.search(error.details() or "")
             await context.abort(error.code(), _AWAY if away else error.details())
             raise
+
+    async def _asked(self, call: Callable, message: bytes, context: Any) -> bytes:
+        """Triton's answer; where the connection failed while Triton was away, it is made anew first."""
+        try:
+            return await call(message, timeout=context.time_remaining())
+        except grpc.aio.AioRpcError as error:
+            if not _UNSENT.search(error.details() or "") or not await self._connected():
+                raise
+        return await call(message, timeout=context.time_remaining())
+
+    async def _connected(self) -> bool:
+        """Whether Triton listens, at once or very soon."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._channel.channel_ready(), _CONNECT_SECONDS)
+            return True
+        return False
 
     async def _check_client(self, method: str, message: bytes, context: Any) -> tuple[bytes, str]:
         """The message, and the id that it got, if it did.

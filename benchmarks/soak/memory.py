@@ -1,0 +1,48 @@
+"""Each process's own memory as requests go by, and by how much it grew from its level on.
+
+A process's level is what it has after it has lived through a tenth of the requests: until then buffers and caches fill.
+What was killed is another process afterwards, with a level of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+
+import psutil
+
+from benchmarks.soak.killing import family
+
+MOST_GROWTH = 0.05
+
+
+@dataclass
+class Memory:
+    """Readings of each process, by name and id: after how many requests, and MB without what it shares with others."""
+
+    settled: int  # requests until a process has its level
+    readings: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    def note(self, serve: subprocess.Popen[str], done: int) -> None:
+        """Add a reading of every living process."""
+        for name, process in family(serve).items():
+            try:
+                reading = (done, round(process.memory_full_info().uss / 1e6, 1))
+            except psutil.Error:
+                continue
+            self.readings.setdefault(f"{name} {process.pid}", []).append(reading)
+
+    def growth(self, process: str) -> float | None:
+        """By how much of its level a process grew; None where it did not live long enough."""
+        readings = self.readings[process]
+        after = [mb for done, mb in readings if done >= readings[0][0] + self.settled]
+        return after[-1] / after[0] - 1 if len(after) > 1 else None
+
+    def table(self) -> list[str]:
+        """A line for each process: its growth, and what it had after how many thousand requests."""
+        lines = []
+        for process, readings in self.readings.items():
+            grown = self.growth(process)
+            said = "" if grown is None else f"{grown:+.1%}{' GREW' if grown > MOST_GROWTH else ''}"
+            lines.append(f"{process:32} {said:12} " + " ".join(f"{done / 1000:g}k:{mb:.0f}" for done, mb in readings))
+        return lines
