@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
+from medseg.api.serve import Wanted, write_repository
 from medseg.bench.load import Crew, Plan, closed_loop
 from medseg.bench.questions import questions
 from medseg.bench.record import latencies
 from medseg.bench.tables import seconds, table
 from medseg.bench.target import At, Question, served_target
-from medseg.cli.serving import Wanted, write_repository
 from medseg.data.framing import framed
 from medseg.task import Tensors
 from medseg.tasks import task_named

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
+from medseg.api.serve import Wanted, write_repository
 from medseg.bench.clock import Clock
 from medseg.bench.load import Crew, Plan, closed_loop
 from medseg.bench.questions import questions
@@ -23,7 +24,6 @@ from medseg.bench.record import latencies
 from medseg.bench.served import spent
 from medseg.bench.tables import seconds, table
 from medseg.bench.target import At, Question, Statistics, Target, local_target, served_target
-from medseg.cli.serving import Wanted, write_repository
 from medseg.engines.runs import opened
 from medseg.run import Run
 from medseg.task import Array, Infer, Networks, Task, Tensors

@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from medseg.bench.accuracy import summary
-from medseg.cli.evaluation import evaluations, lineups
+from medseg.cli.evaluation import evaluations
 from medseg.data.split import Split
+from medseg.engines.runs import lineups
 from medseg.export.graph import save_program
 from medseg.files import whole_file
 from medseg.run import Run

@@ -27,6 +27,7 @@ from threading import local
 
 import numpy as np
 
+from medseg.api.serve import Wanted, write_repository
 from medseg.bench.benchmark import Settings, benchmark
 from medseg.bench.clock import Clock
 from medseg.bench.lineup import Entry, Opening, lineup
@@ -36,7 +37,6 @@ from medseg.bench.measure import Loads
 from medseg.bench.questions import questions
 from medseg.bench.report import bad
 from medseg.bench.target import Question, Target
-from medseg.cli.serving import Wanted, write_repository
 from medseg.data.framing import framed
 from medseg.run import Run
 from medseg.task import Tensors

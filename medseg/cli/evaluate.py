@@ -72,7 +72,8 @@ def _write_record(out: Path, record: dict[str, Any]) -> None:
 
 
 def _runs(task: str, data: Path, paths: list[Path], how: tuple[str, str], out: Path | None) -> dict[str, Any]:
-    from medseg.cli.evaluation import evaluations, held_out, lineups, write_cases, write_worst
+    from medseg.cli.evaluation import evaluations, held_out, write_cases, write_worst
+    from medseg.engines.runs import lineups
     from medseg.run import Run
     from medseg.tasks import task_named
 

@@ -47,14 +47,6 @@ class Evaluation:
         return {"runs": runs, "mean": summary(self.rows) | self.pooled, **self.overall, "cases": self.rows}
 
 
-def lineups(runs: Sequence[Run], alone: bool = False) -> dict[str, list[Run]]:
-    """The runs that answer together, by name: all, or each alone where they hold the same network or it is wanted."""
-    networks = {run.network for run in runs}
-    if len(runs) > 1 and (alone or len(networks) == 1):
-        return {name: [run] for name, run in zip(_names(runs), runs, strict=True)}
-    return {" + ".join(_names(runs)): list(runs)}
-
-
 def held_out(task: Task, directory: Path, runs: Sequence[Run]) -> list[str]:
     """The folder's patients that no run has learnt from. Raises InputError where there is none."""
     patients = task.known_data("evaluate").patients(directory)
@@ -151,9 +143,3 @@ def _answered(task: Task, directory: Path, patient: str, networks: Networks) -> 
 
 def _module(task: Task, name: str) -> Any:
     return import_module(f"{TASKS[task.name]}.{name}")
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    """The runs' folder names, or their whole paths where two folders have the same name."""
-    short = [run.path.name for run in runs]
-    return short if len(set(short)) == len(short) else [str(run.path) for run in runs]

@@ -12,7 +12,7 @@ from medseg.cli.options import NoVerifyOption, RunsOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medseg.cli.finding import Destination
+    from medseg.api.sources import Destination
     from medseg.errors import InputError
     from medseg.task import Reading, Source, Task
 
@@ -63,9 +63,9 @@ def predict(
 
     from tqdm import tqdm
 
-    from medseg.cli.asking import asking, made_by
-    from medseg.cli.finding import Destination, check_new, found
-    from medseg.cli.predicting import Asked, predictions
+    from medseg.api.predict import Asked, predictions
+    from medseg.api.predictor import asking, made_by
+    from medseg.api.sources import Destination, check_new, found
     from medseg.run import Run
     from medseg.tasks import task_named
 
@@ -101,7 +101,7 @@ def _overlay(
 ) -> None:
     from json import dumps
 
-    from medseg.cli.overlaying import overlays
+    from medseg.api.overlay import overlays
     from medseg.errors import InputError
 
     if not runs:

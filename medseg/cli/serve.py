@@ -56,7 +56,7 @@ def serve(
     import signal
     from contextlib import suppress
 
-    from medseg.cli.serving import Wanted, write_repository
+    from medseg.api.serve import Wanted, write_repository
     from medseg.errors import InputError
     from medseg.files import whole_folder
     from medseg.run import Run

@@ -59,7 +59,7 @@ def train(  # every option of the command is an argument here
     """
     from json import dumps
 
-    from medseg.cli.feeding import fed
+    from medseg.api.loaders import fed
     from medseg.export.graph import save_program
     from medseg.run import Run
     from medseg.tasks import network_named

@@ -55,6 +55,14 @@ def made_by(runs: Sequence[Run], engine: str, precision: str) -> dict[str, Any]:
     return {"medseg": __version__, "engine": engine, "precision": precision, "runs": known}
 
 
+def lineups(runs: Sequence[Run], alone: bool = False) -> dict[str, list[Run]]:
+    """The runs that answer together, by name: all, or each alone where they hold the same network or it is wanted."""
+    networks = {run.network for run in runs}
+    if len(runs) > 1 and (alone or len(networks) == 1):
+        return {name: [run] for name, run in zip(_names(runs), runs, strict=True)}
+    return {" + ".join(_names(runs)): list(runs)}
+
+
 def found_in(engines: Mapping[str, Infer]) -> Networks:
     """Networks by name; RunError for one that is not there."""
 
@@ -69,3 +77,9 @@ def found_in(engines: Mapping[str, Infer]) -> Networks:
 def cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The runs' folder names, or their whole paths where two folders have the same name."""
+    short = [run.path.name for run in runs]
+    return short if len(set(short)) == len(short) else [str(run.path) for run in runs]

@@ -9,7 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from medseg.cli.evaluate import evaluate
-from medseg.cli.evaluation import held_out, lineups
+from medseg.cli.evaluation import held_out
+from medseg.engines.runs import lineups
 from medseg.errors import InputError, RunError
 from medseg.metrics.overlap import dice
 from medseg.run import Run

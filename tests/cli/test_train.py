@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from medseg.cli.evaluation import evaluations, held_out, lineups
+from medseg.cli.evaluation import evaluations, held_out
 from medseg.cli.train import train
 from medseg.engines import open_engine
+from medseg.engines.runs import lineups
 from medseg.errors import InputError, RunError
 from medseg.models.sized import sized
 from medseg.run import Run

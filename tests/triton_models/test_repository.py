@@ -14,8 +14,8 @@ from nvidia.dali.pipeline import Pipeline as DaliPipeline
 from tritonclient.grpc import model_config_pb2 as pb
 
 from medseg import __version__
+from medseg.api.serve import Wanted, write_repository
 from medseg.cli.serve import serve
-from medseg.cli.serving import Wanted, write_repository
 from medseg.data.encoded import pack
 from medseg.errors import InputError, RunError
 from medseg.run import Run

@@ -12,7 +12,7 @@ pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("openvino")
 
-from medseg.cli.serving import Wanted, write_repository
+from medseg.api.serve import Wanted, write_repository
 from medseg.dali_pipelines.decode import Decoder
 from medseg.data.encoded import encoded_tensor
 from medseg.engines.runs import opened

@@ -8,11 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medseg.cli.asking import Ask, asking
-from medseg.cli.evaluation import lineups
-from medseg.cli.finding import Destination
+from medseg.api.predictor import Ask, asking
+from medseg.api.sources import Destination
 from medseg.data.grid import png
 from medseg.data.picture import compared
+from medseg.engines.runs import lineups
 from medseg.errors import InputError
 from medseg.files import whole_file
 from medseg.run import Run

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.cli.asking import Ask
-from medseg.cli.finding import Destination, found
-from medseg.cli.predicting import Asked, predictions
+from medseg.api.predict import Asked, predictions
+from medseg.api.predictor import Ask
+from medseg.api.sources import Destination, found
 from medseg.errors import InputError
 from medseg.task import Reading, Tensors
 from medseg.tasks import task_named

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medseg.cli.feeding import fed
+from medseg.api.loaders import fed
 from medseg.data.augmentation import Colours
 from medseg.errors import InputError
 from medseg.run import Run

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from medseg.cli.asking import Ask
-from medseg.cli.finding import Destination
+from medseg.api.predictor import Ask
+from medseg.api.sources import Destination
 from medseg.errors import InputError
 from medseg.task import Request, Source, Task, Tensors
 

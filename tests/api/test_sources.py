@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from medseg.cli.asking import Ask
-from medseg.cli.finding import Destination, check_new, distinct, found
-from medseg.cli.predicting import Asked, predictions
+from medseg.api.predict import Asked, predictions
+from medseg.api.predictor import Ask
+from medseg.api.sources import Destination, check_new, distinct, found
 from medseg.errors import InputError
 from medseg.task import Reading, Source, Tensors
 from medseg.tasks import task_named
