@@ -2,6 +2,7 @@
 
 MedsegError                 one sentence: what was wrong, the value, what was expected, what to do
 ├── InputError              a file, folder, picture, volume or table that cannot be used as given
+├── TaskError               a task of a package that is broken, or of the same name as another's
 ├── RunError                a run folder that is missing, incomplete or not what its manifest says
 ├── EngineError             an engine that is not installed, or cannot open or run the file it was given
 ├── ExportError             an exported file that could not be made, or is not good enough to be recorded
@@ -17,6 +18,10 @@ class MedsegError(Exception):
 
 class InputError(MedsegError):
     """A file, folder, picture, volume or table that cannot be used as given."""
+
+
+class TaskError(MedsegError):
+    """A task of a package that is broken, or of the same name as another's."""
 
 
 class RunError(MedsegError):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from medseg.api.predictor import Ask, asking
 from medseg.api.sources import Destination
@@ -17,7 +15,6 @@ from medseg.errors import InputError
 from medseg.files import whole_file
 from medseg.run import Run
 from medseg.task import Request, Source, Task
-from medseg.tasks import TASKS
 
 
 def overlays(
@@ -53,7 +50,7 @@ def overlays(
 
 
 def _picture(task: Task, request: Request, asks: dict[str, Ask]) -> bytes:
-    score: Any = import_module(f"{TASKS[task.name]}.score")
+    score = task.known_scoring("draw its answers")
     cases = [score.case_of(request)]
     masks = {name: score.masks(cases, [ask(request.tensors)]) for name, ask in asks.items()}
     return png(compared(score.views(cases, masks)))

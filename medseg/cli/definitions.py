@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from medseg.metrics.definitions import markdown
-from medseg.tasks import TASKS
+from medseg.tasks import task_named
 
 _PLACE = re.compile(r"(<!-- (?P<command>evaluate|bench) (?P<task>[\w-]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
 
@@ -19,8 +18,8 @@ def filled(text: str) -> str:
 
 
 def _table(place: re.Match[str]) -> str:
-    score = import_module(f"{TASKS[place['task']]}.score")
-    metrics = {"evaluate": score.EVALUATED, "bench": score.BENCHED}[place["command"]]
+    scoring = task_named(place["task"]).known_scoring("be described")
+    metrics = {"evaluate": scoring.evaluated, "bench": scoring.benched}[place["command"]]
     return f"{place[1]}{markdown(metrics)}\n{place[5]}"
 
 

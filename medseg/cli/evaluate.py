@@ -118,12 +118,10 @@ def _scores(task: str, found: dict[str, Any]) -> list[str]:
 
 def _counts(task: str) -> set[str]:
     """The scores of a task that are counts, which have no decimals."""
-    from importlib import import_module
-
     from medseg.metrics.definitions import COUNT
-    from medseg.tasks import TASKS
+    from medseg.tasks import task_named
 
-    return {metric.key for metric in import_module(f"{TASKS[task]}.score").EVALUATED if metric.unit == COUNT}
+    return {metric.key for metric in task_named(task).known_scoring("evaluate").evaluated if metric.unit == COUNT}
 
 
 def _table(cases: dict[str, dict[str, float]], counts: set[str]) -> list[str]:

@@ -22,7 +22,6 @@ from medseg.metrics.finding import Finding
 from medseg.metrics.uw_madison import pooled
 from medseg.run import Run
 from medseg.task import Array, Case, Networks, Task, Tensors
-from medseg.tasks import TASKS
 
 WORST = 3  # cases that are drawn
 Rows = dict[str, dict[str, float]]  # case -> score -> value
@@ -142,4 +141,4 @@ def _answered(task: Task, directory: Path, patient: str, networks: Networks) -> 
 
 
 def _module(task: Task, name: str) -> Any:
-    return import_module(f"{TASKS[task.name]}.{name}")
+    return import_module(f"medseg.tasks.{task.name.replace('-', '_')}.{name}")

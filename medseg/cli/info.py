@@ -20,25 +20,31 @@ def info(
     """
     from json import dumps
 
-    from medseg.tasks import TASKS, task_named
+    from medseg.tasks import task_named, task_names
 
-    facts = {
-        "tasks": {name: _facts(task_named(name)) for name in ([task] if task else TASKS)},
-        "engines": _engines(),
-    }
+    found = {task: _facts(task_named(task))} if task else {name: _known(name) for name in task_names()}
+    facts = {"tasks": found, "engines": _engines()}
     if json:
         typer.echo(dumps(facts, indent=2))
     else:
         typer.echo("\n".join(_whole(task, facts) if task else _short(facts)))
 
 
+def _known(name: str) -> dict[str, Any]:
+    """A task's facts; of a broken one what is wrong with it, so that the others are listed."""
+    from medseg.errors import TaskError
+    from medseg.tasks import task_named
+
+    try:
+        return _facts(task_named(name))
+    except TaskError as error:
+        return {"title": f"cannot be used: {error}", "networks": {}}
+
+
 def _facts(task: Task) -> dict[str, Any]:
     from dataclasses import asdict
-    from importlib import import_module
 
-    from medseg.tasks import TASKS
-
-    score = import_module(f"{TASKS[task.name]}.score")
+    scoring = task.scoring
     wires = {side: [task.pipeline.tensor(name) for name in getattr(task.pipeline, side)] for side in _SIDES}
     return {
         "title": task.title,
@@ -47,8 +53,8 @@ def _facts(task: Task) -> dict[str, Any]:
         **{side: {wire.name: _tensor(wire) for wire in found} for side, found in wires.items()},
         "steps": [step.name for step in task.pipeline.steps],
         "scores": {
-            "evaluate": [asdict(metric) for metric in score.EVALUATED],
-            "bench": [asdict(metric) for metric in score.BENCHED],
+            "evaluate": [asdict(metric) for metric in (scoring.evaluated if scoring else ())],
+            "bench": [asdict(metric) for metric in (scoring.benched if scoring else ())],
         },
     }
 
@@ -140,6 +146,8 @@ def _scores(title: str, metrics: list[dict[str, str]]) -> list[str]:
     """A line for each score: its key and unit in columns, then what it means."""
     from textwrap import wrap
 
+    if not metrics:
+        return ["", f"{title}: none"]
     better = {"higher": "higher is better", "lower": "lower is better"}
     width = max(len(metric["key"]) for metric in metrics)
     lines = ["", title]

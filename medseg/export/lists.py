@@ -21,7 +21,8 @@ from medseg.export.precision import rounded
 from medseg.run import Run
 from medseg.scratch import Scratch
 from medseg.task import Array, Infer, Listing, Networks, Pipeline, Step, Task, Tensors, run_step
-from medseg.tasks import TASKS, task_named
+from medseg.tasks import task_named
+from medseg.tasks.plugins import owner
 
 SCANS = 4  # at most, spread evenly over the data's patients: each costs a minute or more for every file that is judged
 FULL = "fp32"
@@ -218,19 +219,14 @@ def chains_of(runs: Sequence[Run], beside: Sequence[Run], data: Path | None) -> 
     made: dict[frozenset[Path], Lists | None] = {}
     chains = {}
     for run in runs:
-        task = _task_of(run)
-        others = {other.network: other for other in reversed([*runs, *beside]) if _task_of(other) == task}
+        task = owner(run.network)
+        others = {other.network: other for other in reversed([*runs, *beside]) if owner(other.network) == task}
         members = (others | {run.network: run}).values()
         key = frozenset(member.path for member in members)
         if key not in made:
             made[key] = _lists(task, list(members), data)
         chains[run.path] = made[key]
     return chains
-
-
-def _task_of(run: Run) -> str:
-    """The name of the task whose network a run holds, "" where none has one of its name."""
-    return next((task for task in TASKS if run.network in [one.name for one in task_named(task).networks]), "")
 
 
 def _lists(task: str, runs: Sequence[Run], data: Path | None) -> Lists | None:

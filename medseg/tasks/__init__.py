@@ -1,36 +1,35 @@
-"""The tasks by name; a task's module is imported when it is asked for."""
+"""The tasks and their networks by name; a task's module is imported when it is asked for, see `plugins`."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import cast
+from contextlib import suppress
 
-from medseg.errors import InputError, RunError
+from medseg.errors import InputError, RunError, TaskError
 from medseg.run import Run
 from medseg.task import Network, Task, Training
-
-TASKS = {
-    "luna": "medseg.tasks.luna",
-    "gi-tract": "medseg.tasks.gi_tract",
-    "brain-lgg": "medseg.tasks.brain_lgg",
-    "stas": "medseg.tasks.stas",
-}
+from medseg.tasks.plugins import loaded, offered, owner
 
 _WIDEST = 4096  # of a network's numbers
 
 
+def task_names() -> list[str]:
+    """The names of the tasks there are, sorted."""
+    return list(offered())
+
+
 def task_named(name: str) -> Task:
-    """The task of this name. Raises InputError listing the names there are."""
-    if name not in TASKS:
-        raise InputError(f"task {name!r} is unknown; expected one of {', '.join(TASKS)}")
-    return cast(Task, import_module(TASKS[name]).TASK)
+    """The task of this name. Raises InputError listing the names there are, TaskError where its package is broken."""
+    if name not in offered():
+        raise InputError(f"task {name!r} is unknown; expected one of {', '.join(offered())}")
+    return loaded(name)
 
 
 def network_named(name: str) -> Network:
     """The network of this name, of whichever task has it. Raises InputError listing the names there are."""
-    networks = {network.name: network for task in TASKS for network in _networks(task)}
+    task = owner(name)
+    networks = {network.name: network for network in (loaded(task).networks if task else ())}
     if name not in networks:
-        raise InputError(f"network {name!r} is unknown; expected one of {', '.join(networks)}")
+        raise InputError(f"network {name!r} is unknown; expected one of {', '.join(networks or _all_networks())}")
     return networks[name]
 
 
@@ -56,8 +55,8 @@ def network_of(run: Run) -> Network:
 
 
 def task_of(network: Network) -> str:
-    """The name of the task that has a network of this name, "" where none has."""
-    return next((task for task in TASKS if network.name in [known.name for known in _networks(task)]), "")
+    """The name of the task that a network belongs to, "" where none has such names."""
+    return owner(network.name)
 
 
 def training_of(network: Network, doing: str) -> Training:
@@ -69,5 +68,10 @@ def training_of(network: Network, doing: str) -> Training:
     return training[network.name]
 
 
-def _networks(task: str) -> tuple[Network, ...]:
-    return cast(tuple[Network, ...], import_module(f"{TASKS[task]}.networks").NETWORKS)
+def _all_networks() -> list[str]:
+    """The names of the networks of every task that is not broken."""
+    names = []
+    for task in offered():
+        with suppress(TaskError):
+            names += [network.name for network in loaded(task).networks]
+    return names

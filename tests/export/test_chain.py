@@ -13,7 +13,7 @@ from medseg.export.chain import Wanted, export
 from medseg.export.parity import Budget, budget_for, compare, log_odds, shortfall
 from medseg.export.samples import drawn
 from medseg.run import Run
-from medseg.tasks import TASKS, network_named, task_named, task_of
+from medseg.tasks import network_named, task_named, task_of
 from medseg.train.weights import import_weights
 from tests.export.made import Hostile, network, run_of
 from tests.shared import SHARED, needs_shared
@@ -196,7 +196,7 @@ def test_samples_are_what_the_pipeline_feeds_and_carry_their_truth(tmp_path, nam
         heard.append(batch)
         return np.zeros((len(batch), *made.output_shape), np.float32)
 
-    for question in import_module(f"{TASKS[task.name]}.reader").questions(
+    for question in import_module(f"medseg.tasks.{task.name.replace('-', '_')}.reader").questions(
         tmp_path, task.known_data("test").patients(tmp_path)[0]
     ):
         task.pipeline(question, lambda _: infer)

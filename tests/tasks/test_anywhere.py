@@ -12,7 +12,7 @@ from medseg.data.arrays import host
 from medseg.data.grid import resized
 from medseg.engines.gpu import gpu_name
 from medseg.task import Array, Step, Tensors
-from medseg.tasks import TASKS, task_named
+from medseg.tasks import task_named, task_names
 from medseg.tasks.brain_lgg.pipeline import BRAIN_LGG
 
 SLICES = 5
@@ -22,7 +22,7 @@ DEVICES = [
     "cpu",
     pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not gpu_name(), reason="needs an NVIDIA GPU")]),
 ]
-STEPS = [(name, step) for name in TASKS for step in task_named(name).pipeline.steps if step.anywhere]
+STEPS = [(name, step) for name in task_names() for step in task_named(name).pipeline.steps if step.anywhere]
 
 
 def _logits(rng: np.random.Generator, *shape: int) -> Array:

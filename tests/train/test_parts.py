@@ -11,7 +11,7 @@ from medseg.data.augmentation import Augmentation, Colours
 from medseg.data.samples import Samples, balanced
 from medseg.errors import InputError
 from medseg.task import Recipe
-from medseg.tasks import TASKS, network_named, task_named, training_of
+from medseg.tasks import network_named, task_named, task_names, training_of
 from medseg.tasks.brain_lgg.data import tumour_weighted
 from medseg.train.augment import augment
 from medseg.train.colours import coloured
@@ -164,7 +164,7 @@ def test_a_missing_series_shows_flair_in_its_place():
 def test_no_network_but_brain_lggs_changes_colours_and_none_by_default():
     images = torch.rand(2, 3, 4, 4)
     assert coloured(images, Colours()) is images
-    networks = [network for task in TASKS for network in task_named(task).networks]
+    networks = [network for task in task_names() for network in task_named(task).networks]
     assert [one.name for one in networks if training_of(one, "train").colours] == ["brain-lgg"]
 
 

@@ -11,11 +11,11 @@ from medseg.engines import open_engine
 from medseg.errors import EngineError, RunError
 from medseg.files import sha256
 from medseg.task import Network
-from medseg.tasks import TASKS, task_named
+from medseg.tasks import task_named, task_names
 from medseg.triton_models import network as served
 from tests.bench.runs import bright_run
 
-NETWORKS = [network for name in TASKS for network in task_named(name).networks]
+NETWORKS = [network for name in task_names() for network in task_named(name).networks]
 NETWORK = task_named("gi-tract").networks[0]
 
 

@@ -19,7 +19,7 @@ from medseg.cli.serve import serve
 from medseg.data.encoded import pack
 from medseg.errors import InputError, RunError
 from medseg.run import Run
-from medseg.tasks import TASKS, task_named
+from medseg.tasks import task_named, task_names
 from medseg.triton_models.server import free_ports, serving
 from tests.dali_pipelines.test_decode import FILES, step
 from tests.shared import needs_shared
@@ -48,7 +48,7 @@ def _check_golden(repository: Path, models: list[str], golden: Path) -> None:
     assert {path.name for path in golden.iterdir()} == set(models)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", task_names())
 def test_every_config_of_what_serve_writes_is_the_golden_one_and_parses(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +95,7 @@ def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", task_names())
 @pytest.mark.parametrize(("target", "engine"), _NATIVE)
 def test_every_config_for_a_container_is_the_golden_one(
     tmp_path: Path, name: str, target: str, engine: str, one_core: None
