@@ -83,7 +83,7 @@ def test_a_further_process_of_a_fit_takes_the_loader_that_the_first_one_chose(
     loader: str, folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Measuring again it might choose otherwise, and one epoch would be augmented in two ways."""
-    from medseg.cli import feeding
+    from medseg.api import loaders
     from medseg.cli.train import train
     from medseg.train import fit as fitting
 
@@ -96,7 +96,7 @@ def test_a_further_process_of_a_fit_takes_the_loader_that_the_first_one_chose(
         raise SystemExit
 
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(feeding, "faster", lambda _: pytest.fail("measured again"))
+    monkeypatch.setattr(loaders, "faster", lambda _: pytest.fail("measured again"))
     monkeypatch.setattr(fitting, "fit", stopped)
     with pytest.raises(SystemExit):
         train("brain-lgg", folders("brain-lgg"), tmp_path / "run", devices=2, size=64, features=2)
