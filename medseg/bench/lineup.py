@@ -12,9 +12,9 @@ from typing import Any
 
 from medseg.bench.target import At, Target, local_target, served_target
 from medseg.bench.voting import early_exit
-from medseg.engines import CPU_DEFAULT, ENGINES
+from medseg.engines import CPU_DEFAULT, ENGINES, kind_of
 from medseg.engines.runs import opened as runs_opened
-from medseg.errors import EngineError, InputError
+from medseg.errors import InputError
 from medseg.run import Run
 from medseg.scratch import Scratch
 from medseg.task import Task
@@ -74,13 +74,15 @@ def usual(runs: Sequence[Run], quick: bool) -> list[Entry]:
     if quick:
         here = [Entry(CPU_DEFAULT, precisions[0], "local")]
         return here + entries([CPU_DEFAULT], precisions, ["served"])
-    others = [name for name in ("onnxruntime", "torch") if find_spec(name) and _opens(runs, name)]
+    others = [name for name, kind in ENGINES.items() if not kind.builds and _usable(runs, name)]
     return entries([CPU_DEFAULT], precisions, WHERE) + entries(others, precisions[:1], ["local"])
 
 
-def _opens(runs: Sequence[Run], engine: str) -> bool:
-    suffix = ENGINES[engine][3]
-    return all(any(name.endswith(suffix) for name in run.files) for run in runs)
+def _usable(runs: Sequence[Run], engine: str) -> bool:
+    """Whether an engine that is not the usual one is installed, and every run has a file for it."""
+    suffix, package = ENGINES[engine].suffix, ENGINES[engine].package
+    there = engine != CPU_DEFAULT and find_spec(package) is not None
+    return there and all(any(name.endswith(suffix) for name in run.files) for run in runs)
 
 
 def entries(engines: Sequence[str], precisions: Sequence[str], where: Sequence[str]) -> list[Entry]:
@@ -89,8 +91,7 @@ def entries(engines: Sequence[str], precisions: Sequence[str], where: Sequence[s
         if place not in WHERE:
             raise InputError(f"place {place!r} is unknown; expected one of {', '.join(WHERE)}")
     for engine in engines:
-        if engine not in ENGINES:
-            raise EngineError(f"engine {engine!r} is unknown; expected one of {', '.join(ENGINES)}")
+        kind_of(engine)
     return [Entry(engine, precision, place) for engine in engines for precision in precisions for place in where]
 
 

@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 import psutil
 
+from medseg.engines import ENGINES
+
 BUSY = 0.25  # share of the cores that others used while a target was measured: above it, times mean little
 PACKAGES = (
-    *("medseg", "numpy", "torch", "onnxruntime", "openvino", "tensorrt-cu12", "tensorrt-rtx-cu12"),
+    *("medseg", "numpy"),
+    *(name for kind in ENGINES.values() for name in kind.distributions or (kind.package,)),
     *("nvidia-dali-cuda130", "nvidia-pytriton", "tritonclient"),
 )
 MIB = 2**20

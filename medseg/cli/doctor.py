@@ -7,20 +7,20 @@ import importlib.util
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medseg.engines import ENGINES
+from medseg.engines import ENGINES, Kind, named
 from medseg.errors import InputError
 from medseg.run import Run
 
 PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
 SHARED_MEMORY = Path("/dev") / "shm"  # where POSIX keeps it
 LARGEST_TENSOR_BYTES = 512 * 512 * 768 * 2  # a long CT as int16, the largest input of all tasks
-DISTRIBUTIONS = {"tensorrt": "tensorrt-cu12", "tensorrt_rtx": "tensorrt-rtx-cu12"}
 # Triton's compatibility matrix, github.com/triton-inference-server/server/blob/main/docs/introduction/compatibility.md.
 # It lists these images alone; the plain ones (25.09-py3) may hold another TensorRT.
 RELEASES = {
@@ -92,33 +92,23 @@ def _gpu() -> Iterator[Line]:
 
 
 def _engines() -> Iterator[Line]:
-    for name, (_, package, extra, _) in ENGINES.items():
-        version = _version(package)
+    for name, kind in ENGINES.items():
+        version = _version(kind.package, *kind.distributions)
         if version:
-            yield Line(f"engine {name}", *_usable(name, version))
+            yield Line(f"engine {name}", *_usable(kind, version))
         else:
-            yield Line(f"engine {name}", "missing", f"no package {package!r}", f"pip install 'medseg[{extra}]'")
+            remedy = f"pip install 'medseg[{kind.extra}]'"
+            yield Line(f"engine {name}", "missing", f"no package {kind.package!r}", remedy)
 
 
-def _usable(engine: str, version: str) -> tuple[str, str, str]:
-    """State, fact and remedy of an engine that is installed: TensorRT's build and open on a GPU alone, but for one."""
+def _usable(kind: Kind, version: str) -> tuple[str, str, str]:
+    """State, fact and remedy of an engine that is installed: what is built for a GPU opens on a GPU alone."""
     from medseg.engines.gpu import gpu_name
 
-    if engine == "onnxruntime":
-        import onnxruntime
-
-        return "ok", f"{version}, {', '.join(onnxruntime.get_available_providers())}", ""
-    if engine == "openvino":
-        import openvino
-
-        from medseg.engines.openvino import computes_bf16
-
-        bf16 = "with bfloat16" if computes_bf16() else "without bfloat16"
-        return "ok", f"{version}, {', '.join(openvino.Core().available_devices)} {bf16}", ""
-    if engine.startswith("tensorrt") and not gpu_name():
-        builds = "builds engines here but cannot open them" if engine == "tensorrt-rtx" else "needs a GPU for both"
-        return "problem", f"{version}, no GPU: {builds}", "open them on a machine with the GPU they are built for"
-    return "ok", version, ""
+    if kind.builds and not gpu_name():
+        can = "builds engines here but cannot open them" if kind.builds == "anywhere" else "needs a GPU for both"
+        return "problem", f"{version}, no GPU: {can}", "open them on a machine with the GPU they are built for"
+    return "ok", f"{version}, {named(kind.facts)()}" if kind.facts else version, ""
 
 
 def _plans(runs: list[Path], image: str) -> Iterator[Line]:
@@ -131,10 +121,11 @@ def _plans(runs: list[Path], image: str) -> Iterator[Line]:
             if "gpu" not in facts:
                 continue
             what = f"{run.path / name}"
-            if image and facts["engine"] == "tensorrt":
+            kind = ENGINES[facts["engine"]]
+            if image and kind.backend:
                 reason = unfit({"version": facts["version"]}, facts["gpu"], image)
             else:
-                reason = unfit(facts, gpu_name(), _version(facts["engine"].replace("-", "_")))
+                reason = unfit(facts, gpu_name(), _version(kind.package, *kind.distributions))
             yield Line(what, "problem", "cannot be opened", reason) if reason else Line(what, "ok", facts["version"])
 
 
@@ -151,7 +142,7 @@ def _tensorrt_of(image: str) -> str:
 
 
 def _dali() -> Line:
-    version = _version("nvidia.dali", "nvidia-dali-cuda130")
+    version = _version("nvidia.dali", "nvidia-dali-cuda130", "nvidia-dali-cuda120")
     return Line("DALI", "ok", version) if version else Line("DALI", "missing", "none", "pip install 'medseg[dali]'")
 
 
@@ -184,11 +175,14 @@ def _ports() -> Iterator[Line]:
         yield Line(f"port {port} ({name})", *(("problem", "in use", remedy) if taken else ("ok", "free", "")))
 
 
-def _version(module: str, distribution: str = "") -> str:
-    """A package's version without importing it; "" where it is not installed."""
+def _version(module: str, *distributions: str) -> str:
+    """A package's version without importing it; "" where it is not installed, under whichever of these names."""
     try:
         if importlib.util.find_spec(module) is None:
             return ""
-        return importlib.metadata.version(distribution or DISTRIBUTIONS.get(module, module))
-    except (ModuleNotFoundError, importlib.metadata.PackageNotFoundError):
+    except ModuleNotFoundError:  # not even its parent
         return ""
+    for name in distributions or (module,):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return ""

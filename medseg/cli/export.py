@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medseg.engines import ENGINES
 from medseg.errors import ExportError, InputError
 from medseg.run import Run
 
@@ -81,10 +82,11 @@ def _target(engine: str, gpu: str, batch: str, workspace: int | None) -> Target 
     """The engine to build, or None where ONNX files are enough. Raises InputError for what cannot be built."""
     from medseg.export.plan import Target
 
-    if engine in ("onnx", "onnxruntime", "openvino"):
+    built = [name for name, kind in ENGINES.items() if kind.builds]
+    if engine == "onnx" or (engine in ENGINES and engine not in built):
         return None
-    if engine not in ("tensorrt", "tensorrt-rtx"):
-        raise InputError(f"engine {engine!r} is unknown; expected onnx, openvino, tensorrt or tensorrt-rtx")
+    if engine not in built:
+        raise InputError(f"engine {engine!r} is unknown; expected onnx, or {' or '.join(built)} to build one")
     try:
         smallest, tuned, largest = sorted(int(part) for part in batch.split(":"))
     except ValueError as error:

@@ -83,8 +83,8 @@ def _engines() -> dict[str, dict[str, Any]]:
     from medseg.engines import ENGINES
 
     return {
-        name: {"needs": package, "extra": extra, "installed": find_spec(package) is not None}
-        for name, (_, package, extra, _) in ENGINES.items()
+        name: {"needs": kind.package, "extra": kind.extra, "installed": find_spec(kind.package) is not None}
+        for name, kind in ENGINES.items()
     }
 
 

@@ -3,25 +3,103 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any, Protocol, cast
 
 from medseg.errors import EngineError, MedsegError
 from medseg.task import Array
 
-# name -> (where its class lives, the package it needs, the extra that brings the package, the suffix of its files)
+
+@dataclass(frozen=True)
+class Kind:
+    """Everything about an engine that is not in its class: what it needs, which files it opens, who else opens them."""
+
+    opener: str  # where its class lives, module:class
+    suffix: str  # of its files
+    package: str  # that is imported
+    extra: str  # of medseg, that brings the package
+    distributions: tuple[str, ...] = ()  # that may hold the package, where they are not called as it is
+    backend: str = ""  # Triton's own backend of the engine's name runs on this device, cpu or gpu; "": there is none
+    builds: str = ""  # its files are built from ONNX: "here", for this machine's GPU, or "anywhere", for a named GPU
+    facts: str = ""  # module:function that says in words what the installed package can do here
+
+    def __post_init__(self) -> None:
+        if self.builds not in ("", "here", "anywhere") or self.backend not in ("", "cpu", "gpu"):
+            raise ValueError(f"{self}: unknown words")
+
+
+# Of several engines for files of one suffix the first is the usual one.
 ENGINES = {
-    "torch": ("medseg.engines.torch:TorchEngine", "torch", "torch", ".pt2"),
-    "onnxruntime": ("medseg.engines.onnxruntime:OnnxRuntimeEngine", "onnxruntime", "onnxruntime", ".onnx"),
-    "openvino": ("medseg.engines.openvino:OpenVinoEngine", "openvino", "openvino", ".onnx"),
-    "tensorrt": ("medseg.engines.tensorrt:TensorRtEngine", "tensorrt", "trt", ".plan"),
-    "tensorrt-rtx": ("medseg.engines.tensorrt:TensorRtRtxEngine", "tensorrt_rtx", "rtx", ".rtx"),
+    "torch": Kind("medseg.engines.torch:TorchEngine", ".pt2", "torch", "torch"),
+    "openvino": Kind(
+        "medseg.engines.openvino:OpenVinoEngine",
+        ".onnx",
+        "openvino",
+        "openvino",
+        backend="cpu",
+        facts="medseg.engines.openvino:facts",
+    ),
+    "onnxruntime": Kind(
+        "medseg.engines.onnxruntime:OnnxRuntimeEngine",
+        ".onnx",
+        "onnxruntime",
+        "onnxruntime",
+        ("onnxruntime", "onnxruntime-gpu"),
+        backend="cpu",
+        facts="medseg.engines.onnxruntime:facts",
+    ),
+    "tensorrt": Kind(
+        "medseg.engines.tensorrt:TensorRtEngine",
+        ".plan",
+        "tensorrt",
+        "trt",
+        ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+        backend="gpu",
+        builds="here",
+    ),
+    "tensorrt-rtx": Kind(
+        "medseg.engines.tensorrt:TensorRtRtxEngine",
+        ".rtx",
+        "tensorrt_rtx",
+        "rtx",
+        ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+        builds="anywhere",
+    ),
 }
 CPU_DEFAULT = "openvino"
+
+
+def kind_of(engine: str) -> Kind:
+    """What is known of the engine of this name. Raises EngineError listing the engines."""
+    if engine not in ENGINES:
+        raise EngineError(f"engine {engine!r} is unknown; expected one of {', '.join(ENGINES)}")
+    return ENGINES[engine]
+
+
+def usual_engine(suffix: str) -> str:
+    """The engine that usually opens files of this suffix."""
+    return next(name for name, kind in ENGINES.items() if kind.suffix == suffix)
+
+
+def library(engine: str) -> ModuleType:
+    """The engine's package, imported. Raises EngineError naming the extra where it is missing."""
+    kind = kind_of(engine)
+    try:
+        return import_module(kind.package)
+    except ImportError as error:
+        raise EngineError(f"engine {engine!r} needs {kind.package!r}: pip install 'medseg[{kind.extra}]'") from error
+
+
+def named(place: str) -> Callable[..., Any]:
+    """What a `module:name` is, imported."""
+    module, _, name = place.partition(":")
+    return cast(Callable[..., Any], getattr(import_module(module), name))
 
 
 class Engine(Protocol):
@@ -43,18 +121,17 @@ def open_engine(name: str, file: Path, threads: int | None = None, streams: int 
     one stream answers a single call soonest, as many as there are cores answer the most calls per second.
     Raises EngineError for an unknown name, a missing package or an unfit file, and later where a batch has no answer.
     """
-    if name not in ENGINES:
-        raise EngineError(f"engine {name!r} is unknown; expected one of {', '.join(ENGINES)}")
-    where, package, extra, suffix = ENGINES[name]
-    if file.suffix != suffix:
-        raise EngineError(f"engine {name!r} cannot open {file}; expected a {suffix} file: export one for this engine")
-    module, attribute = where.split(":")
+    kind = kind_of(name)
+    if file.suffix != kind.suffix:
+        raise EngineError(
+            f"engine {name!r} cannot open {file}; expected a {kind.suffix} file: export one for this engine"
+        )
     try:
-        opener: Any = getattr(import_module(module), attribute)
+        opener = named(kind.opener)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != package:
+        if error.name is None or error.name.split(".")[0] != kind.package:
             raise
-        raise EngineError(f"engine {name!r} needs {package!r}: pip install 'medseg[{extra}]'") from error
+        raise EngineError(f"engine {name!r} needs {kind.package!r}: pip install 'medseg[{kind.extra}]'") from error
     with _in_our_words(f"engine {name!r} cannot open {file}"):
         return _Open(opener(file, threads or os.cpu_count() or 1, streams), name, file)
 

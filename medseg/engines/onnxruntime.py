@@ -9,6 +9,11 @@ import onnxruntime
 from medseg.task import Array
 
 
+def facts() -> str:
+    """Where the installed package can compute."""
+    return ", ".join(onnxruntime.get_available_providers())
+
+
 class OnnxRuntimeEngine:
     """An ONNX Runtime session, on CUDA where the installed package offers it, else on the CPU."""
 

@@ -50,6 +50,11 @@ def computes_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def facts() -> str:
+    """What OpenVINO can compute on here, and whether in bfloat16."""
+    return f"{', '.join(openvino.Core().available_devices)} {'with' if computes_bf16() else 'without'} bfloat16"
+
+
 def _precision(model: openvino.Model, file: Path) -> str:
     """What to compute in. Raises EngineError for bfloat16 on a CPU without it."""
     said = ["framework", "precision"]  # the ONNX file's metadata

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from medseg import __version__
-from medseg.engines import ENGINES, Engine, open_engine
-from medseg.errors import EngineError, RunError
+from medseg.engines import Engine, kind_of, open_engine
+from medseg.errors import RunError
 from medseg.run import WEIGHTS, Run
 from medseg.task import Infer, Networks
 
 
 def exported_file(run: Run, engine: str, precision: str) -> Path:
     """The run's file for an engine in a precision. Raises RunError saying what the run holds."""
-    if engine not in ENGINES:
-        raise EngineError(f"engine {engine!r} is unknown; expected one of {', '.join(ENGINES)}")
-    suffix = ENGINES[engine][3]
+    suffix = kind_of(engine).suffix
     for name, facts in run.files.items():
         fits = name.endswith(suffix) and facts.get("engine", engine) == engine  # bf16.onnx is for OpenVINO alone
         if fits and facts.get("precision") == precision:

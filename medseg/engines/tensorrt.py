@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medseg.data.cache import cache_folder
+from medseg.engines import library
 from medseg.engines.gpu import checked, gpu_name
 from medseg.errors import EngineError
 from medseg.files import sha256, whole_file
@@ -22,11 +22,11 @@ from medseg.task import Array
 class TensorRtEngine:
     """A TensorRT plan on the GPU it was built for. Raises EngineError in words where GPU or version differ."""
 
-    name, module, extra = "tensorrt", "tensorrt", "trt"
+    name = "tensorrt"
 
     def __init__(self, file: Path, threads: int, streams: int) -> None:
         del threads, streams  # the GPU has its own
-        trt = _module(self.name, self.module, self.extra)
+        trt = library(self.name)
         if reason := unfit(_facts(file), gpu_name(), trt.__version__):
             raise EngineError(f"{file} cannot be opened: {reason}")
         self._log = trt.Logger(trt.Logger.ERROR)
@@ -62,7 +62,7 @@ class TensorRtRtxEngine(TensorRtEngine):
     itself sets aside where GPU, CUDA or version differ.
     """
 
-    name, module, extra = "tensorrt-rtx", "tensorrt_rtx", "rtx"
+    name = "tensorrt-rtx"
 
     def close(self) -> None:
         """Keep the compiled kernels for the next start, and give back the GPU's memory."""
@@ -110,13 +110,6 @@ def outside(shape: tuple[int, ...], smallest: tuple[int, ...], largest: tuple[in
     return (
         f"batch of shape {shape} is outside the engine's profile {smallest} to {largest}; export with a wider --batch"
     )
-
-
-def _module(name: str, module: str, extra: str) -> ModuleType:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise EngineError(f"engine {name!r} needs {module!r}: pip install 'medseg[{extra}]'") from error
 
 
 def _facts(file: Path) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from typing import Any
 import onnx
 import torch
 
-from medseg.engines import open_engine
+from medseg.engines import library, open_engine
 from medseg.errors import EngineError, ExportError, RunError
 from medseg.export import files
 from medseg.export.graph import GRAPH, label, onnx_from_program, save_graph, save_program
 from medseg.export.lists import Lists, as_judged, chains_of
-from medseg.export.parity import Budget, Parity, budget_for, compare, judged, onnx_infer
-from medseg.export.plan import Target, build, device, library
+from medseg.export.parity import PRECISIONS, Budget, Parity, budget_for, compare, judged, onnx_infer
+from medseg.export.plan import Target, build, device
 from medseg.export.samples import Calibration, calibration
 from medseg.export.search import Lowered, half_within, int8_within
 from medseg.run import Run
@@ -117,7 +117,7 @@ def _refuse_early(wanted: Wanted) -> None:
     if wanted.int8 and not wanted.data:
         raise ExportError("int8 needs real samples to take its ranges from; expected --calibration DATA")
     if wanted.target:
-        library(wanted.target)
+        library(wanted.target.engine)
         device(wanted.target)
 
 
@@ -156,16 +156,17 @@ def _lowered(begun: Begun, wanted: Wanted, lower: Callable[..., Lowered]) -> Non
 
 
 def _bfloat(begun: Begun, wanted: Wanted) -> None:
-    """The whole graph again, labelled bf16: OpenVINO then computes it in bfloat16, and is judged doing so."""
+    """The whole graph again, labelled bf16: its engine then computes it in bfloat16, and is judged doing so."""
     started = perf_counter()
     network, known = begun.network, begun.known
+    name = PRECISIONS["bf16"].engine
     with _written(begun, begun.full, "bf16") as file:
-        engine = open_engine("openvino", file)
+        engine = open_engine(name, file)
         parity = compare(network, known.references, map(engine, known.samples))
         engine.close()
         judged(network, "bf16.onnx", parity, _budget("bf16", wanted))
         listed = _list_facts(begun, "bf16", file, wanted)
-    facts = {"engine": "openvino", "seconds": round(perf_counter() - started, 1)} | listed
+    facts = {"engine": name, "seconds": round(perf_counter() - started, 1)} | listed
     _record(begun.run, network, begun.full, _facts("bf16", parity, known, wanted) | facts)
 
 

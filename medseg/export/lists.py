@@ -13,7 +13,7 @@ import onnx
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
-from medseg.engines import open_engine
+from medseg.engines import open_engine, usual_engine
 from medseg.engines.runs import found_in
 from medseg.errors import ExportError
 from medseg.export.parity import onnx_infer
@@ -211,7 +211,7 @@ def _refusal(what: str, facts: Mapping[str, Any], most_lost: int) -> str:
 
 def as_judged(file: Path, precision: str) -> Infer:
     """An ONNX file as lists are judged: float16 rounded after every operation, as on a GPU, all else on OpenVINO."""
-    return onnx_infer(rounded(onnx.load(file))) if precision == "fp16" else open_engine("openvino", file)
+    return onnx_infer(rounded(onnx.load(file))) if precision == "fp16" else open_engine(usual_engine(file.suffix), file)
 
 
 def chains_of(runs: Sequence[Run], beside: Sequence[Run], data: Path | None) -> dict[Path, Lists | None]:

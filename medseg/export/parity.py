@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cc3d
@@ -17,13 +17,6 @@ from scipy.special import logsumexp
 from medseg.errors import ExportError
 from medseg.task import Array, Network
 
-# What a file must reach to be recorded: the Dice of its masks, the errors of a classifier's probabilities and log-odds.
-BUDGETS = {
-    "fp32": (0.9999, 0.001, 0.01),
-    "fp16": (0.999, 0.01, 0.02),
-    "bf16": (0.995, 0.05, 0.05),
-    "int8": (0.99, 0.1, 0.05),
-}
 CERTAIN = 10.0  # log-odds of a probability of 0.99995: from here on they are compared relative to their size
 FEW_VOXELS = 100  # with fewer voxels inside or outside of torch's masks Dice says little: probabilities are judged
 
@@ -43,6 +36,22 @@ class Budget:
     def halved(self) -> Budget:
         """The bound with half of its allowance."""
         return Budget((1 + self.dice) / 2, self.probability_error / 2, self.odds_error / 2)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a file of a precision must reach to be recorded, and the one engine that computes in it where it is one."""
+
+    budget: Budget
+    engine: str = ""
+
+
+PRECISIONS = {
+    "fp32": Precision(Budget(0.9999, 0.001, 0.01)),
+    "fp16": Precision(Budget(0.999, 0.01, 0.02)),
+    "bf16": Precision(Budget(0.995, 0.05, 0.05), "openvino"),
+    "int8": Precision(Budget(0.99, 0.1, 0.05)),
+}
 
 
 @dataclass(frozen=True)
@@ -69,8 +78,8 @@ class Parity:
 
 def budget_for(precision: str, dice: float | None = None) -> Budget:
     """The bound of a precision, its Dice overridden where one is given."""
-    default_dice, *errors = BUDGETS[precision]
-    return Budget(default_dice if dice is None else dice, *errors)
+    usual = PRECISIONS[precision].budget
+    return usual if dice is None else replace(usual, dice=dice)
 
 
 def compare(network: Network, references: Iterable[Array], answers: Iterable[Array]) -> Parity:

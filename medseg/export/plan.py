@@ -10,22 +10,21 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
 from typing import Any
 
 from medseg.data.cache import cache_folder
+from medseg.engines import kind_of, library
 from medseg.engines.gpu import gpu_name
-from medseg.errors import EngineError, ExportError
+from medseg.errors import ExportError
 from medseg.export.files import add, write
 from medseg.export.readback import LEAST_SHARE, share
 from medseg.files import sha256
 from medseg.run import Run
 from medseg.task import Network
 
-MODULES = {"tensorrt": ("tensorrt", "trt", ".plan"), "tensorrt-rtx": ("tensorrt_rtx", "rtx", ".rtx")}
 GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120")  # that TensorRT-RTX builds for
 
 
@@ -41,7 +40,7 @@ class Target:
     @property
     def suffix(self) -> str:
         """The suffix of this library's files."""
-        return MODULES[self.engine][2]
+        return kind_of(self.engine).suffix
 
 
 def build(run: Run, network: Network, precision: str, target: Target, command: str = "") -> str:
@@ -50,7 +49,7 @@ def build(run: Run, network: Network, precision: str, target: Target, command: s
     An engine that is already there for the same ONNX bytes, version, GPU and options is kept as it is.
     Raises ExportError where the library refuses, or where an FP16 or int8 file came out as an FP32 engine.
     """
-    trt = library(target)
+    trt = library(target.engine)
     gpu = device(target)
     source = run.file(precision=precision, suffix=".onnx")
     name = f"{precision}.{gpu}{target.suffix}"
@@ -79,15 +78,6 @@ def build(run: Run, network: Network, precision: str, target: Target, command: s
     return name
 
 
-def library(target: Target) -> ModuleType:
-    """The module of the target's library. Raises EngineError naming the package where it is missing."""
-    module, extra, _ = MODULES[target.engine]
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise EngineError(f"engine {target.engine!r} needs {module!r}: pip install 'medseg[{extra}]'") from error
-
-
 def shapes(network: Network, batches: Sequence[int]) -> list[tuple[int, ...]]:
     """The smallest, tuned and largest input shapes; free axes: their multiple, the trained size, twice that size."""
     sizes = []
@@ -101,7 +91,7 @@ def shapes(network: Network, batches: Sequence[int]) -> list[tuple[int, ...]]:
 
 def device(target: Target) -> str:
     """The GPU an engine is built for, as "sm89". Raises ExportError where the library cannot build for it here."""
-    if target.engine == "tensorrt-rtx":
+    if kind_of(target.engine).builds == "anywhere":
         if target.gpu not in GPUS:
             known = ", ".join(GPUS)
             raise ExportError(f"GPU {target.gpu!r} is unknown to TensorRT-RTX; expected --gpu with one of {known}")
@@ -190,7 +180,7 @@ def _limit(trt: ModuleType, config: Any, target: Target) -> None:
 
 def _configured(trt: ModuleType, config: Any, target: Target, key: str) -> Path | None:
     """What truly differs between the two libraries; where TensorRT's measurements are kept between builds."""
-    if target.engine == "tensorrt-rtx":
+    if kind_of(target.engine).builds == "anywhere":
         config.num_compute_capabilities = 1
         config.set_compute_capability(trt.ComputeCapability.__members__[target.gpu.upper()], 0)
         return None

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from medseg.engines import open_engine
+from medseg.engines import ENGINES, open_engine, usual_engine
 from medseg.errors import EngineError
 from medseg.export import files
 from medseg.export.parity import compare, probabilities
@@ -20,7 +20,6 @@ from medseg.run import PROGRAM, Run
 from medseg.task import Array, Network
 
 STAGES = (PROGRAM, "fp32.onnx", "fp16.onnx", "bf16.onnx", "int8.onnx")
-ENGINE_OF = {".pt2": "torch", ".onnx": "openvino", ".plan": "tensorrt", ".rtx": "tensorrt-rtx"}
 REPEATS = 3
 
 
@@ -42,11 +41,12 @@ class Stage:
 def waterfall(run: Run, network: Network, drawn: Drawn) -> list[Stage]:
     """Every stage the run has files for, torch first; an engine that cannot be opened here has a note instead."""
     names = [name for name in STAGES if name in run.files]
-    names += [name for name in run.files if Path(name).suffix in (".plan", ".rtx")]
+    built = [kind.suffix for kind in ENGINES.values() if kind.builds]
+    names += [name for name in run.files if Path(name).suffix in built]
     stages: list[Stage] = []
     references: list[Array] = []
     for name in names:
-        engine = ENGINE_OF[Path(name).suffix]
+        engine = usual_engine(Path(name).suffix)
         try:
             opened = open_engine(engine, run.path / name)
         except EngineError as error:

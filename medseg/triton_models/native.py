@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from medseg.engines import ENGINES
 from medseg.task import Pipeline, Step
 from medseg.triton_models.config import Served, dtype_and_dims, network_boundary, parameters
 from medseg.triton_models.names import network_model, step_model
 
-FILES = {"onnxruntime": "model.onnx", "openvino": "model.onnx", "tensorrt": "model.plan", "dali": "model.dali"}
+
+def file_of(backend: str) -> str:
+    """What a model's file is called in its version's folder."""
+    return "model.dali" if backend == "dali" else f"model{ENGINES[backend].suffix}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def _openvino(served: Served) -> pb.ModelConfig:
     config = _model(network_model(served.network.name), "openvino", 0)
     network_boundary(config, served.network, (-1,))
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=served.instances)
-    config.default_model_filename = FILES["openvino"]
+    config.default_model_filename = file_of("openvino")
     parameters(config, {"INFERENCE_NUM_THREADS": str(served.threads), "NUM_STREAMS": "1"})
     return config
 

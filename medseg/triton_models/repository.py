@@ -131,7 +131,7 @@ def write(
         if one.backend == "python":
             (version / "model.py").write_text(_MODEL)
         elif one.name in files:
-            shutil.copyfile(files[one.name], version / native.FILES[one.backend])
+            shutil.copyfile(files[one.name], version / native.file_of(one.backend))
         elif isinstance(other := pipelines.get(one.name), native.Serialized):
-            (version / native.FILES[one.backend]).write_bytes(other.pipeline)
+            (version / native.file_of(one.backend)).write_bytes(other.pipeline)
     return [one.name for one in configs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from medseg.engines import CPU_DEFAULT, ENGINES
 from medseg.errors import InputError
 
 
@@ -17,12 +18,21 @@ class Target:
     device: str  # of DALI and of native networks: cpu or gpu
 
 
+def _native(device: str) -> tuple[str, ...]:
+    """The engines that Triton's own backends are, on this device."""
+    return tuple(name for name, kind in ENGINES.items() if kind.backend == device)
+
+
+def _first(default: str, engines: tuple[str, ...]) -> tuple[str, ...]:
+    return default, *(name for name in engines if name != default)
+
+
 TARGETS = {
     target.name: target
     for target in (
-        Target("embedded", ("openvino", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx"), False, "cpu"),
-        Target("cpu", ("onnxruntime", "openvino"), True, "cpu"),
-        Target("gpu", ("tensorrt",), True, "gpu"),
+        Target("embedded", _first(CPU_DEFAULT, tuple(ENGINES)), False, "cpu"),
+        Target("cpu", _first("onnxruntime", _native("cpu")), True, "cpu"),
+        Target("gpu", _native("gpu"), True, "gpu"),
     )
 }
 EMBEDDED = TARGETS["embedded"]

@@ -7,12 +7,12 @@ import numpy as np
 import onnx
 import pytest
 
-from medseg.engines import open_engine
+from medseg.engines import ENGINES, open_engine
 from medseg.engines.runs import exported_file, opened
 from medseg.errors import EngineError, RunError
 from medseg.run import Run
 
-CPU_ENGINES = ["torch", "onnxruntime", "openvino"]
+CPU_ENGINES = [name for name, kind in ENGINES.items() if not kind.builds]
 
 
 def _crops(count: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_an_answer_survives_the_next_call(luna_runs: list[Run], name: str) -> No
 
 
 def test_what_cannot_be_opened_is_said(luna_runs: list[Run], tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"'tensorflow' is unknown; expected one of torch, onnxruntime"):
+    with pytest.raises(EngineError, match=r"'tensorflow' is unknown; expected one of torch, openvino, onnxruntime"):
         open_engine("tensorflow", tmp_path / "a.onnx")
     with pytest.raises(EngineError, match=r"cannot open .*a\.plan; expected a \.onnx file"):
         open_engine("openvino", tmp_path / "a.plan")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from medseg.engines import gpu, open_engine
+from medseg.engines import ENGINES, gpu, open_engine
 from medseg.engines import tensorrt as engine_module
 from medseg.engines.tensorrt import outside, unfit
 from medseg.errors import EngineError, ExportError
@@ -191,14 +191,14 @@ def test_a_missing_package_is_told_with_its_remedy():
     if __import__("importlib.util").util.find_spec("tensorrt"):
         pytest.skip("full TensorRT is installed here")
     with pytest.raises(EngineError, match=r"needs 'tensorrt': pip install 'medseg\[trt\]'"):
-        plan.library(Target("tensorrt"))
+        plan.library("tensorrt")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not gpu.gpu_name(), reason="needs an NVIDIA GPU")
-@pytest.mark.parametrize("engine", plan.MODULES)
+@pytest.mark.parametrize("engine", [name for name, kind in ENGINES.items() if kind.builds])
 def test_an_engine_answers_as_its_onnx_file(exported, engine):
-    pytest.importorskip(plan.MODULES[engine][0])
+    pytest.importorskip(ENGINES[engine].package)
     if engine == "tensorrt-rtx" and gpu.gpu_name() not in plan.GPUS:
         pytest.skip(f"TensorRT-RTX does not build for {gpu.gpu_name()}")
     name = build(exported, network(Hostile), "fp16", Target(engine, gpu.gpu_name()))
@@ -214,7 +214,7 @@ def test_rtx_keeps_its_compiled_kernels_for_the_next_start(tmp_path, monkeypatch
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(engine_module, "gpu_name", lambda: "sm89")
     rtx = Mock(__version__="1.7.1")
-    monkeypatch.setattr(engine_module, "_module", lambda *_: rtx)
+    monkeypatch.setattr(engine_module, "library", lambda _: rtx)
     engine = rtx.Runtime.return_value.deserialize_cuda_engine.return_value
     engine.get_tensor_profile_shape.return_value = [(1, 1, 4, 4)] * 3
     config = engine.create_runtime_config.return_value
@@ -243,7 +243,7 @@ def test_the_workspace_limit_reaches_the_builder(exported):
     pytest.importorskip("tensorrt_rtx")
     name = build(exported, network(Hostile), "fp16", Target(gpu="sm80", workspace_mib=64))
     assert exported.files[name]["target"]["workspace_mib"] == 64
-    rtx, held = plan.library(Target()), {}
+    rtx, held = plan.library(Target().engine), {}
     config = SimpleNamespace(set_memory_pool_limit=lambda pool, size: held.update({pool: size}))
     plan._limit(rtx, config, Target(workspace_mib=64))
     assert held == {rtx.MemoryPoolType.WORKSPACE: 64 << 20}
