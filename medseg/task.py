@@ -63,6 +63,7 @@ class Reading:
 
     spacing_mm: tuple[float, float, float] | None = None  # x, y, z; of a volume whose file has none
     skip_damaged: bool = False  # go on without the files of a series that cannot be read, with a note
+    real: bool = False  # voxels of any modality as float32 as they are, instead of a CT's as whole HU
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ from medseg.errors import InputError
 from medseg.task import Array
 
 _CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+_MORE = (  # MR, enhanced MR, PET, enhanced PET
+    *("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"),
+    *("1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.130"),
+)
 _ROOT = "1.2.840.10008."
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _UNITS = ("", "HU", "HU_MOD", "US", "UNSPECIFIED")  # of a rescale; what is left out is some other material's
@@ -92,8 +96,10 @@ class Other:
     number: str  # of its series
 
 
-def read_header(path: Path) -> tuple[Slice, ...] | Other | None:
+def read_header(path: Path, real: bool = False) -> tuple[Slice, ...] | Other | None:
     """The file's slices, or what else it is; no slice for a DICOMDIR; None for a file that is no DICOM.
+
+    `real`: slices of any modality that are placed in the patient, in whatever unit; otherwise a CT's in HU.
 
     Raises InputError for a damaged one: cut short, empty of what an image needs, numbers that are none.
     """
@@ -104,7 +110,7 @@ def read_header(path: Path) -> tuple[Slice, ...] | Other | None:
             return None
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-            return _meaning(path, header, file)
+            return _meaning(path, header, file, real)
         except InputError:
             raise
         except Exception as error:  # whatever pydicom makes of damaged bytes; its words may quote a header
@@ -135,7 +141,7 @@ def _is_dicom(file: BinaryIO) -> bool:
     return plausible and head[:2] in (b"\2\0", b"\x08\0", b"\0\x08")
 
 
-def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO) -> tuple[Slice, ...] | Other:
+def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO, real: bool) -> tuple[Slice, ...] | Other:
     meta = getattr(header, "file_meta", None) or pydicom.Dataset()
     kind = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
     if kind == _DIRECTORY:
@@ -144,7 +150,7 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO) -> tuple[Slice
     whole = _has_pixels(path, header, file, str(meta.get("TransferSyntaxUID", "")))
     if not whole and (_is_image(kind) or "Modality" not in header):
         raise damaged(path, "it ends before its pixels")
-    what = _other(header, kind)
+    what = _other(header, kind, real)
     if what:
         return Other(path, what, number)
     groups = header.get("PerFrameFunctionalGroupsSequence")
@@ -153,12 +159,12 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO) -> tuple[Slice
         raise damaged(path, f"it has {frames} frames and places {len(groups)}")
     if groups:
         shared = (header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
-        found = [_slice(path, header, [group, shared, header], place) for place, group in enumerate(groups)]
+        found = [_slice(path, header, [group, shared, header], place, real) for place, group in enumerate(groups)]
         slices = tuple(one for one in found if one)
         return slices or Other(path, "a localizer", number)
     if frames > 1:
         return Other(path, "several frames without a place for each", number)
-    return (replace(one, frame=None),) if (one := _slice(path, header, [header], 0)) else ()
+    return (replace(one, frame=None),) if (one := _slice(path, header, [header], 0, real)) else ()
 
 
 def _is_image(kind: str) -> bool:
@@ -167,14 +173,16 @@ def _is_image(kind: str) -> bool:
     return kind in ("", *_CT) or "Image Storage" in name or (name == kind and kind.startswith(_ROOT))
 
 
-def _other(header: pydicom.Dataset, kind: str) -> str:
+def _other(header: pydicom.Dataset, kind: str, real: bool) -> str:
     """What an object is that is no CT slice, "" for a CT's."""
     modality = str(header.get("Modality") or ("CT" if kind in _CT else ""))
-    own = modality == "CT" and "ImagePositionPatient" in header and UID(kind).is_private  # a scanner's own kind of CT
-    if kind and kind not in _CT and not own:
+    own = (
+        (real or modality == "CT") and "ImagePositionPatient" in header and UID(kind).is_private
+    )  # a scanner's own kind of CT
+    if kind and kind not in (*_CT, *(_MORE if real else ())) and not own:
         name = UID(kind).name
         return "an object of a private kind" if name == kind else name.removesuffix(" Storage")
-    if modality != "CT":
+    if modality != "CT" and not real:
         return f"an image of modality {modality}" if modality.isalpha() else "an image of no modality"
     words = [str(word).upper() for word in _values(header.get("ImageType"))]
     if found := [what for word, what in _NO_SLICES.items() if word in words]:
@@ -206,7 +214,7 @@ def _has_pixels(path: Path, header: pydicom.Dataset, file: BinaryIO, syntax: str
     return True
 
 
-def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], frame: int) -> Slice | None:
+def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], frame: int, real: bool) -> Slice | None:
     """A slice, of which `places` say in this order where it lies and what its values are; None for a localizer."""
     kinds = [str(word) for word in _values(_found(places, "CTImageFrameTypeSequence", "FrameType"))]
     if any(word in _NO_SLICES for word in kinds):
@@ -237,7 +245,7 @@ def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], f
         position=position,
         axes=axes,
         spacing=np.full(2, np.nan) if between is None else _floats(between, 2)[::-1],
-        rescale=_rescale(path, places),
+        rescale=_rescale(path, places, real),
         bits=tuple(str(header.get(name)) for name in _BITS),
         padding=_padding(places),
         frame=frame,
@@ -246,11 +254,11 @@ def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], f
     )
 
 
-def _rescale(path: Path, places: list[pydicom.Dataset]) -> tuple[float, float] | None:
+def _rescale(path: Path, places: list[pydicom.Dataset], real: bool) -> tuple[float, float] | None:
     group = "PixelValueTransformationSequence"
     slope, intercept = _found(places, group, "RescaleSlope"), _found(places, group, "RescaleIntercept")
     unit = str(_found(places, group, "RescaleType") or "")
-    if unit.upper() not in _UNITS:
+    if unit.upper() not in _UNITS and not real:
         raise InputError(f"{path} holds no HU but values of another unit (RescaleType); expected a CT in HU")
     if slope is None or intercept is None or str(slope) == "" or str(intercept) == "":
         return None

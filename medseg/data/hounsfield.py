@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import InputError
-from medseg.task import Array
+from medseg.task import Array, Reading
 
 AIR_HU = -1000
 _INT16 = np.iinfo(np.int16)
@@ -66,6 +66,18 @@ def whole_hounsfield(array: Array, path: Path) -> tuple[Array, tuple[str, ...]]:
     rounded = np.rint(array)
     fractions = () if np.array_equal(rounded, array) else (f"{path} holds fractions of HU; rounded to whole HU",)
     return rounded.clip(_INT16.min, _INT16.max).astype(np.int16), fractions
+
+
+def as_read(array: Array, path: Path, reading: Reading) -> tuple[Array, tuple[str, ...]]:
+    """The values as the reading wants them: float32 as they are, or int16 HU; and notes.
+
+    Raises InputError for NaN and infinite values.
+    """
+    if not reading.real:
+        return whole_hounsfield(array, path)
+    if array.dtype.kind == "f" and (bad := int((~np.isfinite(array)).sum())):
+        raise InputError(f"{path} holds {bad} NaN or infinite voxels; expected finite numbers: fill them first")
+    return array.astype(np.float32), ()
 
 
 def _range(array: Array) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.hounsfield import whole_hounsfield
+from medseg.data.hounsfield import as_read
 from medseg.data.pixels import (
     beside,
     check_shape,
@@ -56,7 +56,7 @@ def read(path: Path, reading: Reading) -> Volume:
         raise InputError(f"{path} holds its voxels as text; expected BinaryData = True: save it again")
     kind = np.dtype((">" if _true(fields, "binarydatabyteordermsb", False) else "<") + _TYPES[name.upper()])
     values = _voxels(path, fields, start, rest, check_shape(path, size, kind.itemsize))
-    array, rounded = whole_hounsfield(values.view(kind).reshape(slices, rows, columns), path)
+    array, rounded = as_read(values.view(kind).reshape(slices, rows, columns), path, reading)
     spacing, stated = _spacing(path, fields, rank, reading)
     axes = np.eye(3)
     if "transformmatrix" in fields:

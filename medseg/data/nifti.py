@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from medseg.data.hounsfield import whole_hounsfield
+from medseg.data.hounsfield import as_read
 from medseg.data.pixels import check_shape, damaged, head, is_gzip, only_volume, plain, unpacked
 from medseg.data.placing import LPS_FROM_RAS, placed, spacing_of
 from medseg.data.voxels import Volume
@@ -18,6 +18,7 @@ _KINDS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}  # by the size t
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}  # unknown, metre, millimetre, micron; 0 is what many write for mm
 _UNIT_NAMES = {1: "metres", 3: "microns"}
 _SAME = 0.01  # by which pixdim and the length of an sform's columns may differ, as a share
+_ROUNDED = 1e-5  # the same for float32's rounding of cosines: the stated spacing is what others read
 _LARGEST_OFFSET = 1 << 30
 
 Header = nibabel.Nifti1Header | nibabel.Nifti2Header
@@ -30,8 +31,8 @@ def read(path: Path, reading: Reading) -> Volume:
     shape = only_volume(path, [int(size) for size in header["dim"][1 : rank + 1]])
     kind = _kind(path, header)
     values = _voxels(path, header, check_shape(path, shape, kind.itemsize)).view(kind).reshape(shape[::-1])
-    values, scaled = _scaled(path, header, values)
-    array, rounded = whole_hounsfield(values, path)
+    values, scaled = _scaled(path, header, values, reading.real)
+    array, rounded = as_read(values, path, reading)
     geometry, placed_so = _geometry(path, header, shape, reading)
     return Volume(path, array, geometry, (*placed_so, *scaled, *rounded))
 
@@ -81,7 +82,7 @@ def _voxels(path: Path, header: Header, size: int) -> Array:
     return plain(path, int(offset), size)
 
 
-def _scaled(path: Path, header: Header, values: Array) -> tuple[Array, tuple[str, ...]]:
+def _scaled(path: Path, header: Header, values: Array, real: bool) -> tuple[Array, tuple[str, ...]]:
     """The values times scl_slope plus scl_inter; as they are where the slope is 0, which says so, or NaN."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or (np.isnan(slope) and (np.isnan(intercept) or intercept == 0)):
@@ -93,6 +94,8 @@ def _scaled(path: Path, header: Header, values: Array) -> tuple[Array, tuple[str
     if values.dtype.kind != "f" and slope == 1 and intercept.is_integer():
         return values.astype(np.int64) + int(intercept), ()
     scaled = values * np.float64(slope) + intercept
+    if real:
+        return scaled, ()
     whole = np.rint(scaled)
     return (whole if np.allclose(scaled, whole, rtol=0, atol=1e-3) else scaled), ()
 
@@ -128,7 +131,8 @@ def _geometry(
         )
     lengths = np.linalg.norm(chosen[:, :3], axis=0)
     axes = LPS_FROM_RAS @ (chosen[:, :3] / lengths)
-    geometry, turned = placed(path, spacing if given else lengths, axes.T, LPS_FROM_RAS @ chosen[:, 3])
+    as_stated = given or np.allclose(lengths, spacing, rtol=_ROUNDED)
+    geometry, turned = placed(path, spacing if as_stated else lengths, axes.T, LPS_FROM_RAS @ chosen[:, 3])
     return geometry, (*notes, *turned)
 
 

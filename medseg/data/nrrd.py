@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.hounsfield import whole_hounsfield
+from medseg.data.hounsfield import as_read
 from medseg.data.pixels import (
     beside,
     check_shape,
@@ -53,7 +53,7 @@ def read(path: Path, reading: Reading) -> Volume:
     shape = only_volume(path, [sizes[axis] for axis in order + flat])
     kind = _kind(path, fields)
     values = _voxels(path, fields, start, rest, check_shape(path, sizes, kind.itemsize)).view(kind)
-    array, rounded = whole_hounsfield(values.reshape(shape[::-1]), path)
+    array, rounded = as_read(values.reshape(shape[::-1]), path, reading)
     spacing, axes, notes = _grid(path, fields, [steps[axis] for axis in order[:3]], reading)
     unit = _unit(path, fields)
     origin = np.zeros(3)

@@ -16,7 +16,7 @@ from medseg.data.dicom import Other, Slice, read_header
 from medseg.data.formats import read_file
 from medseg.data.hounsfield import doubt, remark
 from medseg.data.stack import stacked
-from medseg.data.stored import hounsfield
+from medseg.data.stored import voxels
 from medseg.data.voxels import SUFFIXES, Volume, is_volume_file, stem
 from medseg.errors import InputError
 from medseg.task import Reading
@@ -63,14 +63,14 @@ def found(path: Path, reading: Reading) -> list[Found]:
     if zipfile.is_zipfile(path):
         folder = unpacked(path)
         return _in_folder(Path(folder.name, path.name), path, reading, folder)
-    listing = _listed([path], refused_unknown=False)
+    listing = _listed([path], reading, refused_unknown=False)
     if not (listing.slices or listing.others or listing.damaged):
         raise InputError(f"{path} is not a volume medseg reads; expected {_EXPECTED}")
     return _series(path, listing, reading, None)
 
 
 def _in_folder(folder: Path, path: Path, reading: Reading, kept: Any) -> list[Found]:
-    listing = _listed(plain_files(folder), refused_unknown=True)
+    listing = _listed(plain_files(folder), reading, refused_unknown=True)
     names = _apart(folder, listing.volumes)
     volumes = [_file(one, name, reading, kept) for one, name in zip(listing.volumes, names, strict=True)]
     if volumes and not listing.slices:
@@ -83,17 +83,17 @@ def _file(path: Path, name: str, reading: Reading, kept: Any = None) -> Found:
 
 
 def _read_file(path: Path, name: str, reading: Reading, kept: Any) -> Volume:
-    return _checked(replace(read_file(path, reading), label=name, kept=kept))
+    return _checked(replace(read_file(path, reading), label=name, kept=kept), reading)
 
 
-def _listed(paths: Iterable[Path], refused_unknown: bool) -> _Listing:
+def _listed(paths: Iterable[Path], reading: Reading, refused_unknown: bool) -> _Listing:
     listing = _Listing()
     for path in paths:
         if is_volume_file(path):
             listing.volumes.append(path)
             continue
         try:
-            _sort_in(path, listing, refused_unknown)
+            _sort_in(path, listing, reading, refused_unknown)
         except InputError as error:
             listing.damaged[path] = str(error)
         except OSError as error:
@@ -101,8 +101,8 @@ def _listed(paths: Iterable[Path], refused_unknown: bool) -> _Listing:
     return listing
 
 
-def _sort_in(path: Path, listing: _Listing, refused_unknown: bool) -> None:
-    header = read_header(path)
+def _sort_in(path: Path, listing: _Listing, reading: Reading, refused_unknown: bool) -> None:
+    header = read_header(path, reading.real)
     if isinstance(header, Other):
         listing.others.append(header)
     elif header is not None:
@@ -173,7 +173,7 @@ def _load(job: _Job, name: str, group: list[Slice], faults: list[str]) -> Volume
     where = Path(f"{job.path} {number}") if job.several else job.path
     slices, geometry, notes = stacked(where, group, job.reading)
     try:
-        array, counted = hounsfield(where, slices)
+        array, counted = voxels(where, slices, job.reading)
     except MemoryError as error:
         raise InputError(
             f"{where} takes more memory than there is; expected room for its {len(slices)} slices"
@@ -189,12 +189,15 @@ def _load(job: _Job, name: str, group: list[Slice], faults: list[str]) -> Volume
             series=number,
             label=name,
             kept=job.kept,
-        )
+        ),
+        job.reading,
     )
 
 
-def _checked(volume: Volume) -> Volume:
+def _checked(volume: Volume, reading: Reading) -> Volume:
     """The volume, with a note where its values are doubtful. Raises InputError where they are no HU."""
+    if reading.real:
+        return volume
     why = doubt(volume.array)
     if why:
         seen = f"; {volume.notes[-1]}" if volume.notes else ""

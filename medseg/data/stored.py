@@ -14,9 +14,9 @@ from pydicom.uid import UID, CTImageStorage, RLELossless
 
 from medseg.data.codestream import decoded
 from medseg.data.dicom import Slice, damaged, quiet
-from medseg.data.hounsfield import AIR_HU, whole_hounsfield
+from medseg.data.hounsfield import AIR_HU, as_read
 from medseg.errors import InputError
-from medseg.task import Array
+from medseg.task import Array, Reading
 
 _AIRY = (-1100, -900)  # HU; padding in here is air as it is
 _TISSUE = (-900, 2000)  # HU; padding in here cannot be told from the patient
@@ -24,9 +24,12 @@ _FLOATS = {"FloatPixelData": "<f4", "DoubleFloatPixelData": "<f8"}
 _MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
 
-def hounsfield(where: Path, slices: Sequence[Slice]) -> tuple[Array, tuple[str, ...]]:
-    """The slices' values (index, row, col) int16 HU, and notes. Raises InputError for damaged or missing pixels."""
-    found = np.empty((len(slices), *slices[0].shape), np.int16)
+def voxels(where: Path, slices: Sequence[Slice], reading: Reading) -> tuple[Array, tuple[str, ...]]:
+    """The slices' values (index, row, col), int16 HU or float32 as the reading wants them, and notes.
+
+    Raises InputError for damaged or missing pixels.
+    """
+    found = np.empty((len(slices), *slices[0].shape), np.float32 if reading.real else np.int16)
     notes: set[str] = set()
     packed: dict[int, bytes] = {}
     with quiet():
@@ -35,10 +38,10 @@ def hounsfield(where: Path, slices: Sequence[Slice]) -> tuple[Array, tuple[str, 
             if isinstance(stored, bytes):
                 packed[index] = stored
                 continue
-            found[index], more = _rescaled(where, one, stored)
+            found[index], more = _rescaled(where, one, stored, reading)
             notes |= set(more)
     for index, frame in zip(packed, decoded(list(packed.values())) if packed else [], strict=True):
-        found[index], more = _rescaled(where, slices[index], _unpacked(slices[index], frame))
+        found[index], more = _rescaled(where, slices[index], _unpacked(slices[index], frame), reading)
         notes |= set(more)
     return found, tuple(sorted(notes))
 
@@ -136,10 +139,10 @@ def _unpacked(one: Slice, frame: Array | str) -> Array:
     return frame.reshape(one.shape)
 
 
-def _rescaled(where: Path, one: Slice, stored: Array) -> tuple[Array, tuple[str, ...]]:
+def _rescaled(where: Path, one: Slice, stored: Array, reading: Reading) -> tuple[Array, tuple[str, ...]]:
     slope, intercept = one.rescale or (1.0, 0.0)
-    found, notes = whole_hounsfield(_times(stored, slope, intercept), where)
-    if one.padding is None or stored.dtype.kind == "f":
+    found, notes = as_read(_times(stored, slope, intercept), where, reading)
+    if reading.real or one.padding is None or stored.dtype.kind == "f":
         return found, notes
     low, high = sorted(_as_stored(value, stored.dtype) for value in one.padding)
     ends = [value * slope + intercept for value in (low, high)]

@@ -1,0 +1,102 @@
+"""MONAI's way to the network's grid and back: the first voxels' centres lie on each other, everything is linear.
+
+Orientation, spacing, values, foreground, in that order; what is brought back is interpolated, then compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from medseg.errors import InputError
+from medseg.task import Array, Geometry
+from medseg.tasks.volume.normalise import normalise
+from medseg.tasks.volume.plan import Plan
+from medseg.tasks.volume.prepare import Frame, frame_of, turned
+from medseg.tasks.volume.restore import Grid, Line, between
+from medseg.tasks.volume.window import Slab
+
+
+def prepared(image: Array, geometry: Geometry, plan: Plan, _: Array | None = None) -> tuple[Array, Frame]:
+    """The network's input (channels, z, y, x) float32 of an image (channels, z, y, x), and the frame it lies in."""
+    data = turned(image, geometry, plan).astype(np.float32)
+    where = replace(frame_of(data, geometry, plan), box=_all(data.shape[1:]))
+    if not plan.resampled_first:
+        _normalise(data, plan)
+    shape = size(where)
+    if shape != where.shape:
+        lines = [_line(old, new, target / spacing) for old, new, target, spacing in _axes(where, shape)]
+        data = np.stack([between(one, [(line.low, line.high, line.share) for line in lines]) for one in data])
+    if plan.resampled_first:
+        _normalise(data, plan)
+    if not plan.crop:
+        return np.ascontiguousarray(data), where
+    box = _foreground(data)
+    return np.ascontiguousarray(data[(slice(None), *box)]), replace(where, start=tuple(part.start for part in box))
+
+
+def size(where: Frame) -> tuple[int, ...]:
+    """The shape of the whole image on the network's grid."""
+    ends = ((n - 1) * old / new for n, old, new in zip(where.shape, where.spacing_mm, where.target_mm, strict=True))
+    return tuple(int(np.around(end)) + 1 for end in ends)
+
+
+def grid(where: Frame) -> Grid:
+    """The way from the network's grid, of the whole image, to the image's."""
+    shape = size(where)
+    pairs = zip(shape, where.shape, where.spacing_mm, where.target_mm, strict=True)
+    z, y, x = (_line(old, new, spacing / target) for old, new, spacing, target in pairs)
+    return Grid((z, y, x))
+
+
+def uncropped(found: Iterator[Slab], where: Frame) -> Iterator[Slab]:
+    """Slabs on the network's grid of the whole image: nothing where the image was cropped away."""
+    shape = size(where)
+    start, done = where.start, 0
+    for first, part in found:
+        place = first + start[0]
+        empty = (len(part), place - done, *shape[1:])
+        if place > done:
+            yield done, np.zeros(empty, part.dtype)
+        whole = np.zeros((*part.shape[:2], *shape[1:]), part.dtype)
+        rows, columns = (slice(low, low + wide) for low, wide in zip(start[1:], part.shape[2:], strict=True))
+        whole[:, :, rows, columns] = part
+        done = place + part.shape[1]
+        yield place, whole
+    if done < shape[0]:
+        yield done, np.zeros((len(part), shape[0] - done, *shape[1:]), part.dtype)
+
+
+def _normalise(data: Array, plan: Plan) -> None:
+    for values, scheme in zip(data, plan.schemes, strict=True):
+        normalise(values, scheme, lambda: data[0] != 0)
+
+
+def _axes(where: Frame, shape: tuple[int, ...]) -> Iterator[tuple[int, int, float, float]]:
+    return zip(where.shape, shape, where.target_mm, where.spacing_mm, strict=True)
+
+
+def _line(length: int, wanted: int, step: float) -> Line:
+    """Voxels that lie `step` apart, the first on the first; beyond the last one its value goes on."""
+    place = np.clip(np.arange(wanted) * step, 0, length - 1)
+    low = np.floor(place).astype(int)
+    return Line(low, np.minimum(low + 1, length - 1), place - low)
+
+
+def _foreground(data: Array) -> tuple[slice, slice, slice]:
+    """The box of what is over 0 in any channel. Raises InputError where nothing is."""
+    found = []
+    for axis in range(3):
+        filled = np.flatnonzero((data > 0).any(axis=tuple(one for one in range(4) if one != axis + 1)))
+        if not len(filled):
+            raise InputError("the image has no value over 0 after it was normalised; expected a foreground to crop to")
+        found.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    z, y, x = found
+    return z, y, x
+
+
+def _all(shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
+    z, y, x = (slice(0, length) for length in shape)
+    return z, y, x
