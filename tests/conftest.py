@@ -1,4 +1,4 @@
-"""Runs that several tests share: LUNA's networks, small and with random weights, exported once a session."""
+"""Runs that several tests share, exported once a session: LUNA's networks, small and random, or as published."""
 
 import signal
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from medseg.run import WEIGHTS, Run
 from medseg.tasks import network_named
 from tests.ending import pytest_terminal_summary as pytest_terminal_summary  # the hook that pytest finds here
+from tests.shared import SHARED
 
 SMALL = {
     "luna-segment": {"context": 3, "features": 4, "depth": 3},
@@ -34,6 +35,23 @@ def luna_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
         _save(network.build(**options), run.path / WEIGHTS)
         assert not export(run, network, Wanted(samples=2), lambda _: None)
         runs.append(Run(run.path))
+    return runs
+
+
+@pytest.fixture(scope="session")
+def published_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """LUNA's two published networks, exported to FP16 and judged on the real CT: with `needs_shared` alone."""
+    from medseg.export.chain import Wanted, export
+    from medseg.train.weights import import_weights
+
+    folder = tmp_path_factory.mktemp("published")
+    runs = {}
+    for name, pattern, samples in (("luna-segment", "seg_*", 2), ("luna-nodule", "cls_*", 8)):  # an export takes more
+        network = network_named(name)
+        run = import_weights(network, next((SHARED / "weights/luna").glob(pattern)), folder / name, {})
+        wanted = Wanted(fp16=True, data=SHARED / "data/luna", samples=samples)
+        assert not export(run, network, wanted, lambda _: None)
+        runs[name] = Run(run.path)
     return runs
 
 

@@ -58,15 +58,14 @@ threads = [Thread(target=ask, daemon=True) for _ in range(4)]
 print(4)
 """
 LONG_PIPELINE = """
-from pathlib import Path
-import time
+import os, time
 
 import numpy as np
 from medseg.tasks.streaming import answers
 
 
 def slow(batch):
-    print("computing", flush=True)
+    os.write(1, b"computing\\n")  # in one piece, whatever another thread writes
     time.sleep(0.2)
     return batch
 
@@ -112,7 +111,7 @@ def test_ctrl_c_ends_a_long_step_at_the_next_batch() -> None:
 
 
 SLOW_PREDICT = """
-import sys, time
+import os, time
 from contextlib import contextmanager
 
 import numpy as np
@@ -123,7 +122,7 @@ from medseg.tasks import network_named
 @contextmanager
 def opened(runs, engine, precision):
     def slow(batch):
-        print("computing", flush=True)
+        os.write(1, b"computing\\n")
         time.sleep(2)
         return np.ones(network_named("luna-segment").answer_shape(batch.shape), np.float32)
 

@@ -14,31 +14,17 @@ from medseg.export.parity import Budget, budget_for, compare, log_odds, shortfal
 from medseg.export.samples import drawn
 from medseg.run import Run
 from medseg.tasks import network_named, task_named, task_of
-from medseg.train.weights import import_weights
 from tests.export.made import Hostile, network, run_of
 from tests.shared import SHARED, needs_shared
 
-SAMPLES = {"luna-segment": 2, "luna-nodule": 8}  # few, for speed; an export takes more
 LUNA = SHARED / "data" / "luna"
 QUIET = lambda stage: None  # noqa: E731
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    """LUNA's two published networks, exported to FP16 and judged on the real CT."""
-    runs = {}
-    for name, pattern in (("luna-segment", "seg_*"), ("luna-nodule", "cls_*")):
-        (weights,) = (SHARED / "weights" / "luna").glob(pattern)
-        run = import_weights(network_named(name), weights, tmp_path_factory.mktemp("runs") / name, {})
-        assert not export(run, network_named(name), Wanted(fp16=True, data=LUNA, samples=SAMPLES[name]), QUIET)
-        runs[name] = run
-    return runs
-
-
 @needs_shared
 @pytest.mark.parametrize("name", ["luna-segment", "luna-nodule"])
-def test_published_networks_hold_the_bound_in_fp16_on_the_real_ct(published, name):
-    facts = published[name].files["fp16.onnx"]
+def test_published_networks_hold_the_bound_in_fp16_on_the_real_ct(published_runs, name):
+    facts = published_runs[name].files["fp16.onnx"]
     assert facts["parity"]["dice"] >= 0.999
     assert facts["parity"]["finite"]
     assert "from" in facts["parity"]["calibration"] and "luna" in facts["parity"]["calibration"]
@@ -50,8 +36,8 @@ def test_published_networks_hold_the_bound_in_fp16_on_the_real_ct(published, nam
 
 @needs_shared
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_engines_open_the_fp16_file_unchanged(published, engine):
-    run = published["luna-nodule"]
+def test_engines_open_the_fp16_file_unchanged(published_runs, engine):
+    run = published_runs["luna-nodule"]
     crops = np.concatenate(drawn(network_named("luna-nodule"), LUNA, 3).samples)
     expected = open_engine("torch", run.file(precision="fp32", suffix=".pt2"))(crops)
     found = open_engine(engine, run.file(precision="fp16", suffix=".onnx"))(crops)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +18,28 @@ from medseg.tasks.luna.pipeline import geometry_tensor
 from tests.shared import SHARED, needs_shared
 
 pytestmark = [needs_shared, pytest.mark.slow]
-LUNA, WEIGHTS = SHARED / "data/luna", SHARED / "weights/luna"
+LUNA = SHARED / "data/luna"
+SLOWER = ("onnxruntime", "torch")  # whose answers to single batches are held to OpenVINO's in tests/engines
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    from medseg.export.chain import Wanted, export
-    from medseg.train.weights import import_weights
-
-    folder = tmp_path_factory.mktemp("published")
-    runs = []
-    for name, pattern in (("luna-segment", "seg_*.state"), ("luna-nodule", "cls_*.state")):
-        run = import_weights(network_named(name), next(WEIGHTS.glob(pattern)), folder / name, {})
-        assert not export(run, network_named(name), Wanted(samples=2), lambda _: None)
-        runs.append(Run(run.path))
-    return runs
+_SLAB = slice(55, 105)  # the slices about the annotated nodules, where all 140 would prove no more
 
 
-def _tensors(roi: int = 0) -> Tensors:
+@pytest.fixture
+def published(published_runs: dict[str, Run]) -> list[Run]:
+    return list(published_runs.values())
+
+
+def _tensors() -> Tensors:
     volume = read_volume(_ct())
-    options = {"roi": np.array([roi], np.uint8), "threshold": np.zeros(1, np.float32)}
-    return {"ct": volume.array, "geometry": geometry_tensor(volume.geometry)} | options
+    return {"ct": volume.array, "geometry": geometry_tensor(volume.geometry), "threshold": np.zeros(1, np.float32)}
+
+
+def _lungs_of_a_slab() -> Tensors:
+    volume = read_volume(_ct())
+    first = tuple(volume.geometry.world_from_voxel(np.array([[_SLAB.start, 0, 0]]))[0])
+    where = geometry_tensor(replace(volume.geometry, origin_mm=first))
+    return _tensors() | {"ct": volume.array[_SLAB], "geometry": where, "roi": np.ones(1, np.uint8)}
 
 
 def _ct() -> Path:
@@ -50,14 +52,14 @@ def _annotated() -> Array:
     return np.array([[float(row[f"coord{axis}"]) for axis in "XYZ"] for row in rows])
 
 
-def _check_annotated_first(nodules: Array) -> None:
-    distances = np.linalg.norm(nodules[:3, None, :3] - _annotated()[None], axis=2)
-    print("distances of the first three to the annotated nodules, mm:", distances.min(1).round(2).tolist())
-    assert (distances.min(1) < 3).all()
-    assert sorted(distances.argmin(1)) == [0, 1, 2]
+def _check_annotated_first(nodules: Array, among: int = 3) -> None:
+    distances = np.linalg.norm(nodules[:among, None, :3] - _annotated()[None], axis=2)
+    print("distances of the first to the annotated nodules, mm:", distances.round(2).tolist())
+    assert (distances.min(0) < 3).all()
+    assert len(set(distances.argmin(0))) == 3
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "torch"])
+@pytest.mark.parametrize("engine", ["openvino", *(pytest.param(name, marks=pytest.mark.long) for name in SLOWER)])
 @pytest.mark.timeout(600)
 def test_every_engine_finds_the_reference_candidates(published: list[Run], engine: str) -> None:
     with opened(published, engine, "fp32") as networks:
@@ -74,7 +76,7 @@ def test_every_engine_finds_the_reference_candidates(published: list[Run], engin
 
 
 def test_the_served_ensemble_searches_the_lungs(published: list[Run], tmp_path: Path) -> None:
-    """Through Triton, only the lungs: the same first three, fewer candidates, and the local answer to the last bit."""
+    """Through Triton, only the lungs of a slab: the annotated nodules, and the local answer to the last bit."""
     pytest.importorskip("pytriton")
     from medseg.engines.triton import TritonModel
     from medseg.triton_models.config import Served
@@ -88,11 +90,10 @@ def test_the_served_ensemble_searches_the_lungs(published: list[Run], tmp_path: 
     names = write(tmp_path / "models", TASK, served)
     with serving(tmp_path / "models", names, free_ports(), tmp_path / "log") as server:
         model = TritonModel(server.url, "luna")
-        remote = model.ask(_tensors(roi=1), TASK.pipeline.outputs)
+        remote = model.ask(_lungs_of_a_slab(), TASK.pipeline.outputs)
         model.close()
     with opened(published, "openvino", "fp32") as networks:
-        local = TASK.pipeline(_tensors(roi=1), networks)
+        local = TASK.pipeline(_lungs_of_a_slab(), networks)
     assert np.array_equal(remote["mask"], local["mask"])
     np.testing.assert_allclose(remote["nodules"], local["nodules"], atol=1e-6)
-    assert len(remote["nodules"]) < 500
-    _check_annotated_first(remote["nodules"])
+    _check_annotated_first(remote["nodules"], among=5)
