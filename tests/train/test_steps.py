@@ -107,12 +107,15 @@ def dice(logits: torch.Tensor, masks: torch.Tensor) -> float:
 
 def test_nodule_network_learns_four_crops_by_heart():
     torch.manual_seed(0)
-    module, classes = luna_cnn(features=4), torch.tensor([0, 1, 0, 1])
+    module, classes = luna_cnn(features=2), torch.tensor([0, 1, 0, 1])
     crops = torch.randn(4, 1, 32, 48, 48) * 100 - 800
     crops[classes == 1, :, 12:20, 20:28, 20:28] += 800
     optimizer = optimizer_for(module.parameters(), Recipe(epochs=1, batch_size=4, lr=3e-3))
     for _ in range(30):
+        loss = loss_named("cross-entropy")(module(crops), classes)
+        if loss < 0.1:
+            break
         optimizer.zero_grad()
-        loss_named("cross-entropy")(module(crops), classes).backward()
+        loss.backward()
         optimizer.step()
     assert module(crops).argmax(1).tolist() == classes.tolist()
