@@ -62,6 +62,8 @@ OVERFIT = {
     "stas tf_efficientnet": lambda: deeplab("tu-tf_efficientnet_b0"),
 }
 
+FASTER = {"brain-lgg unet-residual": 1e-2, "brain-lgg unet-resnext50": 1e-2}  # half as many steps as at 3e-3
+
 
 def discs(channels: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Four noisy 64 x 64 pictures of bright discs, and the discs."""
@@ -86,7 +88,7 @@ def test_four_samples_are_learnt_by_heart(name):
     torch.manual_seed(0)
     module = without_dropout(OVERFIT[name]())
     images, masks = discs(7 if name == "luna-segment" else 3, 3 if name == "gi-tract" else 1)
-    optimizer = optimizer_for(module.parameters(), Recipe(epochs=1, batch_size=4, lr=3e-3))
+    optimizer = optimizer_for(module.parameters(), Recipe(epochs=1, batch_size=4, lr=FASTER.get(name, 3e-3)))
     loss = loss_named("bce-tversky")
     for step in range(150):
         logits = module(images)
