@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.api.serve import Wanted, write_repository
+from medseg.api.serve import Repository, write_repository
 from medseg.bench.load import Crew, Plan, closed_loop
 from medseg.bench.questions import questions
 from medseg.bench.record import latencies
@@ -40,7 +40,7 @@ def main() -> None:
     tensors = case.read()
     asked = replace(case, read=lambda: tensors)  # read once: perf_analyzer does not read either
     with tempfile.TemporaryDirectory() as folder:
-        names = write_repository(Path(folder) / "m", task, options.run, Wanted("embedded", None, "fp32", "dali"))
+        names = write_repository(Path(folder) / "m", task, options.run, Repository("embedded", None, "fp32", "dali"))
         with serving(Path(folder) / "m", names, free_ports(), Path(folder) / "log") as server:
             target = served_target("ours", task, At(server.url), {})
             _ours(target, asked, 1)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
-from medseg.api.serve import Wanted, write_repository
+from medseg.api.serve import Repository, write_repository
 from medseg.bench.clock import Clock
 from medseg.bench.load import Crew, Plan, closed_loop
 from medseg.bench.questions import questions
@@ -50,7 +50,7 @@ def main() -> None:
     runs = [Run(path) for path in options.run]
     task = task_named(options.task).answered_by([run.network for run in runs])
     cases = [_read(question) for question in questions(task, options.data)[: options.cases]]
-    wanted = Wanted("embedded", options.engine, options.precision, options.decoder)
+    wanted = Repository("embedded", options.engine, options.precision, options.decoder)
     with opened(runs, options.engine, options.precision) as networks, tempfile.TemporaryDirectory() as folder:
         names = write_repository(Path(folder) / "models", task, options.run, wanted)
         with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "triton.log") as server:

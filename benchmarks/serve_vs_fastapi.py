@@ -27,7 +27,7 @@ from threading import local
 
 import numpy as np
 
-from medseg.api.serve import Wanted, write_repository
+from medseg.api.serve import Repository, write_repository
 from medseg.bench.benchmark import Settings, benchmark
 from medseg.bench.clock import Clock
 from medseg.bench.lineup import Entry, Opening, lineup
@@ -49,7 +49,7 @@ def main() -> None:
     options = _options()
     task, runs = task_named(options.task), [Run(path) for path in options.run]
     cases = [replace(one, score=None, picture=None) for one in questions(task, options.data)[: options.cases]]
-    wanted = Wanted("embedded", options.engine, options.precision, options.decoder, options.instances)
+    wanted = Repository("embedded", options.engine, options.precision, options.decoder, options.instances)
     entry = Entry(options.engine, options.precision, "served")
     ours = lineup(task, runs, [entry], lambda folder, _: write_repository(folder, task, options.run, wanted), 600)
     theirs = [

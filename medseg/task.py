@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medseg.errors import InputError, RunError
 from medseg.geometry import IDENTITY_DIRECTION as IDENTITY_DIRECTION
 from medseg.geometry import Geometry as Geometry
@@ -25,6 +27,7 @@ from medseg.pipeline import sound as sound
 from medseg.tensor import Array as Array
 from medseg.tensor import Tensor as Tensor
 from medseg.tensor import Tensors as Tensors
+from medseg.tensor import check_bounds
 
 if TYPE_CHECKING:
     from medseg.data.augmentation import Augmentation, Colours
@@ -76,6 +79,8 @@ class Request:
     made_by: Mapping[str, Any] = field(default_factory=dict)  # runs, engine, options and so on
     extras: tuple[str, ...] = ()  # files that are asked for beside the usual ones, of those that Files.extras names
     tell: Callable[[str], None] = _nobody  # called with each note that writing the answer has for who waits for it
+    geometry: Geometry | None = None  # of a volume
+    notes: tuple[str, ...] = ()  # what is doubtful about the file
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,9 @@ class Files:
     reading: tuple[str, ...] = ()  # the fields of Reading that these formats can leave open
     extras: Mapping[str, str] = field(default_factory=dict)  # files on request -> what they hold
     measured: tuple[str, ...] = ()  # the outputs that a benchmark asks for, by name; empty: all
+    # What was found on the image's own grid, for who asks in Python; None: the output `mask`.
+    mask: Callable[[Request, Tensors], Array] | None = None
+    table: Callable[[Tensors], Sequence[Mapping[str, float | int | str]]] | None = None  # where the answer is a list
     expects: str = ""  # how what it is asked about must lie, and whether a file can tell
 
 
@@ -187,6 +195,15 @@ class Option:
     default: float | str
     choices: tuple[str, ...] = ()  # of a word; empty: a number within the wire's bounds
 
+    def number(self, value: float | str) -> float:
+        """The value as it is sent. Raises InputError for a word that is no choice, or where a number is expected."""
+        if self.choices and value not in self.choices:
+            raise InputError(f"{self.name} is {value!r}; expected {' or '.join(map(repr, self.choices))}")
+        try:
+            return float(self.choices.index(str(value)) if self.choices else value)
+        except ValueError as error:
+            raise InputError(f"{self.name} is {value!r}; expected a number") from error
+
 
 @dataclass(frozen=True)
 class Task:
@@ -211,6 +228,18 @@ class Task:
     def network(self, name: str) -> Network:
         """The task's network of this name."""
         return next(network for network in self.networks if network.name == name)
+
+    def optional_tensors(self, options: Mapping[str, float | str]) -> Tensors:
+        """The wires that these options are, by name, each (1,). Raises InputError for one that the task has not."""
+        known = {option.name: option for option in self.options}
+        for name in options:
+            if name not in known:
+                has = ", ".join(known) or "none"
+                raise InputError(f"option {name!r} is not one of task {self.name!r}; it has {has}: leave it out")
+        found = {name: np.array([known[name].number(value)]) for name, value in options.items()}
+        tensors = {name: value.astype(self.pipeline.tensor(name).dtype) for name, value in found.items()}
+        check_bounds(tensors, map(self.pipeline.tensor, tensors))
+        return tensors
 
     def known_data(self, doing: str) -> Data:
         """The task's data. Raises InputError where it has none; `doing` says what would need it."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from medseg.api.predictor import Ask, asking
+from medseg.api.predictor import Ask, open_predictor
 from medseg.api.sources import Destination
 from medseg.data.grid import png
 from medseg.data.picture import compared
@@ -36,7 +36,7 @@ def overlays(
     groups = lineups([Run(run) for run in runs], alone=task.pipeline_of is not None)
     with ExitStack() as stack:
         asks = {
-            name: stack.enter_context(asking(task.name, [run.path for run in group], None, *how))
+            name: stack.enter_context(open_predictor(task.name, group, None, *how)).ask
             for name, group in groups.items()
         }
         for source in sources:

@@ -10,13 +10,37 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from medseg.api.predictor import Ask
+from medseg.api.answer import Answer
+from medseg.api.predictor import Ask, open_predictor
 from medseg.api.sources import Destination
 from medseg.errors import InputError
+from medseg.run import Run
 from medseg.task import Request, Source, Task, Tensors
+
+
+def predict(
+    task: str,
+    inputs: Sequence[Path | str] | Path | str,
+    runs: Sequence[Run | Path | str] = (),
+    url: str | None = None,
+    engine: str = "openvino",
+    precision: str = "fp32",
+    **options: float | str,
+) -> list[Answer]:
+    """The answers to all that lies in files and folders, in their order, in memory; see open_predictor for the rest.
+
+    `options` are the task's, as `medseg info TASK` lists them. Raises InputError for the first source that cannot be
+    answered: to go on with the others, ask a predictor source by source.
+
+    >>> import medseg
+    >>> (answer,) = medseg.predict("luna", "ct.nii.gz", runs=["runs/segment", "runs/nodule"])  # doctest: +SKIP
+    >>> answer.save("answers")  # doctest: +SKIP
+    """
+    paths = [inputs] if isinstance(inputs, Path | str) else inputs
+    with open_predictor(task, runs, url, engine, precision) as predictor:
+        return [predictor.answer(source, **options) for source in predictor.sources(*paths)]
 
 
 @dataclass(frozen=True)
@@ -24,7 +48,7 @@ class Asked:
     """How every source is asked: by so many threads, with what for the optional tensors; and what to say of it."""
 
     concurrency: int = 1
-    options: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, float | str] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)  # see Request
     extras: tuple[str, ...] = ()  # see Request
 
@@ -68,7 +92,7 @@ def _in_flight(
     task: Task, sources: Sequence[Source | InputError], ask: Ask, asked: Asked
 ) -> Iterator[Waiting | InputError]:
     """The sources in their order, so many of them asked ahead; never all are read, for each may hold a whole CT."""
-    known = {name: np.array([value]).astype(task.pipeline.tensor(name).dtype) for name, value in asked.options.items()}
+    known = task.optional_tensors(asked.options)
     pool = ThreadPoolExecutor(asked.concurrency)
     waiting: deque[Waiting | InputError] = deque()
     try:
@@ -104,7 +128,7 @@ def _written(task: Task, one: Waiting | InputError, where: Destination) -> tuple
     if isinstance(one, InputError):
         raise one
     name = one.request.name
-    for note in getattr(one.request.source, "notes", ()):
+    for note in one.request.notes:
         _tell(note)
     try:
         answer = one.answer.result()

@@ -1,93 +1,127 @@
-"""A pipeline to ask, whether its networks are opened here or it is served elsewhere."""
+"""A task's pipeline, open: its networks in this process, or on a server elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from json import loads
 from pathlib import Path
-from threading import Event, local
-from typing import TYPE_CHECKING, Any, cast
+from threading import Event
+from typing import Any
 
 from medseg import __version__
+from medseg.api.answer import Answer
+from medseg.api.sources import found
 from medseg.errors import InputError
-from medseg.task import Task, Tensors
+from medseg.run import Run
+from medseg.task import Reading, Source, Task, Tensors
 from medseg.tasks import task_named
 from medseg.tasks.streaming import cancellable
 
-if TYPE_CHECKING:
-    from medseg.engines.triton import TritonModel
+AS_FILED = Reading()
 
 Ask = Callable[[Tensors], Tensors]
 
 
-@contextmanager
-def asking(task: str, runs: Sequence[Path], url: str | None, engine: str, precision: str) -> Iterator[Ask]:
-    """The task's pipeline, on runs or on a server, for several threads. Raises InputError for both or neither."""
-    if bool(runs) == bool(url):
-        raise InputError(
-            "--run and --url: got both or neither; expected one: --run for run folders, --url for a server"
-        )
-    subject = task_named(task)
-    if url:
-        with _served(url, subject) as ask:
-            yield ask
-        return
-    from medseg.engines.runs import opened
-    from medseg.run import Run
+@dataclass(frozen=True)
+class Predictor:
+    """A task's pipeline, open; several threads may ask it at once.
 
-    held = [Run(path) for path in runs]
-    pipeline = subject.answered_by([run.network for run in held]).pipeline
+    `ask` takes the pipeline's inputs and gives its outputs, numpy arrays by name. `made_by` says which version, runs,
+    engine and precision answer.
+
+    >>> import medseg
+    >>> with medseg.open_predictor("luna", runs=["runs/segment", "runs/nodule"]) as predictor:  # doctest: +SKIP
+    ...     answers = [predictor.answer(source, threshold=0.3) for source in predictor.sources("cts")]
+    """
+
+    task: Task
+    ask: Ask
+    made_by: Mapping[str, Any]
+
+    def sources(self, *paths: Path | str, reading: Reading = AS_FILED) -> list[Source]:
+        """All there is to ask about in these files and folders, listed by headers alone, under different names.
+
+        Raises InputError for a path that cannot be used, or where two sources are the same.
+        """
+        listed = found(self.task, [Path(path) for path in paths], reading)
+        for one in listed:
+            if isinstance(one, InputError):
+                raise one
+        return [one for one in listed if isinstance(one, Source)]
+
+    def answer(self, source: Source | Path | str, **options: float | str) -> Answer:
+        """The answer to a source, or to the one source in a path; `options` as `medseg info TASK` lists them.
+
+        Raises InputError where it cannot be read, is not what the pipeline takes, or a path holds several.
+        """
+        one = source if isinstance(source, Source) else self._only(Path(source))
+        about = dict(self.made_by) | {"options": dict(options)}
+        request = replace(one.load(), name=one.name, made_by=about)
+        return Answer(self.task, request, self.ask(dict(request.tensors) | self.task.optional_tensors(options)))
+
+    def _only(self, path: Path) -> Source:
+        sources = self.sources(path)
+        if len(sources) != 1:
+            raise InputError(f"{path} holds {len(sources)} sources; expected one: ask each of `sources(path)`")
+        return sources[0]
+
+
+@contextmanager
+def open_predictor(
+    task: str,
+    runs: Sequence[Run | Path | str] = (),
+    url: str | None = None,
+    engine: str = "openvino",
+    precision: str = "fp32",
+) -> Iterator[Predictor]:
+    """The task's pipeline on runs, one for each of its networks, or on a server of `medseg serve`; closed at the end.
+
+    Raises InputError for both or neither, RunError for runs that are not enough or lack the engine's file, ServerError
+    where no server answers.
+    """
+    if bool(runs) == bool(url):
+        raise InputError("--run and --url: got both or neither; expected run folders, or a server's address")
+    opener = _served(task_named(task), url) if url else _opened(task_named(task), runs, engine, precision)
+    with opener as predictor:
+        yield predictor
+
+
+@contextmanager
+def _opened(task: Task, runs: Sequence[Run | Path | str], engine: str, precision: str) -> Iterator[Predictor]:
+    from medseg.engines.runs import made_by, opened
+
+    held = [run if isinstance(run, Run) else Run(run) for run in runs]
+    concrete = task.answered_by([run.network for run in held])
     left = Event()
     with opened(held, engine, precision) as networks:
+        about = made_by(held, engine, precision) | {"verified": Run.verify}
         try:
-            yield lambda tensors: pipeline(tensors, cancellable(networks, left.is_set))
+            yield Predictor(
+                concrete, lambda tensors: concrete.pipeline(tensors, cancellable(networks, left.is_set)), about
+            )
         finally:
             left.set()  # after Ctrl-C a thread may still be at work: it stops at the next tile or crop
 
 
-def made_by(task: str, runs: Sequence[Path], url: str | None, engine: str, precision: str) -> dict[str, Any]:
-    """What answers are made by, for their files: medseg's version, and the runs with their engine, here or served."""
-    from medseg.engines import runs as opened
-    from medseg.run import Run
-
-    if url:
-        return {"medseg": __version__, "server": url, "served": _told(url, task_named(task))}
-    return opened.made_by([Run(path) for path in runs], engine, precision) | {"verified": Run.verify}
-
-
-def _told(url: str, task: Task) -> dict[str, Any] | str:
-    """What a server says of its runs, "unknown" where it says nothing: one that an earlier medseg wrote."""
-    from medseg.engines.triton import MADE_BY, served_pipeline
-
-    model = served_pipeline(url, task)
-    try:
-        told = loads(model.parameters().get(MADE_BY, "null"))
-    except ValueError:
-        told = None
-    finally:
-        model.close()
-    return told if isinstance(told, dict) else "unknown"
-
-
 @contextmanager
-def _served(url: str, task: Task) -> Iterator[Ask]:
-    """The task's ensemble, by a client for each thread; on this machine large inputs go through shared memory."""
+def _served(task: Task, url: str) -> Iterator[Predictor]:
+    """The task's ensemble; on this machine large inputs go through shared memory."""
+    from medseg.engines.clients import Clients
     from medseg.engines.triton import is_local, served_pipeline
 
-    own = local()  # Triton's HTTP client must not be shared between threads
-    models: list[TritonModel] = []
+    with Clients(lambda: served_pipeline(url, task, None if is_local(url) else False)) as clients:
+        about = {"medseg": __version__, "server": url, "served": _told(clients.mine().parameters())}
+        yield Predictor(task, lambda tensors: clients.mine().ask(tensors, task.pipeline.outputs), about)
 
-    def model() -> TritonModel:
-        if not hasattr(own, "model"):
-            own.model = served_pipeline(url, task, None if is_local(url) else False)
-            models.append(own.model)
-        return cast("TritonModel", own.model)
 
-    model()  # an address that cannot be used is told before any file is read
+def _told(parameters: Mapping[str, str]) -> dict[str, Any] | str:
+    """What a server says of its runs, "unknown" where it says nothing: one that an earlier medseg wrote."""
+    from medseg.engines.triton import MADE_BY
 
     try:
-        yield lambda tensors: model().ask(tensors, task.pipeline.outputs)
-    finally:
-        for one in models:
-            one.close()
+        told = loads(parameters.get(MADE_BY, "null"))
+    except ValueError:
+        told = None
+    return told if isinstance(told, dict) else "unknown"

@@ -1,35 +1,73 @@
-"""What `medseg serve` writes: a task's repository for a target, from runs."""
+"""A task's model repository for a target, from runs, and the embedded Triton server on it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.engines.runs import made_by
 from medseg.errors import InputError
 from medseg.run import Run
+from medseg.scratch import Scratch
 from medseg.task import Task
+from medseg.tasks import task_named
+from medseg.triton_models.access import Access
 from medseg.triton_models.native import Serialized
 from medseg.triton_models.repository import Swapped, served, swapped, write
+from medseg.triton_models.server import LOCAL, Ports, Server, free_ports, serving
 from medseg.triton_models.targets import engine_for, target_named
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Repository:
     """How a repository is to be: for which target, by which engine (None is the target's default) and decoder.
 
     `instances` of each network share out the cores; None is one a core.
     """
 
-    target: str
-    engine: str | None
-    precision: str
-    decoder: str
+    target: str = "embedded"
+    engine: str | None = None
+    precision: str = "fp32"
+    decoder: str = "dali"
     instances: int | None = None
 
 
-def write_repository(folder: Path, task: Task, runs: Sequence[Path], wanted: Wanted) -> list[str]:
+EMBEDDED = Repository()
+
+
+@contextmanager
+def serve(
+    task: str,
+    runs: Sequence[Run | Path | str],
+    repository: Repository = EMBEDDED,
+    ports: Ports | None = None,
+    log: Path | str = "triton.log",
+    access: Access = LOCAL,
+) -> Iterator[Server]:
+    """The task's ensemble on a Triton server of this machine, ready at `.url`; stopped when the block is left.
+
+    What dies meanwhile is started again by `medseg.triton_models.watch.watch(server, tell)`, which blocks. Without
+    `ports` free ones are taken. Raises InputError for a target that is not served here, ServerError where it does not
+    start.
+
+    >>> import medseg
+    >>> with medseg.serve("stas", ["runs/a", "runs/b", "runs/c"]) as server:  # doctest: +SKIP
+    ...     answers = medseg.predict("stas", "pictures", url=server.url)
+    """
+    if repository.target != "embedded":
+        raise InputError(
+            f"--target {repository.target} is served by NVIDIA's container image, not here: add --write-only DIR "
+            "(see deploy/)"
+        )
+    with Scratch("repository") as folder:
+        names = write_repository(Path(folder), task_named(task), runs, repository)
+        with serving(Path(folder), names, ports or free_ports(), Path(log), access) as server:
+            yield server
+
+
+def write_repository(folder: Path, task: Task, runs: Sequence[Run | Path | str], wanted: Repository) -> list[str]:
     """Write the repository and return its models' names in loading order.
 
     Raises InputError for no runs, an unknown target, engine or decoder, or an unfit number of instances; RunError where
@@ -39,7 +77,7 @@ def write_repository(folder: Path, task: Task, runs: Sequence[Path], wanted: Wan
     engine = engine_for(target, wanted.engine)
     if not runs:
         raise InputError("`medseg serve` got no --run; expected one for each of the task's networks")
-    held = [Run(path) for path in runs]
+    held = [run if isinstance(run, Run) else Run(run) for run in runs]
     task = task.answered_by([run.network for run in held])
     networks = served(task, held, engine, wanted.precision, target, wanted.instances)
     steps = swapped(task, wanted.decoder)

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import local
 from time import thread_time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medseg.bench.clock import Clock, timed_pipeline
 from medseg.task import Array, Networks, Pipeline, Task, Tensors
-
-if TYPE_CHECKING:
-    from medseg.engines.triton import TritonModel
 
 SERVER = "server"  # the stage of a remote request that the server's own statistics break down further
 INPUTS = "inference_count"  # how many inputs a model was given, whatever the batches they came in
@@ -87,37 +83,28 @@ class At:
 
 def served_target(name: str, task: Task, at: At, facts: Mapping[str, Any]) -> Target:
     """A target that asks the task's ensemble on a Triton server; through shared memory where the facts say so."""
+    from medseg.engines.clients import Clients
     from medseg.engines.triton import served_pipeline  # here, so that local benchmarks need no client
 
-    own = local()
-    models: list[TritonModel] = []
-
-    def model() -> TritonModel:
-        # A client for each thread: Triton's HTTP client must not be shared between threads.
-        if not hasattr(own, "model"):
-            own.model = served_pipeline(at.url, task, bool(facts.get("shared_memory")), at.timeout_s + _GRACE_S)
-            models.append(own.model)
-        return own.model
+    shared, timeout_s = bool(facts.get("shared_memory")), at.timeout_s + _GRACE_S
+    clients = Clients(lambda: served_pipeline(at.url, task, shared, timeout_s))
 
     def answer(question: Question, clock: Clock) -> Tensors:
         with clock("read"):
             tensors = question.read()
-        one, start_s = model(), thread_time()
+        one, start_s = clients.mine(), thread_time()
         with clock(SERVER):
             found = one.ask(tensors, _outputs(task, tensors))
         clock.client_s = thread_time() - start_s
         return found
 
     def statistics() -> Statistics:
-        entries = model().statistics()["model_stats"]
+        entries = clients.mine().statistics()["model_stats"]
         given = {entry["name"]: {INPUTS: entry.get("inference_count", 0)} for entry in entries}
         return {entry["name"]: entry["inference_stats"] | given[entry["name"]] for entry in entries}
 
-    def close() -> None:
-        for one in models:
-            one.close()
-
-    return Target(name, answer, {"where": "served", **facts}, statistics, lambda: model().ping(), at.pids, close)
+    known = {"where": "served", **facts}
+    return Target(name, answer, known, statistics, lambda: clients.mine().ping(), at.pids, clients.close)
 
 
 def _outputs(task: Task, tensors: Tensors) -> tuple[str, ...]:

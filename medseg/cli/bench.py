@@ -153,10 +153,10 @@ def _variants(
 
 def _writer(task: Task, runs: list[Path]) -> Write:
     """What writes an entry's repository: the same as `medseg serve` does."""
-    from medseg.api.serve import Wanted, write_repository
+    from medseg.api.serve import Repository, write_repository
 
     return lambda folder, entry: write_repository(
-        folder, task, runs, Wanted("embedded", entry.engine, entry.precision, entry.decoder)
+        folder, task, runs, Repository("embedded", entry.engine, entry.precision, entry.decoder)
     )
 
 

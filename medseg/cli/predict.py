@@ -64,7 +64,7 @@ def predict(
     from tqdm import tqdm
 
     from medseg.api.predict import Asked, predictions
-    from medseg.api.predictor import asking, made_by
+    from medseg.api.predictor import open_predictor
     from medseg.api.sources import Destination, check_new, found
     from medseg.run import Run
     from medseg.tasks import task_named
@@ -79,11 +79,11 @@ def predict(
     where = Destination(out, overwrite, apart=subject.files.volumes and len(sources) > 1)
     check_new(subject, sources, where)
     written = {}
-    with asking(task, run or [], url, engine, precision) as ask:
+    with open_predictor(task, run or [], url, engine, precision) as predictor:
         at_once = concurrency or ((2 if subject.files.volumes else 4) if url else 1)
-        about = made_by(task, run or [], url, engine, precision) | {"options": options}
+        about = dict(predictor.made_by) | {"options": options}
         asked = Asked(at_once, options, about, extras)
-        for name, paths in predictions(subject, sources, ask, where, asked):
+        for name, paths in predictions(subject, sources, predictor.ask, where, asked):
             written[name] = [str(path) for path in paths]
             if not json:
                 tqdm.write("\n".join(written[name]))
@@ -139,8 +139,8 @@ def _extras(task: str, candidates: bool) -> tuple[str, ...]:
     return ("candidates",) if candidates else ()
 
 
-def _luna_options(task: str, threshold: float | None, roi: str) -> dict[str, float]:
-    """The options as numbers for the pipeline's optional tensors; refused where the task has no use for them."""
+def _luna_options(task: str, threshold: float | None, roi: str) -> dict[str, float | str]:
+    """The options for the pipeline's optional tensors; refused where the task has no use for them."""
     from medseg.errors import InputError
 
     if roi not in ("all", "lungs"):
@@ -149,4 +149,4 @@ def _luna_options(task: str, threshold: float | None, roi: str) -> dict[str, flo
         raise InputError(f"--threshold and --roi belong to luna; task {task!r} does not take them: leave them out")
     if task != "luna":
         return {}
-    return {"roi": float(roi == "lungs"), "threshold": 0.5 if threshold is None else threshold}
+    return {"roi": roi, "threshold": 0.5 if threshold is None else threshold}

@@ -56,35 +56,28 @@ def serve(
     import signal
     from contextlib import suppress
 
-    from medseg.api.serve import Wanted, write_repository
-    from medseg.errors import InputError
+    from medseg.api.serve import Repository, write_repository
+    from medseg.api.serve import serve as started
     from medseg.files import whole_folder
     from medseg.run import Run
-    from medseg.scratch import Scratch
     from medseg.tasks import task_named
     from medseg.triton_models.access import Access, check
-    from medseg.triton_models.server import Ports, serving
+    from medseg.triton_models.server import Ports
     from medseg.triton_models.watch import watch
 
     Run.verify = not no_verify
     access = Access(host, tls_cert, tls_key, tls_client_ca, token_file)
     check(access)  # refused before anything is written
-    subject, wanted = task_named(task), Wanted(target, engine, precision, decoder, instances)
+    subject, wanted = task_named(task), Repository(target, engine, precision, decoder, instances)
     if write_only:
         with whole_folder(write_only, last=subject.name) as folder:  # the ensemble, which needs all the others
             names = write_repository(folder, subject, run or [], wanted)
         typer.echo(f"{write_only}: {', '.join(names)}")
         return
-    if target != "embedded":
-        raise InputError(
-            f"--target {target} is served by NVIDIA's container image, not here: add --write-only DIR (see deploy/)"
-        )
-    with Scratch("repository") as temporary:
-        names = write_repository(Path(temporary), subject, run or [], wanted)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops as cleanly as Ctrl-C
-        ports = Ports(http_port, grpc_port, metrics_port)
-        with serving(Path(temporary), names, ports, log, access) as server, suppress(KeyboardInterrupt):
-            typer.echo(f"serving {task} at {server.url} and grpc://{host}:{grpc_port}; log: {log}; Ctrl-C stops")
-            if not access.local:
-                typer.echo(f"warning: gRPC listens on {host}, beyond this machine, with TLS and a token", err=True)
-            watch(server, lambda line: typer.echo(line, err=True))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops as cleanly as Ctrl-C
+    ports = Ports(http_port, grpc_port, metrics_port)
+    with started(task, run or [], wanted, ports, log, access) as server, suppress(KeyboardInterrupt):
+        typer.echo(f"serving {task} at {server.url} and grpc://{host}:{grpc_port}; log: {log}; Ctrl-C stops")
+        if not access.local:
+            typer.echo(f"warning: gRPC listens on {host}, beyond this machine, with TLS and a token", err=True)
+        watch(server, lambda line: typer.echo(line, err=True))

@@ -14,7 +14,7 @@ from nvidia.dali.pipeline import Pipeline as DaliPipeline
 from tritonclient.grpc import model_config_pb2 as pb
 
 from medseg import __version__
-from medseg.api.serve import Wanted, write_repository
+from medseg.api.serve import Repository, write_repository
 from medseg.cli.serve import serve
 from medseg.data.encoded import pack
 from medseg.errors import InputError, RunError
@@ -53,7 +53,7 @@ def test_every_config_of_what_serve_writes_is_the_golden_one_and_parses(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    defaults = Wanted("embedded", None, "fp32", "dali")
+    defaults = Repository("embedded", None, "fp32", "dali")
     models = write_repository(tmp_path / "models", task_named(name), _runs(tmp_path, name, "openvino"), defaults)
     assert models[-1] == name, "the ensemble is loaded last"
     _check_golden(tmp_path / "models", models, GOLDEN / name)
@@ -100,7 +100,7 @@ def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_config_for_a_container_is_the_golden_one(
     tmp_path: Path, name: str, target: str, engine: str, one_core: None
 ) -> None:
-    wanted = Wanted(target, engine, "fp32", "dali")
+    wanted = Repository(target, engine, "fp32", "dali")
     models = write_repository(tmp_path / "models", task_named(name), _runs(tmp_path, name, engine), wanted)
     _check_golden(tmp_path / "models", models, GOLDEN / f"{target}-{engine}" / name)
     for network in task_named(name).networks:
@@ -119,7 +119,7 @@ class TritonPythonModel:
 @pytest.mark.parametrize(("target", "engine"), _NATIVE[1:])
 def test_the_real_server_takes_the_ensemble_of_a_container(tmp_path: Path, name: str, target: str, engine: str) -> None:
     """Tritonserver checks every wire of the ensemble against the models' shapes; native backends are stood in for."""
-    wanted = Wanted(target, engine, "fp32", "dali")
+    wanted = Repository(target, engine, "fp32", "dali")
     models = write_repository(tmp_path / "models", task_named(name), _runs(tmp_path, name, engine), wanted)
     for model in models[:-1]:
         path = tmp_path / "models" / model / "config.pbtxt"
@@ -137,7 +137,7 @@ def test_the_real_server_takes_the_ensemble_of_a_container(tmp_path: Path, name:
 @pytest.mark.parametrize("task", sorted(FILES))
 def test_the_served_dali_pipeline_is_loaded_back_as_its_config_says_and_decodes(tmp_path: Path, task: str) -> None:
     """Triton's backend takes the batch size from the configuration, and so does this."""
-    wanted = Wanted("cpu", None, "fp32", "dali")
+    wanted = Repository("cpu", None, "fp32", "dali")
     write_repository(tmp_path / "models", task_named(task), _runs(tmp_path, task, "onnxruntime"), wanted)
     folder = tmp_path / "models" / f"{task}-decode-step"
     config = text_format.Parse((folder / "config.pbtxt").read_text(), pb.ModelConfig())
@@ -156,24 +156,24 @@ def test_the_served_dali_pipeline_is_loaded_back_as_its_config_says_and_decodes(
 def test_what_a_target_does_not_have_is_refused(tmp_path: Path) -> None:
     task, runs = task_named("brain-lgg"), _runs(tmp_path, "brain-lgg", "onnxruntime")
     with pytest.raises(RunError, match=r"has no fp32 .plan file for tensorrt; it holds fp32.onnx: `medseg export`"):
-        write_repository(tmp_path / "models", task, runs, Wanted("gpu", None, "fp32", "dali"))
+        write_repository(tmp_path / "models", task, runs, Repository("gpu", None, "fp32", "dali"))
     with pytest.raises(InputError, match="--engine is 'openvino'; target 'gpu' has tensorrt"):
-        write_repository(tmp_path / "models", task, runs, Wanted("gpu", "openvino", "fp32", "dali"))
+        write_repository(tmp_path / "models", task, runs, Repository("gpu", "openvino", "fp32", "dali"))
     with pytest.raises(InputError, match="--target is 'tpu'; expected one of embedded, cpu, gpu"):
-        write_repository(tmp_path / "models", task, runs, Wanted("tpu", None, "fp32", "dali"))
+        write_repository(tmp_path / "models", task, runs, Repository("tpu", None, "fp32", "dali"))
 
 
 def test_instances_share_out_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
     task, runs = task_named("brain-lgg"), _runs(tmp_path, "brain-lgg", "openvino")
-    write_repository(tmp_path / "models", task, runs, Wanted("embedded", None, "fp32", "dali", 2))
+    write_repository(tmp_path / "models", task, runs, Repository("embedded", None, "fp32", "dali", 2))
     text = (tmp_path / "models" / "brain-lgg-network" / "config.pbtxt").read_text()
     config = text_format.Parse(text, pb.ModelConfig())
     assert (config.instance_group[0].count, config.parameters["threads"].string_value) == (2, "3")
     assert "# asked for; they share out the cores" in text
     for wrong in (0, 7):
         with pytest.raises(InputError, match=f"--instances is {wrong}; expected 1 to 6, the cores here"):
-            write_repository(tmp_path / "models", task, runs, Wanted("embedded", None, "fp32", "dali", wrong))
+            write_repository(tmp_path / "models", task, runs, Repository("embedded", None, "fp32", "dali", wrong))
 
 
 def test_an_ensemble_joins_every_step_by_its_wires() -> None:

@@ -12,7 +12,7 @@ pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("openvino")
 
-from medseg.api.serve import Wanted, write_repository
+from medseg.api.serve import Repository, write_repository
 from medseg.dali_pipelines.decode import Decoder
 from medseg.data.encoded import encoded_tensor
 from medseg.engines.runs import opened
@@ -49,7 +49,7 @@ def _as_on_a_gpu(folder: Path, task: Task, runs: list[Run]) -> list[str]:
 
 
 def _by_default(folder: Path, task: Task, runs: list[Run]) -> list[str]:
-    return write_repository(folder, task, [run.path for run in runs], Wanted("embedded", None, "fp32", "dali"))
+    return write_repository(folder, task, [run.path for run in runs], Repository("embedded", None, "fp32", "dali"))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 from tritonclient.utils import InferenceServerException
 
-from medseg.api import predictor
+from medseg.api.predictor import open_predictor
 from medseg.data.upright import orientation_of
 from medseg.engines.runs import exported_file, made_by, opened
 from medseg.engines.shared_memory import PREFIX
@@ -76,7 +76,8 @@ def test_the_ensemble_answers_as_the_local_pipeline(server: Server, luna_runs: l
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_a_client_is_told_which_runs_answer(server: Server, luna_runs: list[Run], scheme: str) -> None:
     url = f"{scheme}://127.0.0.1:{server.ports.http if scheme == 'http' else server.ports.grpc}"
-    about = predictor.made_by("luna", [], url, "", "")
+    with open_predictor("luna", url=url) as predictor:
+        about = predictor.made_by
     assert about["server"] == url and about["served"] == made_by(luna_runs, "openvino", "fp32")
     assert [run["network"] for run in about["served"]["runs"]] == [run.network for run in luna_runs]
 

@@ -2,7 +2,7 @@
 
 from medseg.task import Files, Option, Task
 from medseg.tasks.luna.data import DATA
-from medseg.tasks.luna.files import answered, sources, write
+from medseg.tasks.luna.files import answered, mask, sources, table, write
 from medseg.tasks.luna.listing import LISTING
 from medseg.tasks.luna.networks import MALIGNANCY, NETWORKS
 from medseg.tasks.luna.pipeline import PIPELINE
@@ -20,6 +20,8 @@ TASK = Task(
         volumes=True,
         reading=("spacing_mm", "skip_damaged"),
         extras={"candidates": "everything that was looked at, in candidates.nii.gz"},
+        mask=mask,
+        table=table,
         expects=(
             "a chest CT in HU, lying in any way that its file says: it is turned to the axial slices that the "
             "networks learnt"

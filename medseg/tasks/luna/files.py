@@ -39,7 +39,18 @@ def answered(_: str, folder: Path) -> list[Path]:
 
 def _request(one: Found) -> Request:
     volume = one.load()
-    return Request(volume.name, {"ct": volume.array, "geometry": geometry_tensor(volume.geometry)}, volume)
+    tensors = {"ct": volume.array, "geometry": geometry_tensor(volume.geometry)}
+    return Request(volume.name, tensors, volume, geometry=volume.geometry, notes=volume.notes)
+
+
+def table(answer: Tensors) -> list[dict[str, Any]]:
+    """The nodules, most probable first."""
+    return nodules(answer["nodules"])
+
+
+def mask(request: Request, answer: Tensors) -> Array:
+    """The listed nodules (index, row, col), each voxel with its nodule's number, 0 elsewhere."""
+    return labels(answer["mask"], request.tensors["ct"].shape)
 
 
 def nodules(table: Array) -> list[dict[str, Any]]:
@@ -58,18 +69,18 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     """
     volume: Volume = request.source
     rows = nodules(answer["nodules"])
-    mask = labels(answer["mask"], volume.array.shape)
+    labelled = mask(request, answer)
     paths = [folder / name for name in ("nodules.csv", "mask.nii.gz", "nodules.png")]
     _write_table(paths[0], rows, (NUMBER_COLUMN, *NODULE_COLUMNS, MALIGNANCY_COLUMN)[: 1 + answer["nodules"].shape[1]])
-    write_mask(paths[1], mask, volume.geometry)
-    draw(paths[2], volume, mask, rows)
+    write_mask(paths[1], labelled, volume.geometry)
+    draw(paths[2], volume, labelled, rows)
     notes = [note for note in map(bytes.decode, answer["notes"]) if not any(note in one for one in volume.notes)]
     if "candidates" in request.extras:
         paths.append(folder / "candidates.nii.gz")
-        write_mask(paths[-1], mask_from_bits(answer["candidates"], mask.shape).view("uint8"), volume.geometry)
+        write_mask(paths[-1], mask_from_bits(answer["candidates"], labelled.shape).view("uint8"), volume.geometry)
     if volume.is_dicom:
         try:
-            _write_segments(folder / "mask.dcm", volume, mask, rows)
+            _write_segments(folder / "mask.dcm", volume, labelled, rows)
             paths.append(folder / "mask.dcm")
         except InputError as error:
             notes.append(f"no mask.dcm: {error}")

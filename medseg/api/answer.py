@@ -1,0 +1,88 @@
+"""Answer: what a pipeline found in one picture or volume, as arrays, a table and a picture; files when asked for."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from medseg.data.grid import png
+from medseg.data.picture import compared
+from medseg.task import Array, Geometry, Request, Task, Tensors
+
+Row = Mapping[str, float | int | str]
+_SHOWN = 20  # rows of a table in a notebook
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer in memory.
+
+    `arrays` are the pipeline's outputs by name, as `medseg info TASK` lists them.
+    """
+
+    task: Task
+    request: Request
+    arrays: Tensors
+
+    @property
+    def name(self) -> str:
+        """What the picture, volume or series is called; never a patient's name."""
+        return self.request.name
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """Where the volume lies in the patient, None of a picture."""
+        return self.request.geometry
+
+    @property
+    def mask(self) -> Array:
+        """What was found on the image's own grid, uint8 or wider: labels of a list, else 0 and 1, a class a plane."""
+        make = self.task.files.mask
+        return make(self.request, self.arrays) if make else self.arrays["mask"]
+
+    @property
+    def table(self) -> list[Row]:
+        """The answer's rows where it is a list, such as nodules; else empty."""
+        make = self.task.files.table
+        return list(make(self.arrays)) if make else []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What makes the answer doubtful: of the file, and the output `notes` where the pipeline has one."""
+        told = [note.decode() for note in self.arrays.get("notes", ())]
+        return (*self.request.notes, *(note for note in told if not any(note in one for one in self.request.notes)))
+
+    def save(self, folder: Path | str) -> list[Path]:
+        """The files written into the folder, in the field's formats, as `medseg predict` writes them."""
+        where = Path(folder)
+        where.mkdir(parents=True, exist_ok=True)
+        return self.task.files.write(self.request, self.arrays, where)
+
+    def picture(self) -> bytes:
+        """A PNG of the image with the mask's outline. Raises InputError where the task has no views."""
+        scoring = self.task.known_scoring("draw an answer")
+        case = scoring.case_of(self.request)
+        return png(compared(scoring.views([case], {"answer": scoring.masks([case], [self.arrays])})))
+
+    def _repr_html_(self) -> str:
+        """The answer in a notebook: its picture, its table and what is doubtful."""
+        shown = f'<img src="data:image/png;base64,{b64encode(self.picture()).decode()}">' if self.task.scoring else ""
+        notes = "".join(f"<p>note: {escape(note)}</p>" for note in self.notes)
+        return f"<h4>{escape(self.task.name)}: {escape(self.name)}</h4>{shown}{_html(self.table)}{notes}"
+
+
+def _html(rows: Sequence[Row]) -> str:
+    """The first rows as an HTML table."""
+    if not rows:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    body = "".join(f"<tr>{''.join(f'<td>{_text(value)}</td>' for value in row.values())}</tr>" for row in rows[:_SHOWN])
+    more = f"<p>and {len(rows) - _SHOWN} more</p>" if len(rows) > _SHOWN else ""
+    return f"<table><tr>{head}</tr>{body}</table>{more}"
+
+
+def _text(value: float | int | str) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))

@@ -1,0 +1,39 @@
+"""Runs exported to ONNX and TensorRT, each file proved before it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from medseg.errors import ExportError
+from medseg.export.chain import Wanted, export_together
+from medseg.run import Run
+
+FP32 = Wanted()
+
+
+def _silent(_run: Run, _stage: str) -> None:
+    """Nobody waits."""
+
+
+def export(
+    runs: Sequence[Run | Path | str] | Run | Path | str,
+    wanted: Wanted = FP32,
+    beside: Sequence[Run | Path | str] = (),
+    tell: Callable[[Run, str], None] = _silent,
+) -> list[Run]:
+    """The runs with their new files: always fp32.pt2 and fp32.onnx, and what is wanted beside.
+
+    `beside` are runs of the task's other networks, with which its list is judged; `tell` hears each stage as it starts.
+    Raises ExportError naming every file that could not be made, after all the others are.
+
+    >>> import medseg
+    >>> (run,) = medseg.export("runs/luna-segment", medseg.Wanted(fp16=True))  # doctest: +SKIP
+    >>> run.files["fp16.onnx"]["parity"]["dice"]  # doctest: +SKIP
+    0.99997
+    """
+    several = [runs] if isinstance(runs, Run | Path | str) else runs
+    held, others = ([one if isinstance(one, Run) else Run(one) for one in group] for group in (several, beside))
+    if failed := export_together(held, wanted, tell, others):
+        raise ExportError("; ".join(failed.values()))
+    return held

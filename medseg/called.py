@@ -1,0 +1,30 @@
+"""Packages that can be called: `medseg.export(...)` is what `medseg export` does, and `medseg.export.plan` a module."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+
+class Command(ModuleType):
+    """A package of a command's name, which is called as the command is.
+
+    Python sets a package's attribute to a subpackage once that is imported, so a function of that name cannot stand
+    beside it.
+    """
+
+    command: str  # module:function
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """What the command's function returns."""
+        module, _, name = self.command.partition(":")
+        return getattr(import_module(module), name)(*args, **options)
+
+
+def called_as(package: str, command: str) -> None:
+    """Let the package of this name be called as the function `module:function`."""
+    module = sys.modules[package]
+    module.__class__ = Command
+    module.command = command  # type: ignore[attr-defined]
