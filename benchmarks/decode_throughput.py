@@ -175,7 +175,9 @@ def _one_thread(_: int) -> None:
 
 def loaders(task: str, samples: Samples) -> dict[str, Iterable[Any]]:
     """The loaders by name."""
-    fit = Fit(task, (SIZES[task],) * 2, BATCHES[task], seed=0, threads=WORKERS)
+    how, decoding = Augmented(samples, task).how, task_named(task).decoding.values()
+    decode = next((one for one in decoding if one.size), None)
+    fit = Fit((SIZES[task],) * 2, BATCHES[task], 0, how, decode, threads=WORKERS)
     return {
         "medseg (DALI)": DaliLoader(samples, Order(len(samples)), fit),
         "medseg (torch)": Augmented(samples, task),

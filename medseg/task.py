@@ -172,15 +172,21 @@ class Scoring:
 class Decode:
     """How encoded pictures, the rows of `packed`, become a step's output, in words that every decoder keeps.
 
-    The output is float32 planes (channels, *size) where a size is given, else the pixels (h, w, 3) uint8 as they are.
+    The output is float32 planes (n, channels, *size) where a size is given, else the pixels (n, h, w, c) as they are
+    stored. medseg/data/decoding.py makes the step's function of it, medseg/dali_pipelines DALI's graph.
     """
 
     kind: Kind
     output: str  # the wire
     size: tuple[int, int] | None = None  # rows and columns, bilinear with half-pixel centres, not antialiased
-    scaled: str = ""  # "maximum": divided by the picture's own; "range": from its darkest to its brightest
+    # What becomes 0 and 1. "bits": 0, and the largest value that so many bits hold; "maximum": 0, and the picture's own
+    # brightest value; "range": its darkest and its brightest; "": 0 and 1, which leaves the values as they are.
+    scaled: str = ""
+    mean: tuple[float, ...] = ()  # then subtracted, a number for each channel
+    std: tuple[float, ...] = ()  # and by what is divided then
     channels: int = 3  # a grey picture is shown to each
     most: int = 1  # pictures of a request
+    called: str = "picture"  # in messages
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,14 @@ import torch
 from medseg.data.samples import Samples
 from medseg.errors import InputError
 from medseg.run import Run
-from medseg.task import Network
-from medseg.tasks import task_of, training_of
+from medseg.task import Decode, Network
+from medseg.tasks import task_named, task_of, training_of
 from medseg.train.augment import augment
 from medseg.train.data import DataModule, Feed
 from medseg.train.sampling import EpochSampler
 from medseg.train.settings import Settings
 
 LOADERS = ("torch", "dali", "auto")
-DALI_TASKS = ("gi-tract", "brain-lgg", "stas")  # LUNA's crops are cut from memory-mapped volumes: nothing to decode
 _MEASURED = 4  # batches of each loader, the first of which is not counted
 
 
@@ -34,18 +33,28 @@ def fed(data: DataModule, loader: str, begun: Run | None = None) -> Settings:
     """
     if loader not in LOADERS:
         raise InputError(f"--loader is {loader!r}; expected one of {', '.join(LOADERS)}")
-    fits = task_of(data.network) in DALI_TASKS
-    if loader == "dali" and not fits:
-        raise InputError(f"--loader dali does not feed {data.network.name}; expected a task of {', '.join(DALI_TASKS)}")
+    problem = _unfit(data.network)
+    if loader == "dali" and problem:
+        raise InputError(f"--loader dali does not feed {data.network.name}, {problem}: choose torch")
     if loader == "dali" and not _installed():
         raise InputError("--loader dali needs 'nvidia.dali': pip install 'medseg[dali]'")
     if loader == "auto" and begun:
         loader = str(begun.manifest["source"].get("loader", "torch"))
     if loader == "auto":
-        loader = faster(data) if fits and _installed() else "torch"
+        loader = faster(data) if not problem and _installed() else "torch"
     data.feed = dali_feed(data.network) if loader == "dali" else None
     data.settings = replace(data.settings, loader=loader)
     return data.settings
+
+
+def _unfit(network: Network) -> str:
+    """Why DALI cannot feed a network, in words that follow its name; "" where it can."""
+    from medseg.dali_pipelines.random_changes import undrawn
+
+    if len(network.input_shape) != 3:
+        return f"whose input has {len(network.input_shape)} axes; expected pictures of 3"
+    other = undrawn(training_of(network, "train").augmentation)
+    return f"whose samples are changed by {other}, which is torch's alone" if other else ""
 
 
 def dali_feed(network: Network) -> Feed:
@@ -55,8 +64,9 @@ def dali_feed(network: Network) -> Feed:
     def feed(samples: Samples, sampler: EpochSampler, settings: Settings) -> Iterable[Any]:
         size = (settings.size, settings.size) if settings.size else (network.input_shape[1], network.input_shape[2])
         fit = Fit(
-            task=task_of(network),
             size=size,
+            how=training_of(network, "train").augmentation,
+            decode=_decode_of(network) if samples.encoded else None,
             batch_size=settings.recipe.batch_size,
             seed=settings.recipe.seed,
             device_id=torch.cuda.current_device() if torch.cuda.is_available() else None,
@@ -65,6 +75,12 @@ def dali_feed(network: Network) -> Feed:
         return DaliLoader(samples, sampler, fit)
 
     return feed
+
+
+def _decode_of(network: Network) -> Decode | None:
+    """How the network's own task decodes a picture to what it is fed, where it says so."""
+    decoding = task_named(task_of(network)).decoding.values()
+    return next((one for one in decoding if one.size is not None), None)
 
 
 def faster(data: DataModule) -> str:

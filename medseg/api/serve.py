@@ -89,6 +89,7 @@ def _serialized(task: Task, steps: Swapped, device: str) -> Swapped:
     """DALI's steps as serialized pipelines, for Triton's own backend."""
     if not steps:
         return steps
-    from medseg.dali_pipelines.decode import DEFINITIONS, serialize
+    from medseg.dali_pipelines.decode import serialize
 
-    return dict.fromkeys(steps, Serialized(serialize(task.name, device), DEFINITIONS[task.name].most))
+    decoding = task.decoding
+    return {name: Serialized(serialize(decoding[name], device), decoding[name].most) for name in steps}

@@ -1,12 +1,11 @@
-"""The `decode` step of each task's pipeline as a DALI definition: the same on a CPU and, as `mixed`, on a GPU.
+"""A Decode record as a DALI definition: the same on a CPU and, as `mixed`, on a GPU.
 
-The step's plain function in medseg/tasks is the reference; docs/dali.md states how far the two may differ.
+The plain function of medseg/data/decoding.py is the reference; docs/dali.md states how far the two may differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,44 +15,36 @@ from nvidia.dali import math as dali_math
 from nvidia.dali.pipeline import Pipeline as DaliPipeline
 from nvidia.dali.types import DALIDataType, DALIImageType, DALIInterpType
 
-from medseg.data.encoded import GREY16, RGB, Kind, check_total, declared, pack, portable
+from medseg.data.decoding import files_of, largest_value
+from medseg.data.encoded import pack, portable
 from medseg.data.grid import png
 from medseg.errors import InputError
-from medseg.task import Array, Networks, Tensors
-from medseg.tasks.gi_tract import pipeline as gi_tract_pipeline
-from medseg.tasks.stas import pipeline as stas_pipeline
+from medseg.task import Array, Decode, Networks, Tensors
 
 Node = Any  # nvidia.dali.data_node.DataNode
 BATCH = 32
 DECODERS = {"cpu": "cpu", "gpu": "mixed"}  # a JPEG's bytes start on the CPU and its pixels end on the GPU: "mixed"
 
 
-def gi_tract(packed: Node, device: str) -> Node:
-    """`input` (3, 224, 224) float32 of a 16-bit grey PNG: divided by its maximum, thrice the same channel."""
-    picture = grey16(packed, device)
-    channel = planes(resized(picture, gi_tract_pipeline.SIZE), 0.0, brightest(picture), device)
-    return fn.cat(channel, channel, channel, axis=0)
+def decoded(packed: Node, how: Decode, device: str) -> Node:
+    """What the record makes of one encoded picture: pixels (h, w, c), or planes (channels, *size) float32."""
+    picture = pixels(packed, how, device)
+    if how.size is None:
+        return picture
+    return normalised(planes(resized(picture, how.size), *ends(picture, how), device), how, grow=True)
 
 
-def stas(packed: Node, device: str) -> Node:
-    """`input` (3, 800, 800) float32 of an RGB picture: its darkest value 0, its brightest 1."""
-    picture = rgb(packed, device)
-    return planes(resized(picture, stas_pipeline.SIZE), *range_of(picture), device)
-
-
-def brain_lgg(packed: Node, device: str) -> Node:
-    """One slice (h, w, 3) uint8 of the `volume`. What follows needs the whole volume, so it is not DALI's."""
-    return rgb(packed, device)
-
-
-def grey16(packed: Node, device: str) -> Node:
-    """A picture (h, w, 1) uint16, every bit as it is stored."""
-    kind: dict[str, Any] = {"output_type": DALIImageType.ANY_DATA, "dtype": DALIDataType.UINT16}
+def pixels(packed: Node, how: Decode, device: str) -> Node:
+    """A picture (h, w, 3) uint8, or (h, w, c) with every bit as it is stored; `check` made it upright."""
+    if how.kind.mode == "RGB":
+        return rgb(packed, device)
+    dtype = DALIDataType.UINT16 if largest_value(how) > 255 else DALIDataType.UINT8
+    kind: dict[str, Any] = {"output_type": DALIImageType.ANY_DATA, "dtype": dtype}
     return fn.decoders.image(packed, device=DECODERS[device], adjust_orientation=False, **kind)
 
 
 def rgb(packed: Node, device: str) -> Node:
-    """A picture (h, w, 3) uint8, which `check` made upright; chroma interpolated as Pillow and OpenCV do."""
+    """A picture (h, w, 3) uint8; chroma interpolated as Pillow and OpenCV do."""
     return fn.decoders.image(
         packed,
         device=DECODERS[device],
@@ -78,15 +69,24 @@ def planes(picture: Node, darkest: Any, spread: Any, device: str) -> Node:
     return fn.crop_mirror_normalize(picture, mean=darkest, std=spread, **how)
 
 
-def brightest(picture: Node) -> Node:
-    """The picture's maximum as float32, 1 for a black one: a divisor."""
-    return dali_math.max(as_float(fn.reductions.max(picture)), 1.0)
+def normalised(picture: Node, how: Decode, grow: bool) -> Node:
+    """Planes less their means and divided by their deviations; a grey one thrice, where needed or to `grow`."""
+    if _is_grey(how) and how.channels > 1 and (grow or how.mean):
+        picture = fn.cat(*[picture] * how.channels, axis=0)
+    if not how.mean:
+        return picture
+    kind: dict[str, Any] = {"output_layout": "CHW", "dtype": DALIDataType.FLOAT}
+    return fn.crop_mirror_normalize(picture, mean=list(how.mean), std=list(how.std), **kind)
 
 
-def range_of(picture: Node) -> tuple[Node, Node]:
-    """The picture's darkest value, and how far its brightest lies above it, 1 for an even picture; float32."""
-    darkest = as_float(fn.reductions.min(picture))
-    return darkest, dali_math.max(as_float(fn.reductions.max(picture)) - darkest, 1.0)
+def ends(picture: Node, how: Decode) -> tuple[Any, Any]:
+    """What becomes 0, and how far above it lies what becomes 1, never 0 itself; float32."""
+    if how.scaled == "range":
+        darkest = as_float(fn.reductions.min(picture))
+        return darkest, dali_math.max(as_float(fn.reductions.max(picture)) - darkest, 1.0)
+    if how.scaled == "maximum":
+        return 0.0, dali_math.max(as_float(fn.reductions.max(picture)), 1.0)
+    return 0.0, float(largest_value(how)) if how.scaled == "bits" else 1.0
 
 
 def as_float(value: Node) -> Node:
@@ -94,53 +94,33 @@ def as_float(value: Node) -> Node:
     return fn.cast(value, dtype=DALIDataType.FLOAT)
 
 
-@dataclass(frozen=True)
-class Definition:
-    """A task's decode step: what makes it of which kind of picture, and which tensor of the task's pipeline it is."""
-
-    make: Callable[[Node, str], Node]
-    kind: Kind
-    output: str
-    dtype: Any
-    ndim: int = 3  # without the batch axis
-    most: int = 1  # pictures of a request
-
-
-DEFINITIONS = {
-    "gi-tract": Definition(gi_tract, GREY16, "input", DALIDataType.FLOAT),
-    "brain-lgg": Definition(brain_lgg, RGB, "volume", DALIDataType.UINT8, most=1024),
-    "stas": Definition(stas, RGB, "input", DALIDataType.FLOAT),
-}
-
-
-def decode_pipeline(task: str, device: str = "cpu", device_id: int | None = None, threads: int = 2) -> DaliPipeline:
-    """A DALI pipeline from `packed`, a batch of encoded pictures as uint8 vectors, to the task's decoded tensor.
+def decode_pipeline(how: Decode, device: str = "cpu", device_id: int | None = None, threads: int = 2) -> DaliPipeline:
+    """A DALI pipeline from `packed`, a batch of encoded pictures as uint8 vectors, to the record's output.
 
     Input and output are named as the task's step names them, so that Triton's `dali` backend can serve it as that step.
     Without a device id a definition for `gpu` can be serialized, but not run.
     """
-    definition = DEFINITIONS[task]
-    kinds = {"output_dtype": [definition.dtype], "output_ndim": [definition.ndim]}
+    kinds = {"output_dtype": [_dtype(how)], "output_ndim": [3]}  # without the batch axis
     pipeline = DaliPipeline(BATCH, threads, device_id, prefetch_queue_depth=1, **kinds)
     with pipeline:
         packed = fn.external_source(name="packed", dtype=DALIDataType.UINT8, ndim=1)
-        pipeline.set_outputs(fn.copy(definition.make(packed, device), name=definition.output))
+        pipeline.set_outputs(fn.copy(decoded(packed, how, device), name=how.output))
     return pipeline
 
 
-def serialize(task: str, device: str) -> bytes:
+def serialize(how: Decode, device: str) -> bytes:
     """The definition as the `model.dali` of Triton's `dali` backend. Needs no GPU, also for `gpu`."""
-    return bytes(decode_pipeline(task, device).serialize())
+    return bytes(decode_pipeline(how, device).serialize())
 
 
 class Decoder:
-    """A task's `decode` step by DALI, to be called in place of the task's own function."""
+    """A step that a Decode record describes, by DALI, to be called in place of the task's own function."""
 
-    def __init__(self, task: str, device: str = "cpu", threads: int = 2) -> None:
-        self._build = partial(decode_pipeline, task, device, 0 if device == "gpu" else None, threads)
-        self._kind, self._output = DEFINITIONS[task].kind, DEFINITIONS[task].output
+    def __init__(self, how: Decode, device: str = "cpu", threads: int = 2) -> None:
+        self._build = partial(decode_pipeline, how, device, 0 if device == "gpu" else None, threads)
+        self._how = how
         self._pipeline = self._build()
-        self._run(pack([_tiny(self._kind)]))  # the first run is slow: now, not for somebody who waits
+        self._run(pack([_tiny(how)]))  # the first run is slow: now, not for somebody who waits
 
     def __call__(self, tensors: Tensors, _: Networks | None = None) -> Tensors:
         """The decoded tensor of `packed` (n, bytes) uint8. Raises InputError naming the picture that is damaged.
@@ -148,13 +128,12 @@ class Decoder:
         Sizes are looked at before: DALI would allocate whatever a header says.
         """
         packed = tensors["packed"]
-        files = {f"picture {index}": row.tobytes() for index, row in enumerate(packed)}
-        check_total([declared(data, self._kind, name) for name, data in files.items()])
-        same = [portable(data, self._kind, name) for name, data in files.items()]  # where `check` was left out
+        files = files_of(packed, self._how)
+        same = [portable(data, self._how.kind, name) for name, data in files.items()]  # where `check` was left out
         if any(one is not data for one, data in zip(same, files.values(), strict=True)):
             packed = pack(same)
         parts = [self._decode(packed, first) for first in range(0, len(packed), BATCH)]
-        return {self._output: parts[0] if len(parts) == 1 else np.concatenate(parts)}
+        return {self._how.output: parts[0] if len(parts) == 1 else np.concatenate(parts)}
 
     def _decode(self, packed: Array, first: int) -> Array:
         """BATCH pictures from `first` on; where they fail, each alone, to find the one that is damaged."""
@@ -168,7 +147,8 @@ class Decoder:
         try:
             return self._run(row[np.newaxis])
         except RuntimeError as error:
-            raise InputError(f"picture {index} cannot be decoded ({_reason(error)}); expected a whole file") from error
+            name = self._how.called if self._how.most == 1 else f"{self._how.called} {index}"
+            raise InputError(f"{name} cannot be decoded ({_reason(error)}); expected a whole file") from error
 
     def _run(self, rows: Array) -> Array:
         try:
@@ -180,10 +160,20 @@ class Decoder:
         return np.array(batch.as_cpu().as_array())
 
 
-def _tiny(kind: Kind) -> bytes:
+def _tiny(how: Decode) -> bytes:
     """A picture of this kind, of two pixels by two."""
-    pixels = np.zeros((2, 2), np.uint16) if kind.mode == "I;16" else np.zeros((2, 2, 3), np.uint8)
-    return png(pixels)
+    shape = (2, 2) if _is_grey(how) else (2, 2, 3)
+    return png(np.zeros(shape, np.uint16 if largest_value(how) > 255 else np.uint8))
+
+
+def _is_grey(how: Decode) -> bool:
+    return not how.kind.mode.startswith("RGB")
+
+
+def _dtype(how: Decode) -> Any:
+    if how.size is not None:
+        return DALIDataType.FLOAT
+    return DALIDataType.UINT16 if largest_value(how) > 255 else DALIDataType.UINT8
 
 
 def _reason(error: RuntimeError) -> str:

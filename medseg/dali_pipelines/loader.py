@@ -15,14 +15,12 @@ from nvidia.dali.plugin.base_iterator import LastBatchPolicy
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from medseg.dali_pipelines.augment import RESULTS, training_pipeline
-from medseg.dali_pipelines.changes import Drawn, draw, pixel_matrix
-from medseg.dali_pipelines.finish import finish
+from medseg.dali_pipelines.in_torch import change
+from medseg.dali_pipelines.random_changes import Drawn, draw, pixel_matrix
 from medseg.data.augmentation import Augmentation
 from medseg.data.samples import Samples
-from medseg.task import Array
-from medseg.tasks import task_named, training_of
+from medseg.task import Array, Decode
 
-CHANNELS = 3  # of every network that DALI feeds; a grey picture is shown to each
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # images, masks, each sample's patient by number
 
 
@@ -42,10 +40,11 @@ class Order(Protocol):
 class Fit:
     """What a loader must know of the fit that it feeds."""
 
-    task: str
     size: tuple[int, int]
     batch_size: int
     seed: int
+    how: Augmentation
+    decode: Decode | None = None  # how encoded samples become the network's input; None of samples that are prepared
     device_id: int | None = None  # a GPU's number, None for the CPU
     threads: int = 2
 
@@ -53,9 +52,8 @@ class Fit:
 class DaliLoader:
     """Batches of augmented samples; seed and epoch fix order and changes. `sampler` is what Lightning looks for."""
 
-    def __init__(self, samples: Samples, sampler: Order, fit: Fit, how: Augmentation | None = None) -> None:
+    def __init__(self, samples: Samples, sampler: Order, fit: Fit) -> None:
         self.samples, self.sampler, self.fit = samples, sampler, fit
-        self.how = training_of(task_named(fit.task).networks[0], "train").augmentation if how is None else how
         self.numbers = {patient: number for number, patient in enumerate(sorted(set(samples.patients)))}
 
     def __len__(self) -> int:
@@ -68,13 +66,17 @@ class DaliLoader:
         with ThreadPoolExecutor(fit.threads) as readers:
             fed: deque[list[Drawn]] = deque()  # of the batches that DALI works on
             feed = self._feed(readers, fed)
-            pipeline = training_pipeline(fit.task, fit.size, self.how.moving, feed, settings)
+            pipeline = training_pipeline(fit.decode, fit.size, fit.how.moving, feed, settings)
             batches = DALIGenericIterator([pipeline], list(RESULTS), last_batch_policy=LastBatchPolicy.PARTIAL)
             for (batch,) in batches:
                 images, masks, drawn = batch["images"], batch["masks"], fed.popleft()
-                finish(images, masks, drawn)
+                change(images, masks, drawn)
                 numbers = torch.tensor([self.numbers[self.samples.patients[one.index]] for one in drawn])
-                yield images.expand(-1, CHANNELS, -1, -1), masks, numbers
+                yield self._shown(images), masks, numbers
+
+    def _shown(self, images: torch.Tensor) -> torch.Tensor:
+        """A grey picture in each of the network's channels."""
+        return images.expand(-1, self.fit.decode.channels, -1, -1) if self.fit.decode else images
 
     def _feed(self, readers: ThreadPoolExecutor, fed: deque[list[Drawn]]) -> Iterator[tuple[list[Array], ...]]:
         """Batches as the pipeline wants them: pictures, masks and, where they move, matrices."""
@@ -86,16 +88,16 @@ class DaliLoader:
             pictures, masks = zip(*readers.map(self._read, batch), strict=True)
             pairs = zip(drawn, masks, strict=True)
             matrices = [pixel_matrix(one.linear, mask.shape[:2], self.fit.size) for one, mask in pairs]
-            yield (list(pictures), list(masks), matrices)[: 3 if self.how.moving else 2]
+            yield (list(pictures), list(masks), matrices)[: 3 if self.fit.how.moving else 2]
 
     def _draw(self, place: int, index: int) -> Drawn:
         """The changes of the sample at a place of this process's share of the epoch."""
         overall = place * self.sampler.ranks + self.sampler.rank
-        return draw(self.how, index, (self.fit.seed, self.sampler.epoch, overall))
+        return draw(self.fit.how, index, (self.fit.seed, self.sampler.epoch, overall))
 
     def _read(self, index: int) -> tuple[Array, Array]:
         """The file (bytes,) uint8, or the prepared picture (h, w, c) float32; and its mask (h, w, classes) uint8."""
-        if self.samples.encoded:
+        if self.fit.decode and self.samples.encoded:
             content, mask = self.samples.encoded(index)
             return np.frombuffer(content, np.uint8), np.ascontiguousarray(mask.transpose(1, 2, 0))
         image, mask = self.samples[index]

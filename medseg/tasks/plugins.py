@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
+from medseg.data.decoding import problems
 from medseg.errors import TaskError
 from medseg.task import Task
 
@@ -90,6 +91,7 @@ def _problems(name: str, task: Task) -> Iterator[str]:
         if steps[step].outputs != (decode.output,):
             made = ", ".join(steps[step].outputs)
             yield f"decodes to {decode.output!r} in step {step!r}, which makes {made}; expected the same"
+        yield from (f"decodes in step {step!r} to {problem}" for problem in problems(decode))
 
 
 def _package(point: EntryPoint) -> str:

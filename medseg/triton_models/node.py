@@ -2,7 +2,8 @@
 
 Triton's python backend imports a model.py that holds nothing but the import of TritonPythonModel from here. What the
 model is stands in its config.pbtxt, as parameters: `task` and `step`, or `network`, `file` and `engine` (see
-config.py). A step's function may be made elsewhere: `maker` names what makes it for the task, as DALI's decoders do.
+config.py). A step's function may be made elsewhere: `maker` names what makes it of the step's Decode record, as DALI's
+decoders do.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def _step(parameters: dict[str, str], array: ArrayOf) -> Work:
     step = next(step for step in task.pipeline.steps if step.name == parameters["step"])
     if "maker" in parameters:
         module, maker = parameters["maker"].split(":")
-        step = replace(step, run=getattr(import_module(module), maker)(task.name))
+        step = replace(step, run=getattr(import_module(module), maker)(task.decoding[step.name]))
     networks = task.pipeline.sound(_networks(names, array, parameters.get("networks_on") == "gpu"))
     answered = _answered_by(task.pipeline)
     texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}

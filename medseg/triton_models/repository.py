@@ -25,11 +25,8 @@ from medseg.triton_models.targets import EMBEDDED, Target
 # What takes a step's place: the function that makes another one for it, as "module:function", or a DALI pipeline.
 Swapped = Mapping[str, str | native.Serialized]
 _NONE: Swapped = MappingProxyType({})
-# What takes a pipeline's `decode` step, by the name a user gives it: the step's own function, or DALI's decoder for it.
-DECODERS: Mapping[str, Swapped] = {
-    "reference": _NONE,
-    "dali": {"decode": "medseg.dali_pipelines.decode:Decoder"},
-}
+# What decodes, by the name a user gives it: the steps' own functions, or what makes others of their Decode records.
+DECODERS = {"reference": "", "dali": "medseg.dali_pipelines.decode:Decoder"}
 _MODEL = '''"""What this model does stands in config.pbtxt."""
 
 from medseg.triton_models.node import TritonPythonModel
@@ -62,8 +59,8 @@ def swapped(task: Task, decoder: str) -> Swapped:
     """What takes the place of the task's steps, for a decoder's name. Raises InputError listing the names."""
     if decoder not in DECODERS:
         raise InputError(f"--decoder is {decoder!r}; expected one of {', '.join(DECODERS)}")
-    steps = {step.name for step in task.pipeline.steps}
-    return {name: other for name, other in DECODERS[decoder].items() if name in steps}
+    maker = DECODERS[decoder]
+    return dict.fromkeys(task.decoding, maker) if maker else _NONE
 
 
 def _served(network: Network, run: Run, engine: str, precision: str, target: Target, instances: int) -> Served:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from medseg.dali_pipelines.finish import bend
+from medseg.dali_pipelines.in_torch import bend
 from medseg.dali_pipelines.loader import DaliLoader, Fit
 from medseg.data.augmentation import Augmentation
 from medseg.data.samples import Samples
@@ -33,6 +33,14 @@ class Shares:
 
     def __len__(self) -> int:
         return len(range(self.rank, self.count, self.ranks))
+
+
+def fit_of(task: str, size: tuple[int, int], batch_size: int, seed: int, **more) -> Fit:
+    """A fit of the task's own network, by its own changes if no other are said."""
+    found = task_named(task)
+    changes = more.pop("how", training_of(found.networks[0], "test").augmentation)
+    decode = next((one for one in found.decoding.values() if one.size), None)
+    return Fit(size, batch_size, seed, changes, decode, **more)
 
 
 def made_up(task: str, folder: Path) -> Samples:
@@ -67,7 +75,7 @@ def test_without_changes_the_loader_gives_the_readers_samples(task: str, tmp_pat
     count = min(10, len(samples))
     order = Shares(count)
     size = task_named(task).networks[0].input_shape[1:]
-    images, masks, numbers = epoch(DaliLoader(samples, order, Fit(task, size, 4, seed=0), Augmentation()))
+    images, masks, numbers = epoch(DaliLoader(samples, order, fit_of(task, size, 4, seed=0, how=Augmentation())))
     assert (images.dtype, masks.dtype, len(images)) == (torch.float32, torch.uint8, count)
     patients = sorted(set(samples.patients))
     for image, mask, number, index in zip(images, masks, numbers, order, strict=True):
@@ -80,7 +88,7 @@ def test_without_changes_the_loader_gives_the_readers_samples(task: str, tmp_pat
 @needs_shared
 def test_real_pictures_too_are_the_readers() -> None:
     samples = stas_reader.samples(SHARED / "data/stas", ["00000000", "00000004", "00000071"])
-    images, masks, _ = epoch(DaliLoader(samples, Shares(3), Fit("stas", (800, 800), 3, seed=0), Augmentation()))
+    images, masks, _ = epoch(DaliLoader(samples, Shares(3), fit_of("stas", (800, 800), 3, seed=0, how=Augmentation())))
     for image, mask, index in zip(images, masks, Shares(3), strict=True):
         expected_image, expected_mask = samples[index]
         assert np.abs(image.numpy() - expected_image).max() <= TOLERANCES["stas"]
@@ -100,8 +108,8 @@ def test_real_pictures_too_are_the_readers() -> None:
     ],
 )
 def test_image_and_mask_stay_aligned(how: Augmentation) -> None:
-    images, masks, _ = epoch(DaliLoader(blobs(24), Shares(24), Fit("gi-tract", SIZE, 8, seed=1), how))
-    plain, _, _ = epoch(DaliLoader(blobs(24), Shares(24), Fit("gi-tract", SIZE, 8, seed=1), Augmentation()))
+    images, masks, _ = epoch(DaliLoader(blobs(24), Shares(24), fit_of("gi-tract", SIZE, 8, seed=1, how=how)))
+    plain, _, _ = epoch(DaliLoader(blobs(24), Shares(24), fit_of("gi-tract", SIZE, 8, seed=1, how=Augmentation())))
     assert not torch.equal(images, plain)
     differ = ((images > 0.5) != (masks > 0)).float().mean()
     assert differ < 0.004  # bilinear at 0.5 and nearest may part on the border alone
@@ -109,11 +117,13 @@ def test_image_and_mask_stay_aligned(how: Augmentation) -> None:
 
 
 def test_a_flip_is_a_mirror_image_and_a_turn_a_turn() -> None:
-    plain, _, _ = epoch(DaliLoader(blobs(4), Shares(4), Fit("gi-tract", SIZE, 4, seed=0), Augmentation()))
-    flipped, _, _ = epoch(DaliLoader(blobs(4), Shares(4), Fit("gi-tract", SIZE, 4, seed=0), Augmentation(flip=1)))
+    plain, _, _ = epoch(DaliLoader(blobs(4), Shares(4), fit_of("gi-tract", SIZE, 4, seed=0, how=Augmentation())))
+    flipped, _, _ = epoch(
+        DaliLoader(blobs(4), Shares(4), fit_of("gi-tract", SIZE, 4, seed=0, how=Augmentation(flip=1)))
+    )
     assert torch.allclose(flipped, plain.flip(-1), atol=1e-3)
     turned, _, _ = epoch(
-        DaliLoader(blobs(4), Shares(4), Fit("gi-tract", SIZE, 4, seed=0), Augmentation(quarter_turns=1))
+        DaliLoader(blobs(4), Shares(4), fit_of("gi-tract", SIZE, 4, seed=0, how=Augmentation(quarter_turns=1)))
     )
     for one, other in zip(turned, plain, strict=True):
         assert any(torch.allclose(one, other.rot90(turns, (1, 2)), atol=1e-3) for turns in (1, 2, 3))
@@ -123,7 +133,7 @@ def test_the_seed_and_the_epoch_fix_everything_and_threads_nothing() -> None:
     def run(seed: int, number: int, threads: int) -> tuple[torch.Tensor, ...]:
         order = Shares(20)
         order.epoch = number
-        return epoch(DaliLoader(blobs(20), order, Fit("gi-tract", SIZE, 6, seed, threads=threads)))
+        return epoch(DaliLoader(blobs(20), order, fit_of("gi-tract", SIZE, 6, seed, threads=threads)))
 
     first = run(1, 2, 1)
     assert all(map(torch.equal, first, run(1, 2, 2)))
@@ -132,8 +142,8 @@ def test_the_seed_and_the_epoch_fix_everything_and_threads_nothing() -> None:
 
 
 def test_processes_share_an_epoch_and_its_changes() -> None:
-    whole = epoch(DaliLoader(blobs(21), Shares(21), Fit("gi-tract", SIZE, 4, seed=0)))
-    loaders = [DaliLoader(blobs(21), Shares(21, rank, 2), Fit("gi-tract", SIZE, 4, seed=0)) for rank in (0, 1)]
+    whole = epoch(DaliLoader(blobs(21), Shares(21), fit_of("gi-tract", SIZE, 4, seed=0)))
+    loaders = [DaliLoader(blobs(21), Shares(21, rank, 2), fit_of("gi-tract", SIZE, 4, seed=0)) for rank in (0, 1)]
     assert [len(loader) for loader in loaders] == [3, 3]
     assert [len(list(loader)) for loader in loaders] == [3, 3]
     for rank, loader in enumerate(loaders):
@@ -141,16 +151,18 @@ def test_processes_share_an_epoch_and_its_changes() -> None:
 
 
 def test_every_epoch_of_one_loader_is_whole() -> None:
-    loader = DaliLoader(blobs(10), Shares(10), Fit("gi-tract", SIZE, 4, seed=0))
+    loader = DaliLoader(blobs(10), Shares(10), fit_of("gi-tract", SIZE, 4, seed=0))
     assert [[len(images) for images, _, _ in loader] for _ in range(3)] == [[4, 4, 2]] * 3
 
 
 def test_holes_are_black_in_image_and_mask() -> None:
     samples = blobs(8)
     images, masks, _ = epoch(
-        DaliLoader(samples, Shares(8), Fit("gi-tract", SIZE, 8, seed=0), Augmentation(holes=1, hole_side=0.2))
+        DaliLoader(samples, Shares(8), fit_of("gi-tract", SIZE, 8, seed=0, how=Augmentation(holes=1, hole_side=0.2)))
     )
-    plain, plain_masks, _ = epoch(DaliLoader(samples, Shares(8), Fit("gi-tract", SIZE, 8, seed=0), Augmentation()))
+    plain, plain_masks, _ = epoch(
+        DaliLoader(samples, Shares(8), fit_of("gi-tract", SIZE, 8, seed=0, how=Augmentation()))
+    )
     gone = (images != plain).any(1)
     assert gone.any()
     assert not images[gone[:, None].expand_as(images)].any()

@@ -95,7 +95,7 @@ LOSSY = {
 
 @pytest.fixture(scope="module")
 def dali() -> Decoder:
-    return Decoder("brain-lgg")
+    return Decoder(task_named("brain-lgg").decoding["decode"])
 
 
 @pytest.mark.parametrize("name", [*READ, *LOSSY])

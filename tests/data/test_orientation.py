@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from medseg.dali_pipelines.decode import DEFINITIONS, Decoder
+from medseg.dali_pipelines.decode import Decoder
 from medseg.data.encoded import GREY16, RGB, check, decode, encoded_tensor, orientation_of, pack, portable
 from medseg.tasks import task_named
 
@@ -92,7 +92,7 @@ def test_dali_sees_what_the_plain_function_sees(task: str, data: str, turned: in
     steps = {step.name: step.run for step in task_named(task).pipeline.steps}
     content = saved(GREYS if task == "gi-tract" else COLOURS, data, turned)
     tensors = steps["check"]({"encoded": encoded_tensor([content])}, None)
-    name = DEFINITIONS[task].output
+    name = task_named(task).decoding["decode"].output
     plain, dali = steps["decode"](tensors, None)[name], _decoder(task)(tensors)[name]
     assert tensors["size"].tolist() == [list(shown(content).shape[:2])]
     assert plain.shape == dali.shape
@@ -109,4 +109,4 @@ DECODERS: dict[str, Decoder] = {}
 
 
 def _decoder(task: str) -> Decoder:
-    return DECODERS.setdefault(task, Decoder(task))
+    return DECODERS.setdefault(task, Decoder(task_named(task).decoding["decode"]))

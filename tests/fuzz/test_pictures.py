@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.dali_pipelines.decode import DEFINITIONS, Decoder
+from medseg.dali_pipelines.decode import Decoder
 from medseg.data.encoded import encoded_tensor
 from medseg.task import Array
 from medseg.tasks import task_named
@@ -49,10 +49,10 @@ DECODERS: dict[str, Decoder] = {}
 def by_both(task: str, data: bytes) -> tuple[Array, Array]:
     """The decoded tensor by the plain function and by DALI."""
     steps = {step.name: step.run for step in task_named(task).pipeline.steps}
-    name = DEFINITIONS[task].output
+    how = task_named(task).decoding["decode"]
     tensors = steps["check"]({"encoded": encoded_tensor([data])}, None)
-    dali = DECODERS.setdefault(task, Decoder(task))
-    return steps["decode"](tensors, None)[name], dali(tensors)[name]
+    dali = DECODERS.setdefault(task, Decoder(how))
+    return steps["decode"](tensors, None)[how.output], dali(tensors)[how.output]
 
 
 def outcomes(name: str, count: int) -> Iterator[tuple[str, str]]:

@@ -63,7 +63,8 @@ def _serving(folder: Path, name: str, written: Callable[[Path, Task, list[Run]],
 
 def _with_dali(task: Task) -> Pipeline:
     """The local pipeline with the decoder that is served."""
-    steps = (replace(step, run=Decoder(task.name)) if step.name == "decode" else step for step in task.pipeline.steps)
+    made = {name: Decoder(how) for name, how in task.decoding.items()}
+    steps = (replace(step, run=made.get(step.name, step.run)) for step in task.pipeline.steps)
     return replace(task.pipeline, steps=tuple(steps))
 
 

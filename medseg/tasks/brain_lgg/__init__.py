@@ -1,11 +1,10 @@
 """Brain LGG: an MR volume in, the lower-grade glioma outlined."""
 
-from medseg.data.encoded import RGB
-from medseg.task import Decode, Files, Task
+from medseg.task import Files, Task
 from medseg.tasks.brain_lgg.data import DATA
 from medseg.tasks.brain_lgg.files import answered, sources, write
 from medseg.tasks.brain_lgg.networks import NETWORKS
-from medseg.tasks.brain_lgg.pipeline import PIPELINE
+from medseg.tasks.brain_lgg.pipeline import DECODE, PIPELINE
 from medseg.tasks.brain_lgg.score import SCORING
 
 TASK = Task(
@@ -26,5 +25,5 @@ TASK = Task(
     ),
     data=DATA,
     scoring=SCORING,
-    decoding={"decode": Decode(RGB, "volume", most=1024)},  # what follows needs the whole volume
+    decoding={"decode": DECODE},
 )

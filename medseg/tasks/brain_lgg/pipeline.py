@@ -9,6 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from medseg.data.arrays import host, joined
+from medseg.data.decoding import decoder
 from medseg.data.encoded import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -16,8 +17,6 @@ from medseg.data.encoded import (
     RGB,
     check,
     check_total,
-    declared,
-    decode,
     pack,
     portable,
     too_large,
@@ -25,7 +24,7 @@ from medseg.data.encoded import (
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
 from medseg.metrics.components import largest
-from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
+from medseg.task import Array, Decode, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.brain_lgg.networks import BRAIN_LGG
 from medseg.tasks.brain_lgg.prepare import Frame, prepare
 from medseg.tasks.streaming import answers
@@ -33,7 +32,9 @@ from medseg.tasks.wanted import wanted, wanted_tensor
 
 BATCH = 2  # slices a network call: few, so that the last calls of a volume leave no core idle for long
 _FACES: Literal[6] = 6  # voxels that share a face are connected, as in the reference's evaluation
+_SLICES = 1024
 _BACKGROUND = -30.0  # the logit of what the network never sees, outside of the brain
+DECODE = Decode(RGB, "volume", most=_SLICES, called="slice")  # what follows needs the whole volume
 
 
 def checked(tensors: Tensors, _: Networks) -> Tensors:
@@ -53,14 +54,6 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
             )
     same = [portable(data, RGB, f"slice {index}") for index, data in enumerate(encoded)]
     return {"packed": pack(same), "size": np.array(sizes, np.int32)}
-
-
-def decoded(tensors: Tensors, _: Networks) -> Tensors:
-    """Step 2: `packed` to the `volume` (n, h, w, 3) uint8; DALI has the same step."""
-    files = [row.tobytes() for row in tensors["packed"]]
-    check_total([declared(data, RGB, f"slice {index}") for index, data in enumerate(files)], "slices")
-    slices = [decode(data, RGB, f"slice {index}") for index, data in enumerate(files)]
-    return {"volume": np.stack(slices)}
 
 
 def normalised(tensors: Tensors, _: Networks) -> Tensors:
@@ -133,7 +126,6 @@ def _frame(numbers: Array, slices: int) -> Frame:
 
 
 _OUTPUTS = ("mask", "mask_png", "probability")
-_SLICES = 1024
 _VOLUME = (_SLICES, MAX_SIDE, MAX_SIDE)
 
 PIPELINE = Pipeline(
@@ -153,7 +145,7 @@ PIPELINE = Pipeline(
     inputs=("encoded", "wanted"),
     steps=(
         Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
-        Step("decode", decoded, ("packed",), ("volume",)),
+        Step("decode", decoder(DECODE), ("packed",), ("volume",)),
         Step("normalise", normalised, ("volume",), ("input", "frame")),
         Step("segment", segment, ("input",), ("logits",), anywhere=True),
         Step("answer", answer, ("logits", "frame", "wanted"), _OUTPUTS, anywhere=True),

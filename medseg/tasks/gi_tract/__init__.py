@@ -1,11 +1,10 @@
 """GI tract: an MR slice in, large bowel, small bowel and stomach outlined."""
 
-from medseg.data.encoded import GREY16
-from medseg.task import Decode, Files, Task
+from medseg.task import Files, Task
 from medseg.tasks.gi_tract.data import DATA
 from medseg.tasks.gi_tract.files import answered, sources, write
 from medseg.tasks.gi_tract.networks import NETWORKS
-from medseg.tasks.gi_tract.pipeline import PIPELINE, SIZE
+from medseg.tasks.gi_tract.pipeline import DECODE, PIPELINE
 from medseg.tasks.gi_tract.score import SCORING
 
 TASK = Task(
@@ -25,5 +24,5 @@ TASK = Task(
     ),
     data=DATA,
     scoring=SCORING,
-    decoding={"decode": Decode(GREY16, "input", SIZE, "maximum")},
+    decoding={"decode": DECODE},
 )

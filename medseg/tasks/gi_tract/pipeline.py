@@ -6,14 +6,16 @@ import numpy as np
 
 from medseg.data import rle
 from medseg.data.arrays import as_uint8, host
-from medseg.data.encoded import GREY16, MAX_BYTES, MAX_SIDE, check, decode, pack, portable, too_large
+from medseg.data.decoding import decoder, prepared
+from medseg.data.encoded import GREY16, MAX_BYTES, MAX_SIDE, check, pack, portable, too_large
 from medseg.data.grid import png, probability, resized
 from medseg.errors import InputError
-from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
+from medseg.task import Array, Decode, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
 from medseg.tasks.wanted import wanted, wanted_tensor
 
 SIZE = (GI_TRACT.input_shape[1], GI_TRACT.input_shape[2])
+DECODE = Decode(GREY16, "input", SIZE, "maximum", called="slice")
 
 
 def checked(tensors: Tensors, _: Networks) -> Tensors:
@@ -28,15 +30,9 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
     return {"packed": pack([portable(encoded[0], GREY16, "slice")]), "size": np.array([size], np.int32)}
 
 
-def decoded(tensors: Tensors, _: Networks) -> Tensors:
-    """Step 2: `packed` to the network's `input` (1, 3, 224, 224) float32; DALI has the same step."""
-    return {"input": prepare(decode(tensors["packed"][0].tobytes(), GREY16, "slice"))[np.newaxis]}
-
-
 def prepare(picture: Array) -> Array:
     """The network's input (3, 224, 224) float32 of a slice (h, w) uint16: divided by its maximum, thrice the same."""
-    scaled = picture.astype(np.float32) / max(1, int(picture.max()))
-    return np.repeat(resized(scaled[np.newaxis], SIZE), 3, axis=0)
+    return prepared(picture, DECODE)
 
 
 def answer(tensors: Tensors, _: Networks) -> Tensors:
@@ -75,7 +71,7 @@ PIPELINE = Pipeline(
     inputs=("encoded", "wanted"),
     steps=(
         Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
-        Step("decode", decoded, ("packed",), ("input",)),
+        Step("decode", decoder(DECODE), ("packed",), ("input",)),
         Step("segment", GI_TRACT.name, ("input",), ("logits",)),
         Step("answer", answer, ("logits", "size", "wanted"), _OUTPUTS, anywhere=True),
     ),

@@ -1,11 +1,10 @@
 """STAS: a pathology picture in, spread through air spaces outlined."""
 
-from medseg.data.encoded import RGB
-from medseg.task import Decode, Files, Task
+from medseg.task import Files, Task
 from medseg.tasks.stas.data import DATA
 from medseg.tasks.stas.files import answered, sources, write
 from medseg.tasks.stas.networks import NETWORKS
-from medseg.tasks.stas.pipeline import PIPELINE, SIZE, pipeline_of, vote
+from medseg.tasks.stas.pipeline import DECODE, PIPELINE, pipeline_of, vote
 from medseg.tasks.stas.score import SCORING
 
 __all__ = ["TASK", "vote"]
@@ -24,6 +23,6 @@ TASK = Task(
     ),
     data=DATA,
     scoring=SCORING,
-    decoding={"decode": Decode(RGB, "input", SIZE, "range")},
+    decoding={"decode": DECODE},
     pipeline_of=pipeline_of,
 )

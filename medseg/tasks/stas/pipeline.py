@@ -12,15 +12,17 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from medseg.data.arrays import as_uint8, host, joined
-from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, decode, pack, portable, too_large
+from medseg.data.decoding import decoder, prepared
+from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, pack, portable, too_large
 from medseg.data.grid import png, probability, resized
 from medseg.data.labelme import labelme_from_mask
 from medseg.errors import InputError, RunError
-from medseg.task import Array, Networks, Pipeline, Step, Tensor, Tensors
+from medseg.task import Array, Decode, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.stas.networks import NETWORKS
 from medseg.tasks.wanted import wanted, wanted_tensor
 
 SIZE = (NETWORKS[0].input_shape[1], NETWORKS[0].input_shape[2])
+DECODE = Decode(RGB, "input", SIZE, "range")
 VOTERS = tuple(network.name for network in NETWORKS)
 _LOGITS = {voter: f"{voter.removeprefix('stas-').replace('-', '_')}_logits" for voter in VOTERS}
 
@@ -37,16 +39,9 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
     return {"packed": pack([portable(encoded[0], RGB)]), "size": np.array([size], np.int32)}
 
 
-def decoded(tensors: Tensors, _: Networks) -> Tensors:
-    """Step 2: `packed` to the networks' `input` (1, 3, 800, 800) float32; DALI has the same step."""
-    return {"input": prepare(decode(tensors["packed"][0].tobytes(), RGB))[np.newaxis]}
-
-
 def prepare(picture: Array) -> Array:
     """The networks' input (3, 800, 800) float32 of a picture (h, w, 3) uint8: its darkest value 0, its brightest 1."""
-    low, high = int(picture.min()), int(picture.max())
-    small = resized(picture.transpose(2, 0, 1).astype(np.float32), SIZE)
-    return (small - low) / np.float32(max(1, high - low))
+    return prepared(picture, DECODE)
 
 
 def vote(masks: Array) -> Array:
@@ -134,7 +129,7 @@ def pipeline_of(networks: Sequence[str]) -> Pipeline:
         inputs=("encoded", "wanted"),
         steps=(
             Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
-            Step("decode", decoded, ("packed",), ("input",)),
+            Step("decode", decoder(DECODE), ("packed",), ("input",)),
             *(Step(name.removesuffix("_logits"), voter, ("input",), (name,)) for voter, name in logits.items()),
             Step("masks", masks, (*logits.values(), "size", "wanted"), ("masks", "probability"), anywhere=True),
             Step("vote", voted, ("masks", "wanted"), _VOTED, anywhere=True),

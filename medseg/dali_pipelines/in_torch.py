@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from medseg.dali_pipelines.changes import Drawn
+from medseg.dali_pipelines.random_changes import Drawn
 from medseg.data.augmentation import WAVES
 from medseg.task import Array
 
 
-def finish(images: torch.Tensor, masks: torch.Tensor, drawn: Sequence[Drawn]) -> None:
+def change(images: torch.Tensor, masks: torch.Tensor, drawn: Sequence[Drawn]) -> None:
     """Turn, bend and punch each sample as it was drawn."""
     for index, one in enumerate(drawn):
         if one.turns:

@@ -39,6 +39,17 @@ def draw(how: Augmentation, index: int, seeds: tuple[int, ...]) -> Drawn:
     return Drawn(index, turns, linear, wave.astype(np.float32), holes)
 
 
+def undrawn(how: Augmentation) -> str:
+    """What of these changes is not drawn here, in words; "" where all of them are."""
+    others = {
+        "noise": how.noise > 0,
+        "cuts": bool(how.crop),
+        "stretching": how.stretch > 0,
+        "flips of other axes": how.flip > 0 and how.flip_axes != (-1,),
+    }
+    return " and ".join(name for name, asked in others.items() if asked)
+
+
 def pixel_matrix(linear: Array, source: tuple[int, int], target: tuple[int, int]) -> Array:
     """`Drawn.linear` in pixels, (2, 3) float32: of the target (h, w) to those of a picture (h, w), resize included."""
     to_unit = np.diag([1 / target[1], 1 / target[0], 1.0])

@@ -2,8 +2,8 @@ import numpy as np
 import torch
 from scipy.stats import ks_2samp
 
-from medseg.dali_pipelines.changes import draw, pixel_matrix
-from medseg.dali_pipelines.finish import punch
+from medseg.dali_pipelines.in_torch import punch
+from medseg.dali_pipelines.random_changes import draw, pixel_matrix
 from medseg.data.augmentation import MOST_HOLES, Augmentation
 from medseg.tasks import network_named, training_of
 from medseg.train import augment
