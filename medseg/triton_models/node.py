@@ -94,6 +94,8 @@ def _step(parameters: dict[str, str], array: ArrayOf) -> Work:
     texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
 
     def answer(tensors: Tensors, cancelled: Callable[[], bool]) -> Tensors:
+        if cancelled():
+            raise CancelledError
         known = {name: unframed(host(array), name) if name in texts else array for name, array in tensors.items()}
         task.pipeline.check(step, known)
         for name, network in answered.items():

@@ -1,11 +1,13 @@
 """A request asked again when a model is replaced: the first good answer counts, nobody waits for the dead."""
 
 import asyncio
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("h11")
-from medseg.triton_models.front.again import Replaced, Twice
+from medseg.triton_models.front.again import Left, Replaced, Twice
 
 
 def _asked(*answers: object) -> tuple[object, int]:
@@ -27,9 +29,11 @@ def _asked(*answers: object) -> tuple[object, int]:
 
     async def all_of_it() -> object:
         loop = asyncio.get_running_loop()
-        for _ in range(len(answers) - 1):
-            loop.call_soon(lambda: loop.call_soon(replaced.tell))
-        return await Twice(ask, lambda found: found == "failed").answer(replaced)
+        for _ in range(len(answers) - 1):  # later than an answer, where that says that its process died
+            loop.call_later(0.05 if "died" in str(answers[0]) else 0, replaced.tell)
+        return await Twice(ask, lambda found: found in ("failed", "died"), lambda end: "died" in str(end)).answer(
+            replaced
+        )
 
     return asyncio.run(all_of_it()), cancelled
 
@@ -43,6 +47,9 @@ def _asked(*answers: object) -> tuple[object, int]:
         (("failed", "right"), "right", 0),
         ((ValueError("dead"), "right"), "right", 0),
         (("right", None), "right", 1),
+        (("died", "right"), "right", 0),
+        ((ValueError("died"), "right"), "right", 0),
+        (("died", "failed"), "failed", 0),
     ],
 )
 def test_the_first_good_answer_counts(answers: tuple[object, ...], found: object, cancelled: int) -> None:
@@ -52,3 +59,28 @@ def test_the_first_good_answer_counts(answers: tuple[object, ...], found: object
 def test_where_both_fail_the_last_failure_is_told() -> None:
     with pytest.raises(ValueError, match="dead"):
         _asked(ValueError("dead"), ValueError("dead"))
+
+
+def test_what_is_asked_when_its_client_goes_away_is_left_to_its_end_and_then_forgotten(tmp_path: Path) -> None:
+    dropped: list[str] = []
+    ended = asyncio.Event()
+
+    async def ask() -> str:
+        await ended.wait()
+        return "late"
+
+    async def all_of_it() -> list[list[str]]:
+        left = Left[str](tmp_path, dropped.append)
+        waiting = asyncio.ensure_future(
+            Twice(ask, lambda _: False, lambda _: False, partial(left, "medseg-1")).answer(Replaced())
+        )
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        seen = []
+        for _ in range(2):
+            await asyncio.sleep(0.01)
+            seen.append([path.name for path in tmp_path.iterdir()] + dropped)
+            ended.set()
+        return seen
+
+    assert asyncio.run(all_of_it()) == [["medseg-1"], ["late"]]

@@ -1,5 +1,6 @@
 """`medseg serve` while a process of its server dies: what clients, readiness and stderr are told until it is back."""
 
+import io
 import re
 import signal
 import subprocess
@@ -10,11 +11,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from threading import Event, Thread
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
@@ -22,18 +26,16 @@ pytest.importorskip("openvino")
 from tritonclient.utils import InferenceServerException
 
 from medseg.data.encoded import encoded_tensor
-from medseg.engines.triton import served_pipeline
+from medseg.engines.triton import TritonModel, served_pipeline
 from medseg.errors import ServerError
 from medseg.run import Run
 from medseg.tasks import task_named
 from medseg.triton_models.server import Ports, free_ports, serving
 from medseg.triton_models.watch import watch
 from tests.bench.runs import bright_run
-from tests.dali_pipelines.damage import grey16
 
 TASK = task_named("gi-tract")
 DECODE, NETWORK = "gi-tract-decode-step", "gi-tract-network"
-PICTURE = {"encoded": encoded_tensor([grey16(20, 30)])}
 UNAVAILABLE = {"grpc": "StatusCode.UNAVAILABLE", "http": "503"}
 PATIENCE_S = 120  # no promise of ours, but an end to waiting
 
@@ -47,18 +49,18 @@ class Served:
     run: Run
     told: list[str] = field(default_factory=list)
 
-    def asked(self, scheme: str) -> str:
+    def asked(self, scheme: str, rows: int = 20) -> str:
         """The code of a request's refusal, "" where it is answered rightly."""
         port = self.ports.grpc if scheme == "grpc" else self.ports.http
         model = served_pipeline(f"{scheme}://127.0.0.1:{port}", TASK)
         try:
-            mask = model.ask(PICTURE, ("mask",))["mask"]
+            mask = model.ask(_picture(rows), ("mask",))["mask"]
         except ServerError as error:
             assert isinstance(error.__cause__, InferenceServerException), error
             return str(error.__cause__.status())
         finally:
             model.close()
-        assert mask.shape == (3, 20, 30)
+        assert mask.shape == (3, rows, rows * 3 // 2)
         return ""
 
     def ready(self, model: str = "") -> bool:
@@ -70,6 +72,13 @@ class Served:
         except urllib.error.HTTPError:
             return False
 
+    def checked(self) -> int:
+        """How many requests have passed the first step."""
+        model = TritonModel(f"http://127.0.0.1:{self.ports.http}", TASK.name)
+        stats = {one["name"]: int(one["inference_count"]) for one in model.statistics()["model_stats"]}
+        model.close()
+        return stats[f"{TASK.name}-check-step"]
+
     def family(self) -> list[psutil.Process]:
         """Tritonserver and its python processes."""
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -79,6 +88,15 @@ class Served:
 
     def tells(self, words: str) -> Callable[[], bool]:
         return lambda: any(words in line for line in self.told)
+
+
+@cache
+def _picture(rows: int) -> dict[str, np.ndarray]:
+    """Noise, which no encoding makes small."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 2**16, (rows, rows * 3 // 2), np.uint16)
+    Image.fromarray(noise).save(file, "PNG", compress_level=1)
+    return {"encoded": encoded_tensor([file.getvalue()])}
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +218,20 @@ def test_a_stopped_process_is_replaced_like_a_dead_one(served: Served, what: str
         assert _await(served.tells(words)), served.told
     assert _await(lambda: served.asked("grpc") == "" and served.asked("http") == "")
     assert served.ready() and "CUDA" not in "".join(served.told)
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_who_waits_at_a_dead_process_is_answered_by_the_next_one_however_large_the_request(
+    served: Served, scheme: str
+) -> None:
+    rows, checked = 1800, served.checked()
+    assert len(_picture(rows)["encoded"][0]) > 9 << 20
+    _process(served, DECODE).send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(served.asked, scheme, rows)
+        assert _await(lambda: served.checked() > checked) and not waiting.done()
+        served.kill(DECODE)
+        assert waiting.result(PATIENCE_S) == ""
 
 
 def test_a_server_that_crashes_is_started_again_and_keeps_its_ports(served: Served) -> None:

@@ -18,7 +18,7 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 from medseg.engines.credentials import KEY_HEADER, TOKEN_HEADERS
 from medseg.errors import InputError
 from medseg.triton_models.cancelled import new_id
-from medseg.triton_models.front.again import Replaced, Twice, leave
+from medseg.triton_models.front.again import AWAY, DIED, LOST, Left, Replaced, Twice
 from medseg.triton_models.front.doors import Doors, grpc_socket
 from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, Sent, check_inputs, check_memory
 
@@ -26,7 +26,6 @@ _SERVICE = "/inference.GRPCInferenceService/"
 _INFER = f"{_SERVICE}ModelInfer"
 _OPEN = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics")
 _MEMORY = ("SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister")
-_AWAY = "the server is being started again; try again in some seconds"
 _BROKEN = re.compile(r"failed to connect|Socket closed|recvmsg|[Cc]onnection|GOAWAY")  # grpc's words, not Triton's
 _UNSENT = re.compile(r"failed to connect")
 _SHOWN = (KEY_HEADER, *TOKEN_HEADERS)
@@ -77,36 +76,38 @@ class _Passing(grpc.GenericRpcHandler):
         names = [_INFER, "/grpc.health.v1.Health/Check", *(_SERVICE + name for name in (*_OPEN, *_MEMORY))]
         self._calls = {name: channel.unary_unary(name) for name in names}
         self._doors, self._channel, self._replaced = doors, channel, replaced
+        self._left = Left[bytes](Path(doors.sockets))
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         call = self._calls.get(details.method)
         return call and grpc.unary_unary_rpc_method_handler(partial(self._passed, details.method, call))
 
     async def _passed(self, method: str, call: Callable, message: bytes, context: Any) -> bytes:
-        """Triton's answer. A client that cancels or goes away cancels this, and with it Triton's work."""
+        """Triton's answer. A client that cancels or goes away cancels this, and Triton's steps are told."""
         message, name = await self._check_client(method, message, context)
 
-        ask = partial(self._asked, call, message, context)
+        # a request that Triton learns by our id of, no deadline ends there: it is left, see again.py
+        ask = partial(self._asked, call, message, None if name else context.time_remaining())
         try:
             if method != _INFER:
                 return await ask()
-            return await Twice(ask, lambda _: False).answer(self._replaced)
-        except asyncio.CancelledError:
-            leave(self._doors, name)
-            raise
+            left = partial(self._left, name) if name else None
+            return await Twice(ask, lambda _: False, _died, left).answer(self._replaced)
         except grpc.aio.AioRpcError as error:
+            if _died(error):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, LOST)
             away = error.code() == grpc.StatusCode.UNAVAILABLE and _BROKEN.search(error.details() or "")
-            await context.abort(error.code(), _AWAY if away else error.details())
+            await context.abort(error.code(), AWAY if away else error.details())
             raise
 
-    async def _asked(self, call: Callable, message: bytes, context: Any) -> bytes:
+    async def _asked(self, call: Callable, message: bytes, seconds: float | None) -> bytes:
         """Triton's answer; where the connection failed while Triton was away, it is made anew first."""
         try:
-            return await call(message, timeout=context.time_remaining())
+            return await call(message, timeout=seconds)
         except grpc.aio.AioRpcError as error:
             if not _UNSENT.search(error.details() or "") or not await self._connected():
                 raise
-        return await call(message, timeout=context.time_remaining())
+        return await call(message, timeout=seconds)
 
     async def _connected(self) -> bool:
         """Whether Triton listens, at once or very soon."""
@@ -135,6 +136,10 @@ class _Passing(grpc.GenericRpcHandler):
             except InputError as error:
                 await refuse(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return message, ""
+
+
+def _died(answer: bytes | BaseException) -> bool:
+    return isinstance(answer, grpc.aio.AioRpcError) and DIED.search((answer.details() or "").encode()) is not None
 
 
 def _check(message: bytes, trusted: bool) -> str:
