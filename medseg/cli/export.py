@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medseg.cli.groups import grouped
 from medseg.engines import ENGINES
 from medseg.errors import ExportError, InputError
 from medseg.run import Run
@@ -19,37 +21,71 @@ if TYPE_CHECKING:
     from medseg.export.plan import Target
 
 
-def export(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, made by import or train.")],
-    fp16: Annotated[
-        bool, typer.Option("--fp16", help="Also float16, within a Dice of 0.999 to torch's masks.")
-    ] = False,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Also int8, within a Dice of 0.99. Needs --calibration.")
-    ] = False,
+@dataclass(frozen=True)
+class Made:
+    """Which files are made."""
+
+    fp16: Annotated[bool, typer.Option("--fp16", help="Also float16, within a Dice of 0.999 to torch's masks.")] = False
+    int8: Annotated[bool, typer.Option("--int8", help="Also int8, within a Dice of 0.99. Needs --calibration.")] = False
     bf16: Annotated[
         bool, typer.Option("--bf16", help="Also bfloat16 for OpenVINO on CPUs that have it, within a Dice of 0.995.")
-    ] = False,
-    calibration: Annotated[
-        Path | None, typer.Option(help="The task's data: real samples to judge on. Made-up ones without.")
-    ] = None,
+    ] = False
+
+
+@dataclass(frozen=True)
+class Built:
+    """For which engine, and how."""
+
     engine: Annotated[
         str, typer.Option(help="onnx (which openvino and onnxruntime open too), tensorrt or tensorrt-rtx.")
-    ] = "onnx",
-    gpu: Annotated[str, typer.Option(help="For tensorrt-rtx: sm75, sm80, sm86, sm89 or sm120. Needs no GPU.")] = "",
-    batch: Annotated[str, typer.Option(help="The engine's batches: smallest:tuned:largest.")] = "1:4:8",
-    workspace: Annotated[int | None, typer.Option(min=1, help="The engine's workspace limit in MiB.")] = None,
-    dice: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Another Dice bound than each precision has.")
-    ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="How many samples to judge on.")] = None,
+    ] = "onnx"
+    gpu: Annotated[str, typer.Option(help="For tensorrt-rtx: sm75, sm80, sm86, sm89 or sm120. Needs no GPU.")] = ""
+    batch: Annotated[str, typer.Option(help="The engine's batches: smallest:tuned:largest.")] = "1:4:8"
+    workspace: Annotated[int | None, typer.Option(min=1, help="The engine's workspace limit in MiB.")] = None
+
+    @property
+    def target(self) -> Target | None:
+        """The engine to build, or None where ONNX files are enough. Raises InputError for what cannot be built."""
+        from medseg.export.plan import Target
+
+        built = [name for name, kind in ENGINES.items() if kind.builds]
+        if self.engine == "onnx" or (self.engine in ENGINES and self.engine not in built):
+            return None
+        if self.engine not in built:
+            raise InputError(f"engine {self.engine!r} is unknown; expected onnx, or {' or '.join(built)} to build one")
+        try:
+            smallest, tuned, largest = sorted(int(part) for part in self.batch.split(":"))
+        except ValueError as error:
+            raise InputError(f"--batch {self.batch!r} is not smallest:tuned:largest, such as 1:4:8") from error
+        if smallest < 1:
+            raise InputError(f"--batch {self.batch!r} starts below 1; expected smallest:tuned:largest, such as 1:4:8")
+        return Target(self.engine, self.gpu, (smallest, tuned, largest), self.workspace)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How files are judged."""
+
+    calibration: Annotated[
+        Path | None, typer.Option(help="The task's data: real samples to judge on. Made-up ones without.")
+    ] = None
+    dice: Annotated[float | None, typer.Option(min=0, max=1, help="Another Dice bound than each precision has.")] = None
+    samples: Annotated[int | None, typer.Option(min=1, help="How many samples to judge on.")] = None
     beside: Annotated[
         list[Path] | None,
         typer.Option(metavar="RUN", help="A run of another network of the task, to judge its list with; not exported."),
-    ] = None,
+    ] = None
     lost: Annotated[
-        int, typer.Option(min=0, help="How many of the findings that fp32 lists a file may lose (luna's nodules).")
-    ] = 0,
+        int, typer.Option(min=0, help="How many of the findings that fp32 lists, such as nodules, a file may lose.")
+    ] = 0
+
+
+@grouped
+def export(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, made by import or train.")],
+    made: Made,
+    judged: Judged,
+    built: Built,
     report: Annotated[
         bool, typer.Option("--report", help="Also the waterfall: every file on the same samples, Dice, lesions and ms.")
     ] = False,
@@ -67,33 +103,24 @@ def export(
     from medseg.export.chain import Wanted, export_together
 
     command = shlex.join(["medseg", *sys.argv[1:]])
-    target = _target(engine, gpu, batch, workspace)
-    wanted = Wanted(fp16, int8, calibration, dice, samples, bf16, target, command, lost)
+    wanted = Wanted(
+        fp16=made.fp16,
+        int8=made.int8,
+        bf16=made.bf16,
+        data=judged.calibration,
+        dice=judged.dice,
+        samples=judged.samples,
+        target=built.target,
+        command=command,
+        lost=judged.lost,
+    )
     opened = [Run(path) for path in runs]
-    failed = export_together(opened, wanted, _progress(), [Run(path) for path in beside or ()])
+    failed = export_together(opened, wanted, _progress(), [Run(path) for path in judged.beside or ()])
     typer.echo(text.dumps({str(run.path): run.files for run in opened}) if json else _table(opened))
     for run in opened if report else ():
         _report(run, wanted)
     if failed:
         raise ExportError("; ".join(failed.values()))
-
-
-def _target(engine: str, gpu: str, batch: str, workspace: int | None) -> Target | None:
-    """The engine to build, or None where ONNX files are enough. Raises InputError for what cannot be built."""
-    from medseg.export.plan import Target
-
-    built = [name for name, kind in ENGINES.items() if kind.builds]
-    if engine == "onnx" or (engine in ENGINES and engine not in built):
-        return None
-    if engine not in built:
-        raise InputError(f"engine {engine!r} is unknown; expected onnx, or {' or '.join(built)} to build one")
-    try:
-        smallest, tuned, largest = sorted(int(part) for part in batch.split(":"))
-    except ValueError as error:
-        raise InputError(f"--batch {batch!r} is not smallest:tuned:largest, such as 1:4:8") from error
-    if smallest < 1:
-        raise InputError(f"--batch {batch!r} starts below 1; expected smallest:tuned:largest, such as 1:4:8")
-    return Target(engine, gpu, (smallest, tuned, largest), workspace)
 
 
 def _report(run: Run, wanted: Wanted) -> None:
