@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from medseg.bench.accuracy import summary
-from medseg.cli.evaluation import held_out
+from medseg.api.evaluation import held_out
 from medseg.data.split import Split
 from medseg.metrics.components import volume_dice
+from medseg.metrics.means import means
 from medseg.metrics.overlap import dice
 from medseg.run import Run
 from medseg.task import Array
@@ -99,9 +99,9 @@ def markdown(found: Mapping[str, Scores], patients: int) -> str:
     """The baselines as a Markdown table: mean Dice with its bootstrap interval."""
     lines = [f"| baseline | mean Dice of {patients} held-out cases | 95 % interval |", "| --- | --- | --- |"]
     for name, scores in found.items():
-        one = summary({case: {"dice": value} for case, value in scores.items()})["dice"]
-        band = f"{one['low']:.3f} to {one['high']:.3f}" if one["cases"] > 1 else ""
-        lines.append(f"| {name} | {one['mean']:.3f} | {band} |")
+        one = means({case: {"dice": value} for case, value in scores.items()})["dice"]
+        band = f"{one.low:.3f} to {one.high:.3f}" if one.cases > 1 else ""
+        lines.append(f"| {name} | {one.mean:.3f} | {band} |")
     return "\n".join(lines)
 
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from medseg.api.serve import Repository, write_repository
+from medseg.bench.cases import cases_of
 from medseg.bench.load import Crew, Plan, closed_loop
-from medseg.bench.questions import questions
 from medseg.bench.record import latencies
 from medseg.bench.tables import seconds, table
-from medseg.bench.target import At, Question, served_target
+from medseg.bench.target import At, served_target
 from medseg.data.framing import framed
-from medseg.task import Tensors
+from medseg.task import Tensors, Unread
 from medseg.tasks import task_named
 from medseg.triton_models.server import free_ports, serving
 
@@ -36,15 +36,15 @@ def main() -> None:
     """Measure by turns and print the table."""
     options = _options()
     task = task_named(options.task)
-    case = questions(task, options.data)[0]
-    tensors = case.read()
-    asked = replace(case, read=lambda: tensors)  # read once: perf_analyzer does not read either
+    case = cases_of(task, options.data)[0]
+    tensors = case.ask()
+    asked = replace(case, ask=lambda: tensors)  # read once: perf_analyzer does not read either
     with tempfile.TemporaryDirectory() as folder:
         names = write_repository(Path(folder) / "m", task, options.run, Repository("embedded", None, "fp32", "dali"))
         with serving(Path(folder) / "m", names, free_ports(), Path(folder) / "log") as server:
             target = served_target("ours", task, At(server.url), {})
             _ours(target, asked, 1)
-            inputs = _input_file(asked.read(), Path(folder) / "input.json")
+            inputs = _input_file(asked.ask(), Path(folder) / "input.json")
             lines = [
                 row
                 for concurrency in options.concurrency
@@ -56,8 +56,8 @@ def main() -> None:
     print(table(["client", "at once", "throughput", "p50", "p90", "p99"], lines))
 
 
-def _ours(target, question: Question, concurrency: int) -> list[str]:
-    level = closed_loop(Crew(), target, [question], concurrency, PLAN)
+def _ours(target, case: Unread, concurrency: int) -> list[str]:
+    level = closed_loop(Crew(), target, [case], concurrency, PLAN)
     summary = latencies(level.timings)
     rate = sum(window.answered for window in level.windows) / level.windows[-1].end_s
     return [f"{rate:.2f}/s", *(seconds(summary[f"p{q}_s"]) for q in (50, 90, 99))]

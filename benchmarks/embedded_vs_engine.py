@@ -17,16 +17,16 @@ from pathlib import Path
 from statistics import median
 
 from medseg.api.serve import Repository, write_repository
+from medseg.bench.cases import cases_of
 from medseg.bench.clock import Clock
 from medseg.bench.load import Crew, Plan, closed_loop
-from medseg.bench.questions import questions
 from medseg.bench.record import latencies
 from medseg.bench.served import spent
 from medseg.bench.tables import seconds, table
-from medseg.bench.target import At, Question, Statistics, Target, local_target, served_target
+from medseg.bench.target import At, Statistics, Target, local_target, served_target
 from medseg.engines.runs import opened
 from medseg.run import Run
-from medseg.task import Array, Infer, Networks, Task, Tensors
+from medseg.task import Array, Infer, Networks, Task, Tensors, Unread
 from medseg.tasks import task_named
 from medseg.triton_models.names import step_model
 from medseg.triton_models.server import free_ports, serving
@@ -49,7 +49,7 @@ def main() -> None:
     options = _options()
     runs = [Run(path) for path in options.run]
     task = task_named(options.task).answered_by([run.network for run in runs])
-    cases = [_read(question) for question in questions(task, options.data)[: options.cases]]
+    cases = [_read(case) for case in cases_of(task, options.data)[: options.cases]]
     wanted = Repository("embedded", options.engine, options.precision, options.decoder)
     with opened(runs, options.engine, options.precision) as networks, tempfile.TemporaryDirectory() as folder:
         names = write_repository(Path(folder) / "models", task, options.run, wanted)
@@ -70,18 +70,18 @@ def main() -> None:
     print(f"\n{verdict(sides)}")
 
 
-def bare_target(task: Task, cases: Sequence[Question], networks: Networks) -> Target:
+def bare_target(task: Task, cases: Sequence[Unread], networks: Networks) -> Target:
     """The engine alone: each case's network inputs, taken from the pipeline once, are given to it again."""
     inputs = {case.id: _network_inputs(task, case, networks) for case in cases}
 
-    def answer(question: Question, clock: Clock) -> Tensors:
+    def answer(case: Unread, clock: Clock) -> Tensors:
         with clock("engine"):
-            return {f"{number}": networks(name)(batch) for number, (name, batch) in enumerate(inputs[question.id])}
+            return {f"{number}": networks(name)(batch) for number, (name, batch) in enumerate(inputs[case.id])}
 
     return Target("bare engine", answer)
 
 
-def _network_inputs(task: Task, case: Question, networks: Networks) -> list[tuple[str, Array]]:
+def _network_inputs(task: Task, case: Unread, networks: Networks) -> list[tuple[str, Array]]:
     found: list[tuple[str, Array]] = []
 
     def listening(name: str) -> Infer:
@@ -93,11 +93,11 @@ def _network_inputs(task: Task, case: Question, networks: Networks) -> list[tupl
 
         return run
 
-    task.pipeline(case.read(), listening)
+    task.pipeline(case.ask(), listening)
     return found
 
 
-def _round(task: Task, sides: Sequence[Side], cases: Sequence[Question], limit_s: float) -> None:
+def _round(task: Task, sides: Sequence[Side], cases: Sequence[Unread], limit_s: float) -> None:
     for at_once in (ALONE, TOGETHER):
         for side in sides:
             before = _statistics(side.target)
@@ -108,7 +108,7 @@ def _round(task: Task, sides: Sequence[Side], cases: Sequence[Question], limit_s
                 side.decode_s.append(_decode_s(task, before, _statistics(side.target)))
 
 
-def _turn(target: Target, cases: Sequence[Question], at_once: int, limit_s: float) -> tuple[float, float]:
+def _turn(target: Target, cases: Sequence[Unread], at_once: int, limit_s: float) -> tuple[float, float]:
     """Median latency and answers a second. Ends the program where a request fails."""
     plan = Plan(warmup=0, window_s=limit_s / 3, limit_s=limit_s)
     level = closed_loop(Crew(), target, cases, at_once, plan)
@@ -119,9 +119,9 @@ def _turn(target: Target, cases: Sequence[Question], at_once: int, limit_s: floa
     return summary["p50_s"], answered / level.windows[-1].end_s
 
 
-def _read(question: Question) -> Question:
-    tensors = question.read()
-    return replace(question, read=lambda: tensors)  # once: the file is no side's own work
+def _read(case: Unread) -> Unread:
+    tensors = case.ask()
+    return replace(case, ask=lambda: tensors)  # once: the file is no side's own work
 
 
 def _statistics(target: Target) -> Statistics:

@@ -21,12 +21,12 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from medseg.bench.accuracy import summary
-from medseg.cli.evaluation import evaluations
+from medseg.api.evaluation import evaluations
 from medseg.data.split import Split
 from medseg.engines.runs import lineups
 from medseg.export.graph import save_program
 from medseg.files import whole_file
+from medseg.metrics.means import means
 from medseg.run import Run
 from medseg.task import Recipe
 from medseg.tasks import network_named, task_named, training_of
@@ -86,7 +86,7 @@ def judged(directory: Path, way: Way, split: Split, folder: Path) -> dict[str, A
     if not path.is_file():
         run = fitted(directory, way, split, folder)
         (found,) = evaluations(TASK, directory, split.validation, lineups([run]), ("torch", "fp32"))
-        made = {"cases": found.rows, "seconds": run.manifest["result"]["seconds"]}
+        made = {"cases": found.scored.rows, "seconds": run.manifest["result"]["seconds"]}
         with whole_file(path) as temporary:
             temporary.write_text(json.dumps(made, indent=2))
     return dict(json.loads(path.read_text()))
@@ -111,11 +111,11 @@ def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
         "| --- | ---: | ---: | --- | ---: | ---: |",
     ]
     for name, one in found.items():
-        mean = summary(one["cases"])["dice"]
+        mean = means(one["cases"])["dice"]
         missed = sum(scores["dice"] < MISSED for scores in one["cases"].values())
         seconds = statistics.median(one["seconds"])
         lines.append(
-            f"| {name} | {len(one['cases'])} | {mean['mean']:.3f} | {mean['low']:.3f} to {mean['high']:.3f} "
+            f"| {name} | {len(one['cases'])} | {mean.mean:.3f} | {mean.low:.3f} to {mean.high:.3f} "
             f"| {missed} | {seconds:.0f} |"
         )
     lines += ["", f"| patient | {' | '.join(found)} |", f"| --- | {' | '.join('---:' for _ in found)} |"]

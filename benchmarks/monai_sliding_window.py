@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from monai.inferers import SliceInferer
 
-from medseg.bench.questions import questions
+from medseg.bench.cases import cases_of
 from medseg.bench.tables import seconds, table
 from medseg.engines.runs import opened
 from medseg.export.graph import trained
@@ -55,8 +55,8 @@ def main() -> None:
 def prepared(data: Path, count: int) -> list[Array]:
     """The first volumes' slices as the network sees them, decoded and normalised by the task's own steps."""
     task, volumes = task_named("brain-lgg"), []
-    for question in questions(task, data)[:count]:
-        tensors = question.read()
+    for case in cases_of(task, data)[:count]:
+        tensors = case.ask()
         for step in task.pipeline.steps[:3]:  # check, decode, normalise
             tensors = tensors | run_step(step, tensors, _none)
         volumes.append(tensors["input"])

@@ -29,17 +29,17 @@ import numpy as np
 
 from medseg.api.serve import Repository, write_repository
 from medseg.bench.benchmark import Settings, benchmark
+from medseg.bench.cases import cases_of
 from medseg.bench.clock import Clock
 from medseg.bench.lineup import Entry, Opening, lineup
 from medseg.bench.load import Plan
 from medseg.bench.markdown import markdown
 from medseg.bench.measure import Loads
-from medseg.bench.questions import questions
 from medseg.bench.report import bad
-from medseg.bench.target import Question, Target
+from medseg.bench.target import Target
 from medseg.data.framing import framed
 from medseg.run import Run
-from medseg.task import Tensors
+from medseg.task import Tensors, Unread
 from medseg.tasks import task_named
 from medseg.triton_models.server import free_ports
 
@@ -48,7 +48,7 @@ def main() -> None:
     """Measure all three and print the tables."""
     options = _options()
     task, runs = task_named(options.task), [Run(path) for path in options.run]
-    cases = [replace(one, score=None, picture=None) for one in questions(task, options.data)[: options.cases]]
+    cases = cases_of(task, options.data)[: options.cases]
     wanted = Repository("embedded", options.engine, options.precision, options.decoder, options.instances)
     entry = Entry(options.engine, options.precision, "served")
     ours = lineup(task, runs, [entry], lambda folder, _: write_repository(folder, task, options.run, wanted), 600)
@@ -81,9 +81,9 @@ def keeping(opening: Opening, masks: dict[str, dict[str, np.ndarray]]) -> Openin
     def opened() -> Iterator[Target]:
         with opening.open() as target:
 
-            def answer(question: Question, clock: Clock) -> Tensors:
-                found = target.answer(question, clock)
-                kept[question.id] = found["mask"]
+            def answer(case: Unread, clock: Clock) -> Tensors:
+                found = target.answer(case, clock)
+                kept[case.id] = found["mask"]
                 return found
 
             yield replace(target, answer=answer)
@@ -126,9 +126,9 @@ def started(name: str, task: str, runs: list[Path]) -> Iterator[Target]:
 def _asking(name: str, port: int):
     own = local()
 
-    def answer(question: Question, clock: Clock) -> Tensors:
+    def answer(case: Unread, clock: Clock) -> Tensors:
         with clock("read"):
-            pictures = pictures_of(question.read())
+            pictures = pictures_of(case.ask())
         if not hasattr(own, "connection"):
             own.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
         with clock("server"):

@@ -24,6 +24,7 @@ from medseg.pipeline import Step as Step
 from medseg.pipeline import refuse_unsound as refuse_unsound
 from medseg.pipeline import run_step as run_step
 from medseg.pipeline import sound as sound
+from medseg.scoring import Scoring as Scoring
 from medseg.tensor import Array as Array
 from medseg.tensor import Tensor as Tensor
 from medseg.tensor import Tensors as Tensors
@@ -33,10 +34,8 @@ if TYPE_CHECKING:
     from medseg.data.augmentation import Augmentation, Colours
     from medseg.data.check import Inspected
     from medseg.data.encoded import Kind
-    from medseg.data.picture import View
     from medseg.data.samples import Samples
     from medseg.data.split import Split
-    from medseg.metrics.definitions import Metric
 
 Example = tuple[Array, Array | None]  # a network's input, and its truth where it is known
 
@@ -54,6 +53,17 @@ class Case:
     def spacing_mm(self) -> tuple[float, ...] | None:
         """Voxel spacing in array order (index, row, col), or None where the format has none."""
         return self.geometry.spacing_mm[::-1] if self.geometry else None
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A case of a data folder, or a file to ask about, that nobody has read yet."""
+
+    id: str  # of the Case
+    ask: Callable[[], Tensors]  # the pipeline's inputs for it, read now
+    files: tuple[Path, ...] = ()  # what they are read from
+    patient: str = ""  # whose it is, in a data folder
+    known: bool = False  # whether there is a truth
 
 
 def _nobody(_: str) -> None:
@@ -145,27 +155,11 @@ class Data:
 
     patients: Callable[[Path], Sequence[str]]  # a data folder -> its patients, sorted
     read: Callable[[Path, str], Sequence[Case]]  # a data folder, a patient -> that patient's cases
-    questions: Callable[[Path, str], Sequence[Tensors]]  # the pipeline's inputs for each of them, in the same order
+    cases: Callable[[Path, str], Sequence[Unread]]  # the same ones in the same order, cheaply, and how to ask each
     check: Callable[[Path], Iterable[Inspected]]  # every patient and table, with every problem
     phantom: Callable[[Path, int, int], None]  # write n made-up patients in this layout: folder, n, seed
     split: Callable[[Path, int, int], Split]  # a data folder, a seed, a fold -> who is learnt from and who judges
     training: Mapping[str, Training] = field(default_factory=dict)  # by network
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How good answers are, and what they look like.
-
-    Without it `evaluate` is refused, and a benchmark shows latency alone.
-    """
-
-    main: str  # the score by which cases are ordered
-    evaluated: tuple[Metric, ...]
-    benched: tuple[Metric, ...]
-    rows: Callable[[Path, Sequence[Case], Sequence[Tensors]], dict[str, dict[str, float]]]  # case -> score -> value
-    case_of: Callable[[Request], Case]  # what was asked about, without truth
-    masks: Callable[[Sequence[Case], Sequence[Tensors]], list[Array]]  # each case's answered mask
-    views: Callable[[Sequence[Case], Mapping[str, Sequence[Array]]], list[View]]  # cases, masks by name -> pictures
 
 
 @dataclass(frozen=True)

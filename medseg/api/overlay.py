@@ -50,7 +50,7 @@ def overlays(
 
 
 def _picture(task: Task, request: Request, asks: dict[str, Ask]) -> bytes:
-    score = task.known_scoring("draw its answers")
+    score = task.known_scoring("draw outlines")
     cases = [score.case_of(request)]
     masks = {name: score.masks(cases, [ask(request.tensors)]) for name, ask in asks.items()}
     return png(compared(score.views(cases, masks)))

@@ -10,15 +10,15 @@ import numpy as np
 
 from medseg.bench.clock import Clock
 from medseg.bench.lineup import Entry, Opening
-from medseg.bench.target import Question, Target
+from medseg.bench.target import Target
 from medseg.engines.runs import opened
 from medseg.run import Run
-from medseg.task import Network, Task, Tensors
+from medseg.task import Network, Task, Tensors, Unread
 
 
 def batches(
     task: Task, runs: Sequence[Run], entries: Sequence[Entry], sizes: Sequence[int]
-) -> list[tuple[Opening, Question]]:
+) -> list[tuple[Opening, Unread]]:
     """How to open each run's network in each engine and precision of the entries, and the batch it is asked."""
     engines = dict.fromkeys((entry.engine, entry.precision) for entry in entries)
     return [
@@ -29,19 +29,19 @@ def batches(
     ]
 
 
-def _opening(network: Network, run: Run, engine: str, precision: str, size: int) -> tuple[Opening, Question]:
+def _opening(network: Network, run: Run, engine: str, precision: str, size: int) -> tuple[Opening, Unread]:
     facts = {"network": network.name, "engine": engine, "precision": precision, "batch": size}
     name = f"{network.name} alone, {engine} {precision}, batch {size}"
-    question = Question(f"batch of {size}", partial(_made_up, network, size))
-    return Opening(name, facts, partial(_open, name, facts, run)), question
+    case = Unread(f"batch of {size}", partial(_made_up, network, size))
+    return Opening(name, facts, partial(_open, name, facts, run)), case
 
 
 @contextmanager
 def _open(name: str, facts: dict, run: Run) -> Iterator[Target]:
     with opened([run], facts["engine"], facts["precision"]) as networks:
 
-        def answer(question: Question, clock: Clock) -> Tensors:
-            batch = question.read()["input"]
+        def answer(case: Unread, clock: Clock) -> Tensors:
+            batch = case.ask()["input"]
             with clock(run.network):
                 return {"output": networks(run.network)(batch)}
 

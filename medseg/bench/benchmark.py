@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from medseg import __version__
-from medseg.bench.accuracy import differences
+from medseg.bench.cases import scorer_of
 from medseg.bench.hops import hops, waterfalls
 from medseg.bench.lineup import Opening
 from medseg.bench.load import Crew, Plan, ask_within
@@ -18,13 +18,16 @@ from medseg.bench.machine import facts, sampling, yardstick_s
 from medseg.bench.measure import Loads, Say, measure
 from medseg.bench.record import Record, target_record, unmeasured_record
 from medseg.bench.schema import SCHEMA
-from medseg.bench.target import Question, Target
+from medseg.bench.target import Target
 from medseg.errors import MedsegError
 from medseg.files import sha256
+from medseg.metrics.means import differences
 from medseg.run import Run
-from medseg.task import Task
+from medseg.task import Task, Unread
 
 _TRIES = 200
+
+Asked = tuple[Sequence[Unread], Path | None]  # cases, and the data folder that knows their truth
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,14 @@ class Extras:
 
     runs: Sequence[Run] = ()
     data: Path = Path()
-    alone: Sequence[tuple[Opening, Question]] = ()
+    alone: Sequence[tuple[Opening, Unread]] = ()
     waterfall: bool = False
 
 
 def benchmark(
     task: Task,
     openings: Sequence[Opening],
-    questions: Sequence[Question],
+    cases: Sequence[Unread],
     settings: Settings,
     extras: Extras = Extras(),
 ) -> Record:
@@ -61,12 +64,15 @@ def benchmark(
         "schema": SCHEMA,
         "medseg": __version__,
         "task": task.name,
+        "main": task.scoring.main if task.scoring else "",
+        "brief": list(task.scoring.brief) if task.scoring else [],
+        "voters": {step.run: step.name for step in task.pipeline.steps if isinstance(step.run, str)},
         "command": ["medseg", *sys.argv[1:]],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "plan": asdict(settings.plan),
         "machine": facts(),
         "client": {"overhead_s": client_overhead_s()},
-        "cases": [_case(question) for question in questions],
+        "cases": [_case(case) for case in cases],
         "runs": run_facts(extras.runs),
         "targets": [],
         "networks": [],
@@ -74,28 +80,29 @@ def benchmark(
         "interrupted": False,
     }
     try:
-        _measure_targets(record, task, openings, questions, settings)
-        for opening, question in extras.alone:
-            record["networks"].append(_measured(task, opening, [question], _alone(settings), {}))
+        _measure_targets(record, task, openings, (cases, extras.data), settings)
+        for opening, case in extras.alone:
+            record["networks"].append(_measured(task, opening, ([case], None), _alone(settings), {}))
             _stop_if_interrupted(record["networks"][-1])
         for found in waterfalls(task, extras.runs, extras.data) if extras.waterfall else ():
             record["waterfalls"].append(found)
     except KeyboardInterrupt:
         record["interrupted"] = True
-    metrics = [name for target in record["targets"] for name in target["accuracy"]]
-    return record | {"hops": hops(record["targets"], metrics[0]) if metrics else []}
+    return record | {"hops": hops(record["targets"], record["main"])}
 
 
-def _measure_targets(
-    record: Record, task: Task, openings: Sequence[Opening], questions: Sequence[Question], settings: Settings
-) -> None:
+def _measure_targets(record: Record, task: Task, openings: Sequence[Opening], asked: Asked, settings: Settings) -> None:
     inside: dict[str, dict[str, None]] = {}  # step -> the networks it calls, as seen in targets that ran here
     for opening in openings:
-        latest = _measured(task, opening, questions, settings, inside)
+        latest = _measured(task, opening, asked, settings, inside)
         first = record["targets"][0] if record["targets"] else None
-        latest["paired"] = differences(latest["scores"], first["scores"]) if first else {}
+        latest["paired"] = _paired(latest, first) if first else {}
         record["targets"].append(latest)
         _stop_if_interrupted(latest)
+
+
+def _paired(latest: Record, first: Record) -> Record:
+    return {name: asdict(mean) for name, mean in differences(latest["scores"], first["scores"]).items()}
 
 
 def _stop_if_interrupted(target: Record) -> None:
@@ -112,7 +119,7 @@ def _alone(settings: Settings) -> Settings:
 
 def client_overhead_s() -> float:
     """The median latency in seconds that the client measures of a target which answers at once: its own share."""
-    nothing, target, crew = Question("nothing", dict), Target("nothing", lambda asked, _: asked.read()), Crew()
+    nothing, target, crew = Unread("nothing", dict), Target("nothing", lambda asked, _: asked.ask()), Crew()
     return median(ask_within(crew, target, nothing, 1.0)[0].latency_s for _ in range(_TRIES))
 
 
@@ -125,17 +132,19 @@ def _checksums(run: Run) -> dict[str, str]:
     return {name: entry["sha256"] for name, entry in run.files.items()}
 
 
-def _case(question: Question) -> Record:
-    return {"id": question.id, "sha256": {file.name: sha256(file) for file in question.files}}
+def _case(case: Unread) -> Record:
+    return {"id": case.id, "sha256": {file.name: sha256(file) for file in case.files}}
 
 
 def _measured(
-    task: Task, opening: Opening, questions: Sequence[Question], settings: Settings, inside: dict[str, dict[str, None]]
+    task: Task, opening: Opening, asked: Asked, settings: Settings, inside: dict[str, dict[str, None]]
 ) -> Record:
+    cases, data = asked
+    scorer = scorer_of(task, data, cases) if data else None
     try:
         with opening.open() as target, sampling(target.pids) as usage:
             yardstick = yardstick_s()
-            result = measure(target, questions, settings.plan, settings.loads, settings.say)
+            result = measure(target, cases, settings.plan, settings.loads, settings.say, scorer)
     except MedsegError as error:  # it could not even be opened
         return unmeasured_record(opening.name, opening.facts, str(error))
     except KeyboardInterrupt:  # while it was being opened or closed

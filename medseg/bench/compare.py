@@ -12,8 +12,8 @@ import numpy as np
 
 from medseg.bench.record import PERCENTILES, Record
 from medseg.bench.tables import seconds
-from medseg.bench.voting import is_voters
 from medseg.errors import InputError
+from medseg.metrics.voters import is_voters
 from medseg.task import Array
 
 ENOUGH = 5  # requests; the spread of fewer says nothing, and a percentile needs one request beyond it
@@ -77,7 +77,8 @@ def comparable(record: Record) -> list[str]:
     under_load = ["throughput"] if any(target["levels"] for target in record["targets"]) else []
     names = [name for target in record["targets"] for scores in target["scores"].values() for name in scores]
     scores = [name for name in dict.fromkeys(names) if not is_voters(name)]
-    return [*(f"p{quantile}" for quantile in PERCENTILES), *under_load, *(["score"] if scores else []), *scores]
+    known = [*(f"p{quantile}" for quantile in PERCENTILES), *under_load, *(["score"] if scores else []), *scores]
+    return list(dict.fromkeys(known))
 
 
 def compare(before: Record, after: Record, limits: Mapping[str, float]) -> list[Check]:
@@ -94,8 +95,9 @@ def compare(before: Record, after: Record, limits: Mapping[str, float]) -> list[
         raise InputError(
             f"nothing to compare: the earlier run measured {before['task']} on {known}; expected the same targets"
         )
+    metrics = {"score": after["main"]}
     found = {
-        metric: [check for old, new in pairs for check in _checks(old, new, metric, limit)]
+        metric: [check for old, new in pairs for check in _checks(old, new, metrics.get(metric, metric), limit)]
         for metric, limit in limits.items()
     }
     empty = [metric for metric, checks in found.items() if not checks]
@@ -141,14 +143,12 @@ def _throughput_checks(old: Record, new: Record, limit: float) -> Iterator[Check
 
 
 def _score_check(old: Record, new: Record, metric: str, limit: float) -> Iterator[Check]:
-    names = [name for scores in new["scores"].values() for name in scores]
-    name = names[0] if metric == "score" and names else metric
-    cases = [case for case in new["scores"] if name in new["scores"][case] and name in old["scores"].get(case, {})]
+    cases = [case for case in new["scores"] if metric in new["scores"][case] and metric in old["scores"].get(case, {})]
     if cases:
-        pairs = np.array([(old["scores"][case][name], new["scores"][case][name]) for case in cases])
+        pairs = np.array([(old["scores"][case][metric], new["scores"][case][metric]) for case in cases])
         middle = float(pairs[:, 0].mean()), float(pairs[:, 1].mean())
         change = _change(*middle)
-        yield _judged(new["name"], name, middle, (change, change), limit, "")
+        yield _judged(new["name"], metric, middle, (change, change), limit, "")
 
 
 def _judged(

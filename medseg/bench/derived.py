@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medseg.bench.machine import BUSY
 from medseg.bench.record import Record
-from medseg.bench.voting import is_voters
+from medseg.metrics.voters import is_voters
 
 
 def problems(record: Record) -> list[str]:
@@ -34,9 +34,10 @@ def measured(record: Record) -> list[Record]:
 
 
 def shown_metrics(record: Record) -> list[str]:
-    """The scores of whole answers; those of single voters have a table of their own."""
-    names = dict.fromkeys(name for target in record["targets"] for name in target["accuracy"])
-    return [name for name in names if not is_voters(name)]
+    """The scores in the tables, the main one first; those of single voters have a table of their own."""
+    names = dict.fromkeys(name for target in record["targets"] for row in target["scores"].values() for name in row)
+    known = [name for name in record["brief"] or names if name in names and not is_voters(name)]
+    return sorted(known, key=lambda name: name != record["main"])
 
 
 def counts(target: Record) -> tuple[int, int]:

@@ -5,13 +5,13 @@ What each file of a network loses on single inputs is the export's own waterfall
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from medseg.bench.accuracy import differences
 from medseg.engines import ENGINES
+from medseg.metrics.means import differences
 from medseg.run import Run
 from medseg.task import Task
 
@@ -32,7 +32,8 @@ def hops(targets: Sequence[Record], metric: str) -> list[Record]:
         if number:
             before = min(reversed(ordered[:number]), key=lambda one: len(_changed(one, target)))
             change = differences(target["scores"], before["scores"]).get(metric)
-            hop |= {"from": before["name"], "changed": _changed(before, target), "change": change}
+            changed = _changed(before, target)
+            hop |= {"from": before["name"], "changed": changed, "change": asdict(change) if change else None}
         found.append(hop)
     return found
 
@@ -64,9 +65,3 @@ def waterfalls(task: Task, runs: Sequence[Run], data: Path) -> Iterator[Record]:
         samples = drawn(network, data if data.is_dir() else None, count)
         stages = [asdict(stage) for stage in waterfall(run, network, samples)]
         yield {"network": network.name, "samples": samples.origin, "stages": stages}
-
-
-def lost_most(record: Mapping[str, Any]) -> Record | None:
-    """The hop that cost the most of the score, None where none cost any."""
-    costly = [hop for hop in record["hops"] if hop.get("change") and hop["change"]["mean"] < 0]
-    return min(costly, key=lambda hop: hop["change"]["mean"], default=None)

@@ -1,4 +1,4 @@
-"""Load: many questions at once, closed loop (N askers) or open loop (arrivals that slow answers do not delay)."""
+"""Load: many cases at once, closed loop (N askers) or open loop (arrivals that slow answers do not delay)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from time import perf_counter, sleep
 from typing import TypeVar
 
 from medseg.bench.clock import Clock, fan_out, shares
-from medseg.bench.target import Question, Target
-from medseg.task import Tensors
+from medseg.bench.target import Target
+from medseg.task import Tensors, Unread
 
 IN_FLIGHT = 512  # requests of one open loop; what is due beyond them is counted as an error, not dropped
 TIMEOUT = "timeout"
@@ -149,26 +149,26 @@ class _Log:
                 del self.open[ticket]
 
 
-def _ask(target: Target, question: Question, log: _Log, intended_s: float | None = None) -> Asked:
+def _ask(target: Target, case: Unread, log: _Log, intended_s: float | None = None) -> Asked:
     """The timing of one request and its answer, None where it failed; nothing is raised."""
     clock, sent_s, answer, error = Clock(), log.now(), None, None
     due_s = sent_s if intended_s is None else intended_s
-    ticket = log.begin(question.id, due_s, sent_s)
+    ticket = log.begin(case.id, due_s, sent_s)
     try:
-        answer = target.answer(question, clock)
+        answer = target.answer(case, clock)
     except Exception as problem:  # whatever a target does wrong is a result of the measurement
         error = f"{type(problem).__name__}: {problem}".splitlines()[0]
     done_s = log.now()
     stages = shares(clock.spans, log.start_s + sent_s, log.start_s + done_s)
-    timing = Timing(question.id, due_s, sent_s, done_s, stages, fan_out(clock.spans), error, clock.client_s)
+    timing = Timing(case.id, due_s, sent_s, done_s, stages, fan_out(clock.spans), error, clock.client_s)
     log.finish(ticket, timing)
     return timing, answer
 
 
-def ask_within(crew: Crew, target: Target, question: Question, timeout_s: float) -> Asked:
+def ask_within(crew: Crew, target: Target, case: Unread, timeout_s: float) -> Asked:
     """One request and its answer, None where it failed or took too long; nothing is raised, and the wait has an end."""
     log = _Log()
-    asked = within(crew, lambda: _ask(target, question, log), timeout_s)
+    asked = within(crew, lambda: _ask(target, case, log), timeout_s)
     if asked:
         return asked
     log.expire(0.0)
@@ -185,15 +185,15 @@ def within(crew: Crew, call: Callable[[], T], timeout_s: float) -> T | None:
         return None
 
 
-def closed_loop(crew: Crew, target: Target, questions: Sequence[Question], concurrency: int, plan: Plan) -> Level:
+def closed_loop(crew: Crew, target: Target, cases: Sequence[Unread], concurrency: int, plan: Plan) -> Level:
     """A level with this many askers, each asking again as soon as it is answered."""
-    log, stop, turn, order = _Log(), Event(), Lock(), cycle(questions)
+    log, stop, turn, order = _Log(), Event(), Lock(), cycle(cases)
 
     def asker() -> None:
         while not stop.is_set():
             with turn:
-                question = next(order)
-            _ask(target, question, log)
+                case = next(order)
+            _ask(target, case, log)
 
     for _ in range(concurrency):
         crew.do(asker)
@@ -204,7 +204,7 @@ def closed_loop(crew: Crew, target: Target, questions: Sequence[Question], concu
 
 
 def open_loop(
-    crew: Crew, target: Target, questions: Sequence[Question], rate: float, plan: Plan, arrivals: str = "poisson"
+    crew: Crew, target: Target, cases: Sequence[Unread], rate: float, plan: Plan, arrivals: str = "poisson"
 ) -> Level:
     """A level with arrivals at a rate per second, Poisson or constant, sent when due whatever became of earlier ones.
 
@@ -213,13 +213,13 @@ def open_loop(
     log, stop = _Log(), Event()
 
     def send() -> None:
-        for due_s, question in zip(_due(rate, arrivals), cycle(questions), strict=False):
+        for due_s, case in zip(_due(rate, arrivals), cycle(cases), strict=False):
             if stop.wait(max(0.0, due_s - log.now())):
                 return
             if len(log.open) < IN_FLIGHT:
-                crew.do(partial(_ask, target, question, log, due_s))
+                crew.do(partial(_ask, target, case, log, due_s))
             else:
-                log.refuse(question.id, due_s, f"not sent: {IN_FLIGHT} requests were already in flight")
+                log.refuse(case.id, due_s, f"not sent: {IN_FLIGHT} requests were already in flight")
 
     crew.do(send)
     windows, stable = _windows(log, plan, at_least=1)

@@ -14,7 +14,7 @@ INTERRUPTED = "**Interrupted: Ctrl-C ended this run before everything was measur
 def markdown(record: Record) -> str:
     """The report: speed and score of every target, then where the time goes."""
     parts = [f"# medseg bench {record['task']}", INTERRUPTED if record["interrupted"] else "", _machine_line(record)]
-    parts += [table(*tables.target_rows(record)), _pooled(record), _hops(record), _voters(record)]
+    parts += [table(*tables.target_rows(record)), _overall(record), _hops(record), _voters(record)]
     parts += [_waterfall(found) for found in record["waterfalls"]]
     parts += [_ledger(target) for target in record["targets"] if target["ledger"]]
     parts += [_levels(target) for target in record["targets"] if target["levels"]]
@@ -38,9 +38,9 @@ def _ledger(target: Record) -> str:
     return f"## {target['name']}: where the time goes\n\n{table(header, [*rows, total])}\n\n{text}"
 
 
-def _pooled(record: Record) -> str:
-    header, rows = tables.pooled_rows(record)
-    return f"## {tables.POOLED}\n\n{table(header, rows)}" if rows else ""
+def _overall(record: Record) -> str:
+    header, rows = tables.overall_rows(record)
+    return f"## {tables.OVERALL}\n\n{table(header, rows)}" if rows else ""
 
 
 def _hops(record: Record) -> str:

@@ -1,4 +1,4 @@
-"""Measure: one target, all its questions: first answer, ledger and score one at a time, then under load."""
+"""Measure: one target, all cases: first answer, ledger and score one at a time, then under load."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from medseg.bench.accuracy import worst
+from medseg.api.scorer import Scored, Scorer
 from medseg.bench.load import TIMEOUT, Asked, Crew, Level, Plan, Timing, ask_within, closed_loop, open_loop, within
 from medseg.bench.served import Spent, spent
-from medseg.bench.target import Question, Statistics, Target, Whole
+from medseg.bench.target import Statistics, Target
 from medseg.errors import MedsegError
-from medseg.task import Array, Tensors
+from medseg.task import Array, Tensors, Unread
 
 Say = Callable[[str], None]
-PICTURES = 4  # worst cases shown of each target
 PINGS = 20  # requests for nothing, of which the median counts
 PATIENCE = 3  # requests in a row without an answer in time, after which a target is asked no more
 
@@ -34,12 +33,9 @@ class Measured:
     first: Timing | None = None  # the very first request, cold
     serial: list[Timing] = field(default_factory=list)  # one at a time, every case in every round
     levels: list[Level] = field(default_factory=list)
-    scores: dict[str, Mapping[str, float]] = field(default_factory=dict)  # case -> metric -> value
+    scored: Scored = field(default_factory=Scored)
     digests: dict[str, str] = field(default_factory=dict)  # case -> sha256 of the answer
-    pictures: dict[str, Array] = field(default_factory=dict)  # the worst cases, (h, w, 3) uint8
-    masks: dict[str, tuple[Array, int]] = field(default_factory=dict)  # of parts of a whole: bits along rows, and width
-    parts: dict[str, Any] = field(default_factory=dict)  # what is kept of the answers that are scored together
-    pooled: Mapping[str, Any] = field(default_factory=dict)  # and their score
+    pictures: dict[str, Array] = field(default_factory=dict)  # the worst rows, (h, w, 3) uint8
     problems: list[str] = field(default_factory=list)
     interrupted: bool = False
     silent: int = 0  # the latest requests, in a row, that nobody answered in time
@@ -70,14 +66,17 @@ class _Asking:
     """Who is asked what, how, and where it is written down."""
 
     target: Target
-    questions: Sequence[Question]
+    cases: Sequence[Unread]
     plan: Plan
     say: Say
     result: Measured
+    scorer: Scorer | None = None
     crew: Crew = field(default_factory=Crew)
 
 
-def measure(target: Target, questions: Sequence[Question], plan: Plan, loads: Loads, say: Say) -> Measured:
+def measure(
+    target: Target, cases: Sequence[Unread], plan: Plan, loads: Loads, say: Say, scorer: Scorer | None = None
+) -> Measured:
     """What a target does; failures are part of the result, and a target that only fails is not asked for more.
 
     So is a silent one: after PATIENCE timeouts in a row the rest is left out, and the result says so.
@@ -85,7 +84,7 @@ def measure(target: Target, questions: Sequence[Question], plan: Plan, loads: Lo
     Ctrl-C ends it: the result then holds what was measured so far, and says that it was interrupted.
     """
     result = Measured(target.name, target.facts)
-    asking = _Asking(target, questions, plan, say, result)
+    asking = _Asking(target, cases, plan, say, result, scorer)
     try:
         _one_at_a_time(asking)
         for level in _levels(asking, loads):
@@ -99,26 +98,26 @@ def measure(target: Target, questions: Sequence[Question], plan: Plan, loads: Lo
     except _SilentError:
         late = f"{PATIENCE} requests in a row had no answer within {plan.timeout_s:g} s"
         result.problems.append(f"{late}: the rest was not measured")
-    result.scores = _whole_scores(result, questions) | result.scores
-    pool = next((question.pool for question in questions if question.pool), None)
-    result.pooled = pool.score(result.parts) if pool and len(result.parts) > 1 else {}
+    if scorer:
+        result.scored = scorer.scored()
+        result.pictures = {row: scorer.beside_truth(row) for row in scorer.drawable}
     result.problems += _failures(result)
     return result
 
 
 def _one_at_a_time(asking: _Asking) -> None:
     """The first answer, the warm-up and the rounds; a first answer that took long is the first of the round."""
-    target, questions, plan, result = asking.target, asking.questions, asking.plan, asking.result
+    target, cases, plan, result = asking.target, asking.cases, asking.plan, asking.result
     asking.say(f"{target.name}: warming up")
     cold = _statistics(asking)
-    result.first, answer = _ask(asking, questions[0])
+    result.first, answer = _ask(asking, cases[0])
     long = plan.long_s is not None and result.first.error is None and result.first.latency_s > plan.long_s
-    for question in islice(cycle(questions), 0 if long else plan.warmup):
-        _ask(asking, question)
+    for case in islice(cycle(cases), 0 if long else plan.warmup):
+        _ask(asking, case)
     result.round_trip_s = _round_trip_s(asking)
     before = cold if long else _statistics(asking)
     if long:
-        _keep(asking, questions[0], result.first, answer)
+        _keep(asking, cases[0], result.first, answer)
     try:
         _rounds(asking, 1 if long else 0)
     finally:
@@ -128,22 +127,22 @@ def _one_at_a_time(asking: _Asking) -> None:
 
 
 def _rounds(asking: _Asking, asked: int) -> None:
-    """Every question in every round, but for those of the first round that were asked already."""
-    plan, questions = asking.plan, asking.questions
-    rounds = max(plan.rounds, -(-plan.requests // len(questions)))
+    """Every case in every round, but for those of the first round that were asked already."""
+    plan, cases = asking.plan, asking.cases
+    rounds = max(plan.rounds, -(-plan.requests // len(cases)))
     for turn in range(rounds):
         if turn >= plan.rounds and sum(timing.latency_s for timing in asking.result.serial) > plan.enough_s:
             return
-        asking.say(f"{asking.target.name}: round {turn + 1} of {rounds} over {len(questions)} cases")
-        for question in questions[0 if turn else asked :]:
-            _keep(asking, question, *_ask(asking, question))
+        asking.say(f"{asking.target.name}: round {turn + 1} of {rounds} over {len(cases)} cases")
+        for case in cases[0 if turn else asked :]:
+            _keep(asking, case, *_ask(asking, case))
 
 
-def _ask(asking: _Asking, question: Question) -> Asked:
+def _ask(asking: _Asking, case: Unread) -> Asked:
     """One request; raises _SilentError where the target has let too many before it wait in vain."""
     if asking.result.silent >= PATIENCE:
         raise _SilentError
-    timing, answer = ask_within(asking.crew, asking.target, question, asking.plan.timeout_s)
+    timing, answer = ask_within(asking.crew, asking.target, case, asking.plan.timeout_s)
     asking.result.silent = asking.result.silent + 1 if timing.error == TIMEOUT else 0
     return timing, answer
 
@@ -182,49 +181,24 @@ def _statistics(asking: _Asking) -> Statistics:
     return within(asking.crew, tried, asking.plan.timeout_s) or {}
 
 
-def _keep(asking: _Asking, question: Question, timing: Timing, answer: Tensors | None) -> None:
+def _keep(asking: _Asking, case: Unread, timing: Timing, answer: Tensors | None) -> None:
     """Write down a request's times, and what its answer is worth."""
     result = asking.result
     result.serial.append(timing)
     if answer is None:
         return
     fingerprint = digest(answer)
-    if result.digests.setdefault(question.id, fingerprint) != fingerprint:
-        result.problems.append(f"{question.id}: two answers to the same question differ")
-    if question.score and question.id not in result.scores:
-        result.scores[question.id] = question.score(answer)
-        _keep_picture(result, question, answer)
-        if question.pool:
-            result.parts[question.id] = question.pool.part(question.id, answer)
-        if question.whole:
-            result.masks[question.id] = np.packbits(answer["mask"], axis=-1), answer["mask"].shape[-1]
-
-
-def _whole_scores(result: Measured, questions: Sequence[Question]) -> dict[str, Mapping[str, float]]:
-    """The scores of every whole whose parts were asked, over the parts that were answered."""
-    parts: dict[Whole, dict[str, Array]] = {}
-    for question in questions:
-        if question.whole and question.id in result.masks:
-            bits, width = result.masks[question.id]
-            parts.setdefault(question.whole, {})[question.id] = np.unpackbits(bits, axis=-1, count=width)
-    return {whole.id: whole.score(masks) for whole, masks in parts.items()}
-
-
-def _keep_picture(result: Measured, question: Question, answer: Tensors) -> None:
-    """Draw the answer while it is at hand if it is among the worst so far."""
-    if question.picture and result.scores[question.id]:
-        metric = next(iter(result.scores[question.id]))
-        bottom = worst(result.scores, metric, PICTURES)
-        if question.id in bottom:
-            result.pictures[question.id] = question.picture(answer)
-        result.pictures = {case: result.pictures[case] for case in bottom}
+    if result.digests.setdefault(case.id, fingerprint) != fingerprint:
+        result.problems.append(f"{case.id}: two answers to the same question differ")
+    if asking.scorer:
+        asking.scorer.add(case.id, answer)
 
 
 def _levels(asking: _Asking, loads: Loads) -> Iterator[Level]:
     """The levels, none of a target that is silent: a level would wait for it as often as it has askers."""
     if asking.result.silent >= PATIENCE and (loads.concurrency or loads.rates):
         raise _SilentError
-    whom = asking.crew, asking.target, asking.questions
+    whom = asking.crew, asking.target, asking.cases
     for concurrency in loads.concurrency:
         yield closed_loop(*whom, concurrency, asking.plan)
     for rate in loads.rates:

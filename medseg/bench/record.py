@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from medseg.bench.accuracy import summary
 from medseg.bench.ledger import Ledger, amdahl, ledger
 from medseg.bench.load import Level, Timing
 from medseg.bench.measure import Measured
@@ -24,6 +23,7 @@ from medseg.files import whole_file
 from medseg.schema import either
 from medseg.task import Task
 
+_WIDEST_PX = 1280  # of a picture in the report
 PERCENTILES = (50, 90, 95, 99)
 RAW = ("case", "intended_s", "sent_s", "done_s", "error")  # kept of every request under load
 
@@ -43,11 +43,11 @@ def target_record(measured: Measured, task: Task | None, inside: Mapping[str, It
         "round_trip_s": measured.round_trip_s,
         "client_s": _client_s(measured),
         "levels": [_level_record(level) for level in measured.levels],
-        "scores": {case: dict(scores) for case, scores in measured.scores.items()},
-        "accuracy": summary(measured.scores),
-        "pooled": dict(measured.pooled),
+        "scores": {row: dict(scores) for row, scores in measured.scored.rows.items()},
+        "accuracy": {name: asdict(mean) for name, mean in measured.scored.means.items()},
+        "counts": dict(measured.scored.counts),
         "answers": measured.digests,
-        "pictures": [_picture_record(measured, case) for case in measured.pictures],
+        "pictures": [_picture_record(measured, row, task) for row in measured.pictures],
         "problems": measured.problems,
         "interrupted": measured.interrupted,
     }
@@ -77,10 +77,14 @@ def _client_s(measured: Measured) -> float | None:
     return sum(own) / len(own) if own else None
 
 
-def _picture_record(measured: Measured, case: str) -> Record:
-    metric, value = next(iter(measured.scores[case].items()))
-    _, png = cv2.imencode(".png", measured.pictures[case][..., ::-1])
-    return {"case": case, "metric": metric, "value": value, "png": base64.b64encode(png.tobytes()).decode()}
+def _picture_record(measured: Measured, row: str, task: Task | None) -> Record:
+    assert task is not None and task.scoring is not None, "without scores nothing is drawn"
+    metric, picture = task.scoring.main, measured.pictures[row]
+    share = min(1.0, _WIDEST_PX / picture.shape[1])
+    small = cv2.resize(picture, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    _, png = cv2.imencode(".png", small[..., ::-1])
+    value = measured.scored.rows[row][metric]
+    return {"case": row, "metric": metric, "value": value, "png": base64.b64encode(png.tobytes()).decode()}
 
 
 def _ledger_record(book: Ledger) -> Record:

@@ -24,7 +24,7 @@ class Cell:
         return self.text
 
 
-POOLED = "All scans together: sensitivity by false positives a scan"
+OVERALL = "All cases together"
 Table = tuple[list[str], list[list[str | Cell]]]
 
 
@@ -73,23 +73,21 @@ def _failed(requests: int, failed: int) -> Cell:
     return Cell(f"{failed} of {requests}", str(failed), bad=failed > 0)
 
 
-def pooled_rows(record: Record) -> Table:
-    """LUNA's FROC over all scans together, a row a target that answered several; no rows where none did."""
-    found = [(target["name"], target["pooled"]) for target in record["targets"] if target["pooled"]]
-    rates = list(found[0][1]["sensitivity"]) if found else []
-    header = ["target", "CPM", "95 % interval", *(f"at {rate}" for rate in rates), "scans", "nodules"]
-    return header, [[name, *_pooled(froc)] for name, froc in found]
+def overall_rows(record: Record) -> Table:
+    """What all cases have together and none by itself, a row a target; no rows where there is no such thing."""
+    targets = record["targets"]
+    rows = {name for target in targets for row in target["scores"].values() for name in row}
+    names = list(dict.fromkeys(name for target in targets for name in target["accuracy"] if name not in rows))
+    counts = list(dict.fromkeys(name for target in targets for name in target["counts"]))
+    if not names and not counts:
+        return ["target"], []
+    return ["target", *names, *counts], [[target["name"], *_overall(target, names, counts)] for target in targets]
 
 
-def _pooled(froc: Record) -> list[Cell]:
-    low, high = froc["intervals"]["cpm"] if froc["intervals"] else (None, None)
-    band = Cell("-", "") if low is None else Cell(f"{low:.3f} to {high:.3f}", repr(low))
-    rates = [number(value, "{:.3f}") for value in froc["sensitivity"].values()]
+def _overall(target: Record, names: Sequence[str], counts: Sequence[str]) -> list[Cell]:
     return [
-        number(froc["cpm"], "{:.3f}"),
-        band,
-        *rates,
-        *(number(froc[name], "{:.0f}") for name in ("scans", "nodules")),
+        *(_score(target["accuracy"].get(name)) for name in names),
+        *(number(target["counts"].get(name), "{:.0f}") for name in counts),
     ]
 
 
@@ -181,7 +179,9 @@ def _hop(hop: Record) -> list[str | Cell]:
 def voter_table(record: Record) -> Table:
     """What each voter scores alone, adds to the vote, and costs, by target; no rows where nobody votes."""
     header = ["target", "voter", "Dice alone", "adds", "time", "asked in"]
-    return header, [[target["name"], *_voter(row)] for target in record["targets"] for row in voter_rows(target)]
+    return header, [
+        [target["name"], *_voter(row)] for target in record["targets"] for row in voter_rows(target, record["voters"])
+    ]
 
 
 def _voter(row: Record) -> list[str | Cell]:

@@ -1,51 +1,20 @@
-"""Target: something that answers questions and can be measured, here or behind a URL. Question: one case to ask it."""
+"""Target: something that answers questions and can be measured, here or behind a URL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import thread_time
 from typing import Any
 
 from medseg.bench.clock import Clock, timed_pipeline
-from medseg.task import Array, Networks, Pipeline, Task, Tensors
+from medseg.task import Networks, Pipeline, Task, Tensors, Unread
 
 SERVER = "server"  # the stage of a remote request that the server's own statistics break down further
 INPUTS = "inference_count"  # how many inputs a model was given, whatever the batches they came in
 _GRACE_S = 1.0  # the client gives up this much later than whoever measures, who thus calls it a timeout
 
-Scores = Mapping[str, float]
 Statistics = Mapping[str, Mapping[str, Any]]  # model -> Triton's inference_stats, and its inference_count
-
-
-@dataclass(frozen=True)
-class Whole:
-    """What several questions are parts of and are scored as: the scan that slices belong to."""
-
-    id: str
-    score: Callable[[Mapping[str, Array]], Scores]  # of the answered masks by question
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What all questions together are scored as, from what is kept of each answer: LUNA's marks of every scan."""
-
-    part: Callable[[str, Tensors], Any]  # a question's id, its answer -> what is kept
-    score: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # what was kept, by question -> plain values
-
-
-@dataclass(frozen=True)
-class Question:
-    """One case: how to read it into the pipeline's inputs, and how good an answer to it is."""
-
-    id: str
-    read: Callable[[], Tensors]
-    files: tuple[Path, ...] = ()
-    score: Callable[[Tensors], Scores] | None = None
-    picture: Callable[[Tensors], Array] | None = None  # (h, w, 3) uint8: truth and answer drawn over the image
-    whole: Whole | None = None
-    pool: Pool | None = None  # one for all questions
 
 
 @dataclass(frozen=True)
@@ -53,7 +22,7 @@ class Target:
     """A named way to answer, with what it is made of and, for a server, its own statistics."""
 
     name: str
-    answer: Callable[[Question, Clock], Tensors]
+    answer: Callable[[Unread, Clock], Tensors]
     facts: Mapping[str, Any] = field(default_factory=dict)  # engine, precision, where
     statistics: Callable[[], Statistics] | None = None
     ping: Callable[[], None] | None = None  # a request for nothing, over the same connection
@@ -64,9 +33,9 @@ class Target:
 def local_target(name: str, pipeline: Pipeline, networks: Networks, facts: Mapping[str, Any]) -> Target:
     """A target that runs the pipeline in this process."""
 
-    def answer(question: Question, clock: Clock) -> Tensors:
+    def answer(case: Unread, clock: Clock) -> Tensors:
         with clock("read"):
-            tensors = question.read()
+            tensors = case.ask()
         return timed_pipeline(pipeline, clock)(tensors, networks)
 
     return Target(name, answer, {"where": "local", **facts})
@@ -89,9 +58,9 @@ def served_target(name: str, task: Task, at: At, facts: Mapping[str, Any]) -> Ta
     shared, timeout_s = bool(facts.get("shared_memory")), at.timeout_s + _GRACE_S
     clients = Clients(lambda: served_pipeline(at.url, task, shared, timeout_s))
 
-    def answer(question: Question, clock: Clock) -> Tensors:
+    def answer(case: Unread, clock: Clock) -> Tensors:
         with clock("read"):
-            tensors = question.read()
+            tensors = case.ask()
         one, start_s = clients.mine(), thread_time()
         with clock(SERVER):
             found = one.ask(tensors, _outputs(task, tensors))

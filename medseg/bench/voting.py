@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from medseg.metrics.overlap import dice
+from medseg.metrics.voters import ALONE, WITHOUT
 from medseg.task import Array, Networks, Pipeline, Step, Tensors
-
-ALONE, WITHOUT = "alone: ", "without: "  # what a voter's two scores are called; with its name behind
 
 Record = dict[str, Any]
 
 
-def voter_scores(voters: Sequence[str], votes: Array, truth: Array) -> dict[str, float]:
-    """Each voter's own Dice, and that of the other two where both agree; votes (3, h, w), truth (h, w)."""
-    found = {}
-    for index, name in enumerate(voters):
-        others = np.delete(votes, index, axis=0)
-        found[f"{ALONE}{name}"] = dice(votes[index], truth)
-        found[f"{WITHOUT}{name}"] = dice(np.all(others, axis=0), truth)
-    return found
-
-
-def is_voters(metric: str) -> bool:
-    """Whether a score is one of a single voter's, which have a table of their own."""
-    return metric.startswith((ALONE, WITHOUT))
+def voters(pipeline: Pipeline) -> list[Step]:
+    """The steps whose networks vote: each is a network by itself, and one step takes all their answers together."""
+    asked = [step for step in pipeline.steps if isinstance(step.run, str)]
+    answers = {step.outputs[0] for step in asked}
+    return asked if any(answers <= set(step.inputs) for step in pipeline.steps) else []
 
 
 def early_exit(pipeline: Pipeline, share: float) -> Pipeline:
@@ -36,7 +26,7 @@ def early_exit(pipeline: Pipeline, share: float) -> Pipeline:
 
     Their pixels are those that either of them marks. Without the third, the surer of the two decides where they differ.
     """
-    *first, last = [step for step in pipeline.steps if isinstance(step.run, str)]
+    *first, last = voters(pipeline)
     pair = [step.outputs[0] for step in first]
 
     def decided(tensors: Tensors, networks: Networks) -> Tensors:
@@ -55,10 +45,11 @@ def disagreement(one: Array, other: Array) -> float:
     return float(np.count_nonzero(one ^ other) / either) if either else 0.0
 
 
-def voter_rows(target: Record) -> list[Record]:
+def voter_rows(target: Record, steps: Mapping[str, str]) -> list[Record]:
     """Each voter's name, own Dice, what the vote loses without it, its seconds, and how often it was asked.
 
-    With early exit there are not always three votes, so Dice is None. Empty where nobody votes.
+    `steps` are the steps that are a network, by its name. With early exit there are not always all votes, so Dice is
+    None. Empty where nobody votes.
     """
     accuracy, book = target["accuracy"], target["ledger"]
     exits = target["facts"].get("early_exit") is not None
@@ -69,7 +60,7 @@ def voter_rows(target: Record) -> list[Record]:
             "name": name,
             "alone": None if exits else accuracy[f"{ALONE}{name}"]["mean"],
             "adds": None if exits else accuracy["dice"]["mean"] - accuracy[f"{WITHOUT}{name}"]["mean"],
-            "seconds": sum(row["seconds"] for row in book["rows"] if _belongs(row["stage"], name)) if book else None,
+            "seconds": _seconds(book, steps.get(name, "")) if book else None,
             "asked": sum(not timing["items"] or any(name in stage for stage in timing["items"]) for timing in good),
             "requests": len(good),
         }
@@ -77,6 +68,6 @@ def voter_rows(target: Record) -> list[Record]:
     ]
 
 
-def _belongs(stage: str, voter: str) -> bool:
-    step = voter.removeprefix("stas-").replace("-", "_")
-    return stage == step or stage.startswith(f"{step}: ")
+def _seconds(book: Record, step: str) -> float:
+    """What a ledger has for a step and for the networks inside it."""
+    return sum(row["seconds"] for row in book["rows"] if row["stage"] == step or row["stage"].startswith(f"{step}: "))

@@ -66,10 +66,10 @@ def bench(  # every option of the command is an argument here
 
     from medseg.bench.batches import batches
     from medseg.bench.benchmark import Extras, Settings, benchmark
+    from medseg.bench.cases import cases_of, made_up
     from medseg.bench.lineup import lineup, remote
     from medseg.bench.load import ARRIVALS, QUICK, Plan
     from medseg.bench.measure import Loads
-    from medseg.bench.questions import made_up, questions
     from medseg.bench.record import check_new
     from medseg.bench.report import bad, with_comparison, write_report
     from medseg.errors import InputError
@@ -88,7 +88,7 @@ def bench(  # every option of the command is an argument here
     wanted = _entries(runs, (engine, precision, where), quick)
     wanted = _variants(subject, wanted, decoder, shared_memory, early_exit)
     folder = data or made_up(subject, out / "phantom")
-    asked = questions(subject, folder)[: cases or (8 if quick else None)]
+    asked = cases_of(subject, folder)[: cases or (8 if quick else None)]
     openings = lineup(subject, runs, wanted, _writer(subject, run or []), timeout)
     openings += [remote(subject, address, timeout) for address in url or []]
     plan = replace(QUICK if quick else Plan(), timeout_s=timeout)
@@ -140,13 +140,13 @@ def _variants(
     from dataclasses import replace
 
     from medseg.bench.lineup import with_variants
+    from medseg.bench.voting import voters
     from medseg.errors import InputError
 
-    voters = sum(isinstance(step.run, str) for step in task.pipeline.steps)
-    if early_exit is not None and voters < 3:
+    count = len(voters(task.pipeline))
+    if early_exit is not None and count != 3:
         raise InputError(
-            f"--early-exit belongs to stas, whose three networks vote; got task {task.name!r} and {voters} that do: "
-            "leave it out"
+            f"--early-exit belongs to three networks that vote; task {task.name!r} has {count} that do: leave it out"
         )
     return with_variants([replace(entry, decoder=decoder) for entry in entries], shared_memory, early_exit)
 

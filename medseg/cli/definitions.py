@@ -9,18 +9,17 @@ from pathlib import Path
 from medseg.metrics.definitions import markdown
 from medseg.tasks import task_named
 
-_PLACE = re.compile(r"(<!-- (?P<command>evaluate|bench) (?P<task>[\w-]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- scores (?P<task>[\w-]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str) -> str:
-    """The text with each table between its marks, such as `<!-- evaluate luna -->` and `<!-- end -->`."""
+    """The text with each table between its marks, such as `<!-- scores luna -->` and `<!-- end -->`."""
     return _PLACE.sub(_table, text)
 
 
 def _table(place: re.Match[str]) -> str:
-    scoring = task_named(place["task"]).known_scoring("be described")
-    metrics = {"evaluate": scoring.evaluated, "bench": scoring.benched}[place["command"]]
-    return f"{place[1]}{markdown(metrics)}\n{place[5]}"
+    metrics = task_named(place["task"]).known_scoring("say what its scores mean").metrics
+    return f"{place[1]}{markdown(metrics)}\n{place[4]}"
 
 
 if __name__ == "__main__":

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medseg.cli.options import NoVerifyOption, RunsOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medseg.api.evaluation import Evaluated
+    from medseg.api.scorer import Scored
+    from medseg.metrics.definitions import Metric
+    from medseg.scoring import Mean, Rows
 
 
 def evaluate(
@@ -27,105 +35,58 @@ def evaluate(
     """
     from json import dumps
 
+    from medseg.api import evaluation
     from medseg.errors import InputError
     from medseg.run import Run
+    from medseg.tasks import task_named
 
     Run.verify = not no_verify
     if bool(run) == bool(submission):
         raise InputError("--run and --submission: got both or neither; expected one of them")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before anything is computed: it may not be possible
-    record = (
-        _submission(task, data, submission, out)
-        if submission
-        else _runs(task, data, run or [], (engine, precision), out)
-    )
-    typer.echo(dumps(record, indent=2) if json else _text(record))
+    if submission:
+        found = evaluation.evaluate_submission(task, data, submission, out)
+    else:
+        found = evaluation.evaluate(task, data, run or [], (engine, precision), out)
+    metrics = task_named(task).known_scoring("evaluate").metrics
+    typer.echo(dumps(found.record, indent=2) if json else _text(found, metrics))
 
 
-def _submission(task: str, data: Path, path: Path, out: Path | None) -> dict[str, Any]:
-    from importlib import import_module
-
-    from medseg.cli.evaluation import with_means, write_cases
-    from medseg.errors import InputError
-
-    known = {"luna": "medseg.tasks.luna.score", "gi-tract": "medseg.tasks.gi_tract.submission"}
-    if task not in known:
-        raise InputError(
-            f"--submission is for luna and gi-tract; task {task!r} has no submission format here: give --run instead"
-        )
-    record = {"task": task, **with_means(import_module(known[task]).submission_record(data, path))}
-    if out is not None:
-        _write_record(out, record)
-        if "cases" in record:
-            write_cases(out / "cases.csv", record["cases"])
-    return record
+def _text(found: Evaluated, metrics: Sequence[Metric]) -> str:
+    lines = [*_runs(found)] if found.runs else []
+    for name, one in found.scores.items():
+        lines += ["", name] if found.runs else []
+        lines += _scores(one, metrics)
+    lines += [f"note: {note}" for note in found.notes]
+    return "\n".join([*lines, *(f"drawn: {path}" for path in found.pictures)])
 
 
-def _write_record(out: Path, record: dict[str, Any]) -> None:
-    from json import dumps
-
-    from medseg.files import whole_file
-
-    with whole_file(out / "evaluation.json") as temporary:
-        temporary.write_text(dumps(record, indent=2) + "\n")
-
-
-def _runs(task: str, data: Path, paths: list[Path], how: tuple[str, str], out: Path | None) -> dict[str, Any]:
-    from medseg.cli.evaluation import evaluations, held_out, write_cases, write_worst
-    from medseg.engines.runs import lineups
-    from medseg.run import Run
-    from medseg.tasks import task_named
-
-    subject, runs = task_named(task), [Run(path) for path in paths]
-    patients = held_out(subject, data, runs)
-    found = evaluations(subject, data, patients, lineups(runs), how)
-    record = {
-        "task": task,
-        "engine": how[0],
-        "precision": how[1],
-        "unknown_training": [str(run.path) for run in runs if "split" not in run.manifest["source"]],
-        "patients": patients,
-        "evaluations": {one.name: one.record for one in found},
-    }
-    if out is not None:
-        _write_record(out, record)
-        for number, one in enumerate(found, 1):
-            write_cases(out / (f"cases-{number}.csv" if len(found) > 1 else "cases.csv"), one.rows)
-        record["pictures"] = [str(path) for path in write_worst(subject, data, found, out)]
-    return record
-
-
-def _text(record: dict[str, Any]) -> str:
-    if "evaluations" not in record:
-        return "\n".join([*_scores(record["task"], record), *(f"note: {note}" for note in record["notes"])])
-    lines = [
-        f"{len(record['patients'])} held-out patients of {record['task']}, {record['engine']} {record['precision']}"
+def _runs(found: Evaluated) -> list[str]:
+    count = len(found.patients)
+    lines = [f"{count} held-out patients of {found.task}, {found.engine} {found.precision}"]
+    return [
+        *lines,
+        *(f"note: {path} does not say which patients it has learnt from" for path in found.unknown_training),
     ]
-    lines += [f"note: {path} does not say which patients it has learnt from" for path in record["unknown_training"]]
-    for name, found in record["evaluations"].items():
-        lines += ["", name, *_scores(record["task"], found)]
-    return "\n".join([*lines, *(f"drawn: {path}" for path in record.get("pictures", ()))])
 
 
-def _scores(task: str, found: dict[str, Any]) -> list[str]:
-    """A table of the cases and their means, and the FROC, where there are any."""
-    froc = [_froc(found)] if "cpm" in found else []
-    if "cases" not in found:
-        return froc
-    return [*_table(found["cases"], _counts(task)), "", *(_mean(*entry) for entry in found["mean"].items()), *froc]
+def _scores(one: Scored, metrics: Sequence[Metric]) -> list[str]:
+    """A table of the rows, the means, and what was counted; what single voters score stands in the files alone."""
+    from medseg.metrics.voters import is_voters
+
+    lines = [*_table(one.rows, metrics), ""] if one.rows else []
+    lines += [_mean(name, mean) for name, mean in one.means.items() if not is_voters(name)]
+    return [*lines, *(f"{name}: {count}" for name, count in one.counts.items())]
 
 
-def _counts(task: str) -> set[str]:
-    """The scores of a task that are counts, which have no decimals."""
+def _table(cases: Rows, metrics: Sequence[Metric]) -> list[str]:
     from medseg.metrics.definitions import COUNT
-    from medseg.tasks import task_named
+    from medseg.metrics.voters import is_voters
 
-    return {metric.key for metric in task_named(task).known_scoring("evaluate").evaluated if metric.unit == COUNT}
-
-
-def _table(cases: dict[str, dict[str, float]], counts: set[str]) -> list[str]:
-    names = list(dict.fromkeys(name for scores in cases.values() for name in scores))
+    counts = {metric.key for metric in metrics if metric.unit == COUNT}  # have no decimals
+    found = dict.fromkeys(name for scores in cases.values() for name in scores)
+    names = [name for name in found if not is_voters(name)]
     rows = [["case", *names]]
     for case, scores in cases.items():
         forms = {name: "{:.0f}" if name in counts else "{:.4f}" for name in names}
@@ -139,31 +100,7 @@ def _table(cases: dict[str, dict[str, float]], counts: set[str]) -> list[str]:
     ]
 
 
-def _mean(name: str, found: dict[str, Any]) -> str:
-    if found["low"] is None:
-        return f"{name}: {found['mean']:.4f} (one case)"
-    return (
-        f"{name}: {found['mean']:.4f} (95 % interval {found['low']:.4f} to {found['high']:.4f}, {found['cases']} cases)"
-    )
-
-
-def _froc(record: dict[str, Any]) -> str:
-    """The CPM, and a table of the sensitivities with their intervals."""
-    bands = record["intervals"] or {"cpm": None, "sensitivity": {}}
-    rows = [("false positives a scan", "sensitivity", "95 % interval" if bands["cpm"] else "")]
-    rows += [
-        (rate, f"{value:.3f}", _band(bands["sensitivity"].get(rate))) for rate, value in record["sensitivity"].items()
-    ]
-    scans = f"{record['scans']} scans, {record['scans_with_marks']} of them with marks"
-    nodules = f"{record['nodules']} nodules, {record['nodules_hit']} of them hit by a mark"
-    return "\n".join(
-        [
-            f"CPM: {record['cpm']:.3f}" + (f" (95 % interval {_band(bands['cpm'])})" if bands["cpm"] else ""),
-            *(f"{rate:>22}  {value:>11}  {band}".rstrip() for rate, value, band in rows),
-            f"{scans}; {nodules}; {record['false_marks']} marks hit nothing",
-        ]
-    )
-
-
-def _band(band: Any) -> str:
-    return f"{band[0]:.3f} to {band[1]:.3f}" if band else ""
+def _mean(name: str, found: Mean) -> str:
+    if found.low is None or found.high is None:
+        return f"{name}: {found.mean:.4f} ({'one case' if found.cases == 1 else f'{found.cases} cases'})"
+    return f"{name}: {found.mean:.4f} (95 % interval {found.low:.4f} to {found.high:.4f}, {found.cases} cases)"

@@ -44,7 +44,6 @@ def _known(name: str) -> dict[str, Any]:
 def _facts(task: Task) -> dict[str, Any]:
     from dataclasses import asdict
 
-    scoring = task.scoring
     wires = {side: [task.pipeline.tensor(name) for name in getattr(task.pipeline, side)] for side in _SIDES}
     return {
         "title": task.title,
@@ -52,10 +51,7 @@ def _facts(task: Task) -> dict[str, Any]:
         "networks": {network.name: _network(network) for network in task.networks},
         **{side: {wire.name: _tensor(wire) for wire in found} for side, found in wires.items()},
         "steps": [step.name for step in task.pipeline.steps],
-        "scores": {
-            "evaluate": [asdict(metric) for metric in (scoring.evaluated if scoring else ())],
-            "bench": [asdict(metric) for metric in (scoring.benched if scoring else ())],
-        },
+        "scores": [asdict(metric) for metric in task.scoring.metrics] if task.scoring else [],
     }
 
 
@@ -112,8 +108,7 @@ def _whole(name: str, facts: dict[str, Any]) -> list[str]:
         f"an answer's steps: {' > '.join(task['steps'])}",
         f"a server takes: {_wires(task['inputs'])}",
         f"a server gives: {_wires(task['outputs'])}",
-        *_scores(f"scores of `medseg evaluate {name}`", task["scores"]["evaluate"]),
-        *_scores(f"scores of `medseg bench {name}`", task["scores"]["bench"]),
+        *_scores(name, task["scores"]),
         "",
         "how they are pooled, and how other programs differ: docs/metrics.md",
         _engine_line(facts),
@@ -142,15 +137,15 @@ def _wires(wires: dict[str, dict[str, Any]]) -> str:
     return ", ".join(shown)
 
 
-def _scores(title: str, metrics: list[dict[str, str]]) -> list[str]:
+def _scores(name: str, metrics: list[dict[str, str]]) -> list[str]:
     """A line for each score: its key and unit in columns, then what it means."""
     from textwrap import wrap
 
-    if not metrics:
-        return ["", f"{title}: none"]
     better = {"higher": "higher is better", "lower": "lower is better"}
+    if not metrics:
+        return ["", f"{name} has no scores: `medseg evaluate` refuses it, `medseg bench` shows latency alone"]
     width = max(len(metric["key"]) for metric in metrics)
-    lines = ["", title]
+    lines = ["", "scores of `medseg evaluate` and `medseg bench`"]
     for metric in metrics:
         facts = ", ".join(part for part in (metric["unit"], better.get(metric["better"])) if part)
         first, *more = wrap(f"{metric['meaning']} ({facts})", _WIDTH - width)

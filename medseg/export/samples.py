@@ -94,9 +94,9 @@ def _example(task: Task, network: Network, samples: Samples | None, data: Path, 
 
 def _asked(task: Task, network: Network, data: Path, patient: str) -> Array:
     """What the pipeline's steps make of an unlabelled patient's middle case: the middle of the network's inputs."""
-    questions = task.known_data("judge exported files by it").questions(data, patient)
+    cases = task.known_data("judge exported files by it").cases(data, patient)
     wire = next((step.inputs[0] for step in task.pipeline.steps if step.run == network.name), "input")
-    tensors, steps = dict(questions[len(questions) // 2]), iter(task.pipeline.steps)
+    tensors, steps = dict(cases[len(cases) // 2].ask()), iter(task.pipeline.steps)
     while wire not in tensors:
         tensors |= run_step(next(steps), tensors, found_in({}))
     inputs = tensors[wire]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,12 +12,26 @@ SHARE, COUNT, MM, PX = "0 to 1", "count", "mm", "pixels"
 
 @dataclass(frozen=True)
 class Metric:
-    """A score by the name that tables and JSON have it under, in one sentence."""
+    """A score by the name that tables and JSON have it under, in one sentence.
+
+    A word in capitals that ends the key, as in `dice_CLASS`, stands for a name, or a number.
+    """
 
     key: str
     unit: str
     better: str
     meaning: str
+
+
+def metric_of(metrics: Sequence[Metric], key: str) -> Metric | None:
+    """The metric that a key is one of, None where there is none."""
+    exact = next((metric for metric in metrics if metric.key == key), None)
+    return exact or next((metric for metric in metrics if _stands_for(metric.key, key)), None)
+
+
+def _stands_for(pattern: str, key: str) -> bool:
+    beginning = re.sub("[A-Z]+$", "", pattern)
+    return beginning != pattern and key.startswith(beginning) and key != beginning
 
 
 def of(metric: Metric, prefix: str, key: str = "") -> Metric:

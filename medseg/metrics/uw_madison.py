@@ -17,6 +17,7 @@ import numpy as np
 from medseg.metrics.hausdorff import between_voxels
 from medseg.metrics.overlap import dice
 from medseg.metrics.shape import check_shapes
+from medseg.scoring import Mean
 from medseg.task import Array
 
 DICE_SHARE, HAUSDORFF_SHARE = 0.4, 0.6
@@ -43,11 +44,11 @@ def outlined(answer: Array, truth: Array) -> list[float]:
     return [dice(one, other) for one, other in zip(answer[there], truth[there], strict=True)]
 
 
-def pooled(scans: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | int | None]]:
+def pooled(scans: Mapping[str, Mapping[str, float]]) -> dict[str, Mean]:
     """The score of all scans together and its parts, from each scan's own, with 95 % intervals over the scans.
 
-    A scan has `dice`, `hausdorff` and `outlined`, the number of pairs that its Dice is the mean of. Each
-    result is {"mean", "low", "high", "cases"}; a lone scan has no interval. Empty where no scan outlines anything.
+    A scan has `dice`, `hausdorff` and `outlined`, the number of pairs that its Dice is the mean of. Empty where no scan
+    outlines anything.
     """
     known = [scan for scan in scans.values() if scan.get("outlined")]
     if not known:
@@ -57,12 +58,12 @@ def pooled(scans: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, floa
     middle, spread = _pool(table[np.newaxis]), _pool(table[drawn])
     ends = np.percentile(spread, (2.5, 97.5), axis=1) if len(known) > 1 else None
     return {
-        name: {
-            "mean": float(middle[row, 0]),
-            "low": None if ends is None else float(ends[0, row]),
-            "high": None if ends is None else float(ends[1, row]),
-            "cases": len(known),
-        }
+        name: Mean(
+            float(middle[row, 0]),
+            None if ends is None else float(ends[0, row]),
+            None if ends is None else float(ends[1, row]),
+            len(known),
+        )
         for row, name in enumerate(("score", "dice", "hausdorff"))
     }
 

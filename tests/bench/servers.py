@@ -9,22 +9,22 @@ from time import sleep
 import numpy as np
 
 from medseg.bench.clock import Clock
-from medseg.bench.target import Question, Target
-from medseg.task import Tensors
+from medseg.bench.target import Target
+from medseg.task import Tensors, Unread
 
 
-def question(name: str = "case", value: float = 1.0, score: Callable | None = None) -> Question:
-    """A case whose only tensor is one number."""
-    return Question(name, lambda: {"x": np.array([value])}, score=score)
+def question(name: str = "case", value: float = 1.0) -> Unread:
+    """A case whose only tensor is one number, and whose truth is known."""
+    return Unread(name, lambda: {"x": np.array([value])}, patient=name, known=True)
 
 
 def target(behave: Callable[[int], None] = lambda _: None, name: str = "ours") -> Target:
     """A server with one worker that returns its input; `behave(n)` is called for its n-th request."""
     turn, calls = Lock(), []
 
-    def answer(asked: Question, clock: Clock) -> Tensors:
+    def answer(asked: Unread, clock: Clock) -> Tensors:
         with clock("read"):
-            tensors = asked.read()
+            tensors = asked.ask()
         with turn, clock("work"):
             calls.append(None)
             behave(len(calls))

@@ -23,7 +23,7 @@ def run(work_s: list[float], seed: int, prefix: str = "case", per_s: float = 10.
     raw = {key: [row[key] for row in timings] for key in timings[0]}
     level = {"mode": "closed", "load": 4, "per_s": per_s, "windows": windows, "timings": raw}
     target = {"name": "ours", "yardstick_s": yardstick_s, "serial": {"timings": timings}, "levels": [level]}
-    return {"task": "t", "targets": [target | {"scores": {}, "problems": []}]}
+    return {"task": "t", "main": "dice", "targets": [target | {"scores": {}, "problems": []}]}
 
 
 def only(before: Record, after: Record, metric: str, limit: float) -> Check:

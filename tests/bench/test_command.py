@@ -13,9 +13,9 @@ from time import monotonic, sleep
 import pytest
 from typer.testing import CliRunner
 
+from medseg.bench.cases import made_up
 from medseg.bench.lineup import usual
 from medseg.bench.measure import PATIENCE
-from medseg.bench.questions import made_up
 from medseg.cli.main import app
 from medseg.engines.runs import exported_file
 from medseg.engines.shared_memory import PREFIX
@@ -69,7 +69,7 @@ def test_local_and_served_give_the_same_answers_and_ledgers_that_sum(run: Run, d
     assert {"read", "check", "decode", "segment", "answer", "queue", "tensor copies", "client", "transfer"} <= stages
     assert local["round_trip_s"] is None and record["runs"][0]["files"]
     assert record["runs"][0]["files"] == {"fp32.onnx": run.files["fp32.onnx"]["sha256"]}
-    assert served["accuracy"]["uw_score"]["cases"] >= 1 and next(iter(served["accuracy"])) == "uw_score"
+    assert served["accuracy"]["score"]["cases"] == 1 and record["main"] == "score"
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "bench.json", "report.md"}
 
 
@@ -151,7 +151,7 @@ def test_a_measurement_is_never_overwritten_and_the_limits_are_checked_first(run
         with pytest.raises(InputError, match=r"bench\.json exists.*choose another --out"):
             bench(*options, *more)
     assert (tmp_path / "bench.json").read_bytes() == before
-    with pytest.raises(InputError, match=r"'cpm'.*expected one of p50, .*score, uw_score"):
+    with pytest.raises(InputError, match=r"'cpm'.*expected one of p50, .*score, dice, hausdorff"):
         bench(*options[:-1], tmp_path / "b", "--against", tmp_path / "bench.json", "--fail-on", "cpm:-1%")
     assert not (tmp_path / "b").exists()
 

@@ -41,9 +41,9 @@ WRONG = [
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, Any]:
-    cases = [question(f"case {n}", score=lambda _: {"dice": 0.9}) for n in range(2)]
+    cases = [question(f"case {n}") for n in range(2)]
     plan = Plan(warmup=0, rounds=3, requests=6, window_s=0.02, limit_s=0.1, timeout_s=1.0)
-    whole = rounded(measured([target()], cases, Loads((1,)), plan))
+    whole = rounded(measured([target()], cases, Loads((1,)), plan, lambda _: {"dice": 0.9}))
     (level,) = whole["targets"][0]["levels"]
     whole["targets"][0]["serial"].pop("summary"), level.pop("summary")
     level["timings"] = {name: column[:4] for name, column in level["timings"].items()}
@@ -92,7 +92,7 @@ def test_a_document_with_anything_else_anywhere_is_compared_or_refused(
     monkeypatch.setattr(comparison, "_RESAMPLES", 3)
     path, refused = tmp_path / "bench.json", 0
     used = ("name", "serial", "levels", "scores", "problems", "yardstick_s")  # what a comparison does not read is free
-    read = {key: made[key] for key in ("schema", "task", "started")}
+    read = {key: made[key] for key in ("schema", "task", "main", "started")}
     read["targets"] = [{key: made["targets"][0][key] for key in used}]
     path.write_text(json.dumps(read))
     assert compared(path, made), "as it was written, it can be compared with"
@@ -115,9 +115,12 @@ def test_a_document_with_anything_else_anywhere_is_compared_or_refused(
         (b"null", "it is nothing; expected an object"),
         (b"[1]", "it is a list; expected an object"),
         (b"{}", "it has no entry 'schema'"),
-        (b'{"schema": 2}', "has schema 2; this medseg compares schema 1"),
+        (b'{"schema": 1}', "has schema 1; this medseg compares schema 2"),
         (b'{"schema": true}', "it has no entry 'task'"),
-        (b'{"schema": 1, "task": "luna", "started": "", "targets": 5}', "it.targets is a number; expected a list"),
+        (
+            b'{"schema": 2, "task": "luna", "main": "", "started": "", "targets": 5}',
+            "it.targets is a number; expected a list",
+        ),
         (b"1" * 5000, "is not a bench.json"),
     ],
 )

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from medseg.bench.voting import disagreement, early_exit, voter_rows, voter_scores
+from medseg.bench.voting import disagreement, early_exit, voter_rows, voters
+from medseg.metrics.voters import voter_scores
 from medseg.task import Pipeline, Step, Tensors
 
 TRUTH = np.array([[1, 1, 0, 0]], np.uint8)
@@ -56,12 +57,19 @@ def test_masks_differ_by_the_share_of_the_pixels_that_either_holds():
 
 
 def test_the_table_says_what_a_voter_adds_costs_and_how_often_it_was_asked():
-    accuracy = {"dice": {"mean": 0.9}, "alone: stas-a": {"mean": 0.8}, "without: stas-a": {"mean": 0.7}}
-    rows = [{"stage": "a: stas-a", "seconds": 0.2}, {"stage": "a", "seconds": 0.1}, {"stage": "b", "seconds": 9}]
-    timings = [{"error": None, "items": {"a: stas-a": 1}}, {"error": None, "items": {"b: stas-b": 1}}]
+    accuracy = {"dice": {"mean": 0.9}, "alone: one-a": {"mean": 0.8}, "without: one-a": {"mean": 0.7}}
+    rows = [{"stage": "a: one-a", "seconds": 0.2}, {"stage": "a", "seconds": 0.1}, {"stage": "b", "seconds": 9}]
+    timings = [{"error": None, "items": {"a: one-a": 1}}, {"error": None, "items": {"b: one-b": 1}}]
     target = {"accuracy": accuracy, "ledger": {"rows": rows}, "serial": {"timings": timings}, "facts": {}}
-    (found,) = voter_rows(target)
+    (found,) = voter_rows(target, {"one-a": "a"})
     assert found["alone"] == 0.8 and found["adds"] == pytest.approx(0.2) and found["seconds"] == pytest.approx(0.3)
     assert (found["asked"], found["requests"]) == (1, 2)
-    (early,) = voter_rows(target | {"facts": {"early_exit": 0.1}})
+    (early,) = voter_rows(target | {"facts": {"early_exit": 0.1}}, {"one-a": "a"})
     assert early["alone"] is early["adds"] is None
+
+
+def test_networks_vote_where_one_step_takes_all_their_answers():
+    whole, _ = pipeline([])
+    assert [step.run for step in voters(whole)] == ["a", "b", "c"]
+    chain = Pipeline((), ("a",), (Step("one", "a", ("a",), ("b",)), Step("two", "b", ("b",), ("c",))), ("c",))
+    assert voters(chain) == []

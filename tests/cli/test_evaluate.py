@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from pathlib import Path
 from shutil import copytree
 
@@ -8,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from medseg.api.evaluation import held_out
 from medseg.cli.evaluate import evaluate
-from medseg.cli.evaluation import held_out
 from medseg.engines.runs import lineups
 from medseg.errors import InputError, RunError
 from medseg.metrics.overlap import dice
@@ -39,22 +40,15 @@ def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_submission_is_scored_as_published(tmp_path: Path) -> None:
     arguments = ["luna", str(FROC), "--submission", str(FROC / "deeplung_dpn26_submission.csv")]
     found = json.loads(runner.invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout)
-    assert round(found["cpm"], 3) == 0.842
-    assert [round(end, 3) for end in found["intervals"]["cpm"]] == [0.812, 0.868]
-    for rate, (low, high) in found["intervals"]["sensitivity"].items():
-        assert low < found["sensitivity"][rate] < high
-    assert [round(found["sensitivity"][rate], 3) for rate in ("0.125", "0.25", "0.5", "1", "2", "4", "8")] == [
-        0.692,
-        0.769,
-        0.824,
-        0.865,
-        0.893,
-        0.917,
-        0.933,
-    ]
+    mean = found["mean"]
+    assert [round(mean["cpm"][end], 3) for end in ("mean", "low", "high")] == [0.842, 0.812, 0.868]
+    rates = {rate: mean[f"sensitivity_at_{rate}"] for rate in ("0.125", "0.25", "0.5", "1", "2", "4", "8")}
+    assert [round(one["mean"], 3) for one in rates.values()] == [0.692, 0.769, 0.824, 0.865, 0.893, 0.917, 0.933]
+    assert all(one["low"] < one["mean"] < one["high"] and one["cases"] == 888 for one in rates.values())
+    assert found["counts"]["scans"] == 888
     out = tmp_path / "report"
     shown = runner.invoke(app, [*arguments, "--out", str(out)], catch_exceptions=False).stdout
-    assert "CPM: 0.842 (95 % interval 0.812 to 0.868)" in shown
+    assert re.search(r"^cpm: 0\.842\d \(95 % interval 0\.811\d to 0\.868\d, 888 cases\)$", shown, re.MULTILINE)
     assert json.loads((out / "evaluation.json").read_text()) == found
 
 
@@ -96,7 +90,9 @@ def test_marks_in_unknown_scans_do_not_count_and_a_note_says_so(tmp_path: Path) 
     path = submission(tmp_path, HEAD + "a,0,0,0,0.9\nz,1,2,3,0.9\nz,1,2,4,0.8\n")
     arguments = ["luna", str(tmp_path), "--submission", str(path)]
     found = json.loads(runner.invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout)
-    assert (found["cpm"], found["scans"], found["scans_with_marks"], found["false_marks"]) == (0.5, 2, 1, 0)
+    counts = found["counts"]
+    assert found["mean"]["cpm"]["mean"] == 0.5
+    assert (counts["scans"], counts["scans_with_marks"], counts["false_marks"]) == (2, 1, 0)
     assert found["notes"][0].startswith("2 of 3 marks lie in scans that")
     assert "note: 2 of 3 marks" in runner.invoke(app, arguments, catch_exceptions=False).stdout
 
@@ -105,13 +101,13 @@ def test_marks_in_unknown_scans_do_not_count_and_a_note_says_so(tmp_path: Path) 
 def test_submissions_are_read_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     path = submission(tmp_path, (HEAD + "a,0,0,0,0.9\nb,1,1,1,0.8\n").encode(encoding))
     arguments = ["luna", str(tmp_path), "--submission", str(path), "--json"]
-    assert json.loads(runner.invoke(app, arguments, catch_exceptions=False).stdout)["cpm"] == 1
+    assert json.loads(runner.invoke(app, arguments, catch_exceptions=False).stdout)["mean"]["cpm"]["mean"] == 1
 
 
 def test_runs_or_a_submission_but_not_neither() -> None:
     with pytest.raises(InputError, match="got both or neither"):
         runner.invoke(app, ["luna", "."], catch_exceptions=False)
-    with pytest.raises(InputError, match="is for luna"):
+    with pytest.raises(InputError, match="no submission format"):
         runner.invoke(app, ["stas", ".", "--submission", "a.csv"], catch_exceptions=False)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medseg.cli.evaluation import evaluations, held_out
+from medseg.api.evaluation import evaluations, held_out
 from medseg.cli.train import train
 from medseg.engines import open_engine
 from medseg.engines.runs import lineups
@@ -77,7 +77,7 @@ def test_a_run_of_another_size_scores_as_it_did_when_it_was_fitted(brains, tmp_p
     fitted = run.manifest["result"]["val_dice"]
     assert fitted > 0.8, "it has learnt, so that a score at a wrong size would show"
     # the evaluation's grid is four times as fine, and keeps the largest piece alone
-    assert found.record["mean"]["dice"]["mean"] == pytest.approx(fitted, abs=0.06)
+    assert found.scored.means["dice"].mean == pytest.approx(fitted, abs=0.06)
 
 
 @pytest.mark.parametrize(("network", "size"), [("luna-segment", 64), ("brain-lgg", 100), ("gi-tract", 0)])

@@ -56,11 +56,13 @@ def test_made_up_patients_repeat_and_have_no_problem(task: str, phantoms: dict[s
 
 
 @pytest.mark.parametrize("task", task_names())
-def test_cases_and_questions_go_together(task: str, phantoms: dict[str, Path]) -> None:
+def test_cases_are_known_before_they_are_read(task: str, phantoms: dict[str, Path]) -> None:
     reader = part(task, "reader")
     for patient in reader.patients(phantoms[task]):
         cases = reader.read(phantoms[task], patient)
-        assert len(cases) == len(reader.questions(phantoms[task], patient)) > 0
+        unread = reader.cases(phantoms[task], patient)
+        assert [case.id for case in cases] == [one.id for one in unread] != []
+        assert all(one.known and one.files and one.patient == patient for one in unread)
         assert len({case.id for case in cases}) == len(cases)
         for case in cases:
             assert case.mask.dtype == np.uint8

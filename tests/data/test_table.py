@@ -7,7 +7,7 @@ import pytest
 
 from medseg.data.table import Row, read_list, read_table
 from medseg.errors import InputError
-from medseg.tasks.luna.score import series_of
+from medseg.tasks.luna.froc import series_of
 from medseg.tasks.luna.tables import findings
 from tests.shared import SHARED, needs_shared
 

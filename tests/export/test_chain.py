@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from importlib import import_module
 
 import numpy as np
 import onnx
@@ -182,9 +181,8 @@ def test_samples_are_what_the_pipeline_feeds_and_carry_their_truth(tmp_path, nam
         heard.append(batch)
         return np.zeros((len(batch), *made.output_shape), np.float32)
 
-    for question in import_module(f"medseg.tasks.{task.name.replace('-', '_')}.reader").questions(
-        tmp_path, task.known_data("test").patients(tmp_path)[0]
-    ):
-        task.pipeline(question, lambda _: infer)
+    layout = task.known_data("test")
+    for case in layout.cases(tmp_path, layout.patients(tmp_path)[0]):
+        task.pipeline(case.ask(), lambda _: infer)
     away = np.abs(np.concatenate(heard) - known.samples[0]).max(axis=(1, 2, 3))
     assert away.min() < 1e-6

@@ -5,7 +5,7 @@ from medseg.errors import InputError
 from medseg.metrics.finding import Finding
 from medseg.metrics.froc import FALSE_POSITIVES, Judged, counted, froc, judged
 from medseg.metrics.froc_bands import RESAMPLES, bands
-from medseg.tasks.luna.score import marks, submission_froc
+from medseg.tasks.luna.froc import marks, submission_froc
 from tests.shared import SHARED, needs_shared
 
 FROC = SHARED / "data/luna/froc"

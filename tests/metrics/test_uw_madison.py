@@ -123,15 +123,15 @@ def test_one_scan_scores_by_the_rule(name: str) -> None:
 def test_all_scans_together_score_by_the_rule(names: list[str]) -> None:
     rows = {name: uw_madison(*SCANS[name]) | {"outlined": len(outlined(*SCANS[name]))} for name in names}
     found = pooled(rows)
-    assert {name: entry["mean"] for name, entry in found.items()} == pytest.approx(
+    assert {name: entry.mean for name, entry in found.items()} == pytest.approx(
         graded([SCANS[name] for name in names]), abs=1e-12
     )
     for entry in found.values():
-        assert entry["cases"] == len([name for name in names if name != "neither"])
-        if entry["cases"] > 1:
-            assert entry["low"] <= entry["mean"] <= entry["high"]
+        assert entry.cases == len([name for name in names if name != "neither"])
+        if entry.cases > 1:
+            assert entry.low <= entry.mean <= entry.high
         else:
-            assert entry["low"] is entry["high"] is None
+            assert entry.low is entry.high is None
     assert found == pooled(rows), "the draw is seeded"
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.bench.questions import questions
 from medseg.data import rle
 from medseg.data.encoded import encoded_tensor
 from medseg.data.grid import resized
@@ -176,7 +175,7 @@ def test_a_wrong_table_is_refused_by_whoever_reads_it(words: str, made_up: Path,
         samples = reader.samples(folder, ["case1"])
         [samples[index] for index in range(len(samples))]
     with pytest.raises(InputError) as benched:
-        [one.score({"mask": 0}) for one in questions(TASK, folder) if one.score]
+        reader.cases(folder, "case1")
     for sentence in (str(read.value), str(fitted.value), str(benched.value)):
         assert words in sentence
         assert str(folder / "train.csv") in sentence

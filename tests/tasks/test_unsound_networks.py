@@ -1,7 +1,6 @@
 """What a broken network answers (NaN, infinity, a strange shape) is an error naming it, and never an empty answer."""
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +73,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensors]:
 
 def _question(task: Task, folder: Path) -> Tensors:
     task.known_data("test").phantom(folder, 1, 0)
-    reader = import_module(f"medseg.tasks.{task.name.replace('-', '_')}.reader")
-    return dict(reader.questions(folder, task.known_data("test").patients(folder)[0])[0])
+    layout = task.known_data("test")
+    return layout.cases(folder, layout.patients(folder)[0])[0].ask()
 
 
 @pytest.mark.parametrize("name", sorted(task_names()))

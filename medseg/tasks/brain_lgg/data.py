@@ -10,7 +10,7 @@ from medseg.task import Array, Data, Training
 from medseg.tasks.brain_lgg.check import inspect
 from medseg.tasks.brain_lgg.networks import BRAIN_LGG
 from medseg.tasks.brain_lgg.phantom import phantom
-from medseg.tasks.brain_lgg.reader import patients, questions, read, samples, split
+from medseg.tasks.brain_lgg.reader import cases, patients, read, samples, split
 
 TUMOUR_FLOOR = 0.1  # slices without tumour share a tenth of what tumour slices have
 _CHANGES = Augmentation(flip=0.5, move=1, scale=0.05, rotate_deg=15)
@@ -34,7 +34,7 @@ def tumour_weighted(samples: Samples) -> Array:
 DATA = Data(
     patients=patients,
     read=read,
-    questions=questions,
+    cases=cases,
     check=inspect,
     phantom=phantom,
     split=split,

@@ -14,7 +14,7 @@ from medseg.data.image import GREY8, read_bytes, read_image
 from medseg.data.samples import Sample, Samples
 from medseg.data.split import Split, drawn, named
 from medseg.errors import InputError
-from medseg.task import Array, Case, Tensors
+from medseg.task import Array, Case, Tensors, Unread
 from medseg.tasks.brain_lgg.prepare import SIZE, prepare, prepare_mask
 from medseg.tasks.brain_lgg.slices import is_patient, mask_path, root, volume_paths
 
@@ -61,9 +61,14 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
     return [Case(patient, image, (mask > 0).astype(np.uint8))]
 
 
-def questions(directory: Path, patient: str) -> list[Tensors]:
-    """What the pipeline is asked for the patient's case."""
-    return [{"encoded": encoded_tensor([read_bytes(path) for path in volume_paths(root(directory) / patient)])}]
+def cases(directory: Path, patient: str) -> list[Unread]:
+    """The patient's case, and how to ask about it."""
+    paths = tuple(volume_paths(root(directory) / patient))
+    return [Unread(patient, partial(_asked, paths), paths, patient, known=True)]
+
+
+def _asked(paths: Sequence[Path]) -> Tensors:
+    return {"encoded": encoded_tensor([read_bytes(path) for path in paths])}
 
 
 def samples(directory: Path, patients: Sequence[str]) -> Samples:

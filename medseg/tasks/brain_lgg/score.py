@@ -11,19 +11,18 @@ from medseg.data import overlay
 from medseg.data.encoded import RGB, decode
 from medseg.data.picture import View, most_different
 from medseg.metrics.components import largest
-from medseg.metrics.definitions import DICE, HD95_PX, IOU, MASK, of
+from medseg.metrics.definitions import MASK, of
 from medseg.metrics.masks import mask_scores
-from medseg.task import Array, Case, Request, Scoring, Tensors
+from medseg.scoring import Rows, Scoring
+from medseg.task import Array, Case, Request, Tensors
 
-MAIN = "dice"
 _OF = "of a volume, the answer's largest connected piece alone: "
-EVALUATED = tuple(of(metric, _OF) for metric in MASK)
-BENCHED = tuple(of(metric, _OF) for metric in (DICE, IOU, HD95_PX))
+METRICS = tuple(of(metric, _OF) for metric in MASK)
 _SHOWN = 6
 _FLAIR = 1  # the channel in which a lower-grade glioma is bright
 
 
-def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str, dict[str, float]]:
+def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> Rows:
     """Each volume's scores; `dice` is the reference's DSC: over the volume, of the largest connected piece.
 
     Distances are in pixels and slices, for the files do not say how large those are.
@@ -52,4 +51,12 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
     ]
 
 
-SCORING = Scoring(MAIN, EVALUATED, BENCHED, rows, case_of, masks, views)
+SCORING = Scoring(
+    main="dice",
+    metrics=METRICS,
+    rows=rows,
+    case_of=case_of,
+    masks=masks,
+    views=views,
+    brief=("dice", "iou", "hd95_px"),
+)

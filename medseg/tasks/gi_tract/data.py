@@ -5,7 +5,7 @@ from medseg.task import Data, Training
 from medseg.tasks.gi_tract.check import inspect
 from medseg.tasks.gi_tract.networks import GI_TRACT
 from medseg.tasks.gi_tract.phantom import phantom
-from medseg.tasks.gi_tract.reader import patients, questions, read, samples, split
+from medseg.tasks.gi_tract.reader import cases, patients, read, samples, split
 
 # As the reference project did.
 _CHANGES = Augmentation(
@@ -15,7 +15,7 @@ _CHANGES = Augmentation(
 DATA = Data(
     patients=patients,
     read=read,
-    questions=questions,
+    cases=cases,
     check=inspect,
     phantom=phantom,
     split=split,

@@ -18,7 +18,7 @@ from medseg.data.samples import Sample, Samples
 from medseg.data.split import Split, folds
 from medseg.data.table import read_table
 from medseg.errors import InputError
-from medseg.task import Array, Case, Geometry, Tensors
+from medseg.task import Array, Case, Geometry, Tensors, Unread
 from medseg.tasks.gi_tract.networks import GI_TRACT
 from medseg.tasks.gi_tract.pipeline import SIZE, prepare
 
@@ -121,9 +121,15 @@ def labelled(directory: Path, patient: str) -> list[Slice]:
     return [one for one in found if one.id in truth]
 
 
-def questions(directory: Path, patient: str) -> list[Tensors]:
-    """What the pipeline is asked for each of the patient's cases, in the order of `read`."""
-    return [{"encoded": encoded_tensor([read_bytes(one.path)])} for one in slices(directory, patient)]
+def cases(directory: Path, patient: str) -> list[Unread]:
+    """A case's slices in the order of `read`, and how to ask about each."""
+    known = {one.id for one in labelled(directory, patient)}
+    found = slices(directory, patient)
+    return [Unread(one.id, partial(_asked, one.path), (one.path,), patient, one.id in known) for one in found]
+
+
+def _asked(path: Path) -> Tensors:
+    return {"encoded": encoded_tensor([read_bytes(path)])}
 
 
 def samples(directory: Path, patients: Sequence[str]) -> Samples:

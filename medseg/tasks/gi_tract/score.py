@@ -13,66 +13,69 @@ from medseg.data.encoded import GREY16, decode
 from medseg.data.picture import View, most_different
 from medseg.errors import InputError
 from medseg.metrics.definitions import COUNT, DICE, HD95_PX, HIGHER, IOU, LOWER, MM, NEITHER, SHARE, Metric, of
-from medseg.metrics.hausdorff import hd95
-from medseg.metrics.overlap import overlap
-from medseg.metrics.uw_madison import organ_score, outlined, uw_madison
-from medseg.task import Array, Case, Request, Scoring, Tensors
+from medseg.metrics.uw_madison import pooled
+from medseg.scoring import Overall, Rows, Scoring
+from medseg.task import Array, Case, Request, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
+from medseg.tasks.gi_tract.scan import scan_scores
+from medseg.tasks.gi_tract.submission import submitted
 
-MAIN = "score"
 SCORE = Metric(
-    "score", SHARE, HIGHER, "0.4 dice + 0.6 (1 - hausdorff), the competition's score as its public grader has it"
+    "score",
+    SHARE,
+    HIGHER,
+    "0.4 dice + 0.6 (1 - hausdorff) of a scan; of all scans of their pooled dice and hausdorff, the competition's "
+    "score as its public grader has it",
 )
 UW_DICE = Metric(
-    "dice", SHARE, HIGHER, "the mean Dice of every slice and organ that the answer or the truth outlines, of all scans"
+    "dice",
+    SHARE,
+    HIGHER,
+    "the mean Dice of every slice and organ that the answer or the truth outlines, of a scan; of all scans together "
+    "the mean of all their pairs",
 )
 UW_HAUSDORFF = Metric(
     "hausdorff",
     SHARE,
     LOWER,
-    "the 3D Hausdorff distance of the organs taken together, every voxel, as a share of the scan's diagonal; "
-    "1 where one side is empty or the answer more than ten times the truth; the mean over scans",
+    "the 3D Hausdorff distance of a scan's organs taken together, every voxel, as a share of the scan's diagonal; "
+    "1 where one side is empty or the answer more than ten times the truth",
 )
-EVALUATED = (
+_VOLUME, _SLICE = "of a scan's volume, the mean over organs: ", "of one slice, the mean over organs, then over slices: "
+METRICS = (
     SCORE,
     UW_DICE,
     UW_HAUSDORFF,
     Metric("outlined", COUNT, NEITHER, "how many pairs of slice and organ the scan's dice is the mean of"),
     Metric("organ_score", SHARE, HIGHER, "as score, but with a distance for each organ, and the mean over the organs"),
-    of(DICE, "of a scan's volume, the mean over organs: ", "volume_dice"),
-    of(IOU, "of a scan's volume, the mean over organs: ", "volume_iou"),
-    Metric("hd95_mm", MM, LOWER, f"of a scan's volume, the mean over organs: {HD95_PX.meaning}"),
+    of(DICE, _VOLUME, "volume_dice"),
+    of(IOU, _VOLUME, "volume_iou"),
+    Metric("hd95_mm", MM, LOWER, f"{_VOLUME}{HD95_PX.meaning}"),
     *(
         of(DICE, f"of the {name.replace('_', ' ')}, over a scan's volume: ", f"dice_{name}")
         for name in GI_TRACT.classes
     ),
-)
-BENCHED = (
-    Metric(
-        "uw_score", SHARE, HIGHER, "of one scan by itself: 0.4 uw_dice + 0.6 (1 - uw_hausdorff); the mean over scans"
-    ),
-    Metric("uw_dice", SHARE, HIGHER, "of one scan by itself: the mean Dice of every slice and organ that is outlined"),
-    Metric(
-        "uw_hausdorff", SHARE, LOWER, "of one scan by itself: the 3D Hausdorff distance of the organs taken together"
-    ),
-    of(DICE, "of a slice, the mean over organs: "),
-    of(IOU, "of a slice, the mean over organs: "),
-    Metric("hd95_mm", MM, LOWER, f"of a slice, the mean over organs: {HD95_PX.meaning}"),
+    of(DICE, _SLICE, "slice_dice"),
+    of(IOU, _SLICE, "slice_iou"),
+    Metric("slice_hd95_mm", MM, LOWER, f"{_SLICE}{HD95_PX.meaning}"),
 )
 _SHOWN = 6
 
-Scan = tuple[Array, Array]  # answer and truth (organ, slice, row, col)
 
-
-def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str, dict[str, float]]:
+def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> Rows:
     """Each scan's scores (a scan is one day of a case): the competition's, and Dice, IoU and HD95 over its volume."""
     known = [(case, answer) for case, answer in zip(cases, answers, strict=True) if case.mask is not None]
-    return {day: _scores(list(pairs)) for day, pairs in groupby(known, key=lambda pair: scan_of(pair[0]))}
+    return {day: _scores(list(pairs)) for day, pairs in groupby(known, key=lambda pair: scan_of(pair[0].id))}
 
 
-def scan_of(case: Case) -> str:
+def scan_of(case_id: str) -> str:
     """The scan a slice belongs to: case7_day0."""
-    return case.id.split("_slice_")[0]
+    return case_id.split("_slice_")[0]
+
+
+def overall(_: Path, scans: Rows, __: Mapping[str, Tensors], ___: Mapping[str, float]) -> Overall:
+    """The competition's score of all scans together, pooled as its grader does."""
+    return Overall(pooled(scans))
 
 
 def case_of(request: Request) -> Case:
@@ -103,26 +106,10 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
 def _scores(pairs: Iterable[tuple[Case, Tensors]]) -> dict[str, float]:
     known = list(pairs)
     first = known[0][0]
-    answer = _volume([answer["mask"] for _, answer in known], f"{scan_of(first)}: the answer")
-    truth = _volume([np.asarray(case.mask) for case, _ in known], f"{scan_of(first)}: the truth")
+    answer = _volume([answer["mask"] for _, answer in known], f"{scan_of(first.id)}: the answer")
+    truth = _volume([np.asarray(case.mask) for case, _ in known], f"{scan_of(first.id)}: the truth")
     assert first.spacing_mm is not None, "slices' names hold their spacing"
     return scan_scores(answer, truth, first.spacing_mm)
-
-
-def scan_scores(answer: Array, truth: Array, spacing_mm: Sequence[float]) -> dict[str, float]:
-    """One scan's scores; masks (organ, slice, row, col). Raises InputError where the shapes differ."""
-    pairs = outlined(answer, truth)
-    found = [overlap(one, other) for one, other in zip(answer, truth, strict=True)]
-    distances = [hd95(one, other, spacing_mm) for one, other in zip(answer, truth, strict=True)]
-    return {
-        **uw_madison(answer, truth),
-        "outlined": float(len(pairs)),
-        "organ_score": organ_score(answer, truth),
-        "volume_dice": float(np.mean([one.dice for one in found])),
-        "volume_iou": float(np.mean([one.iou for one in found])),
-        "hd95_mm": float(np.mean(distances)),
-        **{f"dice_{name}": one.dice for name, one in zip(GI_TRACT.classes, found, strict=True)},
-    }
 
 
 def _volume(slices: Sequence[Array], what: str) -> Array:
@@ -133,4 +120,15 @@ def _volume(slices: Sequence[Array], what: str) -> Array:
     return np.stack(slices, axis=1)
 
 
-SCORING = Scoring(MAIN, EVALUATED, BENCHED, rows, case_of, masks, views)
+SCORING = Scoring(
+    main="score",
+    metrics=METRICS,
+    rows=rows,
+    case_of=case_of,
+    masks=masks,
+    views=views,
+    brief=("score", "dice", "hausdorff", "volume_dice", "hd95_mm", "slice_dice"),
+    row_of=scan_of,
+    overall=overall,
+    submission=submitted,
+)

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medseg.data.table import read_table
 from medseg.errors import InputError
 from medseg.metrics.uw_madison import pooled
+from medseg.scoring import Overall, Submitted
 from medseg.task import Array
 from medseg.tasks.gi_tract.networks import GI_TRACT
 from medseg.tasks.gi_tract.reader import SLICE_MM, Slice, labelled, patients, read_mask, truths
-from medseg.tasks.gi_tract.score import scan_scores
+from medseg.tasks.gi_tract.scan import scan_scores
 
 COLUMNS = ("id", "class", "predicted")
 
 Texts = Mapping[tuple[str, str], str]  # slice id and class -> run-length text
 
 
-def submission_record(directory: Path, submission: Path) -> dict[str, Any]:
-    """A submission's scores as plain values: the pooled score, each scan's, and notes of what does not count.
+def submitted(directory: Path, submission: Path) -> Submitted:
+    """A submission's scores: the pooled score, each scan's, and notes of what does not count.
 
     The scans that count are those that `train.csv` lists and whose slices are there. Raises InputError where a file is
     wrong, or the submission lacks a row of a scan that counts.
@@ -42,7 +42,7 @@ def submission_record(directory: Path, submission: Path) -> dict[str, Any]:
     days = groupby(known, key=lambda one: one.day)
     rows = {day: _scan(list(slices), texts, directory, submission) for day, slices in days}
     note = f"{strange} of {len(texts)} rows are of slices that {directory} does not have or list: they do not count"
-    return {"mean": pooled(rows), "cases": rows, "notes": [note] if strange else []}
+    return Submitted(rows, Overall(pooled(rows)), (note,) if strange else ())
 
 
 def _texts(submission: Path) -> Texts:

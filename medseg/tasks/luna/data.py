@@ -8,10 +8,10 @@ from medseg.tasks.luna.check import inspect
 from medseg.tasks.luna.networks import MALIGNANCY, NODULE, SEGMENT
 from medseg.tasks.luna.phantom import phantom
 from medseg.tasks.luna.reader import (
+    cases,
     malignancy_samples,
     nodule_samples,
     patients,
-    questions,
     read,
     segment_samples,
     split,
@@ -27,7 +27,7 @@ _CROPS = Augmentation(flip=0.5, flip_axes=(-3, -2, -1), move=1, shift=0.05, stre
 DATA = Data(
     patients=patients,
     read=read,
-    questions=questions,
+    cases=cases,
     check=inspect,
     phantom=phantom,
     split=split,

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.task import Array, Listing, Tensors
 from medseg.tasks.luna.pipeline import geometry_from
-from medseg.tasks.luna.reader import questions
+from medseg.tasks.luna.reader import cases
 from medseg.tasks.luna.tables import candidates
 
 
@@ -20,7 +20,7 @@ def question(directory: Path, patient: str, networks: Collection[str]) -> Tensor
     """
     if "luna-nodule" not in networks:
         return None
-    tensors = questions(directory, patient)[0]
+    tensors = cases(directory, patient)[0].ask()
     if "luna-segment" in networks:
         return tensors
     places = np.array([row.xyz_mm for row in candidates(directory, [patient])]).reshape(-1, 3)

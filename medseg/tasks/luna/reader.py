@@ -15,7 +15,7 @@ from medseg.data.split import Split, every_nth
 from medseg.data.upright import orientation_of
 from medseg.data.volume import Volume, read_volume
 from medseg.metrics.finding import Finding
-from medseg.task import Array, Case, Tensors
+from medseg.task import Array, Case, Tensors, Unread
 from medseg.tasks.luna.crops import CONTEXT, CROP, clipped, context_slices, crop, nodule_box, nodule_mask
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.tasks.luna.tables import candidates, malignancies, nodules, scan_path, scans
@@ -38,11 +38,18 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
     return [Case(patient, volume.array, nodule_mask(volume.array, _voxels(volume, centres)), volume.geometry)]
 
 
-def questions(directory: Path, patient: str) -> list[Tensors]:
-    """What the pipeline is asked for the patient's case: to list every candidate, however improbable."""
-    volume = read_volume(scan_path(directory, patient))
+def cases(directory: Path, patient: str) -> list[Unread]:
+    """The patient's case, and how to ask about it: to list every candidate, however improbable."""
+    path = scan_path(directory, patient)
+    files = tuple(sorted(file for file in path.parent.glob(f"{path.stem}.*") if file.is_file()))
+    known = (directory / "annotations.csv").is_file()
+    return [Unread(patient, partial(_asked, path), files, patient, known)]
+
+
+def _asked(path: Path) -> Tensors:
+    volume = read_volume(path)
     threshold = np.zeros(1, np.float32)
-    return [{"ct": volume.array, "geometry": geometry_tensor(volume.geometry), "threshold": threshold}]
+    return {"ct": volume.array, "geometry": geometry_tensor(volume.geometry), "threshold": threshold}
 
 
 def segment_samples(directory: Path, patients: Sequence[str]) -> Samples:

@@ -1,166 +1,81 @@
-"""How good found nodules are: LUNA16's FROC of a submission or of answers; the candidates' masks beside the truth."""
+"""How good found nodules are: LUNA16's FROC of all scans, each scan's own scores; the answer beside the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from medseg.data.picture import View
-from medseg.data.table import read_list
-from medseg.errors import InputError
+from medseg.data.voxels import Volume
 from medseg.metrics.definitions import COUNT, HIGHER, LOWER, NEITHER, SHARE, Metric
-from medseg.metrics.finding import Finding
-from medseg.metrics.froc import Froc, counted, judged
-from medseg.metrics.froc_bands import bands
-from medseg.task import Array, Case, Request, Scoring, Tensors
+from medseg.metrics.froc import FALSE_POSITIVES, judged
+from medseg.scoring import Overall, Rows, Scoring
+from medseg.task import Array, Case, Request, Tensors
+from medseg.tasks.luna import files, picture, tables
 from medseg.tasks.luna.crops import crop
-from medseg.tasks.luna.pipeline import NODULE_COLUMNS, mask_from_bits
-from medseg.tasks.luna.tables import findings, nodules, scans
+from medseg.tasks.luna.froc import froc_of, marks, overall_of, submitted, truth_of
+from medseg.tasks.luna.pipeline import mask_from_bits
 
-MAIN = "sensitivity"
 LISTED = 0.5  # nodules from this probability on are what a reader is shown
-SENSITIVITY = Metric("sensitivity", SHARE, HIGHER, "the share of a scan's annotated nodules that are listed")
-FALSE = Metric("false_positives", COUNT, LOWER, "nodules of a scan's list that are neither annotated nor excluded")
-NODULES = Metric("nodules", COUNT, NEITHER, "annotated nodules of a scan")
-ALL_LISTED = Metric("listed", COUNT, NEITHER, f"nodules of a scan's list: those with a probability of {LISTED} or more")
-EVALUATED = (
-    Metric(
-        "cpm",
-        SHARE,
-        HIGHER,
-        "LUNA16's score, over all scans: the mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives a scan",
-    ),
-    SENSITIVITY,
-    NODULES,
-    FALSE,
-    ALL_LISTED,
-)
-BENCHED = (
-    Metric("cpm", SHARE, HIGHER, "as LUNA16's, but of one scan by itself, from its marks with a probability over 0.01"),
-    SENSITIVITY,
-    FALSE,
-    ALL_LISTED,
+LIKELY = 0.01  # and from this on they are marks where not every candidate is asked for: a listing takes so much longer
+_LIKELY = f"from marks with a probability of {LIKELY} or more, as a benchmark asks for them: "
+_CPM = "the mean sensitivity at " + ", ".join(f"{rate:g}" for rate in FALSE_POSITIVES) + " false positives a scan"
+_AT = "the share of all scans' nodules that are hit at so many false positives a scan"
+METRICS = (
+    Metric("cpm", SHARE, HIGHER, f"LUNA16's score, over all scans, from every candidate: {_CPM}"),
+    Metric("sensitivity_at_RATE", SHARE, HIGHER, f"LUNA16's FROC, from every candidate: {_AT}"),
+    Metric("likely_cpm", SHARE, HIGHER, f"over all scans, {_LIKELY}{_CPM}"),
+    Metric("likely_sensitivity_at_RATE", SHARE, HIGHER, f"{_LIKELY}{_AT}"),
+    Metric("scan_cpm", SHARE, HIGHER, f"of one scan by itself, where it has nodules, {_LIKELY}{_CPM}"),
+    Metric("sensitivity", SHARE, HIGHER, "the share of a scan's annotated nodules that are listed"),
+    Metric("false_positives", COUNT, LOWER, "nodules of a scan's list that are neither annotated nor excluded"),
+    Metric("listed", COUNT, NEITHER, f"nodules of a scan's list: those with a probability of {LISTED} or more"),
+    Metric("nodules", COUNT, NEITHER, "annotated nodules of a scan"),
+    Metric("scans", COUNT, NEITHER, "all scans that count"),
+    Metric("scans_with_marks", COUNT, NEITHER, "those of them that have a mark"),
+    Metric("all_nodules", COUNT, NEITHER, "annotated nodules of all scans"),
+    Metric("nodules_hit", COUNT, HIGHER, "those of them that any mark hits"),
+    Metric("false_marks", COUNT, LOWER, "marks of all scans that hit nothing"),
 )
 _WINDOW_HU = (-1350, 150)
 _SHOWN, _SIDE = 6, 96  # nodules, pixels
 _FEWEST = 20  # voxels; a nodule's mask may lose single ones at its edge
 
 
-def submission_froc(directory: Path, submission: Path) -> Froc:
-    """The FROC of a submission (seriesuid, coordX, coordY, coordZ, probability) against the tables in the folder.
-
-    Raises InputError where a file is missing or wrong, or the submission speaks of none of the scans.
-    """
-    return froc_of(directory, *_submission(directory, submission))
-
-
-def submission_record(directory: Path, submission: Path) -> dict[str, Any]:
-    """The same as plain values with intervals, and with notes of what does not count."""
-    marks, series = _submission(directory, submission)
-    listed = set(series)
-    strange = sum(mark.series not in listed for mark in marks)
-    note = f"{strange} of {len(marks)} marks lie in scans that {directory} does not list: they do not count"
-    return record_of(directory, marks, series) | {"notes": [note] if strange else []}
-
-
-def _submission(directory: Path, submission: Path) -> tuple[list[Finding], list[str]]:
-    marks, series = submitted(submission), series_of(directory)
-    if marks and not {mark.series for mark in marks} & set(series):
-        raise InputError(
-            f"{submission}: names none of the {len(series)} scans of {directory}: check that they belong together"
-        )
-    return marks, series
-
-
-def submitted(submission: Path) -> list[Finding]:
-    """A submission's marks. Raises InputError where one is no probability, or stands there twice."""
-    marks = findings(submission, "probability")
-    for number, mark in enumerate(marks, 1):
-        if not 0 <= mark.value <= 1:
-            raise InputError(
-                f"{submission}: mark {number} has the probability {mark.value:g}; expected 0 to 1: correct it"
-            )
-    first: dict[tuple[Any, ...], int] = {}
-    for number, mark in enumerate(marks, 1):
-        before = first.setdefault((mark.series, mark.xyz_mm), number)
-        if before != number:
-            raise InputError(
-                f"{submission}: mark {number} is at the place of mark {before}; expected each once: remove one of them"
-            )
-    return marks
-
-
-def record_of(directory: Path, marks: Sequence[Finding], series: Sequence[str]) -> dict[str, Any]:
-    """The FROC of all these scans together as plain values, with 95 % intervals where there are several scans."""
-    scans = judged(marks, *_truth(directory), series)
-    whole, spread = counted(scans), bands(scans)
-    intervals = spread and {
-        "cpm": spread.cpm,
-        "sensitivity": {f"{rate:g}": band for rate, band in spread.sensitivity.items()},
-    }
-    return {
-        "cpm": whole.cpm,
-        "sensitivity": {f"{rate:g}": value for rate, value in whole.sensitivity.items()},
-        "intervals": intervals,
-        "scans": whole.scans,
-        "scans_with_marks": len({mark.series for mark in marks} & set(series)),
-        "nodules": whole.nodules,
-        "nodules_hit": whole.found,
-        "false_marks": whole.false,
-    }
-
-
-def froc_of(directory: Path, marks: Sequence[Finding], series: Sequence[str]) -> Froc:
-    """The FROC of these scans' marks against the folder's tables; without a table of exclusions, none is excluded."""
-    return counted(judged(marks, *_truth(directory), series))
-
-
-def _truth(directory: Path) -> tuple[list[Finding], list[Finding]]:
-    """The folder's nodules, and the findings that it excludes."""
-    path = directory / "annotations_excluded.csv"
-    return nodules(directory), findings(path, "diameter_mm") if path.is_file() else []
-
-
-def series_of(directory: Path) -> list[str]:
-    """The scans that count: those `seriesuids.csv` lists, else those that are there, else those with annotations."""
-    path = directory / "seriesuids.csv"
-    if path.is_file():
-        return read_list(path, "seriesuid")
-    return list(scans(directory)) or sorted({row.series for row in nodules(directory)})
-
-
-def marks(series: str, answer: Tensors) -> list[Finding]:
-    """An answer's nodules as marks with their probability. Raises InputError for what is no table of nodules."""
-    columns = len(NODULE_COLUMNS)
-    if answer["nodules"].ndim != 2 or answer["nodules"].shape[1] not in (columns, columns + 1):
-        raise InputError(
-            f"the answer's nodules are a table of shape {answer['nodules'].shape}; expected {columns} columns, or "
-            f"{columns + 1} with the malignancy: check what answered"
-        )
-    places = [NODULE_COLUMNS.index(f"center_{axis}_mm") for axis in "xyz"]
-    probability = NODULE_COLUMNS.index("nodule_probability")
-    rows = answer["nodules"]
-    return [Finding(series, (x, y, z), float(row[probability])) for row in rows for x, y, z in [row[places].tolist()]]
-
-
-def rows(directory: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str, dict[str, float]]:
-    """Each scan's share of nodules found at probability 0.5, where it has any, and its false marks."""
+def rows(directory: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> Rows:
+    """Each scan's nodules, what of its list is right, and, where it has nodules, its share of them and its own CPM."""
     return {case.id: _scan_scores(directory, case.id, answer) for case, answer in zip(cases, answers, strict=True)}
 
 
 def _scan_scores(directory: Path, series: str, answer: Tensors) -> dict[str, float]:
-    listed = [mark for mark in marks(series, answer) if mark.value >= LISTED]
-    (scan,) = judged(listed, *_truth(directory), [series])
-    found = {"sensitivity": len(scan.hits) / scan.nodules} if scan.nodules else {}
-    return found | {
-        "nodules": float(scan.nodules),
-        "false_positives": float(len(scan.false)),
-        "listed": float(len(listed)),
+    found = marks(series, answer)
+    listed = [mark for mark in found if mark.value >= LISTED]
+    (scan,) = judged(listed, *truth_of(directory), [series])
+    scores = {"false_positives": float(len(scan.false)), "listed": float(len(listed)), "nodules": float(scan.nodules)}
+    if not scan.nodules:
+        return scores
+    likely = [mark for mark in found if mark.value >= LIKELY]
+    return {
+        "scan_cpm": froc_of(directory, likely, [series]).cpm,
+        "sensitivity": len(scan.hits) / scan.nodules,
+        **scores,
     }
+
+
+def overall(directory: Path, scans: Rows, kept: Mapping[str, Tensors], options: Mapping[str, float]) -> Overall:
+    """The FROC of all scans together where they have nodules; by another name if not every candidate was asked for."""
+    if not sum(scan["nodules"] for scan in scans.values()):
+        return Overall()
+    found = list(chain.from_iterable(marks(series, answer) for series, answer in kept.items()))
+    whole = overall_of(directory, found, list(scans))
+    if not options.get("threshold"):
+        return whole
+    counts = {name: whole.counts[name] for name in ("scans", "all_nodules")}
+    return Overall({f"likely_{name}": mean for name, mean in whole.means.items()}, counts)
 
 
 def case_of(request: Request) -> Case:
@@ -188,13 +103,35 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
     return [_place(image, found, np.round(centre).astype(int)) for centre in centres]
 
 
+def drawn(directory: Path, case: Case, answer: Tensors) -> Array:
+    """A CT's annotated nodules beside the answer's marks, (h, w, 3) uint8."""
+    assert case.geometry is not None, "a CT's file holds its geometry"
+    volume = Volume(Path(case.id), case.image, case.geometry)
+    truth = [row for row in tables.nodules(directory) if row.series == case.id]
+    mask = mask_from_bits(answer["candidates"], case.image.shape)
+    return picture.beside_truth(volume, mask, files.nodules(answer["nodules"]), truth)
+
+
 def _place(image: Array, masks: Mapping[str, Array], centre: Array) -> View:
     shape = (1, _SIDE, _SIDE)
     low, high = _WINDOW_HU
     shown = np.clip((crop(image, centre, shape)[0].astype(np.float32) - low) / (high - low), 0, 1)
-    picture = np.repeat(np.round(255 * shown).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+    grey = np.repeat(np.round(255 * shown).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
     cut = {name: crop(mask.astype(np.int16), centre, shape)[0] > 0 for name, mask in masks.items()}
-    return View(picture, cut, f"slice {centre[0] + 1}, row {centre[1]}, column {centre[2]}")
+    return View(grey, cut, f"slice {centre[0] + 1}, row {centre[1]}, column {centre[2]}")
 
 
-SCORING = Scoring(MAIN, EVALUATED, BENCHED, rows, case_of, masks, views)
+SCORING = Scoring(
+    main="scan_cpm",
+    metrics=METRICS,
+    rows=rows,
+    case_of=case_of,
+    masks=masks,
+    views=views,
+    brief=("scan_cpm", "sensitivity", "false_positives", "listed"),
+    overall=overall,
+    kept=("nodules",),
+    measured={"threshold": LIKELY},
+    drawn=drawn,
+    submission=submitted,
+)

@@ -5,14 +5,14 @@ from medseg.task import Data, Training
 from medseg.tasks.stas.check import inspect
 from medseg.tasks.stas.networks import NETWORKS
 from medseg.tasks.stas.phantom import phantom
-from medseg.tasks.stas.reader import patients, questions, read, samples, split
+from medseg.tasks.stas.reader import cases, patients, read, samples, split
 
 _CHANGES = Augmentation(quarter_turns=0.3)  # as the reference project did
 
 DATA = Data(
     patients=patients,
     read=read,
-    questions=questions,
+    cases=cases,
     check=inspect,
     phantom=phantom,
     split=split,

@@ -18,7 +18,7 @@ from medseg.data.shapes import BACKGROUND, IGNORED
 from medseg.data.split import Split, drawn
 from medseg.data.table import read_text
 from medseg.errors import InputError
-from medseg.task import Array, Case, Tensors
+from medseg.task import Array, Case, Tensors, Unread
 from medseg.tasks.stas.pipeline import SIZE, prepare
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
@@ -88,9 +88,15 @@ def _mask(directory: Path, patient: str, content: bytes, size: tuple[int, int]) 
     return mask_of(annotation(directory, patient), size, orientation_of(content, RGB))
 
 
-def questions(directory: Path, patient: str) -> list[Tensors]:
-    """What the pipeline is asked for the patient's case."""
-    return [{"encoded": encoded_tensor([picture_bytes(directory, patient)])}]
+def cases(directory: Path, patient: str) -> list[Unread]:
+    """The patient's case, and how to ask about it."""
+    path, note = picture_path(directory, patient), annotation_path(directory, patient)
+    files = (path if path.is_file() else note,)  # an annotation may embed its picture
+    return [Unread(patient, partial(_asked, directory, patient), files, patient, known=note.is_file())]
+
+
+def _asked(directory: Path, patient: str) -> Tensors:
+    return {"encoded": encoded_tensor([picture_bytes(directory, patient)])}
 
 
 def picture_bytes(directory: Path, patient: str) -> bytes:

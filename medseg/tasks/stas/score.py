@@ -9,24 +9,28 @@ import numpy as np
 
 from medseg.data.encoded import RGB, decode
 from medseg.data.picture import View
-from medseg.metrics.definitions import DICE, HD95_PX, IOU, MASK, of
+from medseg.metrics import voters
+from medseg.metrics.definitions import MASK, of
 from medseg.metrics.masks import mask_scores
-from medseg.task import Array, Case, Request, Scoring, Tensors
+from medseg.scoring import Rows, Scoring
+from medseg.task import Array, Case, Request, Tensors
+from medseg.tasks.stas.pipeline import VOTERS
 
-MAIN = "dice"
 _OF = "of a picture: "
-EVALUATED = tuple(of(metric, _OF) for metric in MASK)
-BENCHED = (
-    *(of(metric, _OF) for metric in (DICE, IOU, HD95_PX)),
-    of(DICE, "of one network's own mask: ", "alone: NETWORK"),
-    of(DICE, "of what the other two networks both mark: ", "without: NETWORK"),
-)
+METRICS = (*(of(metric, _OF) for metric in MASK), *voters.VOTERS)
 
 
-def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> dict[str, dict[str, float]]:
+def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> Rows:
     """Each picture's scores; distances in pixels, for nothing says how large those are."""
     pairs = zip(cases, answers, strict=True)
-    return {case.id: mask_scores(answer["mask"], np.asarray(case.mask), None) for case, answer in pairs}
+    return {case.id: _scores(np.asarray(case.mask), answer) for case, answer in pairs}
+
+
+def _scores(truth: Array, answer: Tensors) -> dict[str, float]:
+    """A picture's scores; each voter's own beside them where all have voted."""
+    votes = answer["votes"]
+    alone = len(votes) < len(VOTERS)
+    return mask_scores(answer["mask"], truth, None) | ({} if alone else voters.voter_scores(VOTERS, votes, truth))
 
 
 def case_of(request: Request) -> Case:
@@ -47,4 +51,12 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
     ]
 
 
-SCORING = Scoring(MAIN, EVALUATED, BENCHED, rows, case_of, masks, views)
+SCORING = Scoring(
+    main="dice",
+    metrics=METRICS,
+    rows=rows,
+    case_of=case_of,
+    masks=masks,
+    views=views,
+    brief=("dice", "iou", "hd95_px"),
+)

@@ -1,0 +1,194 @@
+"""What `medseg evaluate` does: runs judged on patients that none of them has learnt from, or a table of answers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from medseg.api.scorer import WORST, Scored, Scorer, scored
+from medseg.data.grid import png
+from medseg.engines.runs import lineups, opened
+from medseg.errors import InputError
+from medseg.files import whole_file
+from medseg.run import Run
+from medseg.scoring import Rows
+from medseg.task import Networks, Task
+from medseg.tasks import task_named
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What runs score together, and who scored them: the answers of the worst rows are at hand there."""
+
+    name: str
+    runs: tuple[Run, ...]
+    scored: Scored
+    scorer: Scorer
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What runs score, by the name of those that answer together, or what a table of answers does, by its file's."""
+
+    task: str
+    scores: Mapping[str, Scored]
+    runs: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    engine: str = ""
+    precision: str = ""
+    patients: tuple[str, ...] = ()
+    unknown_training: tuple[Path, ...] = ()  # runs that do not say whom they have learnt from
+    notes: tuple[str, ...] = ()
+    pictures: tuple[Path, ...] = ()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The same as plain values for JSON."""
+        if not self.runs:
+            (only,) = self.scores.values()
+            return {"task": self.task, **_plain(only), "notes": list(self.notes)}
+        found = {
+            name: {"runs": [str(path) for path in self.runs[name]], **_plain(one)} for name, one in self.scores.items()
+        }
+        return {
+            "task": self.task,
+            "engine": self.engine,
+            "precision": self.precision,
+            "unknown_training": [str(path) for path in self.unknown_training],
+            "patients": list(self.patients),
+            "evaluations": found,
+            "pictures": [str(path) for path in self.pictures],
+        }
+
+
+def _plain(one: Scored) -> dict[str, Any]:
+    return {
+        "mean": {name: asdict(mean) for name, mean in one.means.items()},
+        "counts": dict(one.counts),
+        "cases": one.rows,
+    }
+
+
+def evaluate(
+    task: str, data: Path, runs: Sequence[Path], how: tuple[str, str] = ("openvino", "fp32"), out: Path | None = None
+) -> Evaluated:
+    """What runs score on a data folder's patients that none of them has learnt from; `how` is engine and precision.
+
+    Several runs of one network are compared. In `out` come evaluation.json, a CSV table for each lineup, and pictures
+    of the worst cases. Raises InputError where the task has no scores, or there is nobody to judge the runs by.
+    """
+    subject, held = task_named(task), [Run(path) for path in runs]
+    patients = held_out(subject, data, held)
+    found = evaluations(subject, data, patients, lineups(held), how)
+    return _kept(
+        Evaluated(
+            task,
+            {one.name: one.scored for one in found},
+            {one.name: tuple(run.path for run in one.runs) for one in found},
+            *how,
+            tuple(patients),
+            tuple(run.path for run in held if "split" not in run.manifest["source"]),
+            pictures=tuple(_write_worst(found, out)) if out else (),
+        ),
+        out,
+    )
+
+
+def evaluate_submission(task: str, data: Path, submission: Path, out: Path | None = None) -> Evaluated:
+    """What a table of answers in the field's own format scores. Raises InputError where the task has no such format."""
+    scoring = task_named(task).known_scoring("evaluate a submission")
+    if scoring.submission is None:
+        raise InputError(f"task {task!r} has no submission format, so --submission is not for it: give --run instead")
+    found = scoring.submission(data, submission)
+    whole = scored(scoring, found.rows, found.overall)
+    return _kept(Evaluated(task, {submission.name: whole}, notes=found.notes), out)
+
+
+def held_out(task: Task, directory: Path, runs: Sequence[Run]) -> list[str]:
+    """The folder's patients that no run has learnt from. Raises InputError where there is none."""
+    task.known_scoring("evaluate")
+    patients = task.known_data("evaluate").patients(directory)
+    learnt = {name for run in runs for name in run.manifest["source"].get("split", {}).get("train", ())}
+    held = [name for name in patients if name not in learnt]
+    if not held:
+        raise InputError(
+            f"{directory} holds {len(patients)} patients of {task.name} and none that the runs have not learnt from: "
+            "evaluate on other data"
+        )
+    return held
+
+
+def evaluations(
+    task: Task, directory: Path, patients: Sequence[str], chosen: Mapping[str, Sequence[Run]], how: tuple[str, str]
+) -> list[Evaluation]:
+    """One evaluation for each lineup of runs; `how` is the engine and the precision.
+
+    Each keeps the answers of the first one's worst rows, so that they can be drawn without asking again.
+    """
+    found: list[Evaluation] = []
+    for name, runs in chosen.items():
+        asked = task.answered_by([run.network for run in runs])
+        keep = found[0].scorer.drawable if found else WORST
+        with opened(runs, *how) as networks:
+            scorer = _answered(asked, directory, patients, networks, keep, f"evaluating {name}")
+        found.append(Evaluation(name, tuple(runs), scorer.scored(), scorer))
+        if not found[-1].scored.rows:
+            raise InputError(
+                f"{directory} has no truth for its {len(patients)} patients; expected masks: add the truth"
+            )
+    return found
+
+
+def _answered(
+    task: Task, directory: Path, patients: Sequence[str], networks: Networks, keep: Collection[str] | int, title: str
+) -> Scorer:
+    """The pipeline's answers to these patients' cases, scored."""
+    layout = task.known_data("evaluate")
+    cases = {patient: layout.cases(directory, patient) for patient in patients}
+    scorer = Scorer(task, directory, [*chain.from_iterable(cases.values())], keep=keep)
+    for patient in tqdm(patients, desc=title, disable=None, delay=2):
+        known = {case.id for case in scorer.read(patient)}  # a truth that is wrong is told before anything is asked
+        for case in cases[patient]:
+            if case.id in known:
+                scorer.add(case.id, task.pipeline(case.ask(), networks))
+    return scorer
+
+
+def _write_worst(found: Sequence[Evaluation], out: Path) -> Iterator[Path]:
+    """Draw the worst rows of the first evaluation, the truth and every evaluation's masks in one picture each."""
+    folder = out / "worst"
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in found[0].scorer.drawable:
+        picture = found[0].scorer.picture(row, {one.name: one.scorer.masks(row) for one in found})
+        path = folder / f"{row}.png"
+        with whole_file(path) as temporary:
+            temporary.write_bytes(png(picture))
+        yield path
+
+
+def _kept(found: Evaluated, out: Path | None) -> Evaluated:
+    """What was found, after it is written to the folder, where there is one."""
+    if out is None:
+        return found
+    with whole_file(out / "evaluation.json") as temporary:
+        temporary.write_text(json.dumps(found.record, indent=2) + "\n")
+    several = len(found.scores) > 1
+    for number, one in enumerate(found.scores.values(), 1):
+        if one.rows:
+            _write_cases(out / (f"cases-{number}.csv" if several else "cases.csv"), one.rows)
+    return found
+
+
+def _write_cases(path: Path, rows: Rows) -> None:
+    """Write the table of rows as CSV."""
+    names = list(dict.fromkeys(chain.from_iterable(rows.values())))
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["case", *names], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"case": case, **scores} for case, scores in rows.items())

@@ -1,0 +1,136 @@
+"""Scores of answers as they come, for `evaluate` and `bench` alike: a key means one thing because one code gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from medseg.data.picture import TRUTH, compared
+from medseg.errors import InputError
+from medseg.metrics.definitions import Metric, metric_of
+from medseg.metrics.means import means, worst
+from medseg.scoring import Mean, Overall, Rows, Scoring
+from medseg.task import Array, Case, Task, Tensors, Unread
+
+WORST = 3  # rows that can be drawn
+ANSWER = "answer"  # what a lone answer is called beside its truth
+
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What answers score: a row for each thing that is scored, each score over all of them, and counts."""
+
+    rows: Rows = field(default_factory=dict)
+    means: Mapping[str, Mean] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def scored(scoring: Scoring, rows: Rows, overall: Overall) -> Scored:
+    """The rows with their means, for which what all cases have together stands where there is such a thing."""
+    ordered = {name: _ordered(row, scoring.metrics) for name, row in rows.items()}
+    return Scored(ordered, _ordered(means(rows) | dict(overall.means), scoring.metrics), overall.counts)
+
+
+def _ordered(scores: Mapping[str, Value], metrics: Sequence[Metric]) -> dict[str, Value]:
+    """The scores in the order of the task's metrics."""
+    places = {key: metric_of(metrics, key) for key in scores}
+    order = {key: metrics.index(metric) if metric else len(metrics) for key, metric in places.items()}
+    return {key: scores[key] for key in sorted(scores, key=lambda key: order[key])}
+
+
+class Scorer:
+    """Counts answers to the cases of a data folder whose truth is known, whatever order they come in.
+
+    A row is scored as soon as all its cases are answered: so no more than one scan's answers wait. Those of the worst
+    rows are kept, to be drawn.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        directory: Path,
+        cases: Sequence[Unread],
+        options: Mapping[str, float] | None = None,
+        keep: Collection[str] | int = WORST,
+    ) -> None:
+        """`options` are those the cases are asked with instead of Data.cases'; `keep`: rows to draw, or how many."""
+        self._scoring, self._data = task.known_scoring("score answers"), task.known_data("score answers")
+        self._directory, self._options, self._keep = directory, dict(options or {}), keep
+        self._patients: dict[str, str] = {}  # row -> whose it is
+        self._cases: dict[str, list[str]] = {}  # row -> its cases
+        for case in cases:
+            if case.known:
+                self._cases.setdefault(self._scoring.row_of(case.id), []).append(case.id)
+                self._patients[self._scoring.row_of(case.id)] = case.patient
+        self._waiting: dict[str, dict[str, Tensors]] = {}  # row -> case -> answer
+        self._rows: Rows = {}
+        self._kept: dict[str, Tensors] = {}  # case -> what Scoring.overall needs
+        self._answers: dict[str, dict[str, Tensors]] = {}  # of rows that will be drawn
+        self._latest: tuple[str, list[Case]] = ("", [])  # the patient who was read last
+
+    def add(self, case: str, answer: Tensors) -> None:
+        """Count an answer: the first to each case whose truth is known. Raises InputError where it cannot be scored."""
+        row = self._scoring.row_of(case)
+        if case in self._kept or case not in self._cases.get(row, ()):
+            return
+        self._kept[case] = {name: answer[name] for name in self._scoring.kept}
+        self._waiting.setdefault(row, {})[case] = answer
+        if len(self._waiting[row]) == len(self._cases[row]):
+            self._score(row)
+
+    def scored(self) -> Scored:
+        """All scores; a row some of whose cases were not answered is that of the others."""
+        for row in list(self._waiting):
+            self._score(row)
+        overall = self._scoring.overall
+        whole = overall(self._directory, self._rows, self._kept, self._options) if overall and self._rows else Overall()
+        return scored(self._scoring, self._rows, whole)
+
+    @property
+    def drawable(self) -> list[str]:
+        """The rows whose answers are kept: those that were asked for, else the worst, the very worst first."""
+        if isinstance(self._keep, int):
+            return worst(self._rows, self._scoring.main, self._keep)
+        return [row for row in self._keep if row in self._rows]
+
+    def read(self, patient: str) -> list[Case]:
+        """A patient's cases with their truth, those that have one."""
+        if self._latest[0] != patient:
+            found = self._data.read(self._directory, patient)
+            self._latest = patient, [case for case in found if case.mask is not None]
+        return self._latest[1]
+
+    def masks(self, row: str) -> list[Array]:
+        """The answered masks of a drawable row's cases."""
+        cases = self._answered(row)
+        return self._scoring.masks(cases, [self._answers[row][case.id] for case in cases])
+
+    def picture(self, row: str, masks: Mapping[str, Sequence[Array]]) -> Array:
+        """A row's truth and these masks of its cases by name, RGB (h, w, 3) uint8."""
+        cases = self._answered(row)
+        truth = [case.mask for case in cases if case.mask is not None]
+        return compared(self._scoring.views(cases, {TRUTH: truth, **masks}))
+
+    def beside_truth(self, row: str) -> Array:
+        """A drawable row's answer beside its truth, RGB (h, w, 3) uint8."""
+        if not self._scoring.drawn:
+            return self.picture(row, {ANSWER: self.masks(row)})
+        case = self._answered(row)[0]
+        return self._scoring.drawn(self._directory, case, self._answers[row][case.id])
+
+    def _score(self, row: str) -> None:
+        answers = self._answers[row] = self._waiting.pop(row)
+        cases = self._answered(row)
+        try:
+            self._rows |= self._scoring.rows(self._directory, cases, [answers[case.id] for case in cases])
+        except InputError as error:
+            raise InputError(f"{self._directory}, {self._patients[row]}: {error}") from error
+        self._answers = {name: self._answers[name] for name in self.drawable}
+
+    def _answered(self, row: str) -> list[Case]:
+        return [case for case in self.read(self._patients[row]) if case.id in self._answers[row]]
