@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medseg.api.answer import Answer as Answer
+    from medseg.api.evaluation import evaluate as evaluate
+    from medseg.api.evaluation import evaluate_submission as evaluate_submission
     from medseg.api.export import export as export
     from medseg.api.predict import predict as predict
     from medseg.api.predictor import Predictor as Predictor
@@ -32,6 +34,8 @@ _HOMES = {
     "Run": "medseg.run",
     "Task": "medseg.task",
     "Wanted": "medseg.export.chain",
+    "evaluate": "medseg.api.evaluation",
+    "evaluate_submission": "medseg.api.evaluation",
     "export": "medseg.export",  # the package, which is called as the command is
     "open_predictor": "medseg.api.predictor",
     "predict": "medseg.api.predict",
