@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from medseg.api.scorer import WORST, Scored, Scorer, scored
 from medseg.data.grid import png
-from medseg.engines.runs import lineups, opened
+from medseg.engines.runs import as_runs, lineups, opened
 from medseg.errors import InputError
 from medseg.files import whole_file
 from medseg.run import Run
@@ -76,16 +76,20 @@ def _plain(one: Scored) -> dict[str, Any]:
 
 
 def evaluate(
-    task: str, data: Path, runs: Sequence[Path], how: tuple[str, str] = ("openvino", "fp32"), out: Path | None = None
+    task: str,
+    data: Path | str,
+    runs: Sequence[Run | Path | str],
+    how: tuple[str, str] = ("openvino", "fp32"),
+    out: Path | None = None,
 ) -> Evaluated:
     """What runs score on a data folder's patients that none of them has learnt from; `how` is engine and precision.
 
     Several runs of one network are compared. In `out` come evaluation.json, a CSV table for each lineup, and pictures
     of the worst cases. Raises InputError where the task has no scores, or there is nobody to judge the runs by.
     """
-    subject, held = task_named(task), [Run(path) for path in runs]
-    patients = held_out(subject, data, held)
-    found = evaluations(subject, data, patients, lineups(held), how)
+    subject, held = task_named(task), as_runs(runs)
+    patients = held_out(subject, Path(data), held)
+    found = evaluations(subject, Path(data), patients, lineups(held), how)
     return _kept(
         Evaluated(
             task,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from medseg.engines.runs import as_runs
 from medseg.errors import ExportError
 from medseg.export.chain import Wanted, export_together
 from medseg.run import Run
@@ -33,7 +34,7 @@ def export(
     0.99997
     """
     several = [runs] if isinstance(runs, Run | Path | str) else runs
-    held, others = ([one if isinstance(one, Run) else Run(one) for one in group] for group in (several, beside))
-    if failed := export_together(held, wanted, tell, others):
+    held = as_runs(several)
+    if failed := export_together(held, wanted, tell, as_runs(beside)):
         raise ExportError("; ".join(failed.values()))
     return held

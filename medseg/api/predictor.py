@@ -90,9 +90,9 @@ def open_predictor(
 
 @contextmanager
 def _opened(task: Task, runs: Sequence[Run | Path | str], engine: str, precision: str) -> Iterator[Predictor]:
-    from medseg.engines.runs import made_by, opened
+    from medseg.engines.runs import as_runs, made_by, opened
 
-    held = [run if isinstance(run, Run) else Run(run) for run in runs]
+    held = as_runs(runs)
     concrete = task.answered_by([run.network for run in held])
     left = Event()
     with opened(held, engine, precision) as networks:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.engines.runs import made_by
+from medseg.engines.runs import as_runs, made_by
 from medseg.errors import InputError
 from medseg.run import Run
 from medseg.scratch import Scratch
@@ -77,7 +77,7 @@ def write_repository(folder: Path, task: Task, runs: Sequence[Run | Path | str],
     engine = engine_for(target, wanted.engine)
     if not runs:
         raise InputError("`medseg serve` got no --run; expected one for each of the task's networks")
-    held = [run if isinstance(run, Run) else Run(run) for run in runs]
+    held = as_runs(runs)
     task = task.answered_by([run.network for run in held])
     networks = served(task, held, engine, wanted.precision, target, wanted.instances)
     steps = swapped(task, wanted.decoder)

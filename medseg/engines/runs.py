@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ def made_by(runs: Sequence[Run], engine: str, precision: str) -> dict[str, Any]:
         for run, facts in files
     ]
     return {"medseg": __version__, "engine": engine, "precision": precision, "runs": known}
+
+
+def as_runs(runs: Iterable[Run | Path | str]) -> list[Run]:
+    """The runs, those given by their folders opened. Raises RunError for what is no run."""
+    return [run if isinstance(run, Run) else Run(run) for run in runs]
 
 
 def lineups(runs: Sequence[Run], alone: bool = False) -> dict[str, list[Run]]:
