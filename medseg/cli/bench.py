@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.options import NoVerifyOption, RunsOption
+from medseg.cli.options import NoVerifyOption, RunsOption, TaskArgument
 
 if TYPE_CHECKING:
     from medseg.bench.lineup import Entry, Write
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def bench(  # every option of the command is an argument here
-    task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
+    task: TaskArgument,
     data: Annotated[Path | None, typer.Argument(help="A folder in the task's own layout, or one file.")] = None,
     run: RunsOption = None,
     url: Annotated[list[str] | None, typer.Option(help="A server, such as grpc://localhost:8001.")] = None,

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from medseg.cli.options import TaskArgument
+
 data = typer.Typer(no_args_is_help=True, help="Make up data, and check data.", rich_markup_mode=None)
 
 
 @data.command("phantom")
 def phantom(
-    task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
+    task: TaskArgument,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write to; it must be new or empty.")],
     patients: Annotated[int, typer.Option(min=1, max=10_000, help="How many patients.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")] = 0,
@@ -34,7 +36,7 @@ def phantom(
 
 @data.command("check")
 def check(
-    task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
+    task: TaskArgument,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder in the task's native layout.")],
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.options import NoVerifyOption, RunsOption
+from medseg.cli.options import NoVerifyOption, RunsOption, TaskArgument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
+    task: TaskArgument,
     data: Annotated[Path, typer.Argument(help="A folder in the task's native layout.")],
     run: RunsOption = None,
     submission: Annotated[Path | None, typer.Option(help="luna, gi-tract: score this CSV instead of runs.")] = None,

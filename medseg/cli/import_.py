@@ -15,9 +15,7 @@ def import_(
     network: Annotated[str, typer.Argument(help="The network the checkpoint belongs to, such as luna-segment.")],
     checkpoint: Annotated[Path, typer.Argument(help="The author's own file: .state, .pt, .pth or .safetensors.")],
     out: Annotated[Path, typer.Option(help="The new run folder.")],
-    arch: Annotated[
-        str | None, typer.Option(help="The architecture, where the network has several (brain-lgg).")
-    ] = None,
+    arch: Annotated[str | None, typer.Option(help="The architecture, where the network has several.")] = None,
     features: Annotated[
         int | None, typer.Option(help="The width of the first level, where it is not the default.")
     ] = None,

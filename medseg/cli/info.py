@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from medseg.task import Network, Task, Tensor
+    from medseg.task import Network, Option, Task, Tensor
 
 
 def info(
@@ -50,9 +50,17 @@ def _facts(task: Task) -> dict[str, Any]:
         "expects": task.files.expects,
         "networks": {network.name: _network(network) for network in task.networks},
         **{side: {wire.name: _tensor(wire) for wire in found} for side, found in wires.items()},
+        "options": {one.name: _option(one, task) for one in task.options},
         "steps": [step.name for step in task.pipeline.steps],
         "scores": [asdict(metric) for metric in task.scoring.metrics] if task.scoring else [],
     }
+
+
+def _option(option: Option, task: Task) -> dict[str, Any]:
+    from medseg.cli.task_options import bounds
+
+    least, most = bounds(option, task)
+    return {"help": option.help, "default": option.default, "choices": option.choices, "least": least, "most": most}
 
 
 _SIDES = ("inputs", "outputs")
@@ -108,6 +116,7 @@ def _whole(name: str, facts: dict[str, Any]) -> list[str]:
         f"an answer's steps: {' > '.join(task['steps'])}",
         f"a server takes: {_wires(task['inputs'])}",
         f"a server gives: {_wires(task['outputs'])}",
+        *_options(name, task["options"]),
         *_scores(name, task["scores"]),
         "",
         "how they are pooled, and how other programs differ: docs/metrics.md",
@@ -135,6 +144,18 @@ def _wires(wires: dict[str, dict[str, Any]]) -> str:
         for name, wire in wires.items()
     ]
     return ", ".join(shown)
+
+
+def _options(name: str, options: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for each option of the task's own."""
+    if not options:
+        return []
+    lines = ["", f"options of `medseg predict {name}`, and of `medseg.predict` in Python"]
+    for option, found in options.items():
+        numbers = "a number" if found["least"] is None else f"{found['least']:g} to {found['most']:g}"
+        values = " or ".join(found["choices"]) or numbers
+        lines.append(f"  {option}  {found['help']} ({values}; {found['default']} if not said)")
+    return lines
 
 
 def _scores(name: str, metrics: list[dict[str, str]]) -> list[str]:

@@ -19,6 +19,7 @@ from medseg.cli.info import info
 from medseg.cli.predict import predict
 from medseg.cli.serve import serve
 from medseg.cli.sweep import sweep
+from medseg.cli.task_options import TaskCommand
 from medseg.cli.train import train
 from medseg.cli.verify import verify
 from medseg.errors import MedsegError
@@ -48,7 +49,7 @@ app.command("evaluate")(evaluate)
 app.command("export")(export)
 app.command("verify")(verify)
 app.command("serve")(serve)
-app.command("predict")(predict)
+app.command("predict", cls=TaskCommand)(predict)
 app.command("bench")(bench)
 
 

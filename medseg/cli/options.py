@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+TaskArgument = Annotated[str, typer.Argument(help="The task; `medseg info` lists them.")]
 RunsOption = Annotated[
     list[Path] | None, typer.Option("--run", help="A run; give one for each of the task's networks.")
 ]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medseg.cli.groups import grouped
-from medseg.cli.options import NoVerifyOption, RunsOption
+from medseg.cli.options import NoVerifyOption, RunsOption, TaskArgument
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Doors:
 
 @grouped
 def serve(
-    task: Annotated[str, typer.Argument(help="luna, gi-tract, brain-lgg or stas.")],
+    task: TaskArgument,
     networks: Networks,
     doors: Doors,
     run: RunsOption = None,

@@ -25,9 +25,7 @@ def train(  # every option of the command is an argument here
     schedule: Annotated[str | None, typer.Option(help="constant, cosine or linear.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, 16-mixed or bf16-mixed.")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes weights, order and augmentation.")] = None,
-    arch: Annotated[
-        str | None, typer.Option(help="The architecture, where the network has several (brain-lgg).")
-    ] = None,
+    arch: Annotated[str | None, typer.Option(help="The architecture, where the network has several.")] = None,
     features: Annotated[int | None, typer.Option(help="The width of the first level.")] = None,
     encoder_weights: Annotated[str, typer.Option(help="A local file of pretrained encoder weights, or none.")] = "none",
     start: Annotated[Path | None, typer.Option("--from", help="A run whose weights the fit starts from.")] = None,
@@ -47,7 +45,7 @@ def train(  # every option of the command is an argument here
     ] = "best",
     workers: Annotated[int | None, typer.Option(help="Loader processes.")] = None,
     loader: Annotated[
-        str, typer.Option(help="torch, dali (gi-tract, brain-lgg, stas), or auto: what feeds faster here.")
+        str, typer.Option(help="torch, dali (for networks of pictures), or auto: what feeds faster here.")
     ] = "auto",
     wandb: Annotated[str | None, typer.Option(help="Also log to Weights & Biases: offline or online.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last whole epoch.")] = False,

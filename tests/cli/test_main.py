@@ -49,7 +49,10 @@ def test_help_imports_little() -> None:
         (["predict", "luna", "nowhere.mhd", "--out", "x"], "--run and --url: got both or neither"),
         (["predict", "luna", "nowhere.mhd", "--run", "nowhere", "--out", "x"], "nowhere is not a run"),
         (["predict", "heart", "a.mhd", "--url", "http://127.0.0.1:1", "--out", "x"], "task 'heart' is unknown"),
-        (["predict", "stas", "a.jpg", "--url", "http://127.0.0.1:1", "--out", "x", "--roi", "lungs"], "belong to luna"),
+        (
+            ["predict", "stas", "a.jpg", "--url", "http://127.0.0.1:1", "--out", "x", "--roi", "lungs"],
+            "--roi is no option",
+        ),
         (["serve", "luna"], "got no --run"),
         (["nonsense"], "No such command 'nonsense'"),
         (["predict"], "Missing argument 'task'"),

@@ -1,0 +1,165 @@
+"""A task's own options of `medseg predict`, made of its records: Task.options, Files.extras and Files.reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from medseg.task import Option, Reading, Task
+
+_OWN, _GIVEN = "medseg.own", "medseg.given"
+_READING = {  # what a person may say of files, where the task's leave it open
+    "spacing_mm": (str, "--spacing", "Voxel spacing X,Y,Z in mm of volumes whose file has none, such as 0.7,0.7,2.5."),
+    "skip_damaged": (bool, "--skip-damaged", "Go on without the files of a series that are damaged, with a note."),
+}
+
+
+@dataclass(frozen=True)
+class Own:
+    """What was asked for with a task's own options."""
+
+    options: Mapping[str, float | str] = field(default_factory=dict)
+    extras: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)  # of the fields of Reading
+
+    @property
+    def reading(self) -> Reading:
+        """How files that leave something open are read. Raises InputError for a spacing that is none."""
+        from medseg.task import Reading
+
+        return Reading(spacing_of(self.given.get("spacing_mm")), bool(self.given.get("skip_damaged")))
+
+
+class TaskCommand(TyperCommand):
+    """A command whose first argument is a task, and which takes that task's own options too."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The command's parameters, the task's own ones among them."""
+        *usual, to_help = super().get_params(ctx)
+        return [*usual, *ctx.meta.get(_OWN, ()), to_help]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As every command; an option that the task has not is refused with the task's name."""
+        from medseg.errors import InputError, TaskError
+
+        task = self._task(args)
+        ctx.meta[_OWN] = own_parameters(task) if task else ()
+        usual = {name for one in self.params for name in one.opts}
+        if task and (clash := [one.opts[0] for one in ctx.meta[_OWN] if one.opts[0] in usual]):
+            raise TaskError(f"task {task.name!r} has an option {clash[0]}, which every task has; expected another name")
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            name = getattr(error, "option_name", "")
+            if not task or not name or type(error).__name__ != "NoSuchOption":
+                raise
+            has = ", ".join(one.opts[0] for one in ctx.meta[_OWN]) or "none"
+            said = f"{name} is no option of `medseg {ctx.info_name} {task.name}`; its own are {has}"
+            raise InputError(f"{said}: leave it out, or see `medseg {ctx.info_name} {task.name} --help`") from error
+
+    def invoke(self, ctx: Any) -> Any:
+        """As every command; the task's own options are kept apart, see `own`."""
+        ctx.meta[_GIVEN] = {one.name: ctx.params.pop(one.name) for one in ctx.meta[_OWN]}
+        return super().invoke(ctx)
+
+    def _task(self, args: list[str]) -> Task | None:
+        """The task that the words name: the first that is a task's name. Raises InputError where none is one."""
+        from medseg.tasks import task_named, task_names
+
+        words = [*self._words(args)]
+        named = [word for word in words if word in task_names()]
+        return task_named((named or words)[0]) if words else None
+
+    def _words(self, args: list[str]) -> Iterator[str]:
+        """What is neither an option nor the value of one that every task has."""
+        valued = {name for one in self.params if not getattr(one, "is_flag", True) for name in one.opts}
+        rest = iter(args)
+        for word in rest:
+            if word in valued:
+                next(rest, None)
+            elif not word.startswith("-"):
+                yield word
+
+
+def own(task: Task, ctx: typer.Context) -> Own:
+    """What the command line asked for with the task's own options; the options' defaults where it did not."""
+    given = ctx.meta[_GIVEN]
+    return Own(
+        {option.name: given[option.name] for option in task.options},
+        tuple(name for name in task.files.extras if given[name]),
+        {name: given[name] for name in task.files.reading},
+    )
+
+
+def own_parameters(task: Task) -> tuple[Any, ...]:
+    """The task's own options as Typer makes them of a function's parameters."""
+    fields = [
+        *(_of(option, task) for option in task.options),
+        *(_switch(name, _sentence(f"write also {holds}")) for name, holds in task.files.extras.items()),
+        *(_reading(name) for name in task.files.reading),
+    ]
+
+    def command(**_: Any) -> None:
+        """Nothing is done with it."""
+
+    command.__signature__ = Signature(fields)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in fields}
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    return tuple(typer.main.get_command(app).params)
+
+
+def _of(option: Option, task: Task) -> Parameter:
+    """A word among its choices, or a number within its wire's bounds."""
+    least, most = bounds(option, task)
+    kind: Any = Literal[option.choices] if option.choices else float
+    made = typer.Option(_flag(option.name), help=_sentence(option.help), min=least, max=most)
+    return Parameter(option.name, Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[kind, made])
+
+
+def bounds(option: Option, task: Task) -> tuple[float | None, float | None]:
+    """The least and the largest number that an option takes, its wire's; None of a word, or where none is set."""
+    values = task.pipeline.tensor(option.name).values
+    return (None, None) if option.choices or values is None else values
+
+
+def _switch(name: str, words: str) -> Parameter:
+    made = typer.Option(_flag(name), help=words)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, made])
+
+
+def _reading(name: str) -> Parameter:
+    kind, flag, words = _READING[name]
+    made = typer.Option(flag, help=words)
+    default = False if kind is bool else None
+    annotation = Annotated[kind, made] if kind is bool else Annotated[kind | None, made]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:].removesuffix('.')}."
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def spacing_of(text: str | None) -> tuple[float, float, float] | None:
+    """The spacing x, y, z in mm that `--spacing` says. Raises InputError where it is no three positive numbers."""
+    from medseg.errors import InputError
+
+    if text is None:
+        return None
+    try:
+        x, y, z = (float(number) for number in text.split(","))
+    except ValueError:
+        x = y = z = 0.0
+    if not all(0.01 <= number <= 100 for number in (x, y, z)):
+        raise InputError(f"--spacing is {text!r}; expected X,Y,Z in mm, each 0.01 to 100, such as 0.7,0.7,2.5")
+    return x, y, z
