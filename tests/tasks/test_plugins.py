@@ -120,7 +120,7 @@ def test_info_lists_what_is_installed_and_what_is_broken(tmp_path: Path) -> None
     assert "cells: made up\n  cells: thing\n  cells-large: thing\n" in told.stdout
     assert "bones: cannot be used: task 'bones' cannot be imported from bones_b:TASK of package own 1.0" in told.stdout
     facts = json.loads(medseg("info", "cells", "--json", path=tmp_path).stdout)
-    assert facts["tasks"]["cells"]["scores"] == {"evaluate": [], "bench": []}
+    assert facts["tasks"]["cells"]["scores"] == []
     refused = medseg("info", "bones", path=tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("error: task 'bones' cannot be imported")
