@@ -20,10 +20,10 @@ import numpy as np
 
 from medseg.api.serve import Repository, write_repository
 from medseg.bench.cases import cases_of
-from medseg.bench.load import Crew, Plan, closed_loop
-from medseg.bench.record import latencies
-from medseg.bench.tables import seconds, table
-from medseg.bench.target import At, served_target
+from medseg.bench.measure.load import Crew, Plan, closed_loop
+from medseg.bench.measure.recorded import latencies
+from medseg.bench.measure.target import At, served_target
+from medseg.bench.show.tables import seconds, table
 from medseg.data.framing import framed
 from medseg.task import Tensors, Unread
 from medseg.tasks import task_named

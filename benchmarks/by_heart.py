@@ -26,7 +26,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from medseg.bench.tables import table
+from medseg.bench.show.tables import table
 from medseg.export.samples import drawn
 from medseg.models.brain import ARCHITECTURES
 from medseg.models.losses import loss_named

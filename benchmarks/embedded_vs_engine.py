@@ -18,12 +18,12 @@ from statistics import median
 
 from medseg.api.serve import Repository, write_repository
 from medseg.bench.cases import cases_of
-from medseg.bench.clock import Clock
-from medseg.bench.load import Crew, Plan, closed_loop
-from medseg.bench.record import latencies
-from medseg.bench.served import spent
-from medseg.bench.tables import seconds, table
-from medseg.bench.target import At, Statistics, Target, local_target, served_target
+from medseg.bench.measure.clock import Clock
+from medseg.bench.measure.load import Crew, Plan, closed_loop
+from medseg.bench.measure.recorded import latencies
+from medseg.bench.measure.served import spent
+from medseg.bench.measure.target import At, BenchTarget, Statistics, local_target, served_target
+from medseg.bench.show.tables import seconds, table
 from medseg.engines.runs import opened
 from medseg.run import Run
 from medseg.task import Array, Infer, Networks, Task, Tensors, Unread
@@ -38,7 +38,7 @@ ALONE, TOGETHER = 1, 4  # requests at once
 class Side:
     """One way to answer, and what was measured of it in every round, by requests at once."""
 
-    target: Target
+    target: BenchTarget
     p50_s: dict[int, list[float]] = field(default_factory=lambda: {ALONE: [], TOGETHER: []})
     per_s: dict[int, list[float]] = field(default_factory=lambda: {ALONE: [], TOGETHER: []})
     decode_s: list[float] = field(default_factory=list)  # of one request sent alone to a server
@@ -70,7 +70,7 @@ def main() -> None:
     print(f"\n{verdict(sides)}")
 
 
-def bare_target(task: Task, cases: Sequence[Unread], networks: Networks) -> Target:
+def bare_target(task: Task, cases: Sequence[Unread], networks: Networks) -> BenchTarget:
     """The engine alone: each case's network inputs, taken from the pipeline once, are given to it again."""
     inputs = {case.id: _network_inputs(task, case, networks) for case in cases}
 
@@ -78,7 +78,7 @@ def bare_target(task: Task, cases: Sequence[Unread], networks: Networks) -> Targ
         with clock("engine"):
             return {f"{number}": networks(name)(batch) for number, (name, batch) in enumerate(inputs[case.id])}
 
-    return Target("bare engine", answer)
+    return BenchTarget("bare engine", answer)
 
 
 def _network_inputs(task: Task, case: Unread, networks: Networks) -> list[tuple[str, Array]]:
@@ -108,7 +108,7 @@ def _round(task: Task, sides: Sequence[Side], cases: Sequence[Unread], limit_s: 
                 side.decode_s.append(_decode_s(task, before, _statistics(side.target)))
 
 
-def _turn(target: Target, cases: Sequence[Unread], at_once: int, limit_s: float) -> tuple[float, float]:
+def _turn(target: BenchTarget, cases: Sequence[Unread], at_once: int, limit_s: float) -> tuple[float, float]:
     """Median latency and answers a second. Ends the program where a request fails."""
     plan = Plan(warmup=0, window_s=limit_s / 3, limit_s=limit_s)
     level = closed_loop(Crew(), target, cases, at_once, plan)
@@ -124,7 +124,7 @@ def _read(case: Unread) -> Unread:
     return replace(case, ask=lambda: tensors)  # once: the file is no side's own work
 
 
-def _statistics(target: Target) -> Statistics:
+def _statistics(target: BenchTarget) -> Statistics:
     return target.statistics() if target.statistics else {}
 
 

@@ -20,7 +20,7 @@ import torch
 from monai.inferers import SliceInferer
 
 from medseg.bench.cases import cases_of
-from medseg.bench.tables import seconds, table
+from medseg.bench.show.tables import seconds, table
 from medseg.engines.runs import opened
 from medseg.export.graph import trained
 from medseg.metrics.overlap import dice

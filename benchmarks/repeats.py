@@ -15,9 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from medseg.bench.compare import WORSE
-from medseg.bench.record import Record, read_json
-from medseg.bench.tables import table
+from medseg.bench.judge.compare import WORSE
+from medseg.bench.record import Record
+from medseg.bench.show.tables import table
+from medseg.bench.stored import read_json
 from medseg.run import WEIGHTS, Run
 from medseg.tasks import network_named, task_named
 

@@ -27,16 +27,15 @@ from threading import local
 
 import numpy as np
 
-from medseg.api.serve import Repository, write_repository
 from medseg.bench.benchmark import Settings, benchmark
 from medseg.bench.cases import cases_of
-from medseg.bench.clock import Clock
 from medseg.bench.lineup import Entry, Opening, lineup
-from medseg.bench.load import Plan
-from medseg.bench.markdown import markdown
-from medseg.bench.measure import Loads
-from medseg.bench.report import bad
-from medseg.bench.target import Target
+from medseg.bench.measure.clock import Clock
+from medseg.bench.measure.load import Plan
+from medseg.bench.measure.rounds import Loads
+from medseg.bench.measure.target import BenchTarget
+from medseg.bench.show.markdown import markdown
+from medseg.bench.show.report import bad
 from medseg.data.framing import framed
 from medseg.run import Run
 from medseg.task import Tensors, Unread
@@ -49,9 +48,8 @@ def main() -> None:
     options = _options()
     task, runs = task_named(options.task), [Run(path) for path in options.run]
     cases = cases_of(task, options.data)[: options.cases]
-    wanted = Repository("embedded", options.engine, options.precision, options.decoder, options.instances)
-    entry = Entry(options.engine, options.precision, "served")
-    ours = lineup(task, runs, [entry], lambda folder, _: write_repository(folder, task, options.run, wanted), 600)
+    entry = Entry(options.engine, options.precision, "served", options.decoder, instances=options.instances)
+    ours = lineup(task, runs, [entry], 600)
     theirs = [
         Opening(name, {"server": name}, lambda name=name: started(name, options.task, options.run))
         for name in ("fastapi", "litserve")
@@ -78,7 +76,7 @@ def keeping(opening: Opening, masks: dict[str, dict[str, np.ndarray]]) -> Openin
     kept = masks.setdefault(opening.name, {})
 
     @contextmanager
-    def opened() -> Iterator[Target]:
+    def opened() -> Iterator[BenchTarget]:
         with opening.open() as target:
 
             def answer(case: Unread, clock: Clock) -> Tensors:
@@ -110,14 +108,14 @@ def verdict(record: dict, masks: dict[str, dict[str, np.ndarray]]) -> str:
 
 
 @contextmanager
-def started(name: str, task: str, runs: list[Path]) -> Iterator[Target]:
+def started(name: str, task: str, runs: list[Path]) -> Iterator[BenchTarget]:
     """A server of `eager_servers.py` in a process of its own, ready."""
     port = free_ports().http
     command = [sys.executable, "-m", "benchmarks.eager_servers", name, task, str(port), *map(str, runs)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         _await(port, process)
-        yield Target(name, _asking(name, port), {"server": name}, pids=[process.pid])
+        yield BenchTarget(name, _asking(name, port), {"server": name}, pids=[process.pid])
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # LitServe's workers outlive it otherwise
         process.wait(20)

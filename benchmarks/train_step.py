@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.decode_throughput import Files, albumentations_change
 from medseg.api.loaders import fed
-from medseg.bench.tables import table
+from medseg.bench.show.tables import table
 from medseg.data.samples import Samples
 from medseg.models.losses import loss_named
 from medseg.task import Network, Recipe

@@ -8,17 +8,19 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import cast
 
 from medseg import __version__
 from medseg.bench.cases import scorer_of
-from medseg.bench.hops import hops, waterfalls
+from medseg.bench.judge.score_changes import score_changes
 from medseg.bench.lineup import Opening
-from medseg.bench.load import Crew, Plan, ask_within
-from medseg.bench.machine import facts, sampling, yardstick_s
-from medseg.bench.measure import Loads, Say, measure
-from medseg.bench.record import Record, target_record, unmeasured_record
-from medseg.bench.schema import SCHEMA
-from medseg.bench.target import Target
+from medseg.bench.measure.load import Crew, Plan, ask_within
+from medseg.bench.measure.machine import facts, sampling, yardstick_s
+from medseg.bench.measure.recorded import target_record, unmeasured_record
+from medseg.bench.measure.rounds import Loads, Say, measure
+from medseg.bench.measure.target import BenchTarget
+from medseg.bench.measure.waterfalls import waterfalls
+from medseg.bench.record import SCHEMA, CaseRecord, MeanRecord, Record, RunRecord, TargetRecord, UsageRecord
 from medseg.errors import MedsegError
 from medseg.files import sha256
 from medseg.metrics.means import differences
@@ -77,6 +79,7 @@ def benchmark(
         "targets": [],
         "networks": [],
         "waterfalls": [],
+        "score_changes": [],
         "interrupted": False,
     }
     try:
@@ -88,7 +91,8 @@ def benchmark(
             record["waterfalls"].append(found)
     except KeyboardInterrupt:
         record["interrupted"] = True
-    return record | {"hops": hops(record["targets"], record["main"])}
+    record["score_changes"] = score_changes(record["targets"], record["main"])
+    return record
 
 
 def _measure_targets(record: Record, task: Task, openings: Sequence[Opening], asked: Asked, settings: Settings) -> None:
@@ -101,11 +105,12 @@ def _measure_targets(record: Record, task: Task, openings: Sequence[Opening], as
         _stop_if_interrupted(latest)
 
 
-def _paired(latest: Record, first: Record) -> Record:
-    return {name: asdict(mean) for name, mean in differences(latest["scores"], first["scores"]).items()}
+def _paired(latest: TargetRecord, first: TargetRecord) -> dict[str, MeanRecord]:
+    found = differences(latest["scores"], first["scores"])
+    return {name: cast(MeanRecord, asdict(mean)) for name, mean in found.items()}
 
 
-def _stop_if_interrupted(target: Record) -> None:
+def _stop_if_interrupted(target: TargetRecord) -> None:
     """Pass on the Ctrl-C that a target's measurement caught."""
     if target["interrupted"]:
         raise KeyboardInterrupt
@@ -119,11 +124,11 @@ def _alone(settings: Settings) -> Settings:
 
 def client_overhead_s() -> float:
     """The median latency in seconds that the client measures of a target which answers at once: its own share."""
-    nothing, target, crew = Unread("nothing", dict), Target("nothing", lambda asked, _: asked.ask()), Crew()
+    nothing, target, crew = Unread("nothing", dict), BenchTarget("nothing", lambda asked, _: asked.ask()), Crew()
     return median(ask_within(crew, target, nothing, 1.0)[0].latency_s for _ in range(_TRIES))
 
 
-def run_facts(runs: Sequence[Run]) -> list[Record]:
+def run_facts(runs: Sequence[Run]) -> list[RunRecord]:
     """Which networks were measured: each run's path, files and their checksums."""
     return [{"path": str(run.path), "network": run.network, "files": _checksums(run)} for run in runs]
 
@@ -132,13 +137,13 @@ def _checksums(run: Run) -> dict[str, str]:
     return {name: entry["sha256"] for name, entry in run.files.items()}
 
 
-def _case(case: Unread) -> Record:
+def _case(case: Unread) -> CaseRecord:
     return {"id": case.id, "sha256": {file.name: sha256(file) for file in case.files}}
 
 
 def _measured(
     task: Task, opening: Opening, asked: Asked, settings: Settings, inside: dict[str, dict[str, None]]
-) -> Record:
+) -> TargetRecord:
     cases, data = asked
     scorer = scorer_of(task, data, cases) if data else None
     try:
@@ -148,9 +153,10 @@ def _measured(
     except MedsegError as error:  # it could not even be opened
         return unmeasured_record(opening.name, opening.facts, str(error))
     except KeyboardInterrupt:  # while it was being opened or closed
-        return unmeasured_record(opening.name, opening.facts, "interrupted: not measured") | {"interrupted": True}
+        return unmeasured_record(opening.name, opening.facts, "interrupted: not measured", interrupted=True)
     for stage in dict.fromkeys(stage for timing in result.serial for stage in timing.items):
         step, network = stage.split(": ", 1)
         inside.setdefault(step, {})[network] = None
     record = target_record(result, task, inside)
-    return record | {"usage": asdict(usage), "yardstick_s": yardstick}
+    record["usage"], record["yardstick_s"] = cast(UsageRecord, asdict(usage)), yardstick
+    return record

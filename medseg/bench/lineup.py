@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from medseg.bench.target import At, Target, local_target, served_target
-from medseg.bench.voting import early_exit
+from medseg.bench.measure.early_exit import early_exit
+from medseg.bench.measure.target import At, BenchTarget, local_target, served_target
+from medseg.bench.record import Facts
 from medseg.engines import CPU_DEFAULT, ENGINES, kind_of
 from medseg.engines.runs import opened as runs_opened
 from medseg.errors import InputError
@@ -22,16 +22,13 @@ from medseg.task import Task
 WHERE = ("local", "served")
 
 
-Write = Callable[[Path, "Entry"], list[str]]  # a repository for an entry: its models' names in loading order
-
-
 @dataclass(frozen=True)
 class Opening:
     """A target's name and facts, and how to open it."""
 
     name: str
-    facts: Mapping[str, Any]
-    open: Callable[[], AbstractContextManager[Target]]
+    facts: Facts
+    open: Callable[[], AbstractContextManager[BenchTarget]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,8 @@ class Entry:
     where: str  # local, or served by an embedded Triton
     decoder: str = "dali"  # of a served target, as `medseg serve` has it; here the step's own function decodes
     shared_memory: bool = False  # a served target's inputs lie in shared memory
-    early_exit: float | None = None  # stas: the third voter is asked where two disagree on more than this share
+    early_exit: float | None = None  # of three networks that vote: the share on which two must differ to ask the third
+    instances: int | None = None  # of each network on a server, as `medseg serve` has it
 
     @property
     def name(self) -> str:
@@ -107,9 +105,9 @@ def with_variants(entries: Sequence[Entry], shared_memory: bool, exit_at: float 
     return found
 
 
-def lineup(task: Task, runs: Sequence[Run], entries: Sequence[Entry], write: Write, timeout_s: float) -> list[Opening]:
+def lineup(task: Task, runs: Sequence[Run], entries: Sequence[Entry], timeout_s: float) -> list[Opening]:
     """How to open each entry: engines in this process, or a server that is started for it and stopped after it."""
-    openers = {"local": partial(_local, task, runs), "served": partial(_served, task, write, timeout_s)}
+    openers = {"local": partial(_local, task, runs), "served": partial(_served, task, runs, timeout_s)}
     return [Opening(entry.name, asdict(entry), partial(openers[entry.where], entry)) for entry in entries]
 
 
@@ -120,14 +118,14 @@ def remote(task: Task, url: str, timeout_s: float) -> Opening:
 
 
 @contextmanager
-def _local(task: Task, runs: Sequence[Run], entry: Entry) -> Iterator[Target]:
+def _local(task: Task, runs: Sequence[Run], entry: Entry) -> Iterator[BenchTarget]:
     pipeline = task.pipeline if entry.early_exit is None else early_exit(task.pipeline, entry.early_exit)
     with runs_opened(runs, entry.engine, entry.precision) as networks:
         yield local_target(entry.name, pipeline, networks, asdict(entry))
 
 
 @contextmanager
-def _closing(target: Target) -> Iterator[Target]:
+def _closing(target: BenchTarget) -> Iterator[BenchTarget]:
     try:
         yield target
     finally:
@@ -135,11 +133,13 @@ def _closing(target: Target) -> Iterator[Target]:
 
 
 @contextmanager
-def _served(task: Task, write: Write, timeout_s: float, entry: Entry) -> Iterator[Target]:
+def _served(task: Task, runs: Sequence[Run], timeout_s: float, entry: Entry) -> Iterator[BenchTarget]:
+    from medseg.api.serve import Repository, write_repository
     from medseg.triton_models.server import free_ports, serving
 
     with Scratch("bench") as folder:
-        names = write(Path(folder) / "models", entry)
+        how = Repository("embedded", entry.engine, entry.precision, entry.decoder, entry.instances)
+        names = write_repository(Path(folder) / "models", task, [run.path for run in runs], how)
         with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "triton.log") as server:
             at = At(server.url, [server.process.pid], timeout_s)
             with _closing(served_target(entry.name, task, at, asdict(entry))) as target:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from medseg.bench.record import SCHEMA
 from medseg.schema import Check, a, count, either, first, mapping, record, sequence, text
 
-SCHEMA = 2  # since 2: a score has one name in `evaluate` and here
 _MOST = 1e9  # of seconds, rates and scores; the least that a score can be is as far below 0
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from medseg.bench import load
+from medseg.bench.measure import load
 
 
 @pytest.fixture(autouse=True)

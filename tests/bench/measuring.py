@@ -11,10 +11,10 @@ import numpy as np
 
 from medseg.bench.benchmark import Extras, Settings, benchmark
 from medseg.bench.lineup import Opening
-from medseg.bench.load import Plan
-from medseg.bench.measure import Loads
+from medseg.bench.measure.load import Plan
+from medseg.bench.measure.rounds import Loads
+from medseg.bench.measure.target import BenchTarget
 from medseg.bench.record import Record
-from medseg.bench.target import Target
 from medseg.metrics.definitions import DICE
 from medseg.scoring import Scoring
 from medseg.task import Case, Data, Files, Pipeline, Task, Tensors, Unread
@@ -34,7 +34,7 @@ Score = Callable[[Tensors], dict[str, float]]
 
 
 def measured(
-    targets: list[Target],
+    targets: list[BenchTarget],
     cases: list[Unread],
     loads: Loads | None = None,
     plan: Plan = PLAN,

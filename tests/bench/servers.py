@@ -8,8 +8,8 @@ from time import sleep
 
 import numpy as np
 
-from medseg.bench.clock import Clock
-from medseg.bench.target import Target
+from medseg.bench.measure.clock import Clock
+from medseg.bench.measure.target import BenchTarget
 from medseg.task import Tensors, Unread
 
 
@@ -18,7 +18,7 @@ def question(name: str = "case", value: float = 1.0) -> Unread:
     return Unread(name, lambda: {"x": np.array([value])}, patient=name, known=True)
 
 
-def target(behave: Callable[[int], None] = lambda _: None, name: str = "ours") -> Target:
+def target(behave: Callable[[int], None] = lambda _: None, name: str = "ours") -> BenchTarget:
     """A server with one worker that returns its input; `behave(n)` is called for its n-th request."""
     turn, calls = Lock(), []
 
@@ -30,7 +30,7 @@ def target(behave: Callable[[int], None] = lambda _: None, name: str = "ours") -
             behave(len(calls))
         return tensors
 
-    return Target(name, answer)
+    return BenchTarget(name, answer)
 
 
 def busy(seconds: float) -> Callable[[int], None]:

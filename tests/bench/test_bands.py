@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from medseg.bench.compare import OK, WORSE, Check, compare, sentence
+from medseg.bench.judge.compare import OK, WORSE, Check, compare
 from medseg.bench.record import Record
+from medseg.bench.show.junit import sentence
 
 ROUNDS = 3
 

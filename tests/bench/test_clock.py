@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medseg.bench.clock import OTHER, Clock, Span, fan_out, shares, timed_pipeline
+from medseg.bench.measure.clock import OTHER, Clock, Span, fan_out, shares, timed_pipeline
 from medseg.task import Pipeline, Step, Tensor
 
 

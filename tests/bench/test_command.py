@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from medseg.bench.cases import made_up
 from medseg.bench.lineup import usual
-from medseg.bench.measure import PATIENCE
+from medseg.bench.measure.rounds import PATIENCE
 from medseg.cli.main import app
 from medseg.engines.runs import exported_file
 from medseg.engines.shared_memory import PREFIX

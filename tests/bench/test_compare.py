@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from defusedxml import ElementTree
 
-from medseg.bench.compare import OK, UNCLEAR, WORSE, compare, junit, limits_from
-from medseg.bench.load import Plan
-from medseg.bench.record import Record, rounded
-from medseg.bench.target import Target
+from medseg.bench.judge.compare import OK, UNCLEAR, WORSE, compare
+from medseg.bench.judge.limits import limits_from
+from medseg.bench.measure.load import Plan
+from medseg.bench.measure.target import BenchTarget
+from medseg.bench.record import Record
+from medseg.bench.show.junit import junit
+from medseg.bench.stored import rounded
 from medseg.errors import InputError
 from tests.bench.measuring import PLAN, measured
 from tests.bench.servers import busy, question, target
@@ -25,10 +28,10 @@ class Simulated:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s, self.noise = 0.0, np.random.default_rng(0)
         for module in ("load", "clock"):
-            monkeypatch.setattr(f"medseg.bench.{module}.perf_counter", lambda: self.now_s)
+            monkeypatch.setattr(f"medseg.bench.measure.{module}.perf_counter", lambda: self.now_s)
         monkeypatch.setattr("medseg.bench.benchmark.yardstick_s", lambda: 0.01)
 
-    def target(self, work_s: float) -> Target:
+    def target(self, work_s: float) -> BenchTarget:
         """A target whose requests take about this long: a spread of 5 %, as on an idle machine."""
 
         def work(_: int) -> None:
@@ -59,7 +62,7 @@ def test_a_slowdown_of_15_percent_is_caught(simulated: Simulated):
 
 
 def test_a_loss_of_1_percent_in_dice_is_caught_and_a_smaller_one_than_the_limit_is_not():
-    def lossy(by: float) -> Target:
+    def lossy(by: float) -> BenchTarget:
         return replace(target(), answer=lambda asked, clock: {"x": asked.ask()["x"] * (1 - by)})
 
     before, worse, same = (measured([lossy(by)], CASES, plan=Plan(0, 1), score=dice) for by in (0.0, 0.01, 0.0005))

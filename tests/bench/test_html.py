@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from medseg.bench.record import unmeasured_record
-from medseg.bench.report import with_comparison, write_report
+from medseg.bench.measure.recorded import unmeasured_record
+from medseg.bench.show.report import with_comparison, write_report
 from tests.bench.test_report import record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from time import monotonic, sleep
 
-from medseg.bench.report import bad, write_report
+from medseg.bench.show.report import bad, write_report
 from medseg.tasks import task_named
 from tests.bench.measuring import measured
 from tests.bench.runs import bright_run
@@ -19,8 +19,8 @@ from tests.bench.servers import busy, question, target
 SCRIPT = """
 import sys
 from pathlib import Path
-from medseg.bench.load import Plan
-from medseg.bench.report import bad, write_report
+from medseg.bench.measure.load import Plan
+from medseg.bench.show.report import bad, write_report
 from tests.bench.measuring import measured
 from tests.bench.servers import busy, question, target
 
@@ -55,14 +55,15 @@ def test_ctrl_c_leaves_a_report_that_says_so_and_exits_with_1(tmp_path: Path):
 TERMINATED = """
 import os, signal, sys
 from contextlib import nullcontext
-from medseg.bench import lineup, questions
+from dataclasses import replace
+from medseg.bench import cases, lineup
 from medseg.bench.lineup import Opening
 from medseg.cli.main import main
 from tests.bench.servers import question, target
 
 killing = target(lambda n: n == 8 and os.kill(os.getpid(), signal.SIGTERM), "killing")
 lineup.lineup = lambda *_: [Opening("killing", {}, lambda: nullcontext(killing))]
-questions.questions = lambda *_: [question()]
+cases.cases_of = lambda *_: [replace(question(), known=False)]
 sys.argv = ["medseg", "bench", *sys.argv[1:]]
 main()
 """

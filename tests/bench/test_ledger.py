@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from medseg.bench.ledger import ledger, shown
-from medseg.bench.load import Timing
+from medseg.bench.measure.ledger import ledger, shown
+from medseg.bench.measure.load import Timing
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 18, 100])

@@ -2,9 +2,10 @@
 
 import pytest
 
-from medseg.bench.compare import OK, check_limits, comparable, compare, usual_limits
-from medseg.bench.load import Plan
-from medseg.bench.measure import Loads
+from medseg.bench.judge.compare import OK, compare
+from medseg.bench.judge.limits import check_limits, comparable, usual_limits
+from medseg.bench.measure.load import Plan
+from medseg.bench.measure.rounds import Loads
 from medseg.errors import InputError, ServerError
 from tests.bench.measuring import measured
 from tests.bench.servers import question, target

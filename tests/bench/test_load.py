@@ -4,7 +4,7 @@ from threading import Event
 
 import pytest
 
-from medseg.bench.load import TIMEOUT, Crew, Plan, Timing, Window, agree, ask_within, closed_loop, open_loop
+from medseg.bench.measure.load import TIMEOUT, Crew, Plan, Timing, Window, agree, ask_within, closed_loop, open_loop
 from medseg.errors import ServerError
 from tests.bench.servers import busy, question, target
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from medseg.bench.machine import facts, sampling
+from medseg.bench.measure.machine import facts, sampling
 from tests.bench.servers import busy
 
 

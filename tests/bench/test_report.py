@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from medseg.bench.html import html
-from medseg.bench.load import Plan
-from medseg.bench.markdown import markdown
-from medseg.bench.measure import Loads
-from medseg.bench.plots import waterfall
-from medseg.bench.record import read_json
-from medseg.bench.report import bad, with_comparison, write_report
-from medseg.bench.tables import time
+from medseg.bench.measure.load import Plan
+from medseg.bench.measure.rounds import Loads
+from medseg.bench.show.html import html
+from medseg.bench.show.markdown import markdown
+from medseg.bench.show.plots import waterfall
+from medseg.bench.show.report import bad, with_comparison, write_report
+from medseg.bench.show.tables import time
+from medseg.bench.stored import read_json
 from medseg.errors import InputError, ServerError
 from tests.bench.measuring import measured
 from tests.bench.servers import busy, question, target

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from medseg.bench import compare as comparison
-from medseg.bench.compare import check_limits, compare, usual_limits
-from medseg.bench.load import Plan
-from medseg.bench.measure import Loads
-from medseg.bench.record import read_json, rounded
+from medseg.bench.judge import compare as comparison
+from medseg.bench.judge.compare import compare
+from medseg.bench.judge.limits import check_limits, usual_limits
+from medseg.bench.measure.load import Plan
+from medseg.bench.measure.rounds import Loads
+from medseg.bench.stored import read_json, rounded
 from medseg.errors import InputError
 from tests.bench.measuring import measured
 from tests.bench.servers import question, target

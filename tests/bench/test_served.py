@@ -1,7 +1,7 @@
 import pytest
 
-from medseg.bench.ledger import Ledger, amdahl, rows
-from medseg.bench.served import (
+from medseg.bench.measure.ledger import Ledger, amdahl, rows
+from medseg.bench.measure.served import (
     BETWEEN,
     CLIENT,
     COPIES,

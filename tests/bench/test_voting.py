@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from medseg.bench.voting import disagreement, early_exit, voter_rows, voters
+from medseg.bench.measure.early_exit import disagreement, early_exit, voters
+from medseg.bench.show.voters import voter_rows
 from medseg.metrics.voters import voter_scores
 from medseg.task import Pipeline, Step, Tensors
 
@@ -62,10 +63,10 @@ def test_the_table_says_what_a_voter_adds_costs_and_how_often_it_was_asked():
     timings = [{"error": None, "items": {"a: one-a": 1}}, {"error": None, "items": {"b: one-b": 1}}]
     target = {"accuracy": accuracy, "ledger": {"rows": rows}, "serial": {"timings": timings}, "facts": {}}
     (found,) = voter_rows(target, {"one-a": "a"})
-    assert found["alone"] == 0.8 and found["adds"] == pytest.approx(0.2) and found["seconds"] == pytest.approx(0.3)
-    assert (found["asked"], found["requests"]) == (1, 2)
+    assert found.alone == 0.8 and found.adds == pytest.approx(0.2) and found.seconds == pytest.approx(0.3)
+    assert (found.asked, found.requests) == (1, 2)
     (early,) = voter_rows(target | {"facts": {"early_exit": 0.1}}, {"one-a": "a"})
-    assert early["alone"] is early["adds"] is None
+    assert early.alone is early.adds is None
 
 
 def test_networks_vote_where_one_step_takes_all_their_answers():

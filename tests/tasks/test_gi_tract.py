@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medseg.api.scorer import Scorer
 from medseg.data import rle
 from medseg.data.encoded import encoded_tensor
 from medseg.data.grid import resized
@@ -175,7 +176,9 @@ def test_a_wrong_table_is_refused_by_whoever_reads_it(words: str, made_up: Path,
         samples = reader.samples(folder, ["case1"])
         [samples[index] for index in range(len(samples))]
     with pytest.raises(InputError) as benched:
-        reader.cases(folder, "case1")
+        scorer = Scorer(TASK, folder, reader.cases(folder, "case1"))
+        for case in reader.cases(folder, "case1"):
+            scorer.add(case.id, {"mask": np.zeros(1)})
     for sentence in (str(read.value), str(fitted.value), str(benched.value)):
         assert words in sentence
         assert str(folder / "train.csv") in sentence

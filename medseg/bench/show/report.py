@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
-from medseg.bench.compare import WORSE, Check, compare, junit, sentence
-from medseg.bench.derived import problems
-from medseg.bench.html import html
-from medseg.bench.markdown import markdown
-from medseg.bench.record import Record, rounded, write_json
+from medseg.bench.judge.compare import WORSE, Check, compare
+from medseg.bench.record import Against, CheckRecord, Record
+from medseg.bench.show.html import html
+from medseg.bench.show.junit import junit, sentence
+from medseg.bench.show.markdown import markdown
+from medseg.bench.show.notes import problems
+from medseg.bench.stored import rounded, write_json
 from medseg.files import whole_file
 
 
 def with_comparison(record: Record, before: Record, limits: Mapping[str, float]) -> Record:
     """The record with every check against an earlier one."""
     checks = compare(before, rounded(record), limits)  # as the earlier run was when it was written
-    return record | {
-        "against": {
-            "started": before["started"],
-            "checks": [asdict(check) for check in checks],
-            "sentences": [sentence(check) for check in checks],
-        }
+    against: Against = {
+        "started": before["started"],
+        "checks": [cast(CheckRecord, asdict(check)) for check in checks],
+        "sentences": [sentence(check) for check in checks],
     }
+    return {**record, "against": against}
 
 
 def bad(record: Record) -> bool:
@@ -43,8 +45,8 @@ def write_report(folder: Path, record: Record) -> Path:
     return folder / "report.html"
 
 
-def _checks(record: Record) -> list[Mapping]:
-    return list(record.get("against", {}).get("checks", []))
+def _checks(record: Record) -> list[CheckRecord]:
+    return record["against"]["checks"] if "against" in record else []
 
 
 def _write(path: Path, content: bytes) -> None:

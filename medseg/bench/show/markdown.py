@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from medseg.bench import tables
-from medseg.bench.derived import ledger_notes, problems, unhashed, warnings
-from medseg.bench.ledger import shown
-from medseg.bench.record import Record
-from medseg.bench.tables import seconds, table
+from medseg.bench.measure.ledger import shown
+from medseg.bench.record import LedgerRecord, Record, TargetRecord, WaterfallRecord
+from medseg.bench.show import tables
+from medseg.bench.show.notes import ledger_notes, problems, unhashed, warnings
+from medseg.bench.show.tables import seconds, table
 
 INTERRUPTED = "**Interrupted: Ctrl-C ended this run before everything was measured.**"
 
@@ -14,9 +14,9 @@ INTERRUPTED = "**Interrupted: Ctrl-C ended this run before everything was measur
 def markdown(record: Record) -> str:
     """The report: speed and score of every target, then where the time goes."""
     parts = [f"# medseg bench {record['task']}", INTERRUPTED if record["interrupted"] else "", _machine_line(record)]
-    parts += [table(*tables.target_rows(record)), _overall(record), _hops(record), _voters(record)]
+    parts += [table(*tables.target_rows(record)), _overall(record), _score_changes(record), _voters(record)]
     parts += [_waterfall(found) for found in record["waterfalls"]]
-    parts += [_ledger(target) for target in record["targets"] if target["ledger"]]
+    parts += [_ledger(target, target["ledger"]) for target in record["targets"] if target["ledger"]]
     parts += [_levels(target) for target in record["targets"] if target["levels"]]
     if record["networks"]:
         parts.append(f"## Networks alone, by batch\n\n{table(*tables.network_rows(record))}")
@@ -31,10 +31,10 @@ def _listed(title: str, lines: list[str]) -> str:
     return f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
 
 
-def _ledger(target: Record) -> str:
-    book, (header, rows) = target["ledger"], tables.ledger_rows(target)
+def _ledger(target: TargetRecord, book: LedgerRecord) -> str:
+    header, rows = tables.ledger_rows(book)
     total = ["all", seconds(book["total_s"]), f"{book['total_s'] / book['median_s']:.1%} of the median", ""]
-    text = " ".join(note for note in (*ledger_notes(target), shown(book["rows"])[1]) if note)
+    text = " ".join(note for note in (*ledger_notes(target, book), shown(book["rows"])[1]) if note)
     return f"## {target['name']}: where the time goes\n\n{table(header, [*rows, total])}\n\n{text}"
 
 
@@ -43,8 +43,12 @@ def _overall(record: Record) -> str:
     return f"## {tables.OVERALL}\n\n{table(header, rows)}" if rows else ""
 
 
-def _hops(record: Record) -> str:
-    return f"## Where the score went\n\n{table(*tables.hop_rows(record))}" if len(record["hops"]) > 1 else ""
+def _score_changes(record: Record) -> str:
+    return (
+        f"## Where the score went\n\n{table(*tables.score_change_rows(record))}"
+        if len(record["score_changes"]) > 1
+        else ""
+    )
 
 
 def _voters(record: Record) -> str:
@@ -52,12 +56,12 @@ def _voters(record: Record) -> str:
     return f"## What each voter adds and costs\n\n{table(header, lines)}" if lines else ""
 
 
-def _waterfall(found: Record) -> str:
+def _waterfall(found: WaterfallRecord) -> str:
     title = f"## {found['network']}: every file beside torch, on {found['samples']}"
     return f"{title}\n\n{table(*tables.stage_rows(found))}"
 
 
-def _levels(target: Record) -> str:
+def _levels(target: TargetRecord) -> str:
     return f"## {target['name']}: under load\n\n{table(*tables.level_rows(target))}"
 
 

@@ -8,9 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from medseg.bench.clock import Clock
 from medseg.bench.lineup import Entry, Opening
-from medseg.bench.target import Target
+from medseg.bench.measure.clock import Clock
+from medseg.bench.measure.target import BenchTarget
+from medseg.bench.record import Facts
 from medseg.engines.runs import opened
 from medseg.run import Run
 from medseg.task import Network, Task, Tensors, Unread
@@ -30,22 +31,22 @@ def batches(
 
 
 def _opening(network: Network, run: Run, engine: str, precision: str, size: int) -> tuple[Opening, Unread]:
-    facts = {"network": network.name, "engine": engine, "precision": precision, "batch": size}
+    facts: Facts = {"network": network.name, "engine": engine, "precision": precision, "batch": size}
     name = f"{network.name} alone, {engine} {precision}, batch {size}"
     case = Unread(f"batch of {size}", partial(_made_up, network, size))
     return Opening(name, facts, partial(_open, name, facts, run)), case
 
 
 @contextmanager
-def _open(name: str, facts: dict, run: Run) -> Iterator[Target]:
-    with opened([run], facts["engine"], facts["precision"]) as networks:
+def _open(name: str, facts: Facts, run: Run) -> Iterator[BenchTarget]:
+    with opened([run], str(facts["engine"]), str(facts["precision"])) as networks:
 
         def answer(case: Unread, clock: Clock) -> Tensors:
             batch = case.ask()["input"]
             with clock(run.network):
                 return {"output": networks(run.network)(batch)}
 
-        yield Target(name, answer, facts)
+        yield BenchTarget(name, answer, facts)
 
 
 def _made_up(network: Network, size: int) -> Tensors:

@@ -1,4 +1,4 @@
-"""Target: something that answers questions and can be measured, here or behind a URL."""
+"""BenchTarget: something that answers questions and can be measured, here or behind a URL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from time import thread_time
 from typing import Any
 
-from medseg.bench.clock import Clock, timed_pipeline
+from medseg.bench.measure.clock import Clock, timed_pipeline
+from medseg.bench.record import Facts
 from medseg.task import Networks, Pipeline, Task, Tensors, Unread
 
 SERVER = "server"  # the stage of a remote request that the server's own statistics break down further
@@ -18,19 +19,19 @@ Statistics = Mapping[str, Mapping[str, Any]]  # model -> Triton's inference_stat
 
 
 @dataclass(frozen=True)
-class Target:
+class BenchTarget:
     """A named way to answer, with what it is made of and, for a server, its own statistics."""
 
     name: str
     answer: Callable[[Unread, Clock], Tensors]
-    facts: Mapping[str, Any] = field(default_factory=dict)  # engine, precision, where
+    facts: Facts = field(default_factory=dict)  # engine, precision, where
     statistics: Callable[[], Statistics] | None = None
     ping: Callable[[], None] | None = None  # a request for nothing, over the same connection
     pids: Sequence[int] = ()  # processes whose memory belongs to this target, besides our own
     close: Callable[[], None] = lambda: None
 
 
-def local_target(name: str, pipeline: Pipeline, networks: Networks, facts: Mapping[str, Any]) -> Target:
+def local_target(name: str, pipeline: Pipeline, networks: Networks, facts: Facts) -> BenchTarget:
     """A target that runs the pipeline in this process."""
 
     def answer(case: Unread, clock: Clock) -> Tensors:
@@ -38,7 +39,7 @@ def local_target(name: str, pipeline: Pipeline, networks: Networks, facts: Mappi
             tensors = case.ask()
         return timed_pipeline(pipeline, clock)(tensors, networks)
 
-    return Target(name, answer, {"where": "local", **facts})
+    return BenchTarget(name, answer, {"where": "local", **facts})
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class At:
     timeout_s: float = 600.0
 
 
-def served_target(name: str, task: Task, at: At, facts: Mapping[str, Any]) -> Target:
+def served_target(name: str, task: Task, at: At, facts: Facts) -> BenchTarget:
     """A target that asks the task's ensemble on a Triton server; through shared memory where the facts say so."""
     from medseg.engines.clients import Clients
     from medseg.engines.triton import served_pipeline  # here, so that local benchmarks need no client
@@ -73,7 +74,7 @@ def served_target(name: str, task: Task, at: At, facts: Mapping[str, Any]) -> Ta
         return {entry["name"]: entry["inference_stats"] | given[entry["name"]] for entry in entries}
 
     known = {"where": "served", **facts}
-    return Target(name, answer, known, statistics, lambda: clients.mine().ping(), at.pids, clients.close)
+    return BenchTarget(name, answer, known, statistics, lambda: clients.mine().ping(), at.pids, clients.close)
 
 
 def _outputs(task: Task, tensors: Tensors) -> tuple[str, ...]:

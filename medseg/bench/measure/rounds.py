@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import cycle, islice
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
 from medseg.api.scorer import Scored, Scorer
-from medseg.bench.load import TIMEOUT, Asked, Crew, Level, Plan, Timing, ask_within, closed_loop, open_loop, within
-from medseg.bench.served import Spent, spent
-from medseg.bench.target import Statistics, Target
+from medseg.bench.measure.load import (
+    TIMEOUT,
+    Asked,
+    Crew,
+    Level,
+    Plan,
+    Timing,
+    ask_within,
+    closed_loop,
+    open_loop,
+    within,
+)
+from medseg.bench.measure.served import Spent, spent
+from medseg.bench.measure.target import BenchTarget, Statistics
+from medseg.bench.record import Facts
 from medseg.errors import MedsegError
 from medseg.task import Array, Tensors, Unread
 
@@ -29,7 +40,7 @@ class Measured:
     """Everything measured of one target."""
 
     name: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
     first: Timing | None = None  # the very first request, cold
     serial: list[Timing] = field(default_factory=list)  # one at a time, every case in every round
     levels: list[Level] = field(default_factory=list)
@@ -65,7 +76,7 @@ class Loads:
 class _Asking:
     """Who is asked what, how, and where it is written down."""
 
-    target: Target
+    target: BenchTarget
     cases: Sequence[Unread]
     plan: Plan
     say: Say
@@ -75,7 +86,7 @@ class _Asking:
 
 
 def measure(
-    target: Target, cases: Sequence[Unread], plan: Plan, loads: Loads, say: Say, scorer: Scorer | None = None
+    target: BenchTarget, cases: Sequence[Unread], plan: Plan, loads: Loads, say: Say, scorer: Scorer | None = None
 ) -> Measured:
     """What a target does; failures are part of the result, and a target that only fails is not asked for more.
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from medseg.bench.derived import best_per_s, counts, level_name, shown_metrics
-from medseg.bench.ledger import shown
-from medseg.bench.record import PERCENTILES, Record
-from medseg.bench.voting import voter_rows
+from medseg.bench.measure.ledger import shown
+from medseg.bench.record import (
+    PERCENTILES,
+    CheckRecord,
+    LedgerRecord,
+    LedgerRow,
+    LevelRecord,
+    MeanRecord,
+    Record,
+    ScoreChange,
+    StageRecord,
+    TargetRecord,
+    UsageRecord,
+    WaterfallRecord,
+)
+from medseg.bench.show.notes import best_per_s, counts, level_name, shown_metrics
+from medseg.bench.show.voters import VoterRow, voter_rows
 
 
 @dataclass(frozen=True)
@@ -55,14 +68,14 @@ def target_rows(record: Record) -> Table:
     return header, [_target(target, metrics) for target in record["targets"]]
 
 
-def _target(target: Record, metrics: Sequence[str]) -> list[str | Cell]:
+def _target(target: TargetRecord, metrics: Sequence[str]) -> list[str | Cell]:
     scores = [_score(target["accuracy"].get(name)) for name in metrics]
     times = [time(target["serial"]["summary"].get(f"p{quantile}_s")) for quantile in PERCENTILES]
     rate = number(best_per_s(target), "{:.3g}/s")
     return [target["name"], *scores[:1], *times, rate, _failed(*counts(target)), *scores[1:], time(target["first_s"])]
 
 
-def _score(entry: Record | None) -> Cell:
+def _score(entry: MeanRecord | None) -> Cell:
     if entry is None:
         return Cell("-", "")
     band = "" if entry["low"] is None else f"({entry['low']:.3f} to {entry['high']:.3f})"
@@ -84,7 +97,7 @@ def overall_rows(record: Record) -> Table:
     return ["target", *names, *counts], [[target["name"], *_overall(target, names, counts)] for target in targets]
 
 
-def _overall(target: Record, names: Sequence[str], counts: Sequence[str]) -> list[Cell]:
+def _overall(target: TargetRecord, names: Sequence[str], counts: Sequence[str]) -> list[Cell]:
     return [
         *(_score(target["accuracy"].get(name)) for name in names),
         *(number(target["counts"].get(name), "{:.0f}") for name in counts),
@@ -99,8 +112,9 @@ def usage_rows(record: Record) -> Table:
     return header + ["GPU memory", "GPU power"] * gpu, [[name, *_usage(usage, gpu)] for name, usage in used]
 
 
-def _usage(usage: Record, gpu: bool) -> list[Cell]:
-    memory = [number(usage[f"peak_{side}_mib"] or None, "{:.0f} MiB") for side in ("client", "server")]
+def _usage(usage: UsageRecord, gpu: bool) -> list[Cell]:
+    peaks = usage["peak_client_mib"], usage["peak_server_mib"]
+    memory = [number(peak or None, "{:.0f} MiB") for peak in peaks]
     watts = [number(usage["peak_gpu_mib"], "{:.0f} MiB"), number(usage["mean_gpu_watts"], "{:.0f} W")]
     return [*memory, number(usage["busy"], "{:.0%}"), *(watts if gpu else [])]
 
@@ -111,7 +125,7 @@ def check_rows(record: Record) -> Table:
     return header, [_check(check) for check in record["against"]["checks"]]
 
 
-def _check(check: Record) -> list[str | Cell]:
+def _check(check: CheckRecord) -> list[str | Cell]:
     unit = check["unit"]
     values = [
         time(check[when]) if unit == "s" else number(check[when], f"{{:.4g}}{unit}") for when in ("before", "after")
@@ -135,45 +149,45 @@ def pair_rows(record: Record) -> Table:
     ]
 
 
-def ledger_rows(target: Record) -> Table:
+def ledger_rows(book: LedgerRecord) -> Table:
     """Where the time of a request goes, a row a stage that carries some."""
-    rows = shown(target["ledger"]["rows"])[0]
+    rows = shown(book["rows"])[0]
     return ["stage", "time", "share", "items"], [
         [row["stage"], time(row["seconds"]), number(row["share"], "{:.1%}"), _items(row)] for row in rows
     ]
 
 
-def _items(row: Record) -> Cell:
+def _items(row: LedgerRow) -> Cell:
     return number(row["items"], "{:.4g}") if row["items"] else Cell("", "")
 
 
-def level_rows(target: Record) -> Table:
+def level_rows(target: TargetRecord) -> Table:
     """A row a level of load."""
     header = ["load", *(f"p{quantile}" for quantile in PERCENTILES), "throughput", "failed", "stable", "sent late, p99"]
     return header, [_level(level) for level in target["levels"]]
 
 
-def _level(level: Record) -> list[str | Cell]:
+def _level(level: LevelRecord) -> list[str | Cell]:
     sums = level["summary"]
     times = [time(sums.get(f"p{quantile}_s")) for quantile in PERCENTILES]
     load, rate = Cell(level_name(level), str(level["load"])), number(level["per_s"], "{:.3g}/s")
-    failed, stable = _failed(sums["requests"], sums["errors"]), "yes" if level["stable"] else "no"
+    failed, stable = _failed(int(sums["requests"]), int(sums["errors"])), "yes" if level["stable"] else "no"
     late = time(None if level["mode"] == "closed" else sums.get("sent_late_p99_s"))  # an asker is never late
     return [load, *times, rate, failed, stable, late]
 
 
-def hop_rows(record: Record) -> Table:
+def score_change_rows(record: Record) -> Table:
     """Where the score went, a row a change, each from the target that differs least."""
-    header = ["target", "what changed", "from", record["hops"][0]["metric"], "change", "95 % interval"]
-    return header, [_hop(hop) for hop in record["hops"]]
+    header = ["target", "what changed", "from", record["score_changes"][0]["metric"], "change", "95 % interval"]
+    return header, [_score_change(step) for step in record["score_changes"]]
 
 
-def _hop(hop: Record) -> list[str | Cell]:
-    score, change = number(hop["score"], "{:.4f}"), hop.get("change")
+def _score_change(step: ScoreChange) -> list[str | Cell]:
+    score, change = number(step["score"], "{:.4f}"), step.get("change")
     if not change:
-        return [hop["target"], "the start", "", score, Cell("", ""), Cell("", "")]
-    changed = ", ".join(hop["changed"])
-    return [hop["target"], changed, hop["from"], score, _signed(change["mean"]), _interval(change, 4)]
+        return [step["target"], "the start", "", score, Cell("", ""), Cell("", "")]
+    changed = ", ".join(step["changed"])
+    return [step["target"], changed, step["from"], score, _signed(change["mean"]), _interval(change, 4)]
 
 
 def voter_table(record: Record) -> Table:
@@ -184,25 +198,25 @@ def voter_table(record: Record) -> Table:
     ]
 
 
-def _voter(row: Record) -> list[str | Cell]:
-    asked = Cell(f"{row['asked']} of {row['requests']}", str(row["asked"]))
-    adds = Cell("-", "") if row["adds"] is None else _signed(row["adds"])
-    return [row["name"], number(row["alone"], "{:.4f}"), adds, time(row["seconds"]), asked]
+def _voter(row: VoterRow) -> list[str | Cell]:
+    asked = Cell(f"{row.asked} of {row.requests}", str(row.asked))
+    adds = Cell("-", "") if row.adds is None else _signed(row.adds)
+    return [row.name, number(row.alone, "{:.4f}"), adds, time(row.seconds), asked]
 
 
-def stage_rows(found: Record) -> Table:
+def stage_rows(found: WaterfallRecord) -> Table:
     """A network's waterfall, a row a file."""
     header = ["file", "engine", "Dice to torch", "Dice to the truth", "flipped", "lesions lost", "gained", "a sample"]
     return header, [_stage(stage) for stage in found["stages"]]
 
 
-def _stage(stage: Record) -> list[str | Cell]:
+def _stage(stage: StageRecord) -> list[str | Cell]:
     names = [stage["file"], stage["engine"]]
     if stage["note"]:
         return [*names, Cell("not opened here", ""), *[Cell("", "")] * 5]
-    scores = [number(stage[name], "{:.5f}") for name in ("dice", "truth_dice")]
-    changes = [number(stage[name], "{:.0f}") for name in ("flipped", "lost", "gained")]
-    return [*names, *scores, *changes, time(stage["milliseconds"] / 1e3)]
+    scores = [number(score, "{:.5f}") for score in (stage["dice"], stage["truth_dice"])]
+    changes = [number(count, "{:.0f}") for count in (stage["flipped"], stage["lost"], stage["gained"])]
+    return [*names, *scores, *changes, time((stage["milliseconds"] or 0.0) / 1e3)]
 
 
 def network_rows(record: Record) -> Table:
@@ -211,18 +225,19 @@ def network_rows(record: Record) -> Table:
     return header, [_network(target) for target in record["networks"]]
 
 
-def _network(target: Record) -> list[str | Cell]:
+def _network(target: TargetRecord) -> list[str | Cell]:
     facts, middle_s = target["facts"], target["serial"]["summary"].get("p50_s")
-    names = [facts["network"], facts["engine"], facts["precision"], number(facts["batch"], "{:.0f}")]
-    item_s = middle_s and middle_s / facts["batch"]
-    return [*names, time(middle_s), time(item_s), number(item_s and 1 / item_s, "{:.3g}")]
+    batch = float(facts["batch"] or 1)
+    names = [str(facts[name]) for name in ("network", "engine", "precision")]
+    item_s = middle_s and middle_s / batch
+    return [*names, number(batch, "{:.0f}"), time(middle_s), time(item_s), number(item_s and 1 / item_s, "{:.3g}")]
 
 
-def _interval(entry: Record, digits: int) -> Cell:
+def _interval(entry: MeanRecord, digits: int) -> Cell:
     """An interval's two ends, sorted by the lower one."""
-    if entry["low"] is None:
+    if entry["low"] is None or entry["high"] is None:
         return Cell("one case", "")
-    low, high = (_signed(entry[end], digits) for end in ("low", "high"))
+    low, high = (_signed(end, digits) for end in (entry["low"], entry["high"]))
     return Cell(f"{low} to {high}", low.key)
 
 

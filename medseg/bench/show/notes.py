@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from medseg.bench.machine import BUSY
-from medseg.bench.record import Record
+from medseg.bench.measure.machine import BUSY
+from medseg.bench.record import LedgerRecord, LevelRecord, Record, TargetRecord
 from medseg.metrics.voters import is_voters
 
 
@@ -28,7 +28,7 @@ def unhashed(record: Record) -> str:
     return f"Which model files {names} runs is not known here, so there are no hashes of them." if names else ""
 
 
-def measured(record: Record) -> list[Record]:
+def measured(record: Record) -> list[TargetRecord]:
     """The targets, and the networks alone."""
     return record["targets"] + record["networks"]
 
@@ -40,32 +40,32 @@ def shown_metrics(record: Record) -> list[str]:
     return sorted(known, key=lambda name: name != record["main"])
 
 
-def counts(target: Record) -> tuple[int, int]:
+def counts(target: TargetRecord) -> tuple[int, int]:
     """How many requests were timed, and how many of them failed."""
     summaries = [target["serial"]["summary"], *(level["summary"] for level in target["levels"])]
-    return sum(one["requests"] for one in summaries), sum(one["errors"] for one in summaries)
+    return sum(int(one["requests"]) for one in summaries), sum(int(one["errors"]) for one in summaries)
 
 
-def best_per_s(target: Record) -> float | None:
+def best_per_s(target: TargetRecord) -> float | None:
     """The highest throughput over all levels of load; one at a time where there were none, None without answers."""
     median_s = target["serial"]["summary"].get("p50_s")
     rates = [level["per_s"] for level in target["levels"]] + ([1 / median_s] if median_s else [])
     return max(rates, default=None)
 
 
-def level_name(level: Record) -> str:
+def level_name(level: LevelRecord) -> str:
     """What a level was: `4 at once`, or `20/s poisson`."""
     return f"{level['load']:g} at once" if level["mode"] == "closed" else f"{level['load']:g}/s {level['mode']}"
 
 
-def ledger_notes(target: Record) -> list[str]:
+def ledger_notes(target: TargetRecord, book: LedgerRecord) -> list[str]:
     """What stands below a ledger: what to speed up next, what networks were given, and what an empty request takes."""
-    rows, given = target["ledger"]["rows"], target["fan_out"]
-    found = [target["ledger"]["next"]]
+    rows, given = book["rows"], target["fan_out"]
+    found = [book["next"]]
     if given and not any(row["items"] for row in rows):  # no row is a network's own
         inputs = ", ".join(f"{name} {count:g}" for name, count in given.items())
         found.append(f"Inputs that each network was given within one request: {inputs}.")
     if target["round_trip_s"] is not None:
-        empty, own = (f"{(target[name] or 0) * 1e3:.3g} ms" for name in ("round_trip_s", "client_s"))
+        empty, own = (f"{(one_s or 0) * 1e3:.3g} ms" for one_s in (target["round_trip_s"], target["client_s"]))
         found.append(f"Of a request the client works {own} itself; an empty request to this server takes {empty}.")
     return found

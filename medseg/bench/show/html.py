@@ -7,10 +7,10 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from medseg.bench import plots, tables
-from medseg.bench.derived import ledger_notes, problems, shown_metrics, unhashed, warnings
-from medseg.bench.ledger import shown
-from medseg.bench.record import Record
+from medseg.bench.measure.ledger import shown
+from medseg.bench.record import LedgerRecord, LedgerRow, Record
+from medseg.bench.show import plots, tables
+from medseg.bench.show.notes import ledger_notes, problems, shown_metrics, unhashed, warnings
 
 COLOURS = 8
 
@@ -21,7 +21,7 @@ def html(record: Record) -> str:
     environment.filters["seconds"] = tables.seconds
     environment.globals |= {"tables": tables, "bands": bands, "shown": shown, "ledger_notes": ledger_notes}
     metrics = shown_metrics(record)
-    template = files("medseg.bench").joinpath("report.html.j2").read_text()
+    template = files("medseg.bench.show").joinpath("report.html.j2").read_text()
     return environment.from_string(template).render(
         record=record,
         metrics=metrics,
@@ -38,7 +38,7 @@ def _figures(record: Record, metrics: list[str]) -> list[tuple[str, str | None]]
     return [
         ("Score against latency", plots.pareto(record, first)),
         ("Latency against throughput", plots.latency_throughput(record)),
-        (f"Where the {first} went", plots.waterfall(record["hops"])),
+        (f"Where the {first} went", plots.waterfall(record["score_changes"])),
         (f"{first}, case by case", plots.strips(record, first)),
         ("Latency of single requests", plots.latencies(record)),
     ]
@@ -52,6 +52,6 @@ def _by_size(record: Record) -> list[str]:
     return sorted(largest, key=lambda stage: -largest[stage])
 
 
-def bands(target: Record, stages: list[str]) -> list[tuple[Record, int]]:
+def bands(book: LedgerRecord, stages: list[str]) -> list[tuple[LedgerRow, int]]:
     """The ledger's rows that carry time with each stage's colour, the same in every target; the last is the rest's."""
-    return [(row, min(stages.index(row["stage"]), COLOURS - 1)) for row in shown(target["ledger"]["rows"])[0]]
+    return [(row, min(stages.index(row["stage"]), COLOURS - 1)) for row in shown(book["rows"])[0]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any
 
-from medseg.bench.load import Timing
+from medseg.bench.measure.load import Timing
+from medseg.bench.record import LedgerRow
 
 LEAST = 0.001  # share of the time; a row with less says nothing
 
@@ -58,7 +58,7 @@ def rows(seconds: Mapping[str, float], items: Mapping[str, float]) -> tuple[Row,
     return tuple(Row(stage, value, value / total_s, items.get(stage)) for stage, value in seconds.items())
 
 
-def shown(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+def shown(rows: Sequence[LedgerRow]) -> tuple[list[LedgerRow], str]:
     """A recorded ledger's rows that carry time, and a sentence about those that carry next to none."""
     large = [row for row in rows if row["share"] >= LEAST]
     small = [row for row in rows if row["share"] < LEAST]

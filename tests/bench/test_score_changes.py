@@ -2,7 +2,7 @@ from dataclasses import asdict
 
 import pytest
 
-from medseg.bench.hops import hops
+from medseg.bench.judge.score_changes import score_changes
 from medseg.bench.lineup import Entry, with_variants
 from medseg.metrics.means import Scores, means
 
@@ -28,7 +28,7 @@ TARGETS = [
 
 
 def test_each_hop_starts_at_the_target_that_differs_least_and_the_changes_add_up():
-    found = {hop["target"]: hop for hop in hops(TARGETS, "dice")}
+    found = {hop["target"]: hop for hop in score_changes(TARGETS, "dice")}
     assert next(iter(found)) == "torch fp32, local" and "from" not in found["torch fp32, local"]
     assert found["openvino fp32, local"]["changed"] == ["torch to openvino"]
     assert found["openvino fp32, served"]["changed"] == ["local to served"]
@@ -39,10 +39,10 @@ def test_each_hop_starts_at_the_target_that_differs_least_and_the_changes_add_up
     assert sum(hop["change"]["mean"] for hop in found.values() if "change" in hop) == pytest.approx(0.80 - 0.90)
 
 
-def test_targets_that_say_nothing_of_themselves_have_no_hops():
+def test_targets_that_say_nothing_of_themselves_have_no_changes():
     scores = {"case": {"dice": 1.0}}
     remote = {"name": "x", "facts": {"where": "remote"}, "scores": scores, "accuracy": accuracy(scores)}
-    assert hops([remote], "dice") == []
+    assert score_changes([remote], "dice") == []
 
 
 def test_variants_follow_the_target_that_they_vary():

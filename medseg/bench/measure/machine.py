@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from medseg.bench.record import GpuRecord, MachineRecord
 from medseg.engines import ENGINES
 
 BUSY = 0.25  # share of the cores that others used while a target was measured: above it, times mean little
@@ -27,7 +28,7 @@ PACKAGES = (
 MIB = 2**20
 
 
-def facts() -> dict[str, Any]:
+def facts() -> MachineRecord:
     """The machine: processor, cores, memory, load, GPU where there is one, and the versions that matter."""
     return {
         "cpu": _cpu_name(),
@@ -153,7 +154,7 @@ def _nvml() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
-def _gpu_facts() -> dict[str, Any] | None:
+def _gpu_facts() -> GpuRecord | None:
     with _nvml() as nvml:
         if not nvml:
             return None

@@ -12,8 +12,8 @@ from threading import Event, Lock, Semaphore, Thread
 from time import perf_counter, sleep
 from typing import TypeVar
 
-from medseg.bench.clock import Clock, fan_out, shares
-from medseg.bench.target import Target
+from medseg.bench.measure.clock import Clock, fan_out, shares
+from medseg.bench.measure.target import BenchTarget
 from medseg.task import Tensors, Unread
 
 IN_FLIGHT = 512  # requests of one open loop; what is due beyond them is counted as an error, not dropped
@@ -149,7 +149,7 @@ class _Log:
                 del self.open[ticket]
 
 
-def _ask(target: Target, case: Unread, log: _Log, intended_s: float | None = None) -> Asked:
+def _ask(target: BenchTarget, case: Unread, log: _Log, intended_s: float | None = None) -> Asked:
     """The timing of one request and its answer, None where it failed; nothing is raised."""
     clock, sent_s, answer, error = Clock(), log.now(), None, None
     due_s = sent_s if intended_s is None else intended_s
@@ -165,7 +165,7 @@ def _ask(target: Target, case: Unread, log: _Log, intended_s: float | None = Non
     return timing, answer
 
 
-def ask_within(crew: Crew, target: Target, case: Unread, timeout_s: float) -> Asked:
+def ask_within(crew: Crew, target: BenchTarget, case: Unread, timeout_s: float) -> Asked:
     """One request and its answer, None where it failed or took too long; nothing is raised, and the wait has an end."""
     log = _Log()
     asked = within(crew, lambda: _ask(target, case, log), timeout_s)
@@ -185,7 +185,7 @@ def within(crew: Crew, call: Callable[[], T], timeout_s: float) -> T | None:
         return None
 
 
-def closed_loop(crew: Crew, target: Target, cases: Sequence[Unread], concurrency: int, plan: Plan) -> Level:
+def closed_loop(crew: Crew, target: BenchTarget, cases: Sequence[Unread], concurrency: int, plan: Plan) -> Level:
     """A level with this many askers, each asking again as soon as it is answered."""
     log, stop, turn, order = _Log(), Event(), Lock(), cycle(cases)
 
@@ -204,7 +204,7 @@ def closed_loop(crew: Crew, target: Target, cases: Sequence[Unread], concurrency
 
 
 def open_loop(
-    crew: Crew, target: Target, cases: Sequence[Unread], rate: float, plan: Plan, arrivals: str = "poisson"
+    crew: Crew, target: BenchTarget, cases: Sequence[Unread], rate: float, plan: Plan, arrivals: str = "poisson"
 ) -> Level:
     """A level with arrivals at a rate per second, Poisson or constant, sent when due whatever became of earlier ones.
 

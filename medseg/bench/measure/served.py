@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from medseg.bench.ledger import Ledger, rows
-from medseg.bench.target import INPUTS, SERVER, Statistics
+from medseg.bench.measure.ledger import Ledger, rows
+from medseg.bench.measure.target import INPUTS, SERVER, Statistics
 from medseg.task import Step
 from medseg.triton_models.names import network_model, step_model
 

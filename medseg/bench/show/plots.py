@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from medseg.bench.record import Record
+from medseg.bench.record import LevelRecord, Record, ScoreChange, TargetRecord
 
 INK, GRID = "#010203", "#040506"  # stand-ins, replaced by the page's variables
 SERIES = tuple(f"#0a0b{number:02x}" for number in range(8))
@@ -61,11 +61,11 @@ def latency_throughput(record: Record) -> str | None:
     return svg(draw, "Latency against throughput of every target at every load", len(targets)) if targets else None
 
 
-def _loaded(target: Record) -> list[Record]:
+def _loaded(target: TargetRecord) -> list[LevelRecord]:
     return [level for level in target["levels"] if "p50_s" in level["summary"]]
 
 
-def _points(target: Record, quantile: int, *modes: str) -> tuple[list[float], list[float]]:
+def _points(target: TargetRecord, quantile: int, *modes: str) -> tuple[list[float], list[float]]:
     levels = sorted((one for one in _loaded(target) if one["mode"] in modes), key=lambda one: one["load"])
     return [one["per_s"] for one in levels], [1000 * one["summary"][f"p{quantile}_s"] for one in levels]
 
@@ -80,7 +80,8 @@ def pareto(record: Record, metric: str) -> str | None:
         axes.plot(*zip(*front, strict=True), "--", color=INK, lw=1)
         for number, (target, (x, y)) in enumerate(zip(targets, points, strict=True)):
             entry = target["accuracy"][metric]
-            reach = None if entry["low"] is None else [[y - entry["low"]], [entry["high"] - y]]
+            low, high = entry["low"], entry["high"]
+            reach = None if low is None or high is None else [[y - low], [high - y]]
             axes.errorbar(
                 x, y, reach, fmt=MARKERS[number % 8], color=SERIES[number % 8], ms=7, capsize=3, label=target["name"]
             )
@@ -91,7 +92,7 @@ def pareto(record: Record, metric: str) -> str | None:
     return svg(draw, f"{metric} against median latency of every target", len(targets)) if points else None
 
 
-def _p50_ms(target: Record) -> float:
+def _p50_ms(target: TargetRecord) -> float:
     return target["serial"]["summary"].get("p50_s", 0.0) * 1000
 
 
@@ -118,19 +119,19 @@ def strips(record: Record, metric: str) -> str | None:
     return svg(draw, title, _slant_lines(targets)) if cases else None
 
 
-def waterfall(hops: Sequence[Record]) -> str | None:
-    """The score from hop to hop: each bar runs from the score that the hop started from to its own."""
-    scores = {hop["target"]: hop["score"] for hop in hops}
+def waterfall(steps: Sequence[ScoreChange]) -> str | None:
+    """The score from step to step: each bar runs from the score that the step started from to its own."""
+    scores = {step["target"]: step["score"] for step in steps}
 
     def draw(axes: Any) -> None:
-        for number, hop in enumerate(hops):
-            before, after = scores[hop.get("from", hop["target"])], hop["score"]
+        for number, step in enumerate(steps):
+            before, after = scores[step.get("from", step["target"])], step["score"]
             axes.plot([number - 0.35, number + 0.35], [after, after], color=INK, lw=1.5)
             axes.bar(number, after - before, 0.6, before, color=SERIES[4 if after < before else 2])
-            said = f"{after - before:+.4f}" if "from" in hop else f"{after:.4f}"
-            said = "0" if float(said) == 0 and "from" in hop else said
+            said = f"{after - before:+.4f}" if "from" in step else f"{after:.4f}"
+            said = "0" if float(said) == 0 and "from" in step else said
             axes.annotate(said, (number, max(before, after)), (0, 3), textcoords="offset points", ha="center", size=8)
-        _name(axes, [hop["target"] for hop in hops])
+        _name(axes, [step["target"] for step in steps])
         axes.use_sticky_edges = False  # else the lowest bar would have no room below
         axes.margins(y=0.15)
         low, high = axes.get_ylim()
@@ -138,9 +139,9 @@ def waterfall(hops: Sequence[Record]) -> str | None:
         axes.set_ylim(low - room, high + room)
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.set_axisbelow(True)
-        axes.set(ylabel=hops[0]["metric"], xlim=(-0.6, len(hops) - 0.4))
+        axes.set(ylabel=steps[0]["metric"], xlim=(-0.6, len(steps) - 0.4))
 
-    return svg(draw, "Score from change to change, a bar a target", _slant_lines(hops)) if len(hops) > 1 else None
+    return svg(draw, "Score from change to change, a bar a target", _slant_lines(steps)) if len(steps) > 1 else None
 
 
 def latencies(record: Record) -> str | None:
@@ -159,7 +160,7 @@ def latencies(record: Record) -> str | None:
     return svg(draw, title, _slant_lines(series)) if series else None
 
 
-def _serial_ms(target: Record) -> list[float]:
+def _serial_ms(target: TargetRecord) -> list[float]:
     return [1000 * (row["done_s"] - row["intended_s"]) for row in target["serial"]["timings"] if row["error"] is None]
 
 

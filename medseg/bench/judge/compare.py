@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from xml.etree import ElementTree
 
 import numpy as np
 
-from medseg.bench.record import PERCENTILES, Record
-from medseg.bench.tables import seconds
+from medseg.bench.judge.limits import LATENCY
+from medseg.bench.record import Columns, Record, TargetRecord
 from medseg.errors import InputError
-from medseg.metrics.voters import is_voters
 from medseg.task import Array
 
 ENOUGH = 5  # requests; the spread of fewer says nothing, and a percentile needs one request beyond it
 _RESAMPLES = 1000
 _TICK_S = 1e-6  # what times are rounded to; a target that answers sooner took no less
 _BLOCKS = 10  # neighbouring rounds and cases share their disturbances, so whole blocks of them are resampled
-_LIMIT = re.compile(r"(?P<metric>[\w.-]+):(?P<change>[+-]\d+(\.\d+)?)%")
-_LATENCY = re.compile(r"p(\d{1,2})")
 
-_COLUMNS = ("case", "intended_s", "done_s", "error")
 _Series = list[tuple[str, float]]  # case and latency in seconds of every answered request, in the order sent
 
 OK, WORSE, UNCLEAR = "ok", "worse", "unclear"
@@ -43,42 +37,6 @@ class Check:
     limit: float
     verdict: str  # ok, worse, or unclear: too few requests to tell
     unit: str = ""
-
-
-def limits_from(text: str) -> dict[str, float]:
-    """`dice:-0.1%,p95:+10%` as {"dice": -0.001, "p95": 0.1}. Raises InputError for anything else."""
-    limits = {}
-    for part in text.split(","):
-        match = _LIMIT.fullmatch(part.strip())
-        if not match:
-            raise InputError(f"limit {part!r} is not understood; expected METRIC:+N% or METRIC:-N%, such as p95:+10%")
-        limits[match["metric"]] = float(match["change"]) / 100
-    return limits
-
-
-def usual_limits(before: Record) -> dict[str, float]:
-    """What is checked where nothing is asked for: the median, and the task's score where the truth is known."""
-    limits = {"score": -0.001, "p50": 0.1}
-    return {metric: limit for metric, limit in limits.items() if metric in comparable(before)}
-
-
-def check_limits(limits: Mapping[str, float], before: Record) -> None:
-    """Raise InputError where a limit names what the earlier run has not: it could never be found worse."""
-    known = comparable(before)
-    for metric in limits:
-        if metric not in known and not _LATENCY.fullmatch(metric):
-            raise InputError(
-                f"--fail-on names {metric!r}, which the earlier run has not; expected one of {', '.join(known)}"
-            )
-
-
-def comparable(record: Record) -> list[str]:
-    """What a run's later repeats can be compared on; of percentiles, the usual ones."""
-    under_load = ["throughput"] if any(target["levels"] for target in record["targets"]) else []
-    names = [name for target in record["targets"] for scores in target["scores"].values() for name in scores]
-    scores = [name for name in dict.fromkeys(names) if not is_voters(name)]
-    known = [*(f"p{quantile}" for quantile in PERCENTILES), *under_load, *(["score"] if scores else []), *scores]
-    return list(dict.fromkeys(known))
 
 
 def compare(before: Record, after: Record, limits: Mapping[str, float]) -> list[Check]:
@@ -108,8 +66,8 @@ def compare(before: Record, after: Record, limits: Mapping[str, float]) -> list[
     return [check for checks in found.values() for check in checks]
 
 
-def _checks(old: Record, new: Record, metric: str, limit: float) -> Iterator[Check]:
-    if quantile := _LATENCY.fullmatch(metric):
+def _checks(old: TargetRecord, new: TargetRecord, metric: str, limit: float) -> Iterator[Check]:
+    if quantile := LATENCY.fullmatch(metric):
         yield from _latency_checks(old, new, int(quantile[1]), limit)
     elif metric == "throughput":
         yield from _throughput_checks(old, new, limit)
@@ -117,7 +75,7 @@ def _checks(old: Record, new: Record, metric: str, limit: float) -> Iterator[Che
         yield from _score_check(old, new, metric, limit)
 
 
-def _latency_checks(old: Record, new: Record, quantile: int, limit: float) -> Iterator[Check]:
+def _latency_checks(old: TargetRecord, new: TargetRecord, quantile: int, limit: float) -> Iterator[Check]:
     earlier = _series(old)
     for where, now in _series(new).items():
         then = earlier.get(where, [])
@@ -129,7 +87,7 @@ def _latency_checks(old: Record, new: Record, quantile: int, limit: float) -> It
             yield _judged(new["name"], f"p{quantile}, {where}", (before, after), band, limit, "s")
 
 
-def _throughput_checks(old: Record, new: Record, limit: float) -> Iterator[Check]:
+def _throughput_checks(old: TargetRecord, new: TargetRecord, limit: float) -> Iterator[Check]:
     earlier = {(level["mode"], level["load"]): level for level in old["levels"]}
     for level in new["levels"]:
         if then := earlier.get((level["mode"], level["load"])):
@@ -142,7 +100,7 @@ def _throughput_checks(old: Record, new: Record, limit: float) -> Iterator[Check
             yield _judged(new["name"], f"throughput, {level['load']:g} {level['mode']}", middle, band, limit, "/s")
 
 
-def _score_check(old: Record, new: Record, metric: str, limit: float) -> Iterator[Check]:
+def _score_check(old: TargetRecord, new: TargetRecord, metric: str, limit: float) -> Iterator[Check]:
     cases = [case for case in new["scores"] if metric in new["scores"][case] and metric in old["scores"].get(case, {})]
     if cases:
         pairs = np.array([(old["scores"][case][metric], new["scores"][case][metric]) for case in cases])
@@ -167,19 +125,17 @@ def _change(before: float, after: float) -> float:
     return 0.0 if before == after else (after / before - 1 if before else math.copysign(1.0, after))
 
 
-def _series(target: Record) -> dict[str, _Series]:
+def _series(target: TargetRecord) -> dict[str, _Series]:
     """The answered requests, one at a time and at every level of load."""
     serial = target["serial"]["timings"]
-    raw = {"one at a time": {key: [row[key] for row in serial] for key in _COLUMNS}}
-    raw |= {f"{level['load']:g} {level['mode']}": level["timings"] for level in target["levels"]}
-    return {
-        where: [
-            (case, done - due)
-            for case, due, done, error in zip(*(one[key] for key in _COLUMNS), strict=True)
-            if error is None
-        ]
-        for where, one in raw.items()
-    }
+    alone = [(row["case"], row["done_s"] - row["intended_s"]) for row in serial if row["error"] is None]
+    loaded = {f"{level['load']:g} {level['mode']}": _answered(level["timings"]) for level in target["levels"]}
+    return {"one at a time": alone, **loaded}
+
+
+def _answered(raw: Columns) -> _Series:
+    columns = zip(raw["case"], raw["intended_s"], raw["done_s"], raw["error"], strict=True)
+    return [(case, done_s - due_s) for case, due_s, done_s, error in columns if error is None]
 
 
 def _tables(then: _Series, now: _Series) -> tuple[Array, Array]:
@@ -219,7 +175,7 @@ def _picks(draw: np.random.Generator, count: int) -> Array:
     return np.concatenate([blocks[one] for one in draw.integers(len(blocks), size=len(blocks))])
 
 
-def _drift(old: Record, new: Record) -> float:
+def _drift(old: TargetRecord, new: TargetRecord) -> float:
     """What the bare machine changed meanwhile, as a log ratio."""
     then, now = (max(one["yardstick_s"], _TICK_S) if one["yardstick_s"] else None for one in (old, new))
     return abs(math.log(now / then)) if then and now else 0.0
@@ -229,35 +185,3 @@ def _band(ratios: Array, drift: float) -> tuple[float, float]:
     """95 % band of the relative change from resampled log ratios, widened by the drift."""
     low, high = np.percentile(ratios, (2.5, 97.5))
     return math.expm1(low - drift), math.expm1(high + drift)
-
-
-def junit(checks: Sequence[Check], task: str) -> bytes:
-    """The checks as JUnit XML: one test case each, `worse` a failure, `unclear` skipped."""
-    counts = {verdict: str(sum(check.verdict == verdict for check in checks)) for verdict in (WORSE, UNCLEAR)}
-    suite = ElementTree.Element(
-        "testsuite",
-        name=f"medseg bench {task}",
-        tests=str(len(checks)),
-        failures=counts[WORSE],
-        skipped=counts[UNCLEAR],
-    )
-    for check in checks:
-        case = ElementTree.SubElement(suite, "testcase", classname=check.target, name=check.what)
-        if check.verdict == WORSE:
-            ElementTree.SubElement(case, "failure", message=sentence(check))
-        if check.verdict == UNCLEAR:
-            ElementTree.SubElement(case, "skipped", message=sentence(check))
-    ElementTree.indent(suite)
-    return ElementTree.tostring(suite, "utf-8", xml_declaration=True)
-
-
-def sentence(check: Check) -> str:
-    """What was found, in words."""
-    reason = " (too few requests or windows to tell)" if check.verdict == UNCLEAR else ""
-    change, low, high = (round(part, 3) + 0.0 for part in (check.change, check.low, check.high))  # never -0.0%
-    before, after = (
-        seconds(value) if check.unit == "s" else f"{value:.4g}{check.unit}" for value in (check.before, check.after)
-    )
-    values = f"{before} before, {after} now, {change:+.1%}"
-    band = f"95 % band {low:+.1%} to {high:+.1%}, limit {check.limit:+.1%}"
-    return f"{check.target}: {check.what} {check.verdict}{reason}: {values} ({band})"

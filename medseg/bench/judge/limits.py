@@ -1,0 +1,49 @@
+"""Limits: what `--fail-on` asks for, and what of an earlier run can be held against it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from medseg.bench.record import PERCENTILES, Record
+from medseg.errors import InputError
+from medseg.metrics.voters import is_voters
+
+_LIMIT = re.compile(r"(?P<metric>[\w.-]+):(?P<change>[+-]\d+(\.\d+)?)%")
+LATENCY = re.compile(r"p(\d{1,2})")
+
+
+def limits_from(text: str) -> dict[str, float]:
+    """`dice:-0.1%,p95:+10%` as {"dice": -0.001, "p95": 0.1}. Raises InputError for anything else."""
+    limits = {}
+    for part in text.split(","):
+        match = _LIMIT.fullmatch(part.strip())
+        if not match:
+            raise InputError(f"limit {part!r} is not understood; expected METRIC:+N% or METRIC:-N%, such as p95:+10%")
+        limits[match["metric"]] = float(match["change"]) / 100
+    return limits
+
+
+def usual_limits(before: Record) -> dict[str, float]:
+    """What is checked where nothing is asked for: the median, and the task's score where the truth is known."""
+    limits = {"score": -0.001, "p50": 0.1}
+    return {metric: limit for metric, limit in limits.items() if metric in comparable(before)}
+
+
+def check_limits(limits: Mapping[str, float], before: Record) -> None:
+    """Raise InputError where a limit names what the earlier run has not: it could never be found worse."""
+    known = comparable(before)
+    for metric in limits:
+        if metric not in known and not LATENCY.fullmatch(metric):
+            raise InputError(
+                f"--fail-on names {metric!r}, which the earlier run has not; expected one of {', '.join(known)}"
+            )
+
+
+def comparable(record: Record) -> list[str]:
+    """What a run's later repeats can be compared on; of percentiles, the usual ones."""
+    under_load = ["throughput"] if any(target["levels"] for target in record["targets"]) else []
+    names = [name for target in record["targets"] for scores in target["scores"].values() for name in scores]
+    scores = [name for name in dict.fromkeys(names) if not is_voters(name)]
+    known = [*(f"p{quantile}" for quantile in PERCENTILES), *under_load, *(["score"] if scores else []), *scores]
+    return list(dict.fromkeys(known))

@@ -1,0 +1,1 @@
+"""How it is shown: tables, drawings, and the report as Markdown, HTML and JUnit XML."""
