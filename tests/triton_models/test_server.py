@@ -27,6 +27,7 @@ from medseg.engines.triton import TritonModel, is_local, served_pipeline
 from medseg.errors import InputError, ServerError
 from medseg.run import Run
 from medseg.task import Geometry, Tensors
+from medseg.tasks import task_named
 from medseg.tasks.luna import TASK
 from medseg.tasks.luna.pieces import labels
 from medseg.tasks.luna.pipeline import geometry_tensor
@@ -34,6 +35,7 @@ from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Ports, Server, free_ports, serving
 from medseg.triton_models.watch import processes, watch
+from tests.bench.runs import bright_run
 from tests.data import oriented
 
 
@@ -243,16 +245,17 @@ def test_a_killed_process_is_replaced_and_meanwhile_requests_are_refused(server:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_serve_leaves_no_process_and_no_memory_behind(
-    luna_runs: list[Run], tmp_path: Path, how: signal.Signals, request: pytest.FixtureRequest
+    tmp_path: Path, how: signal.Signals, request: pytest.FixtureRequest
 ) -> None:
     """Stopped or killed: tritonserver and its stubs end, and nothing stays in /dev/shm."""
     ports = free_ports()
     options = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
-    runs = [word for run in luna_runs for word in ("--run", str(run.path))]
-    command = [sys.executable, "-m", "medseg", "serve", "luna", *runs, *options, "--log", str(tmp_path / "log")]
+    run = bright_run(tmp_path / "run", task_named("gi-tract").networks[0]).path
+    words = ["gi-tract", f"--run={run}", "--decoder=reference", *options, f"--log={tmp_path / 'log'}"]
+    command = [sys.executable, "-m", "medseg", "serve", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     request.addfinalizer(process.kill)  # where this test fails, it leaves nothing behind either
-    assert process.stdout is not None and "serving luna at" in process.stdout.readline()
+    assert process.stdout is not None and "serving gi-tract at" in process.stdout.readline()
     family = psutil.Process(process.pid).children(recursive=True)
     assert any("tritonserver" in one.name() for one in family)
     process.send_signal(how)
