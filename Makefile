@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long check docs clean
+.PHONY: demo test test-long fuzz check docs clean
 
 demo: $(READY)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
@@ -15,6 +15,9 @@ test: $(READY)  ## the whole suite
 
 test-long: $(READY)  ## what the suite leaves out: hundreds of damaged files, dozens of cold processes
 	$(BIN)/python -m pytest -m long
+
+fuzz: $(READY)  ## 3,000 damaged inputs of every kind, here and served, counted in one table
+	$(BIN)/python -m tests.fuzz --cases 3000
 
 check: $(READY)  ## linters, types and the import contract
 	$(BIN)/ruff check .

@@ -1,46 +1,73 @@
-"""What became of damaged input, in one word, counted over many."""
+"""What became of damaged input, in one word, counted over many. One code counts every format, here and served."""
 
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import pytest
-
-from medseg.errors import InputError
+from medseg.errors import MedsegError
 
 SECONDS = 30
-BAD = ("silent", "traceback", "hang", "badly worded")
-COUNTS = [50, pytest.param(500, marks=pytest.mark.long)]
+FINE = ("clear", "right", "altered")
+BAD = ("traceback", "hang", "crash", "silent")
+_DUE = ("expected", "expects", "again", "export", "resample", "correct", "convert")  # one of these says what to do
+_PRIVATE = ("Doe", "Jane", "4711", "19010203", "1.2.826")  # of the patients that tests make up
+
+Outcome = tuple[str, str]  # the word, with what went wrong behind a colon; and what it came of
 
 
-def outcome(read: Callable[[], Any], same: Callable[[Any], bool], altered: bool) -> str:
-    """clear: one sentence; right: what the whole file gives; altered: something else, of which nothing could tell.
+@dataclass(frozen=True)
+class Campaign:
+    """One kind of input, and what is done to it."""
 
-    Else it is silent, a traceback, a hang or badly worded. `altered` is whether something else may come.
+    outcomes: Callable[[int, Path, int], Iterable[Outcome]]  # how many, an empty folder, a seed
+    clear: float  # the least share that is refused: else the damage is none
+    share: float = 1.0  # of the cases that others get: where each takes long
+
+
+class CrashError(Exception):
+    """The process that read it ended."""
+
+
+class SilentError(Exception):
+    """Two readers read something else, and neither said so."""
+
+
+def outcome(read: Callable[[], Any], same: Callable[[Any], bool], altered: bool | Callable[[Any], bool]) -> str:
+    """clear: one sentence; right: what the whole input gives; altered: something else, of which nothing could tell.
+
+    Else it is silent, a traceback, a hang or a crash. `altered` is whether something else may come.
     """
     try:
         with _limited():
             found = read()
-    except InputError as error:
-        sentence = str(error)
-        fine = "\n" not in sentence and "object at 0x" not in sentence and len(sentence) < 1000
-        return "clear" if fine else f"badly worded: {sentence}"
+            if same(found):
+                return "right"
+            return "altered" if (altered(found) if callable(altered) else altered) else "silent"
+    except MedsegError as error:
+        return "clear" if _is_clear(str(error)) else f"traceback: badly worded: {error}"
     except TimeoutError:
         return "hang"
+    except CrashError as error:
+        return f"crash: {error}"
+    except SilentError as error:
+        return f"silent: {error}"
     except Exception as error:
         return f"traceback: {error!r}"
-    if same(found):
-        return "right"
-    return "altered" if altered else "silent"
 
 
-def counted(outcomes: Iterator[tuple[str, str]]) -> Counter[str]:
-    """How often each outcome came. Fails naming what must not be, with what it came of."""
-    found = list(outcomes)
-    assert [one for one in found if one[0].startswith(BAD)] == []
-    return Counter(word for word, _ in found)
+def _is_clear(sentence: str) -> bool:
+    odd = "\n" in sentence or "object at 0x" in sentence or "internal error" in sentence or len(sentence) > 1000
+    return not odd and any(word in sentence for word in _DUE) and not any(word in sentence for word in _PRIVATE)
+
+
+def tally(outcomes: Iterable[Outcome]) -> tuple[Counter[str], list[str]]:
+    """How often each word came, and what must not be, each with what it came of."""
+    found = [(*word.partition(":")[::2], of) for word, of in outcomes]
+    return Counter(word for word, _, _ in found), [f"{of}: {word}:{why}" for word, why, of in found if word in BAD]
 
 
 @contextmanager

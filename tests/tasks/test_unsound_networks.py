@@ -43,7 +43,7 @@ DAMAGES: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _sound(network: Network) -> Infer:
+def sound_network(network: Network) -> Infer:
     """An answer as it should be: where the input is brightest something is found."""
 
     def infer(batch: Array) -> Array:
@@ -57,7 +57,7 @@ def _sound(network: Network) -> Infer:
 
 
 def _with(task: Task, broken: str, damage: Callable[[Array], Array]) -> Networks:
-    known = {network.name: _sound(network) for network in task.networks}
+    known = {network.name: sound_network(network) for network in task.networks}
     return lambda name: (lambda batch: damage(known[name](batch))) if name == broken else known[name]
 
 
@@ -98,7 +98,7 @@ def test_every_unsound_answer_is_refused(name: str, damage: str) -> None:
     network = network_named(name)
     shape = tuple(64 if axis in network.free_axes else size for axis, size in enumerate(network.input_shape, 1))
     batch = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
-    infer = _sound(network)
+    infer = sound_network(network)
     assert np.array_equal(sound(network, infer)(batch), infer(batch))
     with pytest.raises(EngineError, match=f"network '{name}' answered") as caught:
         sound(network, lambda batch: DAMAGES[damage](infer(batch)))(batch)
