@@ -10,35 +10,36 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bench.compare import check_limits, usual_limits
-from medseg.bench.record import read_json
+from medseg.bench.load import Plan
+from medseg.bench.measure import Loads
+from medseg.bench.record import read_json, rounded
 from medseg.engines.runs import exported_file, opened
 from medseg.run import Run
 from medseg.tasks import network_named, network_of
+from tests.bench.measuring import measured
 from tests.bench.runs import bright_run
+from tests.bench.servers import question, target
 from tests.dali_pipelines.damage import damaged
 from tests.fuzz.annotations import junk_in
 from tests.fuzz.outcomes import Campaign, Outcome, outcome
 
-BENCH = {
-    "schema": 1,
-    "task": "gi-tract",
-    "started": "2026-01-01T00:00:00",
-    "targets": [
-        {
-            "name": "openvino fp32, local",
-            "serial": {
-                "timings": [
-                    {"case": f"case {n}", "intended_s": n, "sent_s": n, "done_s": n + 0.5, "error": None}
-                    for n in range(4)
-                ]
-            },
-            "levels": [],
-            "scores": {"case 0": {"dice": 0.9}},
-            "problems": [],
-            "yardstick_s": 0.1,
-        }
-    ],
-}
+PLAN = Plan(warmup=0, rounds=2, requests=2, window_s=0.02, limit_s=0.1, timeout_s=1.0)
+READ = (
+    "name",
+    "serial",
+    "levels",
+    "scores",
+    "problems",
+    "yardstick_s",
+)  # by a comparison: what else stands there is free
+
+
+def _bench() -> bytes:
+    """What a small measurement writes, as far as a comparison reads it."""
+    cases = [question(f"case {number}") for number in range(2)]
+    made = rounded(measured([target()], cases, Loads((1,)), PLAN, lambda _: {"dice": 0.9}))
+    kept = {key: made[key] for key in ("schema", "task", "main", "started")}
+    return json.dumps(kept | {"targets": [{key: made["targets"][0][key] for key in READ}]}).encode()
 
 
 def _hurt(whole: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
@@ -83,7 +84,7 @@ def run_files(count: int, folder: Path, seed: int) -> Iterator[Outcome]:
 
 def benches(count: int, folder: Path, seed: int) -> Iterator[Outcome]:
     path = folder / "bench.json"
-    whole = json.dumps(BENCH).encode()
+    whole = _bench()
 
     def read() -> Any:
         document = read_json(path)
