@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medseg.bench.compare import check_limits, usual_limits
-from medseg.bench.load import Plan
-from medseg.bench.measure import Loads
-from medseg.bench.record import read_json, rounded
+from medseg.bench.judge.limits import check_limits, usual_limits
+from medseg.bench.measure.load import Plan
+from medseg.bench.measure.rounds import Loads
+from medseg.bench.stored import read_json, rounded
 from medseg.engines.runs import exported_file, opened
 from medseg.run import Run
 from medseg.tasks import network_named, network_of
