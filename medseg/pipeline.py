@@ -45,6 +45,15 @@ class Network:
     keys: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None  # a published checkpoint's state -> ours
     unused: tuple[str, ...] = ()  # how keys of a checkpoint begin that the answer does not need; they are left out
     input_range: tuple[float, float] = (0.0, 1.0)  # of the values it is fed, e.g. HU; written into exported files
+    activation: str = "sigmoid"  # what makes masks of its logits: each class for itself, or by "softmax" one a pixel
+    threshold: float = 0.5  # of sigmoid: the probability above which a pixel is the class's
+    described_by: str = ""  # the text of the description that it was made of; "" of a task's own network
+
+    def asked_shape(self, answer: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the batch to which this is the answer's shape; see `answer_shape`."""
+        alike = len(self.input_shape) == len(self.output_shape)
+        pairs = enumerate(self.input_shape, 1)
+        return answer[0], *(answer[axis] if alike and axis in self.free_axes else size for axis, size in pairs)
 
     def answer_shape(self, batch: Sequence[int]) -> tuple[int, ...]:
         """The shape of its answer to a batch of this shape: a free axis keeps its size where both have as many axes."""

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from medseg.description import DESCRIPTION
 from medseg.errors import RunError
 from medseg.files import sha256, whole_file, whole_files, whole_folder
 from medseg.lock import locked
@@ -15,6 +16,8 @@ from medseg.manifest import FORMAT, MANIFEST, read_manifest, write_manifest
 
 WEIGHTS = "weights.pt"
 PROGRAM = "fp32.pt2"  # the last file that a fit writes
+# The whole network as it was brought along, in place of weights.
+GIVEN_PROGRAM, GIVEN_GRAPH = "given.pt2", "given.onnx"
 
 
 class Run:
@@ -127,6 +130,12 @@ def refuse_run(folder: Path) -> None:
     """Raise RunError where the folder already holds a run."""
     if (folder / MANIFEST).exists():
         raise RunError(f"run folder {folder} already holds a run; expected a new folder: choose another --out")
+
+
+def describe(run: Run, text: str) -> None:
+    """Write into a run the description that it brings along."""
+    with run.adding(DESCRIPTION, {}) as path:
+        path.write_text(text)
 
 
 @contextmanager

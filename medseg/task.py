@@ -206,6 +206,39 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What a person says of a network that no task has, in the words of the command line; None is left open."""
+
+    arch: str | None = None
+    encoder: str | None = None
+    classes: str | None = None
+    activation: str | None = None
+    size: str | None = None
+    normalisation: str | None = None
+    weights: str | None = None  # which of several sets in a file
+    describe: Path | None = None  # a description as it shall be
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A network that was brought along: its description, and its weights by name or its program's file."""
+
+    description: str
+    state: Mapping[str, object] = field(default_factory=dict)
+    program: Path | None = None
+    source: Mapping[str, object] = field(default_factory=dict)  # for the run's manifest
+    notes: tuple[str, ...] = ()  # what was taken for granted
+
+
+@dataclass(frozen=True)
+class Bringing:
+    """How a task whose networks are described gets them."""
+
+    begun: Callable[[Path, Choices], str]  # a data folder -> the description of what will be fitted to it
+    imported: Callable[[Path, Choices], Brought]  # a file or folder of somebody else
+
+
+@dataclass(frozen=True)
 class Task:
     """A clinical question and everything that makes it that question."""
 
@@ -221,9 +254,11 @@ class Task:
     listing: Listing | None = None  # where the answer is a list
     optional: tuple[str, ...] = ()  # networks without which the answer has less in it
     pipeline_of: Callable[[Sequence[str]], Pipeline] | None = None  # where fewer networks than all can answer too
-    # Descriptions that runs bring along (segmentation.json) -> the task as these describe it; such a task has neither
-    # networks nor steps before.
-    described: Callable[[Sequence[Path]], Task] | None = None
+    # The texts of descriptions that runs bring along (segmentation.json) -> the task as these describe it; such a task
+    # has neither networks nor steps before. Raises RunError where they do not describe one.
+    described: Callable[[Sequence[str]], Task] | None = None
+    descriptions: tuple[str, ...] = ()  # that it was made of
+    bringing: Bringing | None = None  # how such a task gets its networks
 
     def network(self, name: str) -> Network:
         """The task's network of this name."""

@@ -20,7 +20,7 @@ from medseg.files import whole_file
 from medseg.run import Run
 from medseg.scoring import Rows
 from medseg.task import Networks, Task
-from medseg.tasks import task_named
+from medseg.tasks import task_as, task_named
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def evaluations(
     """
     found: list[Evaluation] = []
     for name, runs in chosen.items():
-        asked = task.answered_by([run.network for run in runs])
+        asked = task_as(task.name, runs)
         keep = found[0].scorer.drawable if found else WORST
         with opened(runs, *how) as networks:
             scorer = _answered(asked, directory, patients, networks, keep, f"evaluating {name}")

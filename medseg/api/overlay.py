@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from medseg.errors import InputError
 from medseg.files import whole_file
 from medseg.run import Run
 from medseg.task import Request, Source, Task
+from medseg.tasks import task_as
 
 
 def overlays(
@@ -34,6 +35,7 @@ def overlays(
     if there and not where.overwrite:
         raise InputError(f"{there[0]} would be overwritten; expected a new --out: choose one, or add --overwrite")
     groups = lineups([Run(run) for run in runs], alone=task.pipeline_of is not None)
+    answering = {name: task_as(task.name, group) for name, group in groups.items()}
     with ExitStack() as stack:
         asks = {
             name: stack.enter_context(open_predictor(task.name, group, None, *how)).ask
@@ -42,15 +44,19 @@ def overlays(
         for source in sources:
             if isinstance(source, InputError):
                 raise source
-            picture = _picture(task, source.load(), asks)
+            picture = _picture(answering, source.load(), asks)
             where.folder.mkdir(parents=True, exist_ok=True)
             with whole_file(targets[source.name]) as temporary:
                 temporary.write_bytes(picture)
             yield targets[source.name]
 
 
-def _picture(task: Task, request: Request, asks: dict[str, Ask]) -> bytes:
-    score = task.known_scoring("draw outlines")
-    cases = [score.case_of(request)]
-    masks = {name: score.masks(cases, [ask(request.tensors)]) for name, ask in asks.items()}
-    return png(compared(score.views(cases, masks)))
+def _picture(tasks: Mapping[str, Task], request: Request, asks: Mapping[str, Ask]) -> bytes:
+    """All answers over the image; `tasks` are those that give them, by the same names."""
+    first = next(iter(tasks.values())).known_scoring("draw its answers")
+    cases = [first.case_of(request)]
+    masks = {
+        name: tasks[name].known_scoring("draw its answers").masks(cases, [ask(request.tensors)])
+        for name, ask in asks.items()
+    }
+    return png(compared(first.views(cases, masks)))

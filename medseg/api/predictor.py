@@ -16,7 +16,7 @@ from medseg.api.sources import found
 from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Reading, Source, Task, Tensors
-from medseg.tasks import task_named
+from medseg.tasks import task_as, task_named
 from medseg.tasks.streaming import cancellable
 
 AS_FILED = Reading()
@@ -83,7 +83,7 @@ def open_predictor(
     """
     if bool(runs) == bool(url):
         raise InputError("--run and --url: got both or neither; expected run folders, or a server's address")
-    opener = _served(task_named(task), url) if url else _opened(task_named(task), runs, engine, precision)
+    opener = _served(served_as(task, url), url) if url else _opened(task_named(task), runs, engine, precision)
     with opener as predictor:
         yield predictor
 
@@ -93,7 +93,7 @@ def _opened(task: Task, runs: Sequence[Run | Path | str], engine: str, precision
     from medseg.engines.runs import as_runs, made_by, opened
 
     held = as_runs(runs)
-    concrete = task.answered_by([run.network for run in held])
+    concrete = task_as(task.name, held)
     left = Event()
     with opened(held, engine, precision) as networks:
         about = made_by(held, engine, precision) | {"verified": Run.verify}
@@ -103,6 +103,13 @@ def _opened(task: Task, runs: Sequence[Run | Path | str], engine: str, precision
             )
         finally:
             left.set()  # after Ctrl-C a thread may still be at work: it stops at the next tile or crop
+
+
+def served_as(name: str, url: str) -> Task:
+    """The task of this name as a server's runs describe it, where they do."""
+    from medseg.engines.triton import served_task
+
+    return served_task(url, task_named(name))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from medseg.errors import InputError
 from medseg.run import Run
 from medseg.scratch import Scratch
 from medseg.task import Task
-from medseg.tasks import task_named
+from medseg.tasks import task_as, task_named
 from medseg.triton_models.access import Access
 from medseg.triton_models.native import Serialized
 from medseg.triton_models.repository import Swapped, served, swapped, write
@@ -78,7 +78,7 @@ def write_repository(folder: Path, task: Task, runs: Sequence[Run | Path | str],
     if not runs:
         raise InputError("`medseg serve` got no --run; expected one for each of the task's networks")
     held = as_runs(runs)
-    task = task.answered_by([run.network for run in held])
+    task = task_as(task.name, held)
     networks = served(task, held, engine, wanted.precision, target, wanted.instances)
     steps = swapped(task, wanted.decoder)
     steps = _serialized(task, steps, target.device) if target.native else steps

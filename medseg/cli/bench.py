@@ -87,12 +87,13 @@ def bench(
 
     Example: medseg bench luna ct.mhd --run runs/segment --run runs/nodule --precision fp32 --precision fp16 --out bench
     """
+    from medseg.api.predictor import served_as
     from medseg.bench.cases import made_up
     from medseg.bench.show.report import bad, with_comparison, write_report
     from medseg.bench.stored import check_new
     from medseg.errors import InputError
     from medseg.run import Run
-    from medseg.tasks import task_named
+    from medseg.tasks import task_as
 
     Run.verify = not no_verify
     settings = _settings(effort)
@@ -101,7 +102,7 @@ def bench(
     before, limits = _earlier(report)
     check_new(report.out / "bench.json")
     runs = [Run(path) for path in run or []]
-    subject = task_named(task).answered_by([one.network for one in runs]) if runs else task_named(task)
+    subject = task_as(task, runs) if runs else served_as(task, (targets.url or [])[0])
     entries = _entries(subject, runs, targets, effort.quick)
     folder = data or made_up(subject, report.out / "phantom")
     record = _measured(subject, runs, entries, folder, settings, (targets, effort))

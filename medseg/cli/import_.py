@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from medseg.cli.options import (
+    SIZE_HELP,
+    ActivationOption,
+    ClassesOption,
+    DescribeOption,
+    EncoderOption,
+    NormalisationOption,
+)
+
 _SHOWN = 3  # keys of a line
 
 
 def import_(
-    network: Annotated[str, typer.Argument(help="The network the checkpoint belongs to, such as luna-segment.")],
-    checkpoint: Annotated[Path, typer.Argument(help="The author's own file: .state, .pt, .pth or .safetensors.")],
+    network: Annotated[
+        str, typer.Argument(help="The network the checkpoint belongs to, such as luna-segment; or picture: your own.")
+    ],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="The author's own file: .state, .pt, .pth or .safetensors; of your own also .pt2 or .onnx."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The new run folder.")],
     arch: Annotated[str | None, typer.Option(help="The architecture, where the network has several.")] = None,
     features: Annotated[
@@ -22,28 +39,48 @@ def import_(
     weights: Annotated[
         str | None, typer.Option(help="Which weights, where the file has several sets: plain, ema, or a set's name.")
     ] = None,
+    encoder: EncoderOption = None,
+    classes: ClassesOption = None,
+    activation: ActivationOption = None,
+    size: Annotated[str | None, typer.Option(help=SIZE_HELP)] = None,
+    normalisation: NormalisationOption = None,
+    describe: DescribeOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the run's manifest as JSON.")] = False,
 ) -> None:
-    """Import published weights into a run.
+    """Import published weights, or a network of your own, into a run.
 
     Example: medseg import luna-segment seg.best.state --out runs/luna-segment
+    Example: medseg import picture best.ckpt --arch unet --encoder resnet34 --classes cell,fibre --out runs/cells
     """
     from json import dumps
 
+    from medseg.cli.options import refuse_chosen
+    from medseg.export.given import save_given
     from medseg.export.graph import save_program
     from medseg.run import Run, whole_run
-    from medseg.tasks import network_named
-    from medseg.train.weights import import_weights
+    from medseg.task import Choices
+    from medseg.tasks import brought_along, network_named
+    from medseg.train.weights import bring, import_weights
 
-    chosen = network_named(network)
+    choices = Choices(arch, encoder, classes, activation, size, normalisation, weights, describe)
+    notes: Sequence[str] = ()
     with whole_run(out) as folder:
-        options = {"arch": arch, "features": features}
-        save_program(import_weights(chosen, checkpoint, folder, options, weights), chosen)
+        if task := brought_along(network):
+            refuse_chosen(network, {"features": features})
+            made, chosen, notes = bring(task, checkpoint, folder, choices)
+            save_given(made, chosen)
+        else:
+            refuse_chosen(network, vars(replace(choices, arch=None, weights=None)))
+            options, chosen = {"arch": arch, "features": features}, network_named(network)
+            save_program(import_weights(chosen, checkpoint, folder, options, weights), chosen)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     run = Run(out)
     if json:
         typer.echo(dumps(run.manifest))
         return
-    typer.echo(f"{run.path}: {run.network}, {run.manifest['parameters']:,} parameters, from {checkpoint.name}")
+    count = f", {run.manifest['parameters']:,} parameters" if "parameters" in run.manifest else ""
+    typer.echo(f"{run.path}: {run.network}{count}, from {checkpoint.name}")
     for line in _said(run.manifest["source"]):
         typer.echo(line)
 

@@ -69,7 +69,7 @@ def predict(
         at_once = concurrency or ((2 if subject.files.volumes else 4) if url else 1)
         about = dict(predictor.made_by) | {"options": asked_for.options}
         asked = Asked(at_once, asked_for.options, about, asked_for.extras)
-        for name, paths in predictions(subject, sources, predictor.ask, where, asked):
+        for name, paths in predictions(predictor.task, sources, predictor.ask, where, asked):
             written[name] = [str(path) for path in paths]
             if not json:
                 tqdm.write("\n".join(written[name]))

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medseg.cli.options import (
+    SIZE_HELP,
+    ActivationOption,
+    ClassesOption,
+    DescribeOption,
+    EncoderOption,
+    NormalisationOption,
+)
+
+if TYPE_CHECKING:
+    from medseg.task import Choices, Network
+
 
 def train(  # every option of the command is an argument here
-    network: Annotated[str, typer.Argument(help="The network, such as luna-segment; `medseg info` lists them.")],
+    network: Annotated[
+        str, typer.Argument(help="The network, such as luna-segment (`medseg info` lists them); or picture: your own.")
+    ],
     data: Annotated[Path, typer.Argument(help="A folder in the task's native layout.")],
     out: Annotated[Path, typer.Option(help="The run folder.")],
     epochs: Annotated[int | None, typer.Option(help="How often the data is gone through.")] = None,
@@ -31,8 +45,13 @@ def train(  # every option of the command is an argument here
     start: Annotated[Path | None, typer.Option("--from", help="A run whose weights the fit starts from.")] = None,
     trainable: Annotated[str, typer.Option(help="What learns: all, last-block (and head) or head.")] = "all",
     size: Annotated[
-        int | None, typer.Option(help="Fit at this height and width, a multiple of 32; the run resizes.")
+        str | None, typer.Option(help=f"Fit at this height and width, a multiple of 32; the run resizes. {SIZE_HELP}")
     ] = None,
+    encoder: EncoderOption = None,
+    classes: ClassesOption = None,
+    activation: ActivationOption = None,
+    normalisation: NormalisationOption = None,
+    describe: DescribeOption = None,
     fold: Annotated[int, typer.Option(help="Which part of the patients validates, where the split has folds.")] = 0,
     samples_per_epoch: Annotated[
         int | None, typer.Option(help="Samples per epoch; as many as there are if not given.")
@@ -54,20 +73,21 @@ def train(  # every option of the command is an argument here
     """Fit a network. What is not given is the network's recipe.
 
     Example: medseg train luna-segment data/luna --out runs/segment --epochs 10
+    Example: medseg train picture data/cells --arch unet --encoder resnet34 --classes cell,fibre --out runs/cells
     """
     from json import dumps
 
     from medseg.api.loaders import fed
     from medseg.export.graph import save_program
     from medseg.run import Run
-    from medseg.tasks import network_named
+    from medseg.task import Choices
+    from medseg.train.begin import beginning
     from medseg.train.data import DataModule
     from medseg.train.fit import fit, starting_module
     from medseg.train.settings import Settings, keep_for, leads, recipe_with, resumed_run, size_for, start_run
-    from medseg.train.weights import build_options
 
-    chosen = network_named(network)
-    options = build_options(chosen, {"arch": arch, "features": features})
+    choices = Choices(arch, encoder, classes, activation, size, normalisation, describe=describe)
+    chosen, options = _chosen(network, data, choices, features)
     numbers = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -82,7 +102,7 @@ def train(  # every option of the command is an argument here
     }
     settings = Settings(
         recipe=recipe_with(chosen, numbers),
-        size=size_for(chosen, size),
+        size=None if chosen.described_by else size_for(chosen, size),
         fold=fold,
         samples_per_epoch=samples_per_epoch,
         devices=devices,
@@ -96,10 +116,29 @@ def train(  # every option of the command is an argument here
         trainable=trainable,
     )
     module = starting_module(chosen, options, settings)
-    samples = DataModule(chosen, data, settings)
-    settings = fed(samples, loader, Run(out) if resume or not leads() else None)
-    run = (resumed_run if resume else start_run)(chosen, data, out, options, settings)
-    fit(run, samples, settings, module)
-    save_program(run, chosen)
+    with beginning(out, resume):
+        samples = DataModule(chosen, data, settings)
+        settings = fed(samples, loader, Run(out) if resume or not leads() else None)
+        run = (resumed_run if resume else start_run)(chosen, data, out, options, settings)
+        fit(run, samples, settings, module)
+        save_program(run, chosen)
     result = run.manifest["result"]
     typer.echo(dumps(result) if json else f"{run.path}: {result['best_by']} {result[result['best_by']]:.4f}")
+
+
+def _chosen(name: str, data: Path, choices: Choices, features: int | None) -> tuple[Network, dict[str, Any]]:
+    """The network that will be fitted and the options that it is built with: a task's own, or as the choices say."""
+    from dataclasses import replace
+
+    from medseg.cli.options import refuse_chosen
+    from medseg.tasks import brought_along, network_named
+    from medseg.train.weights import build_options
+
+    task = brought_along(name)
+    if task and task.bringing and task.described:
+        refuse_chosen(name, {"features": features})
+        text = task.bringing.begun(data, choices)
+        return task.described([text]).network(name), {}
+    refuse_chosen(name, vars(replace(choices, arch=None, size=None)))
+    network = network_named(name)
+    return network, build_options(network, {"arch": choices.arch, "features": features})

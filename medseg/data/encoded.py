@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -24,12 +25,15 @@ MAX_BYTES = 64 << 20
 MAX_AREA = 32 << 20  # pixels of one picture: 5792 x 5792, or 8192 x 4096
 MAX_PIXELS = 256 << 20  # of all pictures of a request; a volume of 1,024 slices of 512 x 512
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PNG_DEPTHS = {"RGB": b"\x08\x02", "L": b"\x08\x00", "I;16": b"\x10\x00"}  # bits and colour type in the header
+# A mode's bits and colour type in a PNG's header.
+_PNG_DEPTHS = {"RGB": b"\x08\x02", "RGB;16": b"\x10\x02", "L": b"\x08\x00", "I;16": b"\x10\x00"}
+_DEEP = ";16"  # how the modes of 16 bits a channel end
+_ANY_DEPTH = ("1", "P")  # whose bits say nothing of their values: black and white, places in a palette
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a task expects of a picture, in words and as Pillow's format and mode."""
+    """What a task expects of a picture, in words and as Pillow's format and mode, or "RGB;16", which Pillow has not."""
 
     words: str  # for error messages
     formats: tuple[str, ...]
@@ -38,6 +42,8 @@ class Kind:
 
 GREY16 = Kind("a 16-bit grey PNG", ("PNG",), "I;16")
 RGB = Kind("an 8-bit RGB JPEG, PNG or TIFF", ("JPEG", "PNG", "TIFF"), "RGB")
+_ANY = Kind("a JPEG, PNG or TIFF", ("JPEG", "PNG", "TIFF"), "")
+RGB16 = Kind("a 16-bit RGB PNG or TIFF", ("PNG", "TIFF"), "RGB;16")
 
 
 def check(data: bytes, kind: Kind, name: str = "picture") -> tuple[int, int]:
@@ -73,11 +79,12 @@ def orientation_of(data: bytes, kind: Kind, name: str = "picture") -> int:
 def portable(data: bytes, kind: Kind, name: str = "picture") -> bytes:
     """The picture in bytes that every decoder reads alike: its own, or a PNG of it as it is shown.
 
-    Pictures that are turned when they are shown, and TIFFs whose pixels are compressed, tiled or in planes, become PNG.
+    Pictures that are turned when they are shown, and TIFFs whose pixels are compressed, tiled, in planes or of 16 bits,
+    become PNG.
     Raises InputError where the bytes are no picture of this kind, or cannot be decoded.
     """
     with _known(data, kind, name) as picture:
-        plain = picture.format != "TIFF" or is_plain_tiff(picture)
+        plain = picture.format != "TIFF" or (is_plain_tiff(picture) and not kind.mode.endswith(_DEEP))
         if plain and orientation(data, picture) == 1:
             return data
     made = png(decode(data, kind, name))
@@ -111,9 +118,9 @@ def _known(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
         raise InputError(f"{name} has {len(data)} bytes; expected {kind.words} of at most {MAX_BYTES >> 20} MiB")
     with _reading(data, kind, name) as picture:
         width, height = picture.size
-        hidden = _hidden(data, picture)
-        if picture.format not in kind.formats or picture.mode != kind.mode or hidden:
-            found = f"{picture.format} in mode {picture.mode}{hidden}"
+        mode, hidden = _mode(data, picture), _hidden(data, picture)
+        if picture.format not in kind.formats or mode != kind.mode or hidden:
+            found = f"{picture.format} in mode {picture.mode}{hidden or _depth(mode)}"
             raise InputError(f"{name} is a {found}; expected {kind.words}: convert it")
         if not (1 < width <= MAX_SIDE and 1 < height <= MAX_SIDE):
             raise InputError(f"{name} is {width} x {height} pixels; expected 2 to {MAX_SIDE} on each side")
@@ -128,7 +135,26 @@ def decode(data: bytes, kind: Kind, name: str = "picture") -> Array:
     Raises InputError where the bytes are no picture of this kind and of a sane size, or cannot be decoded.
     """
     with _known(data, kind, name) as picture:
-        return np.array(upright(picture, orientation(data, picture)))
+        if kind.mode == RGB16.mode:
+            return _deep(data, picture, name)
+        pixels = np.array(upright(picture, orientation(data, picture)))
+        return pixels.astype(np.uint16, copy=False) if kind.mode.endswith(_DEEP) else pixels
+
+
+def mode_of(data: bytes, name: str = "picture") -> str:
+    """The mode that a picture's `Kind` must have. Raises InputError where the bytes are no picture."""
+    with _reading(data, _ANY, name) as picture:
+        return _mode(data, picture)
+
+
+def _deep(data: bytes, picture: Image.Image, name: str) -> Array:
+    """An RGB picture of 16 bits (h, w, 3) uint16, of which Pillow keeps 8. OpenCV turns TIFFs by itself, as Pillow."""
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint16 or found.shape[2:] != (3,):
+        raise InputError(f"{name} cannot be read; expected {RGB16.words}: save it again")
+    turned = 1 if picture.format == "TIFF" else orientation(data, picture)
+    planes = [np.array(upright(Image.fromarray(plane), turned)) for plane in np.moveaxis(found[..., ::-1], -1, 0)]
+    return np.stack(planes, axis=-1)
 
 
 def pack(pictures: Sequence[bytes]) -> Array:
@@ -173,19 +199,36 @@ def _shown(data: bytes, picture: Image.Image) -> tuple[int, int]:
     return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
+def _mode(data: bytes, picture: Image.Image) -> str:
+    """Pillow's mode, whatever the order of its bytes; "RGB;16" where Pillow would keep 8 of 16 bits."""
+    if picture.mode.startswith("I;16"):
+        return "I;16"
+    if picture.mode == "RGB" and picture.format == "PNG":
+        return RGB16.mode if data[24:26] == _PNG_DEPTHS[RGB16.mode] else "RGB"
+    if picture.mode == "RGB" and picture.format == "TIFF":
+        bits = picture.tag_v2.get(TIFF["BitsPerSample"], (8,))  # type: ignore[attr-defined]
+        return RGB16.mode if set(bits) == {16} else "RGB"
+    return picture.mode
+
+
+def _depth(mode: str) -> str:
+    return " of 16 bits a channel" if mode == RGB16.mode else ""
+
+
 def _hidden(data: bytes, picture: Image.Image) -> str:
-    """What the file holds that Pillow's mode does not tell: a 16-bit RGB PNG or TIFF is opened as 8-bit RGB."""
+    """What the file holds that its mode does not tell: frames, pages, transparent parts, another depth."""
+    mode = _mode(data, picture)
     if picture.format == "PNG" and picture.n_frames > 1:  # type: ignore[attr-defined]
         return f" of {picture.n_frames} frames"  # type: ignore[attr-defined]
-    if picture.format == "PNG" and picture.mode in _PNG_DEPTHS:
-        depth = "" if data[24:26] == _PNG_DEPTHS[picture.mode] else f" of {data[24]} bits a channel"
+    if picture.format == "PNG" and mode in _PNG_DEPTHS:
+        depth = "" if data[24:26] == _PNG_DEPTHS[mode] else f" of {data[24]} bits a channel"
         return depth or (" with transparent parts" if "transparency" in picture.info else "")
     if picture.format == "TIFF":
         tags = picture.tag_v2  # type: ignore[attr-defined]
         bits, signed = tags.get(TIFF["BitsPerSample"], (1,)), tags.get(TIFF["SampleFormat"], (1,))
         if tags.next:  # where a second page is described
             return " of several pages"
-        if set(bits) - {8}:
+        if mode not in _ANY_DEPTH and set(bits) - {16 if mode.endswith(_DEEP) else 8}:
             return f" of {max(bits)} bits a channel"
         return " of signed values" if set(signed) - {1} else ""
     return ""

@@ -59,6 +59,19 @@ def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str] = ()) ->
     return rows
 
 
+def read_records(path: Path, wanted: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """The table's rows with their line's number, each cell by its column's name, in whichever alphabet.
+
+    Raises InputError naming the file, and the line, that cannot be read, or a wanted column that is not there.
+    """
+    reader, header = _opened(read_text(path), wanted, path)
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: has several columns {', '.join(twice)}; expected one of each: remove the others")
+    lines = _cells(reader, len(header), path)
+    return [(line, dict(zip(header, map(str.strip, cells), strict=False))) for line, cells in lines]
+
+
 def read_text(path: Path) -> str:
     """A text file's content in whichever encoding it is. Raises InputError where there is none, or it is no text."""
     if not path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ from medseg.errors import InputError, ServerError
 from medseg.task import Array, Task, Tensors
 
 MADE_BY = "made_by"  # the parameter of a served ensemble that says which runs answer
+DESCRIPTIONS = "descriptions"  # and the one that says what networks these are, where the runs brought that along
 VERSION = "1"  # the only one of each model; it is asked for by name, for then Triton calls what it loads unavailable
 _LARGEST_MESSAGE = 2**31 - 1  # gRPC's own limit; its default of 4 MB is less than one mask
 _CHANNEL = [
@@ -148,6 +150,22 @@ def is_local(url: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def served_task(url: str, task: Task) -> Task:
+    """The task as a server answers it, where runs describe it. Raises ServerError where the server does not say."""
+    if not task.described:
+        return task
+    model = TritonModel(url, task.name)
+    try:
+        told = json.loads(model.parameters().get(DESCRIPTIONS, "null"))
+    except ValueError:
+        told = None
+    finally:
+        model.close()
+    if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
+        raise ServerError(f"{url} does not say what its {task.name} is; expected a server of `medseg serve`: start one")
+    return task.described(told)
 
 
 def served_pipeline(url: str, task: Task, shared: bool | None = False, timeout_s: float = 600.0) -> TritonModel:

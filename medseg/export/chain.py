@@ -11,12 +11,12 @@ from time import perf_counter
 from typing import Any
 
 import onnx
-import torch
 
 from medseg.engines import library, open_engine
 from medseg.errors import EngineError, ExportError, RunError
 from medseg.export import files
-from medseg.export.graph import GRAPH, label, onnx_from_program, save_graph, save_program
+from medseg.export.given import yardstick
+from medseg.export.graph import GRAPH, label, save_graph
 from medseg.export.lists import Lists, as_judged, chains_of
 from medseg.export.parity import PRECISIONS, Budget, Parity, budget_for, compare, judged, onnx_infer
 from medseg.export.plan import Target, build, device
@@ -24,7 +24,7 @@ from medseg.export.samples import Calibration, calibration
 from medseg.export.search import Lowered, half_within, int8_within
 from medseg.run import Run
 from medseg.scratch import Scratch
-from medseg.task import Array, Network
+from medseg.task import Network
 from medseg.tasks import network_of
 
 SAMPLES = {1: 128, 3: 8}  # by the length of the output shape: crops are small and vary much, pictures are large
@@ -90,14 +90,14 @@ def export_together(
 def _begun(run: Run, network: Network, wanted: Wanted, tell: Tell, lists: Lists | None) -> Begun:
     _refuse_early(wanted)
     tell("trace")
-    program = save_program(run, network, wanted.command)
+    stick = yardstick(run, network, wanted.command)
     count = wanted.samples or SAMPLES[len(network.output_shape)]
-    known = calibration(network, _torch_infer(program), wanted.data, count)
+    known = calibration(network, stick.infer, wanted.data, count)
     tell(GRAPH)
     started = perf_counter()
-    full = onnx_from_program(program, network)
+    full = stick.graph()
     parity = judged(network, GRAPH, _parity(network, full, known), _budget("fp32", wanted))
-    _record(run, network, full, _facts("fp32", parity, known, wanted) | {"seconds": round(perf_counter() - started, 1)})
+    _record(run, network, full, _facts("fp32", parity, known, wanted) | stick.facts | _since(started))
     return Begun(run, network, full, known, lists)
 
 
@@ -188,14 +188,8 @@ def _list_facts(begun: Begun, precision: str, file: Path, wanted: Wanted) -> dic
     return {"list": found | {"most_lost": wanted.lost}}
 
 
-def _torch_infer(program: torch.export.ExportedProgram) -> Callable[[Array], Array]:
-    module = program.module()
-
-    def infer(batch: Array) -> Array:
-        with torch.inference_mode():
-            return module(torch.from_numpy(batch)).numpy()
-
-    return infer
+def _since(started: float) -> dict[str, Any]:
+    return {"seconds": round(perf_counter() - started, 1)}
 
 
 def _parity(network: Network, model: onnx.ModelProto, known: Calibration) -> Parity:

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,8 +21,8 @@ from medseg.export.bake import baked
 from medseg.export.files import add
 from medseg.models.checkpoint import built, load_file
 from medseg.models.sized import sized
-from medseg.run import PROGRAM, WEIGHTS, Run
-from medseg.task import Network
+from medseg.run import GIVEN_PROGRAM, PROGRAM, WEIGHTS, Run
+from medseg.task import Array, Network
 from medseg.tasks import task_of
 
 # Opset 20 with IR 10 is what TensorRT 10 and 11, ONNX Runtime and OpenVINO all read.
@@ -37,6 +37,10 @@ def trained(run: Run, network: Network) -> torch.nn.Module:
 
     Raises RunError where there are no weights, InputError where they do not fit.
     """
+    if GIVEN_PROGRAM in run.files:
+        from medseg.models.given_program import program_module
+
+        return program_module(run.held(GIVEN_PROGRAM))
     path = run.path / WEIGHTS
     if not path.is_file():
         raise RunError(f"run {run.path} has no {WEIGHTS}; make one with `medseg import` or `medseg train`")
@@ -58,6 +62,17 @@ def save_program(run: Run, network: Network, command: str = "") -> torch.export.
     torch.export.save(program, content)
     add(run, PROGRAM, content.getvalue(), facts)
     return program
+
+
+def torch_infer(program: torch.export.ExportedProgram) -> Callable[[Array], Array]:
+    """A program as a callable on numpy's arrays."""
+    module = program.module()
+
+    def infer(batch: Array) -> Array:
+        with torch.inference_mode():
+            return module(torch.from_numpy(batch)).numpy()
+
+    return infer
 
 
 def trace(module: torch.nn.Module, network: Network) -> torch.export.ExportedProgram:
@@ -90,7 +105,8 @@ def save_graph(run: Run, network: Network, model: onnx.ModelProto, name: str, fa
     """Write an ONNX model to the run with its metadata inside, checked, and record it with `facts`."""
     label(run, network, model, facts["precision"])
     versions = {name: module.__version__ for name, module in (("onnx", onnx), ("onnxruntime", onnxruntime))}
-    known = {"suffix": ".onnx", "opset": OPSET, "free_axes": free_axes(network), "torch": torch.__version__}
+    opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    known = {"suffix": ".onnx", "opset": opset, "free_axes": free_axes(network), "torch": torch.__version__}
     onnx.checker.check_model(model)
     add(run, name, model.SerializeToString(), known | versions | facts)
 

@@ -91,7 +91,7 @@ def compare(network: Network, references: Iterable[Array], answers: Iterable[Arr
             shapes = f"answers with shape {answer.shape}, torch with {reference.shape}"
             raise ExportError(f"a file of {network.name} is not recorded: it {shapes}: build the network anew")
         expected, found = probabilities(network, reference), probabilities(network, answer)
-        counts.update(_counts(expected > 0.5, found > 0.5))
+        counts.update(_counts(marked(network, reference), marked(network, answer)))
         finite = finite and bool(np.isfinite(answer).all())
         error = max(error, float(np.nan_to_num(np.abs(expected - found), nan=1.0).max()))
         if is_classifier(network):
@@ -168,13 +168,31 @@ def judged(network: Network, name: str, parity: Parity, budget: Budget) -> Parit
 
 
 def probabilities(network: Network, logits: Array) -> Array:
-    """Sigmoid of a segmentation's logits, or softmax of a classifier's without its first class (the background)."""
+    """Sigmoid of a segmentation's logits, or softmax of what chooses one class, without the background before them.
+
+    A classifier's first class is its background.
+    """
     logits = logits.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        if not is_classifier(network):
+        if not is_classifier(network) and network.activation == "sigmoid":
             return 1 / (1 + np.exp(-logits))
         scores = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (scores / scores.sum(axis=1, keepdims=True))[:, 1:]
+        return (scores / scores.sum(axis=1, keepdims=True))[:, _before(network, logits) :]
+
+
+def marked(network: Network, logits: Array) -> Array:
+    """What the answer to these logits would mark, bool: a class's pixels, or a classifier's findings."""
+    if is_classifier(network):
+        return probabilities(network, logits) > 0.5
+    if network.activation == "sigmoid":
+        return probabilities(network, logits) > network.threshold
+    places = np.arange(logits.shape[1]).reshape(1, -1, *(1,) * (logits.ndim - 2))
+    return (logits.argmax(axis=1, keepdims=True) == places)[:, _before(network, logits) :]
+
+
+def _before(network: Network, logits: Array) -> int:
+    """How many channels come before the classes': the background's, or none."""
+    return 1 if is_classifier(network) else logits.shape[1] - len(network.classes)
 
 
 def log_odds(logits: Array) -> Array:

@@ -13,7 +13,7 @@ from medseg.data.samples import Samples, evenly
 from medseg.engines.runs import found_in
 from medseg.errors import InputError
 from medseg.task import Array, Example, Network, Task, run_step, sound
-from medseg.tasks import task_named, task_of
+from medseg.tasks import task_with
 
 BACKGROUND, TISSUE, NOISE = 0.08, 0.53, 0.015  # shares of the input range; on HU: lung -840, soft tissue 60, noise 30
 
@@ -68,7 +68,7 @@ def probe(network: Network, n: int, seed: int = 0) -> list[Array]:
 
 
 def _real(network: Network, data: Path, n: int) -> list[Example]:
-    task = task_named(task_of(network))
+    task = task_with(network)
     layout = task.known_data("judge exported files by it")
     patients = list(layout.patients(data))
     if not patients:

@@ -13,7 +13,7 @@ import numpy as np
 from medseg.engines import ENGINES, open_engine, usual_engine
 from medseg.errors import EngineError
 from medseg.export import files
-from medseg.export.parity import compare, probabilities
+from medseg.export.parity import compare, marked
 from medseg.export.samples import Drawn
 from medseg.metrics.overlap import dice
 from medseg.run import PROGRAM, Run
@@ -98,7 +98,7 @@ def _truth_dice(network: Network, answers: Sequence[Array], truths: Sequence[Arr
     pairs = [(logits, truth) for logits, truth in zip(answers, truths, strict=True) if truth is not None]
     if not pairs:
         return None
-    masks = np.concatenate([(probabilities(network, logits) > 0.5).ravel() for logits, _ in pairs])
+    masks = np.concatenate([marked(network, logits).ravel() for logits, _ in pairs])
     return round(dice(masks, np.concatenate([truth.ravel() for _, truth in pairs])), 6)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
+from medseg.description import DESCRIPTION
 from medseg.errors import InputError, RunError, TaskError
 from medseg.run import Run
 from medseg.task import Network, Task, Training
@@ -24,6 +26,39 @@ def task_named(name: str) -> Task:
     return loaded(name)
 
 
+def task_as(name: str, runs: Sequence[Run]) -> Task:
+    """The task of this name as these runs answer it: by their networks, or as their descriptions make it.
+
+    Raises RunError where they are another task's, not enough, or describe no task.
+    """
+    task = task_named(name)
+    if not task.described:
+        return task.answered_by([run.network for run in runs])
+    for run in runs:
+        if run.network != name:
+            raise RunError(f"run {run.path} holds {run.network}, which is none of {name}'s: leave it out")
+    return task.described([description_of(run) for run in runs])
+
+
+def brought_along(name: str) -> Task | None:
+    """The task of this name, where its networks are described by runs; None for a network's name."""
+    task = task_named(name) if name in offered() else None
+    return task if task and task.described and task.bringing else None
+
+
+def description_of(run: Run) -> str:
+    """The text of the description that a run brings along. Raises RunError where it has none, or it was changed."""
+    if DESCRIPTION not in run.files:
+        raise RunError(f"run {run.path} has no {DESCRIPTION}, which says what its network is: import or train again")
+    return run.held(DESCRIPTION).read_text()
+
+
+def task_with(network: Network) -> Task:
+    """The task that has this network, as the network's description makes it where it has one."""
+    task = task_named(task_of(network))
+    return task.described([network.described_by]) if task.described else task
+
+
 def network_named(name: str) -> Network:
     """The network of this name, of whichever task has it. Raises InputError listing the names there are."""
     task = owner(name)
@@ -35,6 +70,8 @@ def network_named(name: str) -> Network:
 
 def network_of(run: Run) -> Network:
     """The network that a run holds. Raises RunError where no task has it, or it cannot have been built like that."""
+    if DESCRIPTION in run.files and run.network in offered():
+        return task_as(run.network, [run]).network(run.network)
     try:
         network = network_named(run.network)
     except InputError as error:
@@ -61,7 +98,7 @@ def task_of(network: Network) -> str:
 
 def training_of(network: Network, doing: str) -> Training:
     """How this network's samples are drawn and changed. Raises InputError where its task cannot say; see known_data."""
-    task = task_named(task_of(network))
+    task = task_with(network)
     training = task.known_data(doing).training
     if network.name not in training:
         raise InputError(f"task {task.name!r} does not say what {network.name} learns from, so it cannot {doing}")

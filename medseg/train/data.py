@@ -15,7 +15,7 @@ from medseg.data.split import Split
 from medseg.errors import InputError
 from medseg.models.sized import shrunk
 from medseg.task import Network
-from medseg.tasks import task_named, task_of, training_of
+from medseg.tasks import task_with, training_of
 from medseg.train.sampling import EpochSampler, shares
 from medseg.train.settings import Settings
 
@@ -73,7 +73,7 @@ class DataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.network, self.settings, self.feed = network, settings, feed
-        layout = task_named(task_of(network)).known_data("train")
+        layout = task_with(network).known_data("train")
         self.split: Split = split or layout.split(directory, settings.recipe.seed, settings.fold)
         self.training = samples_of(network, directory, self.split.train)
         self.validation = samples_of(network, directory, self.split.validation)

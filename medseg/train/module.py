@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from medseg.data.augmentation import Augmentation, Colours
+from medseg.models.activation import decided, mask_loss
 from medseg.models.losses import loss_named
 from medseg.task import Network, Recipe
 from medseg.tasks import training_of
@@ -38,8 +39,8 @@ class Fit(pl.LightningModule):
         how = training_of(network, "train")
         self.augmentation = how.augmentation if augments else Augmentation()
         self.colours = how.colours or Colours()
-        self.loss = loss_named(recipe.loss)
         self.masks = len(network.output_shape) > 1
+        self.loss = mask_loss(recipe.loss, network.activation) if self.masks else loss_named(recipe.loss)
         self.scores = scores_for(self.masks, patients, len(network.classes))
         self.best_score = "val_dice" if self.masks else "val_f1"
         self.train()
@@ -78,7 +79,13 @@ class Fit(pl.LightningModule):
         images, targets, numbers = batch
         logits = self.module(images)
         self.log("val_loss", self.loss(logits, targets), sync_dist=True, batch_size=len(images))
-        self.scores.update(preds=answers(logits), target=targets, patients=numbers)
+        self.scores.update(preds=self._answers(logits), target=targets, patients=numbers)
+
+    def _answers(self, logits: torch.Tensor) -> torch.Tensor:
+        """What the scores take: of masks what is above 0 where they are."""
+        if not self.masks:
+            return answers(logits)
+        return decided(logits.float(), self.network.activation, len(self.network.classes))
 
     def on_validation_epoch_end(self) -> None:
         """Takes the epoch's scores."""

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from medseg.description import DESCRIPTION
 from medseg.errors import InputError, RunError
-from medseg.run import Run
+from medseg.run import Run, describe
 from medseg.task import Network, Recipe
-from medseg.tasks import training_of
+from medseg.tasks import description_of, training_of
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 FREE = ("epochs", "devices", "workers", "wandb")  # may differ when a run is resumed
@@ -72,10 +73,13 @@ def keep_for(keep: str, patience: int | None) -> str:
     return keep
 
 
-def size_for(network: Network, size: int | None) -> int | None:
+def size_for(network: Network, words: str | int | None) -> int | None:
     """The height and width to fit at. Raises InputError for a network that is not resized or cannot take the size."""
-    if size is None:
+    if words is None:
         return None
+    if not str(words).isdecimal() or len(str(words)) > 5:
+        raise InputError(f"--size is {words!r}; expected one number for height and width, such as 256")
+    size = int(words)
     multiple = max(network.free_axes.values(), default=0)
     if not training_of(network, "train").resizable:
         raise InputError(f"--size is {size}; {network.name} takes images at their own spacing: leave --size out")
@@ -101,12 +105,19 @@ def start_run(network: Network, data: Path, out: Path, options: Mapping[str, Any
     if not leads():
         return Run(out)
     source = {"kind": "train", "data": str(data), **recorded(settings)}
-    return Run.create(out, network.name, options, source)
+    run = Run.create(out, network.name, options, source)
+    if network.described_by:
+        describe(run, network.described_by)
+    return run
 
 
 def resumed_run(network: Network, data: Path, out: Path, options: Mapping[str, Any], settings: Settings) -> Run:
     """The run to go on with. Raises RunError where it was started differently; only the number of epochs may change."""
     run = Run(out)
+    if network.described_by and description_of(run) != network.described_by:
+        raise RunError(
+            f"run {out} was started with another description, see its {DESCRIPTION}: resume it as it was started"
+        )
     asked = {"network": network.name, "data": str(data), **options, **_flat(recorded(settings))}
     held = {"network": run.network, **run.options, **_flat(run.manifest["source"])}
     for name in sorted(asked.keys() | held.keys() - {"kind", "split"}):

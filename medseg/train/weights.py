@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from torch import nn
 from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.models.checkpoint import UnfitError, built, load_file, load_state, parameter_count, read_weights, without
-from medseg.run import WEIGHTS, Run
-from medseg.task import Network
+from medseg.run import WEIGHTS, Run, describe
+from medseg.task import Choices, Network, Task
 from medseg.train.fitting import fitting_network
 
 
@@ -36,6 +37,27 @@ def import_weights(
     run = Run.create(out, network.name, options, source)
     save_weights(run, module)
     return run
+
+
+def bring(task: Task, path: Path, out: Path, choices: Choices) -> tuple[Run, Network, Sequence[str]]:
+    """A new run with somebody's network and its description, and a note for each thing that was taken for granted.
+
+    Raises InputError for a task that has networks of its own alone, and as its `imported` does; RunError where `out`
+    holds a run.
+    """
+    assert task.bringing and task.described, "see medseg.tasks.brought_along"
+    brought = task.bringing.imported(path, choices)
+    network = task.described([brought.description]).network(task.name)
+    run = Run.create(out, network.name, {}, brought.source)
+    describe(run, brought.description)
+    if brought.program:
+        with run.adding(f"given{brought.program.suffix.lower()}", {"command": "as it was brought along"}) as file:
+            shutil.copyfile(brought.program, file)
+    else:
+        module = built(network.build, {})
+        module.load_state_dict(dict(brought.state))
+        save_weights(run, module)
+    return run, network, brought.notes
 
 
 def _loaded(network: Network, module: nn.Module, checkpoint: Path, which: str | None) -> dict[str, Any]:

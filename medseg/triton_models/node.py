@@ -16,6 +16,7 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from medseg.tasks import task_named
 from medseg.tasks.streaming import cancellable
 from medseg.tensor import check_bounds
 from medseg.triton_models.cancelled import is_marked
-from medseg.triton_models.names import network_model
+from medseg.triton_models.names import descriptions, network_model
 from medseg.triton_models.network import opened
 from medseg.triton_models.pulse import start_beating
 
@@ -57,7 +58,8 @@ class TritonPythonModel:
         if "engine" in parameters:
             self._work = _network(parameters, config["input"][0]["dims"])
         else:
-            self._work = _step(parameters, self._array)
+            texts = descriptions(Path(args["model_repository"]) / args["model_version"])
+            self._work = _step(parameters, texts, self._array)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request, in order."""
@@ -80,29 +82,32 @@ def _is_left(request: Any) -> bool:
     return bool(request.is_cancelled()) or is_marked(request.request_id())
 
 
-def _step(parameters: dict[str, str], array: ArrayOf) -> Work:
+def _step(parameters: dict[str, str], texts: list[str], array: ArrayOf) -> Work:
     """One step of a task's pipeline; the networks it asks for are models of the same server."""
     names = tuple(name for name in parameters["networks"].split(",") if name)
     task = task_named(parameters["task"])
-    task = task.answered_by(names) if names else task
+    if task.described:
+        task = task.described(texts)
+    elif names:
+        task = task.answered_by(names)
     step = next(step for step in task.pipeline.steps if step.name == parameters["step"])
     if "maker" in parameters:
         module, maker = parameters["maker"].split(":")
         step = replace(step, run=getattr(import_module(module), maker)(task.decoding[step.name]))
     networks = task.pipeline.sound(_networks(names, array, parameters.get("networks_on") == "gpu"))
     answered = _answered_by(task.pipeline)
-    texts = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
+    framing = {tensor.name for tensor in task.pipeline.tensors if tensor.dtype == "bytes"}
 
     def answer(tensors: Tensors, cancelled: Callable[[], bool]) -> Tensors:
         if cancelled():
             raise CancelledError
-        known = {name: unframed(host(array), name) if name in texts else array for name, array in tensors.items()}
+        known = {name: unframed(host(array), name) if name in framing else array for name, array in tensors.items()}
         task.pipeline.check(step, known)
         for name, network in answered.items():
             if name in known:  # where one of Triton's own backends opened the network, nobody has looked yet
-                refuse_unsound(network, (len(known[name]), *network.input_shape), known[name])
+                refuse_unsound(network, network.asked_shape(known[name].shape), known[name])
         made = run_step(step, known, cancellable(networks, cancelled))
-        return {name: framed(array) if name in texts else array for name, array in made.items()}
+        return {name: framed(array) if name in framing else array for name, array in made.items()}
 
     return lambda requests: [_tried(partial(answer, *asked)) for asked in requests]
 

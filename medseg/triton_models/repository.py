@@ -12,14 +12,14 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from medseg.engines.runs import cores, exported_file
-from medseg.engines.triton import MADE_BY, VERSION
+from medseg.engines.triton import DESCRIPTIONS, MADE_BY, VERSION
 from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.run import Run
 from medseg.task import Network, Step, Task
 from medseg.triton_models import config, native
 from medseg.triton_models.config import Served
-from medseg.triton_models.names import network_model, step_model
+from medseg.triton_models.names import description_names, network_model, step_model
 from medseg.triton_models.targets import EMBEDDED, Target
 
 # What takes a step's place: the function that makes another one for it, as "module:function", or a DALI pipeline.
@@ -121,12 +121,15 @@ def write(
     pipelines = {step_model(task.name, name): other for name, other in swapped.items()}
     configs = models(task, served, swapped, target)
     config.parameters(configs[-1], {MADE_BY: json.dumps(dict(made_by))} if made_by else {})
+    config.parameters(configs[-1], {DESCRIPTIONS: json.dumps(task.descriptions)} if task.descriptions else {})
     for one in configs:
         version = folder / one.name / VERSION
         version.mkdir(parents=True, exist_ok=True)
         (folder / one.name / "config.pbtxt").write_text(config.text(one))
         if one.backend == "python":
             (version / "model.py").write_text(_MODEL)
+            for name, text in zip(description_names(len(task.descriptions)), task.descriptions, strict=True):
+                (version / name).write_text(text)
         elif one.name in files:
             shutil.copyfile(files[one.name], version / native.file_of(one.backend))
         elif isinstance(other := pipelines.get(one.name), native.Serialized):

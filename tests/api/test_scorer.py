@@ -21,10 +21,13 @@ from medseg.tasks.luna.tables import nodules
 PATIENTS = {"luna": 3, "gi-tract": 2, "brain-lgg": 2, "stas": 2}
 
 
+OWN = [name for name in task_names() if not task_named(name).described]  # before a run describes them
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
-    for name in task_names():
+    for name in OWN:
         made[name] = tmp_path_factory.mktemp(name)
         task_named(name).known_data("test").phantom(made[name], PATIENTS[name], 0)
     return made
@@ -53,7 +56,7 @@ def answers(task: Task, data: Path) -> tuple[list[Unread], dict[str, Tensors]]:
     return unread, {name: answer(task, data, case, index) for index, (name, case) in enumerate(cases.items())}
 
 
-@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("name", OWN)
 def test_a_benchmark_scores_as_an_evaluation_does(name: str, folders: dict[str, Path]) -> None:
     task, data = task_named(name), folders[name]
     unread, given = answers(task, data)
@@ -74,7 +77,7 @@ def test_a_benchmark_scores_as_an_evaluation_does(name: str, folders: dict[str, 
         assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
 
 
-@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("name", OWN)
 def test_every_score_of_the_commands_is_defined_and_no_other(name: str, folders: dict[str, Path]) -> None:
     task, data = task_named(name), folders[name]
     unread, given = answers(task, data)

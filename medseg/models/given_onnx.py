@@ -1,0 +1,131 @@
+"""A network that somebody exported as ONNX: read without running code, and made one that medseg's engines take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import version_converter
+
+from medseg.errors import InputError
+from medseg.task import Array
+
+_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_SIDE = 64  # pixels; of free axes, to look what it answers
+_LEAST_OPSET = 13
+_REMEDY = "export it again"
+
+
+def asked_and_answered(file: Path) -> tuple[list[int | None], list[int | None]]:
+    """The shapes of the graph's input and of its answer, by asking it; None where a size is free.
+
+    Raises InputError where it is no graph of one picture tensor to one tensor of logits.
+    """
+    model = read_graph(file)
+    asked = _sides(model.graph.input[0])
+    if len(asked) != 4 or not asked[1]:
+        return asked, []
+    shape = [asked[0] or 1, asked[1], asked[2] or _SIDE, asked[3] or _SIDE]
+    answer = infer_of(model)(np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32))
+    if answer.ndim == 4 and answer.min() >= 0 and answer.max() <= 1 and answer.std() > 0:
+        raise InputError(
+            f"graph {file} answers with numbers from 0 to 1, which look like probabilities; expected logits: export it "
+            "without its last sigmoid or softmax"
+        )
+    sides = [None if free is None else side for side, free in zip(answer.shape, asked, strict=False)]
+    return asked, [sides[0], answer.shape[1] if answer.ndim > 1 else None, *sides[2:]]
+
+
+def read_graph(file: Path) -> onnx.ModelProto:
+    """The graph in a file. Raises InputError where there is none, or it needs other files or libraries."""
+    try:
+        model = onnx.load(file, load_external_data=False)
+    except Exception as error:  # protobuf's words for bytes that are no graph
+        raise InputError(f"graph {file} is no ONNX file: {_REMEDY}") from error
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in model.graph.initializer):
+        raise InputError(f"graph {file} has its weights in other files; expected them inside: save it as one file")
+    strange = sorted({node.domain for node in model.graph.node} - set(_DOMAINS))
+    if strange:
+        raise InputError(f"graph {file} needs operators of {strange[0]!r}, which no engine here has: {_REMEDY}")
+    known = {one.name for one in model.graph.initializer}
+    inputs = [one for one in model.graph.input if one.name not in known]
+    if len(inputs) != 1 or len(model.graph.output) != 1:
+        counts = f"{len(inputs)} inputs and {len(model.graph.output)} outputs"
+        raise InputError(f"graph {file} has {counts}; expected one of each, pictures and logits: {_REMEDY}")
+    kind = inputs[0].type.tensor_type.elem_type
+    if kind != onnx.TensorProto.FLOAT:
+        name = onnx.TensorProto.DataType.Name(kind).lower()
+        raise InputError(f"graph {file} takes {name}; expected float32: {_REMEDY}")
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    return model
+
+
+def infer_of(model: onnx.ModelProto) -> Callable[[Array], Array]:
+    """The graph, open in ONNX Runtime as it stands. Raises InputError where it cannot be opened or asked."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    except Exception as error:
+        raise InputError(f"the ONNX graph cannot be opened ({str(error).splitlines()[0][:200]}): {_REMEDY}") from error
+    name = session.get_inputs()[0].name
+
+    def infer(batch: Array) -> Array:
+        try:
+            (found,) = session.run(None, {name: batch})
+        except Exception as error:
+            reason = str(error).splitlines()[0][:200]
+            raise InputError(f"the ONNX graph cannot answer {batch.shape} ({reason}): {_REMEDY}") from error
+        return np.asarray(found)
+
+    return infer
+
+
+def alone(infer: Callable[[Array], Array], model: onnx.ModelProto) -> Callable[[Array], Array]:
+    """The graph for any batch: where it was exported for one picture, picture by picture."""
+    if _sides(model.graph.input[0])[0] != 1:
+        return infer
+    return lambda batch: np.concatenate([infer(one[np.newaxis]) for one in batch])
+
+
+def ours(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The graph with one tensor `input`, one tensor `output`, a free batch axis, and an opset from 13 to `opset`."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    version = next(one.version for one in made.opset_import if one.domain in ("", "ai.onnx"))
+    if not _LEAST_OPSET <= version <= opset:
+        try:
+            made = version_converter.convert_version(made, opset)
+        except Exception as error:
+            raise InputError(f"the ONNX graph has opset {version}, which cannot be made {opset}: {_REMEDY}") from error
+    for old, new in ((made.graph.input[0].name, "input"), (made.graph.output[0].name, "output")):
+        _rename(made.graph, old, new)
+    for value in (made.graph.input[0], made.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del made.graph.value_info[:]
+    return made
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    if old == new:
+        return
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == new:
+                    names[index] = f"{new} of the graph"
+                elif name == old:
+                    names[index] = new
+    for value in (*graph.input, *graph.output):
+        value.name = new if value.name == old else value.name
+    for tensor in graph.initializer:
+        tensor.name = f"{new} of the graph" if tensor.name == new else tensor.name
+
+
+def _sides(value: onnx.ValueInfoProto) -> list[int | None]:
+    return [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]

@@ -1,0 +1,148 @@
+"""What network a checkpoint's tensors look like, in words, for a checkpoint that does not say or does not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg.models.foreign import smp_network
+from medseg.models.pickled import content_of
+
+Shapes = Mapping[str, tuple[int, ...]]
+_EXPORT = "export it with torch.export.save (.pt2) or torch.onnx.export, and import that file"
+_HEAD = "segmentation_head.0.weight"
+# A key that only this architecture's decoder has, the most telling first.
+_DECODERS = (
+    ("UnetPlusPlus", r"decoder\.blocks\.x_\d+_\d+\."),
+    ("MAnet", r"decoder\.center\.(top|center|bottom)_conv"),
+    ("PAN", r"decoder\.(fpa|gau)"),
+    ("DeepLabV3Plus", r"decoder\.(block1|aspp\.0\.convs)"),
+    ("DeepLabV3", r"decoder\.0\.convs\."),
+    ("PSPNet", r"decoder\.psp\.blocks\."),
+    ("UPerNet", r"decoder\.(psp|fpn_stages|fpn_lateral|fuse)"),
+    ("Segformer", r"decoder\.mlp_stage"),
+    ("FPN", r"decoder\.(p5|seg_blocks)"),
+    ("DPT", r"decoder\.(projection|reassemble|fusion)"),
+    ("Linknet", r"decoder\.blocks\.0\.block\."),
+    ("Unet", r"decoder\.blocks\.0\.conv1\."),
+)
+# A key of the encoder's, and those of smp's encoders that have such.
+_ENCODERS = (
+    (r"encoder\.layer1\.0\.", r"(se_)?(resnet|resnext)\d+.*|senet154|timm-skres.*"),
+    (r"encoder\._blocks\.", r"efficientnet-b\d"),
+    (r"encoder\.features\.denseblock", r"densenet\d+"),
+    (r"encoder\.features\.\d+\.conv\.", r"mobilenet_v2"),
+    (r"encoder\.features\.\d+\.", r"vgg.*|mobilenet_v2|inceptionv4"),
+    (r"encoder\.(patch_embed|block)\d", r"mit_b\d"),
+    (r"encoder\.stage\d\.\d+\.", r"mobileone_s\d"),
+    (r"encoder\.(blocks|conv_stem)", r"timm-.*"),
+)
+# Other projects' networks by a key of theirs.
+_OTHERS = (
+    (r"(^|\.)model\.\d+\.(submodule|adn|conv\.unit\d|conv\.adn)", "a MONAI UNet"),
+    (r"(^|\.)(convInit|down_layers|up_layers)\.", "a MONAI SegResNet"),
+    (r"(^|\.)(swinViT|vit)\.", "a MONAI transformer network"),
+    (r"(^|\.)encoder\.stages\.\d+\.\d*\.?(convs|blocks)\.", "an nnU-Net network, which `medseg import volume` takes"),
+    (r"(^|\.)segformer\.encoder\.", "a SegFormer of Hugging Face"),
+    (r"(^|\.)backbone\..*", "a torchvision or mmsegmentation network"),
+    (r"(^|\.)(inc|down1|up1)\.", "a U-Net of the Pytorch-UNet project"),
+)
+
+
+def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of all tensors in a checkpoint, prefixes and all. Raises InputError as `content_of` does."""
+    return dict(_shapes(content_of(file), ""))
+
+
+def looks_like(file: Path) -> str:
+    """What the checkpoint looks like, as a sentence's part."""
+    return said(shapes_of(file))
+
+
+def said(shapes: Shapes) -> str:
+    """What tensors of these names and shapes look like, and what to do with what is no network of smp."""
+    plain = _without_prefix(shapes)
+    name = next((name for name, sign in _DECODERS if _any(sign, plain)), "")
+    if name and any(key.startswith("encoder.") for key in plain):
+        outputs = plain.get(_HEAD, (0,))[0]
+        classes = f", {outputs} {'class' if outputs == 1 else 'classes'}" if outputs else ""
+        return f"it looks like an smp {name} with {encoder_words(plain)}{classes}"
+    other = next((words for sign, words in _OTHERS if _any(sign, shapes)), "")
+    if other:
+        flat = any(len(shape) == 5 for shape in shapes.values())
+        kind = f"{other}{' (3-D)' if flat else ' (2-D)' if 'MONAI' in other else ''}"
+        return f"it looks like {kind}, which is no network of smp: {_EXPORT}"
+    return f"its keys are no network's of smp ({', '.join(list(shapes)[:3])}): {_EXPORT}"
+
+
+def encoder_words(shapes: Shapes) -> str:
+    """The encoder of a network of smp in words."""
+    found = encoder_of(shapes)
+    if found:
+        return f"{'an' if found[0] in 'aeiou' else 'a'} {found} encoder"
+    return "an encoder of timm (tu-...)" if _any(r"encoder\.model\.", shapes) else "an encoder of its own"
+
+
+def encoder_of(shapes: Shapes) -> str:
+    """The name that smp has for the encoder with exactly these tensors, "" where none of those that it could be has."""
+    import segmentation_models_pytorch as smp
+
+    own = {key: shape for key, shape in shapes.items() if key.startswith("encoder.") and "num_batches" not in key}
+    pattern = next((names for sign, names in _ENCODERS if _any(sign, own)), "")
+    for name in smp.encoders.get_encoder_names() if pattern else ():
+        if re.fullmatch(pattern, name) and _alike(name, own):
+            return name
+    return ""
+
+
+def channels_of(file: Path) -> int | None:
+    """How many channels the checkpoint's network takes, by its first convolution."""
+    first = next((shape for key, shape in shapes_of(file).items() if len(shape) == 4 and "encoder." in key), None)
+    return first[1] if first and first[1] in (1, 3) else None
+
+
+def outputs_of(file: Path) -> int | None:
+    """How many channels the checkpoint's network answers with, by its head."""
+    heads = (shape for key, shape in shapes_of(file).items() if key.endswith(_HEAD))
+    return next((shape[0] for shape in heads), None)
+
+
+def _alike(name: str, own: Shapes) -> bool:
+    """Whether smp's encoder of this name has these tensors, looked at without making its numbers."""
+    try:
+        with torch.device("meta"):
+            encoder = smp_network("linknet", name, {}, 3, 1).get_submodule("encoder")
+    except Exception:  # not every encoder can be built without numbers, or under this decoder
+        return False
+    expected = {
+        f"encoder.{key}": tuple(value.shape) for key, value in encoder.state_dict().items() if "num_batches" not in key
+    }
+    missing = expected.keys() - own.keys()
+    alike = (own[key][:1] == shape[:1] for key, shape in expected.items() if key in own)  # a grey picture's has one
+    return not missing and len(own) == len(expected) and all(alike)
+
+
+def _without_prefix(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """The tensors under the names that smp gives them, where they lie under a prefix or a wrapper."""
+    found = {}
+    for key, shape in shapes.items():
+        place = re.search(r"(?:^|\.)((?:encoder|decoder|segmentation_head)\..*)", key)
+        found[place[1] if place else key] = shape
+    return found
+
+
+def _shapes(value: Any, where: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    if isinstance(value, torch.Tensor):
+        yield where, tuple(value.shape)
+    elif isinstance(value, Mapping) and where.count(".") < 64 and not {"state", "param_groups"} <= set(map(str, value)):
+        for key, entry in value.items():
+            yield from _shapes(entry, f"{where}.{key}" if where else str(key))
+
+
+def _any(sign: str, shapes: Shapes) -> bool:
+    pattern = re.compile(sign)
+    return any(pattern.search(key) for key in shapes)

@@ -1,0 +1,194 @@
+"""Somebody's network as a run: an smp folder or checkpoint, a traced program or an ONNX graph, and its description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medseg.description import Description, Source
+from medseg.errors import InputError
+from medseg.files import sha256
+from medseg.schema import read_json
+from medseg.task import Brought, Choices
+from medseg.tasks.picture.choose import (
+    activation_of,
+    answering,
+    channels,
+    classes_of,
+    described,
+    said,
+    size_of,
+)
+from medseg.tasks.picture.description import Architecture, Picture, picture_of
+
+if TYPE_CHECKING:
+    import torch
+
+_CONFIG = "config.json"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_HEAD = "segmentation_head.0.weight"  # of every smp network
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file tells of its network by itself."""
+
+    channels: int
+    outputs: int
+    file: Path  # of the weights or the program
+    architecture: Architecture | None = None
+    activation: str | None = None
+    size: str | None = None  # where the network takes only one
+    source: Mapping[str, object] = field(default_factory=dict)
+    state: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+def imported(path: Path, choices: Choices) -> Brought:
+    """What a file or folder brings. Raises InputError naming what it looks like, and what is wrong or missing."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; expected a network's file or folder: check the path")
+    found = _found(path, choices)
+    if choices.describe:
+        text, notes = said(choices.describe, choices), list[str]()
+        _check_said(picture_of(text), found)
+    else:
+        text, notes = _described(found, choices)
+    program = None if found.architecture else found.file
+    source = {"kind": "import" if found.state else "program", "file": found.file.name, "sha256": sha256(found.file)}
+    return Brought(text, found.state, program, source | dict(found.source), tuple(notes))
+
+
+def _found(path: Path, choices: Choices) -> Found:
+    if path.is_dir():
+        return _folder(path, choices)
+    if path.suffix.lower() == ".onnx":
+        from medseg.models.given_onnx import asked_and_answered
+
+        return _program(path, choices, *asked_and_answered(path))
+    if path.suffix.lower() == ".pt2":
+        from medseg.models.given_program import asked_and_answered
+
+        return _program(path, choices, *asked_and_answered(path))
+    return _checkpoint(path, choices)
+
+
+def _program(path: Path, choices: Choices, asked: Sequence[int | None], answered: Sequence[int | None]) -> Found:
+    """A program or graph by the shapes (n, c, h, w) of its input and its output; None is free."""
+    if choices.arch or choices.encoder:
+        raise InputError(f"{path} is a whole network: leave --arch and --encoder out")
+    if len(asked) != 4 or len(answered) != 4 or asked[1] not in (1, 3) or not answered[1]:
+        raise InputError(
+            f"{path} takes {_shape(asked)} and answers {_shape(answered)}; expected (n, 1 or 3, height, width) to (n, "
+            "classes, height, width): export a network of pictures"
+        )
+    sides = [side for side in asked[2:] if side]
+    size = f"{sides[0]}x{sides[1]}" if len(sides) == 2 else None
+    return Found(int(asked[1] or 3), int(answered[1]), path, size=size)
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    return f"({', '.join('free' if side is None else str(side) for side in shape)})"
+
+
+def _folder(path: Path, choices: Choices) -> Found:
+    """A folder that smp's `save_pretrained` wrote."""
+    if choices.arch or choices.encoder:
+        raise InputError(f"{path} says its architecture itself: leave --arch and --encoder out")
+    weights = [path / name for name in _WEIGHTS if (path / name).is_file()]
+    if not (path / _CONFIG).is_file() or not weights:
+        raise InputError(
+            f"{path} holds no {_CONFIG} with {' or '.join(_WEIGHTS)}; expected a folder of smp's save_pretrained: give "
+            "the file of weights with --arch and --encoder"
+        )
+    try:
+        config = read_json(path / _CONFIG)
+    except ValueError as error:
+        raise InputError(f"{path / _CONFIG} is no JSON ({str(error).splitlines()[0]}): save it again") from error
+    if not isinstance(config, dict) or not isinstance(config.get("_model_class"), str):
+        raise InputError(f"{path / _CONFIG} names no _model_class; expected smp's: save it again with save_pretrained")
+    return _smp(path, weights[0], config, choices)
+
+
+def _smp(path: Path, weights: Path, config: Mapping[str, Any], choices: Choices) -> Found:
+    from medseg.models.foreign import architecture_named, decoder_options
+
+    count, outputs, encoder = (config.get(name) for name in ("in_channels", "classes", "encoder_name"))
+    if not isinstance(encoder, str) or not all(isinstance(one, int) for one in (count, outputs)):
+        raise InputError(f"{path / _CONFIG} lacks encoder_name, in_channels or classes: save it again")
+    name = architecture_named(str(config["_model_class"]))
+    architecture = Architecture(name, encoder, decoder_options(config))
+    activation = {"sigmoid": "sigmoid", "softmax": "softmax", "softmax2d": "softmax"}.get(str(config.get("activation")))
+    state, source = _state(weights, architecture, (int(count or 0), int(outputs or 0)), choices)
+    return Found(int(count or 0), int(outputs or 0), weights, architecture, activation, None, source, state)
+
+
+def _checkpoint(path: Path, choices: Choices) -> Found:
+    """A state dict, or what a trainer wrote round one."""
+    from medseg.models.foreign import architecture_named, check_encoder
+    from medseg.models.looks import channels_of, looks_like, outputs_of
+
+    if not (choices.arch and choices.encoder):
+        raise InputError(
+            f"{path} holds weights, which do not say their network: {looks_like(path)}; expected --arch and --encoder "
+            "with the names that smp has for them"
+        )
+    architecture = Architecture(architecture_named(choices.arch), choices.encoder)
+    check_encoder(choices.encoder)
+    sizes = channels_of(path), outputs_of(path)
+    state, source = _state(path, architecture, (sizes[0] or 3, sizes[1] or 1), choices)
+    return Found(sizes[0] or 3, sizes[1] or 1, path, architecture, None, None, source, state)
+
+
+def _state(
+    path: Path, architecture: Architecture, sizes: tuple[int, int], choices: Choices
+) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    """The weights for an architecture, as it names them, and what was done with the file's keys."""
+    from medseg.models.brought import weights_for
+    from medseg.models.foreign import smp_network
+
+    module = smp_network(architecture.name, architecture.encoder, architecture.options, *sizes)
+    return weights_for(module, path, choices.weights)
+
+
+def _described(found: Found, choices: Choices) -> tuple[str, list[str]]:
+    """The description, and a note for each thing that was taken for granted."""
+    notes = list[str]()
+    names = classes_of(choices.classes) if choices.classes else ()
+    classes, activation = answering(found.outputs, names, activation_of(choices.activation) or found.activation)
+    if not names:
+        notes.append(f"classes: named {', '.join(one.name for one in classes)}; say --classes a,b")
+    if not (choices.activation or found.activation):
+        notes.append(f"activation: {activation}, by the number of names; say --activation where it is not")
+    if choices.size and found.size and size_of(choices.size) != size_of(found.size):
+        raise InputError(f"--size is {choices.size}; the network takes {found.size} alone: leave --size out")
+    size = choices.size or found.size
+    if not size:
+        notes.append("size: pictures keep theirs, filled up to multiples of 32; say --size where the fit resized them")
+    if not choices.normalisation:
+        notes.append("normalisation: values divided by 255; say --normalisation imagenet, or another, where it was not")
+    colours = "rgb" if found.channels == 3 else "grey"
+    shared = Description(
+        "picture",
+        channels(colours, 8, found.channels, choices.normalisation or "unit"),
+        classes,
+        activation,
+        {},
+        source=Source(files={found.file.name: sha256(found.file)}),
+    )
+    picture = Picture(shared, colours, 8, size_of(size or "keep"), "bilinear", "logits", found.architecture)
+    return described(picture), notes
+
+
+def _check_said(picture: Picture, found: Found) -> None:
+    """Raise InputError where a person's description is not of the network in the file."""
+    told = {"channels": len(picture.shared.channels), "outputs": picture.outputs}
+    held = {"channels": found.channels, "outputs": found.outputs}
+    for name, count in told.items():
+        if count != held[name]:
+            raise InputError(f"the description says {count} {name}, {found.file} has {held[name]}: correct one of them")
+    if picture.architecture and found.architecture and picture.architecture != found.architecture:
+        raise InputError(
+            f"the description says another architecture than {found.file}: leave it out of the description"
+        )

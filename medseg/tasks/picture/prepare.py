@@ -1,0 +1,129 @@
+"""A picture between its own grid and the network's: resized, filled up and normalised, and the answer's way back.
+
+Written against the array API: on a GPU server torch's tensors go through it where they lie.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from array_api_compat import array_namespace
+
+from medseg.data.arrays import host
+from medseg.data.grid import NEAREST, resized
+from medseg.task import Array
+from medseg.tasks.picture.description import Picture
+
+_FLAT = 1e-6  # a spread below this is none
+
+
+def prepare(pixels: Array, picture: Picture) -> Array:
+    """The network's input (channels, height, width) float32 of a picture's pixels (h, w, c) uint8 or uint16."""
+    xp = array_namespace(pixels)
+    planes = xp.astype(xp.permute_dims(pixels, (2, 0, 1)), xp.float32)
+    scale, shift = _normalisation(planes, picture)
+    small = _resized(planes, inner(tuple(pixels.shape[:2]), picture), picture.resampling)
+    filled = _filled(small, outer(tuple(pixels.shape[:2]), picture), picture.size.fill)
+    channels = len(picture.shared.channels)
+    shown = filled if filled.shape[0] == channels else xp.concat([filled] * channels, axis=0)
+    return shown * scale + shift
+
+
+def prepared_mask(mask: Array, picture: Picture) -> Array:
+    """Masks (n, h, w) uint8 on the network's grid, (n, height, width), by nearest pixels; what is filled up is 0."""
+    size = tuple(mask.shape[1:])
+    return _filled(resized(mask, inner(size, picture), NEAREST), outer(size, picture), 0)
+
+
+def inner(size: tuple[int, ...], picture: Picture) -> tuple[int, int]:
+    """Height and width that a picture of this size has on the network's grid."""
+    rule, height, width = picture.size.rule, picture.size.height, picture.size.width
+    if rule == "pad":
+        return size[0], size[1]
+    if rule == "stretch":
+        return height, width
+    factor = min(height / size[0], width / size[1])
+    return min(height, max(1, round(size[0] * factor))), min(width, max(1, round(size[1] * factor)))
+
+
+def outer(size: tuple[int, ...], picture: Picture) -> tuple[int, int]:
+    """Height and width of the network's grid for a picture of this size."""
+    if not picture.size.free:
+        return picture.size.height, picture.size.width
+    step = picture.size.multiple
+    return -(-size[0] // step) * step, -(-size[1] // step) * step
+
+
+def _resized(planes: Array, size: tuple[int, int], resampling: str) -> Array:
+    if resampling == "bilinear" or planes.shape[1] < size[0] or planes.shape[2] < size[1]:  # or to be enlarged
+        return resized(planes, size)
+    return resized(host(planes), size, cv2.INTER_AREA)
+
+
+def _filled(planes: Array, size: tuple[int, int], fill: int) -> Array:
+    """The planes at the top left of a grid of this size."""
+    below, right = size[0] - planes.shape[1], size[1] - planes.shape[2]
+    xp = array_namespace(planes)
+
+    def rest(height: int, width: int) -> Array:
+        shape = (planes.shape[0], height, width)
+        made: Array = xp.full(shape, fill, dtype=planes.dtype, device=planes.device)
+        return made
+
+    if right:
+        planes = xp.concat([planes, rest(planes.shape[1], right)], axis=2)
+    return xp.concat([planes, rest(below, size[1])], axis=1) if below else planes
+
+
+def _normalisation(planes: Array, picture: Picture) -> tuple[Array, Array]:
+    """What a picture's values are multiplied by, and what is then added, each (channels, 1, 1) float32.
+
+    Computed of the picture as it is, before it is resized.
+    """
+    xp = array_namespace(planes)
+    scheme = picture.shared.channels[0].normalisation["scheme"]
+    pairs = [_pair(planes, index, scheme, dict(one.normalisation)) for index, one in enumerate(picture.shared.channels)]
+    scale, shift = ([pair[part] for pair in pairs] for part in (0, 1))
+    made = (xp.asarray(part, dtype=xp.float32, device=planes.device) for part in (scale, shift))
+    first, second = (xp.reshape(part, (len(pairs), 1, 1)) for part in made)
+    return first, second
+
+
+def _pair(planes: Any, index: int, scheme: str, how: dict[str, Any]) -> tuple[float, float]:
+    """A channel's factor and its summand."""
+    if scheme.endswith("z-score"):
+        values = planes if scheme.startswith("picture") or planes.shape[0] == 1 else planes[index : index + 1]
+        mean, spread = _moments(values)
+    elif scheme == "range":
+        mean, spread = how["low"], how["high"] - how["low"]
+    else:
+        low = float(planes.min()) if scheme == "picture-range" else 0.0
+        mean, spread = low, float(planes.max()) - low
+    spread = spread if spread > _FLAT else 1.0
+    shift, factor = how.get("mean", 0.0), 1 / how.get("std", 1.0)
+    return factor / spread, (-mean / spread - shift) * factor
+
+
+def _moments(values: Array) -> tuple[float, float]:
+    """Mean and standard deviation, in float64."""
+    xp = array_namespace(values)
+    exact = xp.astype(values, xp.float64)
+    return float(xp.mean(exact)), float(xp.std(exact))
+
+
+def restored(planes: Array, size: tuple[int, int], picture: Picture, nearest: bool = False) -> Array:
+    """Planes (n, height, width) of the network's grid on the picture's own grid, (n, *size)."""
+    height, width = inner(size, picture)
+    cut = planes[:, :height, :width]
+    return resized(host(cut), size, NEAREST) if nearest else resized(cut, size)
+
+
+def normalised_range(picture: Picture) -> tuple[float, float]:
+    """The least and the largest value that the network is usually fed, for made-up inputs."""
+    if picture.shared.channels[0].normalisation["scheme"].endswith("z-score"):
+        return -2.0, 2.0
+    hows = [dict(channel.normalisation) for channel in picture.shared.channels]
+    ends = [[(end - how.get("mean", 0.0)) / how.get("std", 1.0) for how in hows] for end in (0.0, 1.0)]
+    return float(np.min(ends[0])), float(np.max(ends[1]))

@@ -1,0 +1,129 @@
+"""The truth of a picture: masks of values, one file a class, or LabelMe's shapes, as one mask a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medseg.data.encoded import Kind, check, decode, mode_of, orientation_of
+from medseg.data.image import read_bytes
+from medseg.data.labelme import Annotation, mask_of, read_labelme
+from medseg.description import Class
+from medseg.errors import InputError
+from medseg.task import Array
+from medseg.tasks.picture.layout import Entry
+
+# Black and white, grey, or places in a palette: what holds values.
+_KINDS = {mode: Kind("a mask: a PNG or TIFF of one channel", ("PNG", "TIFF"), mode) for mode in ("L", "P", "1", "I;16")}
+_WHITE = 255
+
+
+def truth(entry: Entry, size: tuple[int, int], classes: Sequence[Class], turned: int = 1) -> Array | None:
+    """A picture's masks (classes, row, col) uint8 0/1 on its own grid of this size, None where it has no truth.
+
+    Without classes it is one mask of all that is not 0. `turned` is the picture's orientation. Raises InputError naming
+    the file that is missing, of another size, or holds what is no class.
+    """
+    if entry.masks:
+        return _apart(entry, size, classes)
+    if entry.mask is None:
+        return None
+    if entry.mask.suffix.lower() == ".json":
+        return _drawn(entry.mask, size, classes, turned)
+    values = _read(entry.mask, size, turned)
+    found = sorted(set(np.unique(values).tolist()) - {0})
+    if not classes:
+        return (values != 0)[np.newaxis].astype(np.uint8)
+    if len(classes) == 1 and found == [_WHITE]:  # black and white
+        return (values != 0)[np.newaxis].astype(np.uint8)
+    known = {one.value for one in classes}
+    if unknown := [value for value in found if value not in known]:
+        named = ", ".join(f"{one.value} ({one.name})" for one in classes)
+        raise InputError(
+            f"{entry.mask}: holds the value {unknown[0]}; expected 0 for the background and {named}: correct the mask, "
+            "or name more --classes"
+        )
+    return np.stack([values == one.value for one in classes]).astype(np.uint8)
+
+
+def values_of(entry: Entry) -> list[int]:
+    """The values other than 0 in a mask of values, none where there is no such mask."""
+    if entry.mask is None or entry.mask.suffix.lower() == ".json":
+        return []
+    content = read_bytes(entry.mask)
+    found = decode(content, _kind(content, entry.mask), str(entry.mask))
+    return sorted(set(np.unique(found).astype(int).tolist()) - {0})
+
+
+def labels_of(entry: Entry) -> list[str]:
+    """The labels in a LabelMe file, none where there is none."""
+    if entry.mask is None or entry.mask.suffix.lower() != ".json":
+        return []
+    return sorted({shape.label for shape in read_labelme(entry.mask).shapes})
+
+
+def _apart(entry: Entry, size: tuple[int, int], classes: Sequence[Class]) -> Array:
+    names = [one.name for one in classes] or sorted(entry.masks)
+    for name in names:
+        if name not in entry.masks:
+            raise InputError(
+                f"{entry.picture}: has no mask of class {name!r}, but one of {next(iter(entry.masks))!r}; expected one "
+                "of each class, an empty one where there is nothing: add it"
+            )
+    planes = [_read(entry.masks[name], size, 1) for name in names]
+    for name, plane in zip(names, planes, strict=True):
+        if len(set(np.unique(plane).tolist()) - {0}) > 1:
+            raise InputError(
+                f"{entry.masks[name]}: holds several values beside 0; expected one, for this is the mask of class "
+                f"{name!r} alone: correct the mask"
+            )
+    return np.stack([plane != 0 for plane in planes]).astype(np.uint8)
+
+
+def _drawn(path: Path, size: tuple[int, int], classes: Sequence[Class], turned: int) -> Array:
+    """Each class's shapes; those of one label are drawn by themselves."""
+    names = [one.name for one in classes]
+    note = read_labelme(path, names)
+    wanted = names or sorted({shape.label for shape in note.shapes})
+    if not wanted:
+        return np.zeros((1, *size), np.uint8)
+    return np.stack([mask_of(_of_label(note, name, wanted), size, turned) for name in wanted])
+
+
+def _of_label(note: Annotation, name: str, names: Sequence[str]) -> Annotation:
+    """The annotation with the shapes of one class, and those that cut holes."""
+    others = set(names) - {name}
+    shapes = tuple(shape for shape in note.shapes if shape.label not in others)
+    return Annotation(note.path, shapes, note.size, note.image_name, None)
+
+
+def _read(path: Path, size: tuple[int, int], turned: int) -> Array:
+    """The values of a mask as it is shown. Raises InputError where it is not of its picture's size or turned apart."""
+    content = read_bytes(path)
+    kind = _kind(content, path)
+    check(content, kind, str(path))
+    values = decode(content, kind, str(path))
+    if values.shape != size:
+        raise InputError(
+            f"{path}: is {values.shape[0]} x {values.shape[1]} pixels; expected {size[0]} x {size[1]} as its picture "
+            "is shown: save it in that size"
+        )
+    own = orientation_of(content, kind, str(path))
+    if turned not in (1, own):
+        raise InputError(
+            f"{path}: has the orientation {own}, its picture {turned}, so that it may not lie where it is shown; "
+            "expected one for both: save both as they are shown, without an orientation"
+        )
+    return values
+
+
+def _kind(content: bytes, path: Path) -> Kind:
+    mode = mode_of(content, str(path))
+    if mode not in _KINDS:
+        raise InputError(
+            f"{path}: has the mode {mode}; expected a mask of one channel, whose values are the classes': save it as a "
+            "grey PNG"
+        )
+    return _KINDS[mode]
