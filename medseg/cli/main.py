@@ -16,6 +16,7 @@ from medseg.cli.evaluate import evaluate
 from medseg.cli.export import export
 from medseg.cli.import_ import import_
 from medseg.cli.info import info
+from medseg.cli.new_task import new_task
 from medseg.cli.predict import predict
 from medseg.cli.serve import serve
 from medseg.cli.sweep import sweep
@@ -39,6 +40,7 @@ def medseg(
 
 
 app.command("info")(info)
+app.command("new-task")(new_task)
 app.command("doctor")(doctor)
 app.add_typer(data, name="data")
 app.command("import")(import_)
