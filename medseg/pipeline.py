@@ -41,6 +41,7 @@ class Network:
     recipe: Recipe
     build: Callable[..., Any]  # (**options) -> torch.nn.Module in the form that is exported
     options: Mapping[str, Any] = field(default_factory=dict)  # defaults of build, recorded in the run
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of options that are words: what they may be
     free_axes: Mapping[int, int] = field(default_factory=dict)  # input axis (batch is 0) -> its sizes' common multiple
     keys: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None  # a published checkpoint's state -> ours
     unused: tuple[str, ...] = ()  # how keys of a checkpoint begin that the answer does not need; they are left out

@@ -22,7 +22,9 @@ def evaluate(
     task: TaskArgument,
     data: Annotated[Path, typer.Argument(help="A folder in the task's native layout.")],
     run: RunsOption = None,
-    submission: Annotated[Path | None, typer.Option(help="luna, gi-tract: score this CSV instead of runs.")] = None,
+    submission: Annotated[
+        Path | None, typer.Option(help="Score this CSV, in the task's own format, instead of runs.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="The engine for the runs.")] = "openvino",
     precision: Annotated[str, typer.Option(help="The precision: fp32, fp16, bf16 or int8.")] = "fp32",
     no_verify: NoVerifyOption = False,

@@ -20,7 +20,7 @@ Options = Mapping[str, Any]
 
 def fitting_network(network: Network, options: Options, checkpoint: Path) -> str:
     """In words what the checkpoint fits: these options, or another network of the task; "" where none was found."""
-    for other in _others(options):
+    for other in _others(network, options):
         for tried in (other, *_scaled(network, other, checkpoint)):
             if tried != options and _fits(network, tried, checkpoint):
                 words = [f"--{name} {value}" for name, value in tried.items() if value != options[name]]
@@ -32,13 +32,11 @@ def fitting_network(network: Network, options: Options, checkpoint: Path) -> str
     return ""
 
 
-def _others(options: Options) -> Iterator[Options]:
-    """The options as they are, and with every other architecture."""
+def _others(network: Network, options: Options) -> Iterator[Options]:
+    """The options as they are, and with every other word that one of them may be."""
     yield options
-    if "arch" in options:
-        from medseg.models.brain import ARCHITECTURES
-
-        yield from ({**options, "arch": arch} for arch in ARCHITECTURES if arch != options["arch"])
+    for name, values in network.choices.items():
+        yield from ({**options, name: value} for value in values if value != options[name])
 
 
 def _scaled(network: Network, options: Options, checkpoint: Path) -> Iterator[Options]:

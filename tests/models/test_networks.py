@@ -159,3 +159,10 @@ def test_encoder_weights_of_another_encoder_are_refused(tmp_path):
 def test_network_without_an_encoder_refuses_encoder_weights(tmp_path):
     with pytest.raises(InputError, match="has no pretrained encoder"):
         load_encoder(brain_network("unet", 2), tmp_path / "any.pth")
+
+
+def test_the_architectures_that_a_network_names_are_those_that_can_be_built() -> None:
+    from medseg.models.brain import ARCHITECTURES
+    from medseg.tasks import network_named
+
+    assert network_named("brain-lgg").choices == {"arch": tuple(ARCHITECTURES)}

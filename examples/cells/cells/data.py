@@ -84,12 +84,5 @@ def split(folder: Path, seed: int, fold: int) -> Split:
     return drawn(patients(folder), 4, fold, seed)
 
 
-DATA = Data(
-    patients=patients,
-    read=read,
-    cases=cases,
-    check=check,
-    phantom=phantom,
-    split=split,
-    training={NETWORK.name: Training(samples, Augmentation(flip=0.5, quarter_turns=0.5))},
-)
+TRAINING = Training(samples, Augmentation(flip=0.5, quarter_turns=0.5))
+DATA = Data(patients, read, cases, check, phantom, split, training={NETWORK.name: TRAINING})

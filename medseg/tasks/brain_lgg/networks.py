@@ -21,6 +21,7 @@ BRAIN_LGG = Network(
     recipe=Recipe(epochs=100, batch_size=16, lr=1e-4, loss="dice", schedule="linear"),
     build=_build,
     options={"arch": "unet", "features": 32},
+    choices={"arch": ("unet", "unet-residual", "unet-resnext50", "fpn", "unetpp", "unet3p")},
     free_axes={2: 32, 3: 32},
 )
 NETWORKS = (BRAIN_LGG,)
