@@ -37,7 +37,7 @@ class Targets:
     ] = False
     early_exit: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Of three voters: also the vote that asks the third only where two differ more."),
+        typer.Option(min=0, max=1, help="Of three voters: also the vote that asks the third where two differ more."),
     ] = None
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Also each network alone at this batch size.")] = None
 
