@@ -14,6 +14,7 @@ import pydicom
 from pydicom.config import disable_value_validation
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from medseg.data.deflated import Guarded
 from medseg.errors import InputError
 from medseg.task import Array
 
@@ -103,7 +104,7 @@ def read_header(path: Path, real: bool = False) -> tuple[Slice, ...] | Other | N
 
     Raises InputError for a damaged one: cut short, empty of what an image needs, numbers that are none.
     """
-    with quiet(), path.open("rb") as file:
+    with quiet(), Guarded(path) as file:
         if path.name.upper() == "DICOMDIR":
             return ()
         if not _is_dicom(file):

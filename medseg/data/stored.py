@@ -13,6 +13,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import UID, CTImageStorage, RLELossless
 
 from medseg.data.codestream import decoded
+from medseg.data.deflated import Guarded
 from medseg.data.dicom import Slice, damaged, quiet
 from medseg.data.hounsfield import AIR_HU, as_read
 from medseg.errors import InputError
@@ -57,7 +58,10 @@ def _opened(slices: Sequence[Slice]) -> Iterator[tuple[Slice, pydicom.Dataset]]:
 
 def _dataset(path: Path) -> pydicom.Dataset:
     try:
-        return pydicom.dcmread(path, force=True)
+        with Guarded(path) as file:
+            return pydicom.dcmread(file, force=True)
+    except InputError:
+        raise
     except Exception as error:  # whatever pydicom makes of damaged bytes; its words may quote a header
         raise damaged(path, f"it cannot be read: {type(error).__name__}") from error
 
