@@ -50,6 +50,8 @@ def read(path: Path, reading: Reading) -> Volume:
     steps = _vectors(path, fields, len(sizes))
     order = [axis for axis, step in enumerate(steps) if step is not None]
     flat = [axis for axis, step in enumerate(steps) if step is None]
+    if len(order) < 3:
+        raise InputError(f"{path} places {len(order)} of its {len(sizes)} axes in space; expected 3: export it again")
     shape = only_volume(path, [sizes[axis] for axis in order + flat])
     kind = _kind(path, fields)
     values = _voxels(path, fields, start, rest, check_shape(path, sizes, kind.itemsize)).view(kind)
@@ -99,8 +101,10 @@ def _numbers(path: Path, fields: Fields, key: str) -> Array:
         found = np.array([float(word) for word in fields[key].split()])
     except (KeyError, ValueError) as error:
         raise damaged(path, f"{key} is missing or not made of numbers") from error
+    if not 0 < len(found) <= 16:
+        raise damaged(path, f"{key} has {len(found)} numbers")
     whole = key == "spacings" or (np.isfinite(found).all() and (found == np.rint(found)).all() and found.max() < 2**53)
-    if not 0 < len(found) <= 16 or not whole:
+    if not whole:
         raise damaged(path, f"{key} is not made of whole numbers")
     return found
 

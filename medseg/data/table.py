@@ -8,9 +8,8 @@ import io
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medseg.errors import InputError
 
@@ -28,8 +27,7 @@ Reader = Any  # what csv.reader makes; it has no name to import
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line of a table: the cells that were asked for, in the order they were asked for."""
 
     line: int
@@ -45,13 +43,12 @@ def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str] = ()) ->
     wanted, text = (*texts, *numbers), read_text(path)
     reader, header = _opened(text, wanted, path)
     places, first = [header.index(name) for name in wanted], len(texts)
-    rows, marks, separator = [], set[str](), reader.dialect.delimiter
+    rows, marks, separator, plain = [], set[str](), reader.dialect.delimiter, text.isascii()
     for line, cells in _cells(reader, len(header), path):
         chosen = [cells[place].strip() for place in places]
-        if not all(map(str.isascii, chosen)):
+        if not plain and not all(map(str.isascii, chosen)):
             raise InputError(f"{path}, line {line}: holds letters other than ASCII's: correct the line")
-        where = f"{path}, line {line}"
-        rows.append(Row(line, tuple(chosen[:first]), tuple(_number(cell, where, separator) for cell in chosen[first:])))
+        rows.append(Row(line, tuple(chosen[:first]), _numbers(chosen[first:], separator, path, line)))
         if separator != ",":  # else a decimal comma is no number
             marks.update(mark for mark in ".," if mark in "".join(chosen[first:]))
     if len(marks) > 1:
@@ -151,10 +148,9 @@ def _cells(reader: Reader, width: int, path: Path) -> Iterator[tuple[int, list[s
     """Each line that is not empty with its number, checked to have as many cells as the header."""
     try:
         for cells in reader:
-            filled = [place for place, cell in enumerate(cells) if cell.strip()]
-            if not filled:
+            if not any(map(str.strip, cells)):
                 continue
-            if len(cells) < width or filled[-1] >= width:
+            if len(cells) < width or any(map(str.strip, cells[width:])):
                 raise InputError(
                     f"{path}, line {reader.line_num}: has {len(cells)} cells; expected {width} as in the first line: "
                     "correct the line"
@@ -167,10 +163,20 @@ def _cells(reader: Reader, width: int, path: Path) -> Iterator[tuple[int, list[s
         ) from error
 
 
-def _number(text: str, where: str, separator: str) -> float:
-    """A finite number; its decimal mark may be a comma where commas do not part the cells."""
-    plain = text.replace(",", ".") if separator != "," else text
-    number = float(plain) if _NUMBER.fullmatch(plain) else math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{where}: {text[:40]!r} is not a number; expected a finite number: correct the line")
-    return number
+def _numbers(cells: list[str], separator: str, path: Path, line: int) -> tuple[float, ...]:
+    """The cells as finite numbers; a decimal mark may be a comma where commas do not part the cells."""
+    plain = [cell.replace(",", ".") for cell in cells] if separator != "," else cells
+    try:
+        found = tuple(map(float, plain))
+    except ValueError:
+        found = (math.nan,)
+    if not all(map(math.isfinite, found)) or "_" in "".join(plain):  # Python's float takes 1_0
+        odd = next(cell for cell, text in zip(cells, plain, strict=True) if not _is_number(text))
+        raise InputError(
+            f"{path}, line {line}: {odd[:40]!r} is not a number; expected a finite number: correct the line"
+        )
+    return found
+
+
+def _is_number(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text)) and math.isfinite(float(text))
