@@ -150,7 +150,7 @@ def _cells(reader: Reader, width: int, path: Path) -> Iterator[tuple[int, list[s
         for cells in reader:
             if not any(map(str.strip, cells)):
                 continue
-            if len(cells) < width or any(map(str.strip, cells[width:])):
+            if len(cells) != width and (len(cells) < width or any(map(str.strip, cells[width:]))):
                 raise InputError(
                     f"{path}, line {reader.line_num}: has {len(cells)} cells; expected {width} as in the first line: "
                     "correct the line"
