@@ -17,10 +17,15 @@ class Command(ModuleType):
 
     command: str  # module:function
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        """What the command's function returns."""
+    @property
+    def function(self) -> Any:
+        """The command's function."""
         module, _, name = self.command.partition(":")
-        return getattr(import_module(module), name)(*args, **options)
+        return getattr(import_module(module), name)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """What the command's function returns."""
+        return self.function(*arguments, **options)
 
 
 def called_as(package: str, command: str) -> None:

@@ -21,7 +21,12 @@ GIVEN_PROGRAM, GIVEN_GRAPH = "given.pt2", "given.onnx"
 
 
 class Run:
-    """A run folder with its manifest.json: which network, where its weights come from, every file with its sha256."""
+    """A run folder with its manifest.json: which network, where its weights come from, every file with its sha256.
+
+    >>> import medseg
+    >>> medseg.Run("runs/luna-segment").network
+    'luna-segment'
+    """
 
     verify = True  # whether a file is held against its recorded sha256 before it is opened
 

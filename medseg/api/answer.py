@@ -21,6 +21,11 @@ class Answer:
     """An answer in memory.
 
     `arrays` are the pipeline's outputs by name, as `medseg info TASK` lists them.
+
+    >>> import medseg
+    >>> (answer,) = medseg.predict("luna", "ct.mhd", runs=["runs/luna-segment", "runs/luna-nodule"], threshold=0)
+    >>> answer.mask.max() == len(answer.table)
+    True
     """
 
     task: Task

@@ -86,6 +86,11 @@ def evaluate(
 
     Several runs of one network are compared. In `out` come evaluation.json, a CSV table for each lineup, and pictures
     of the worst cases. Raises InputError where the task has no scores, or there is nobody to judge the runs by.
+
+    >>> import medseg
+    >>> found = medseg.evaluate("luna", "data", ["runs/luna-segment", "runs/luna-nodule"])
+    >>> sorted(found.scores["luna-segment + luna-nodule"].rows) == sorted(found.patients)
+    True
     """
     subject, held = task_named(task), as_runs(runs)
     patients = held_out(subject, Path(data), held)

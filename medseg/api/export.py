@@ -29,9 +29,9 @@ def export(
     Raises ExportError naming every file that could not be made, after all the others are.
 
     >>> import medseg
-    >>> (run,) = medseg.export("runs/luna-segment", medseg.Wanted(fp16=True))  # doctest: +SKIP
-    >>> run.files["fp16.onnx"]["parity"]["dice"]  # doctest: +SKIP
-    0.99997
+    >>> (run,) = medseg.export("runs/luna-segment", medseg.Wanted(fp16=True, samples=2))
+    >>> run.files["fp16.onnx"]["parity"]["dice"] > 0.999
+    True
     """
     several = [runs] if isinstance(runs, Run | Path | str) else runs
     held = as_runs(several)

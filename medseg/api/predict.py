@@ -35,8 +35,9 @@ def predict(
     answered: to go on with the others, ask a predictor source by source.
 
     >>> import medseg
-    >>> (answer,) = medseg.predict("luna", "ct.nii.gz", runs=["runs/segment", "runs/nodule"])  # doctest: +SKIP
-    >>> answer.save("answers")  # doctest: +SKIP
+    >>> (answer,) = medseg.predict("luna", "ct.mhd", runs=["runs/luna-segment", "runs/luna-nodule"], threshold=0.3)
+    >>> [path.name for path in answer.save("answers")]
+    ['nodules.csv', 'nodules.json', 'mask.nii.gz', 'nodules.png']
     """
     paths = [inputs] if isinstance(inputs, Path | str) else inputs
     with open_predictor(task, runs, url, engine, precision) as predictor:

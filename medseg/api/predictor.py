@@ -32,8 +32,10 @@ class Predictor:
     engine and precision answer.
 
     >>> import medseg
-    >>> with medseg.open_predictor("luna", runs=["runs/segment", "runs/nodule"]) as predictor:  # doctest: +SKIP
-    ...     answers = [predictor.answer(source, threshold=0.3) for source in predictor.sources("cts")]
+    >>> with medseg.open_predictor("luna", runs=["runs/luna-segment", "runs/luna-nodule"]) as predictor:
+    ...     answers = [predictor.answer(source, roi="lungs") for source in predictor.sources("ct.mhd")]
+    >>> [(answer.name, answer.mask.shape) for answer in answers]
+    [('ct', (32, 128, 128))]
     """
 
     task: Task
@@ -80,6 +82,11 @@ def open_predictor(
 
     Raises InputError for both or neither, RunError for runs that are not enough or lack the engine's file, ServerError
     where no server answers.
+
+    >>> import medseg
+    >>> with medseg.open_predictor("luna", ["runs/luna-segment", "runs/luna-nodule"], precision="fp32") as predictor:
+    ...     predictor.answer("ct.mhd").geometry.spacing_mm
+    (0.7, 0.7, 2.5)
     """
     if bool(runs) == bool(url):
         raise InputError("--run and --url: got both or neither; expected run folders, or a server's address")

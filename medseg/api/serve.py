@@ -53,8 +53,10 @@ def serve(
     start.
 
     >>> import medseg
-    >>> with medseg.serve("stas", ["runs/a", "runs/b", "runs/c"]) as server:  # doctest: +SKIP
-    ...     answers = medseg.predict("stas", "pictures", url=server.url)
+    >>> with medseg.serve("luna", ["runs/luna-segment", "runs/luna-nodule"]) as server:
+    ...     (answer,) = medseg.predict("luna", "ct.mhd", url=server.url)
+    >>> answer.request.made_by["served"]["engine"]
+    'openvino'
     """
     if repository.target != "embedded":
         raise InputError(
