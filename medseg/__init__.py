@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from medseg.api.predictor import open_predictor as open_predictor
     from medseg.api.serve import Repository as Repository
     from medseg.api.serve import serve as serve
+    from medseg.api.train import Chosen as Chosen
+    from medseg.api.train import train as train
     from medseg.export.chain import Wanted as Wanted
     from medseg.run import Run as Run
     from medseg.task import Task as Task
@@ -29,6 +31,7 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "Answer": "medseg.api.answer",
+    "Chosen": "medseg.api.train",
     "Predictor": "medseg.api.predictor",
     "Repository": "medseg.api.serve",
     "Run": "medseg.run",
@@ -42,6 +45,7 @@ _HOMES = {
     "serve": "medseg.api.serve",
     "task_named": "medseg.tasks",
     "task_names": "medseg.tasks",
+    "train": "medseg.train",
 }
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604
 

@@ -54,7 +54,7 @@ def import_(
     """
     from json import dumps
 
-    from medseg.cli.options import refuse_chosen
+    from medseg.api.train import refuse_chosen
     from medseg.export.given import save_given
     from medseg.export.graph import save_program
     from medseg.run import Run, whole_run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -36,13 +35,3 @@ SIZE_HELP = (
     "Of your own network: what pictures are resized to, such as 256, 256x320 (height, width) or fit:256x320, "
     "which keeps their shape; keep leaves them as they are."
 )
-
-
-def refuse_chosen(network: str, chosen: Mapping[str, object]) -> None:
-    """Raise InputError for the first of these options that was given: the network has no use for it."""
-    from medseg.errors import InputError
-
-    for name, value in chosen.items():
-        if value is not None:
-            flag = name.replace("_", "-")
-            raise InputError(f"network {network!r} has no option --{flag}: leave it out")

@@ -11,7 +11,15 @@ import medseg
 from medseg.run import Run
 
 OFFERED = [name for name in medseg.__all__ if not name.startswith("_")]
-PLAIN = ("Repository", "Task", "Wanted", "evaluate_submission", "task_named", "task_names")  # no example of their own
+PLAIN = (
+    "Chosen",
+    "Repository",
+    "Task",
+    "Wanted",
+    "evaluate_submission",
+    "task_named",
+    "task_names",
+)  # no example of their own
 
 
 @pytest.fixture(scope="module")

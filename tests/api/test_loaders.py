@@ -85,7 +85,6 @@ def test_a_further_process_of_a_fit_takes_the_loader_that_the_first_one_chose(
     """Measuring again it might choose otherwise, and one epoch would be augmented in two ways."""
     from medseg.api import loaders
     from medseg.cli.train import train
-    from medseg.train import fit as fitting
 
     recorded = {} if loader == "torch" else {"loader": loader}  # as the settings are: without what is the default
     Run.create(tmp_path / "run", "brain-lgg", {}, {"kind": "train", **recorded})
@@ -97,7 +96,7 @@ def test_a_further_process_of_a_fit_takes_the_loader_that_the_first_one_chose(
 
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(loaders, "faster", lambda _: pytest.fail("measured again"))
-    monkeypatch.setattr(fitting, "fit", stopped)
+    monkeypatch.setattr("medseg.api.train.fit", stopped)
     with pytest.raises(SystemExit):
         train("brain-lgg", folders("brain-lgg"), tmp_path / "run", devices=2, size=64, features=2)
     assert seen == [loader == "dali"]

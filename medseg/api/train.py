@@ -1,0 +1,95 @@
+"""A fit: a network, a data folder and what is chosen of it become a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from medseg.api.loaders import fed
+from medseg.errors import InputError
+from medseg.export.graph import save_program
+from medseg.run import Run
+from medseg.task import Choices, Network
+from medseg.tasks import brought_along, network_named
+from medseg.train.begin import beginning
+from medseg.train.data import DataModule
+from medseg.train.fit import fit, starting_module
+from medseg.train.settings import Settings, keep_for, leads, recipe_with, resumed_run, size_for, start_run
+from medseg.train.weights import build_options
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is chosen of a fit; the rest is the network's recipe, and what most fits want.
+
+    `recipe` holds fields of medseg.task.Recipe; `settings` those of medseg.train.settings.Settings, but for the recipe
+    and the size. `network` says of which kind the network is built, and at which size.
+    """
+
+    recipe: Mapping[str, float | str | None] = field(default_factory=dict)
+    settings: Mapping[str, int | str | None] = field(default_factory=dict)
+    network: Choices = field(default_factory=Choices)
+    features: int | None = None  # the width of its first level
+
+
+AS_THE_RECIPE = Chosen()
+
+
+def train(
+    network: str,
+    data: Path | str,
+    out: Path | str,
+    chosen: Chosen = AS_THE_RECIPE,
+    loader: str = "auto",
+    resume: bool = False,
+) -> Run:
+    """The run, fitted to the patients of a data folder that its task's split does not judge by; with fp32.pt2.
+
+    `resume` goes on from the run's last whole epoch. Raises InputError for what cannot be chosen, RunError where the
+    folder holds another run.
+
+    >>> import medseg
+    >>> chosen = medseg.Chosen({"epochs": 1, "batch_size": 4}, {"samples_per_epoch": 4}, features=2)
+    >>> run = medseg.train("luna-nodule", "data", "runs/fitted", chosen)
+    >>> run.manifest["result"]["best_by"]
+    'val_f1'
+    """
+    folder, where = Path(data), Path(out)
+    made, options = _network(network, folder, chosen)
+    settings = _settings(made, chosen)
+    module = starting_module(made, options, settings)
+    with beginning(where, resume):
+        samples = DataModule(made, folder, settings)
+        settings = fed(samples, loader, Run(where) if resume or not leads() else None)
+        run = (resumed_run if resume else start_run)(made, folder, where, options, settings)
+        fit(run, samples, settings, module)
+        save_program(run, made)
+    return run
+
+
+def _settings(network: Network, chosen: Chosen) -> Settings:
+    """The settings of the fit. Raises InputError for one that makes no sense."""
+    more: dict[str, Any] = {name: value for name, value in chosen.settings.items() if value is not None}
+    keep = keep_for(str(more.pop("keep", "best")), more.get("patience"))
+    size = None if network.described_by else size_for(network, chosen.network.size)
+    return Settings(recipe=recipe_with(network, chosen.recipe), size=size, keep=keep, **more)
+
+
+def _network(name: str, data: Path, chosen: Chosen) -> tuple[Network, dict[str, Any]]:
+    """The network that will be fitted and the options that it is built with: a task's own, or as the choices say."""
+    task = brought_along(name)
+    if task and task.bringing and task.described:
+        refuse_chosen(name, {"features": chosen.features})
+        return task.described([task.bringing.begun(data, chosen.network)]).network(name), {}
+    refuse_chosen(name, vars(replace(chosen.network, arch=None, size=None)))
+    network = network_named(name)
+    return network, build_options(network, {"arch": chosen.network.arch, "features": chosen.features})
+
+
+def refuse_chosen(network: str, chosen: Mapping[str, object]) -> None:
+    """Raise InputError for the first of these options that was given: the network has no use for it."""
+    for name, value in chosen.items():
+        if value is not None:
+            raise InputError(f"network {network!r} has no option --{name.replace('_', '-')}: leave it out")
