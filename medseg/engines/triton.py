@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -30,6 +31,7 @@ _CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),  # a server that was away is found soon after it is back
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+_UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([\w -]+)")  # grpc's words
 _PROTOCOLS: dict[str, Any] = {"http": tritonclient.http, "grpc": tritonclient.grpc, "grpcs": tritonclient.grpc}
 
 
@@ -140,6 +142,11 @@ class TritonModel:
         unknown = message.startswith("Request for unknown model")  # as an ensemble is that lacks one of its models
         if any(code in status for code in ("400", "INVALID_ARGUMENT")) and not unknown:
             return InputError(message)
+        if refused := _UNTRUSTED.search(message):
+            expected = (
+                "expected one that is valid and whose authority is known: its owner renews it, MEDSEG_TLS_CA names one"
+            )
+            return ServerError(f"{self._url} shows a certificate that is of no use ({refused[1]}); {expected}")
         return ServerError(f"{self._url}, model {self._model!r}: {message}")
 
 

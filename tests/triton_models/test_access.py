@@ -4,9 +4,11 @@ import os
 import re
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import grpc as real_grpc
 import numpy as np
 import pytest
 
@@ -167,13 +169,37 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
         check(Access("0.0.0.0", certificate, certificate, None, token))
 
 
+def _expire(certificate: Path) -> None:
+    """Write years that are over into a certificate, whose key still fits."""
+    years_ago = re.sub(rb"\x17\x0d\d\d(\d{10}Z)", b"\x17\x0d01\\1", ssl.PEM_cert_to_DER_cert(certificate.read_text()))
+    certificate.write_text(ssl.DER_cert_to_PEM_cert(years_ago))
+
+
+@needs_openssl
+def test_a_client_is_told_that_a_certificate_has_expired_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem, key = certificate(tmp_path, "server")
+    _expire(pem)
+    monkeypatch.setenv("MEDSEG_TLS_CA", str(pem))
+    server = real_grpc.server(ThreadPoolExecutor(1))
+    port = server.add_secure_port(
+        "127.0.0.1:0", real_grpc.ssl_server_credentials([(key.read_bytes(), pem.read_bytes())])
+    )
+    server.start()
+    model = TritonModel(f"grpcs://127.0.0.1:{port}", MODEL, timeout_s=20)
+    with pytest.raises(ServerError, match=r"of no use \(certificate has expired\); expected") as told:
+        model.ping()
+    assert len(str(told.value).splitlines()) == 1
+    server.stop(0)
+
+
 @needs_openssl
 def test_a_certificate_whose_time_is_over_is_said_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
     (pem, key), (past, its_key) = certificate(tmp_path, "now"), certificate(tmp_path, "past")
     check(Access("0.0.0.0", pem, key, None, tmp_path / "token"))
-    years_ago = re.sub(rb"\x17\x0d\d\d(\d{10}Z)", b"\x17\x0d01\\1", ssl.PEM_cert_to_DER_cert(past.read_text()))
-    past.write_text(ssl.DER_cert_to_PEM_cert(years_ago))
+    _expire(past)
     with pytest.raises(InputError, match=r"past.pem is of no use \(certificate has expired\)"):
         check(Access("0.0.0.0", past, its_key, None, tmp_path / "token"))
     with pytest.raises(InputError, match="do not fit"):

@@ -1,6 +1,7 @@
 """The front before the real server: who is turned away, what never reaches Triton, and that all else passes."""
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -270,3 +271,13 @@ def test_a_description_that_is_right_is_kept() -> None:
     check_inputs([Sent("ct", "INT16", (0, 512, 512), 0), Sent("flag", "BOOL", (), 1)])
     with pytest.raises(InputError, match="expected 1"):
         check_inputs([Sent("flag", "BOOL", (), 2)])
+
+
+def test_an_input_in_shared_memory_may_be_larger_than_a_request_but_not_than_it_says() -> None:
+    ct = (1200, 512, 512)  # 600 MiB
+    check_inputs([Sent("ct", "INT16", ct, None, 2 * math.prod(ct))])
+    with pytest.raises(InputError, match="and 512 MiB"):
+        check_inputs([Sent("ct", "INT16", ct, 2 * math.prod(ct))])
+    for shape, shared in ((ct, 2 * math.prod(ct) - 1), ((2**31, 2**31), 2**63), ((2**40,), 2**41)):
+        with pytest.raises(InputError, match="expected"):
+            check_inputs([Sent("ct", "INT16", shape, None, shared)])

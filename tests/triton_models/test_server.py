@@ -243,11 +243,17 @@ def test_a_killed_process_is_replaced_and_meanwhile_requests_are_refused(server:
     model.close()
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("how", "front_too"),
+    [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGKILL, False), (signal.SIGKILL, True)],
+)
 def test_serve_leaves_no_process_and_no_memory_behind(
-    tmp_path: Path, how: signal.Signals, request: pytest.FixtureRequest
+    tmp_path: Path, how: signal.Signals, front_too: bool, request: pytest.FixtureRequest
 ) -> None:
-    """Stopped or killed: tritonserver and its stubs end, and nothing stays in /dev/shm."""
+    """Stopped or killed: tritonserver and its stubs end, and nothing stays in /dev/shm.
+
+    Where the front, which sees to that, is killed with it, what stays goes when the next server starts.
+    """
     ports = free_ports()
     options = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
     run = bright_run(tmp_path / "run", task_named("gi-tract").networks[0]).path
@@ -258,6 +264,8 @@ def test_serve_leaves_no_process_and_no_memory_behind(
     assert process.stdout is not None and "serving gi-tract at" in process.stdout.readline()
     family = psutil.Process(process.pid).children(recursive=True)
     assert any("tritonserver" in one.name() for one in family)
+    if front_too:
+        next(one for one in family if "medseg.triton_models.front" in " ".join(one.cmdline())).kill()
     process.send_signal(how)
     code = process.wait(120)
     assert code == (-how if how == signal.SIGKILL else 0)
@@ -265,6 +273,10 @@ def test_serve_leaves_no_process_and_no_memory_behind(
     while (alive := [one for one in family if _runs(one)]) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not alive
+    if front_too:
+        assert list(Path("/dev/shm").glob(f"medseg-key_{process.pid}_*"))
+        with serving(tmp_path, [], free_ports(), tmp_path / "next"):
+            pass
     assert not list(Path("/dev/shm").glob(f"medseg*_{process.pid}_*"))
     assert (tmp_path / "log").stat().st_size > 0
 

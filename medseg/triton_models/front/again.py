@@ -7,16 +7,12 @@ model is back, what was in flight is asked a second time, and the first good ans
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from medseg.triton_models.cancelled import mark
 
-DIED = re.compile(rb"Stub process .*is not healthy")  # Triton's words for a python process that died
-AWAY = "the server is being started again; try again in some seconds"
-LOST = "a process of the server died while this request waited for it; it is being replaced: send the request again"
 _LONGEST_SECONDS = 3600
 _BACK_SECONDS = 30  # that a request whose process died waits for the next one
 Answer = TypeVar("Answer")

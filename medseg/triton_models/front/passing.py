@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from medseg.triton_models.front.again import AWAY, DIED, LOST, Left, Replaced, Twice
+from medseg.triton_models.front.again import Left, Replaced, Twice
 from medseg.triton_models.front.bodies import PIECE, Body, Room
+from medseg.triton_models.front.words import AWAY, LOST, died, trouble
 
 _LOOK_SECONDS = 0.5  # for clients that went away
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -39,7 +40,7 @@ class Answer:
     head: bytes
     theirs: Reader  # where the body will come
     ours: Writer | None = None  # to be closed
-    failure: bytes = b""  # the body, where it was read because it says why there is no answer
+    failure: str = ""  # the body, where it was read because it says why there is no answer
 
     def close(self) -> None:
         """Close the connection that it comes by."""
@@ -69,13 +70,13 @@ async def answered(behind: Behind, line: str, text: bytes, body: Body, name: str
     twice = Twice(partial(_asked, behind, message, body), lambda answer: bool(answer.failure), _died, left)
     try:
         answer = await _awaited(twice.answer(behind.replaced), body)
-        return _lost() if _died(answer) else answer
+        return _unavailable(said) if (said := trouble(answer.failure)) else answer
     except ConnectionError as error:
         raise RefusedError(503, AWAY) from error
 
 
 def _died(answer: Answer | BaseException) -> bool:
-    return isinstance(answer, Answer) and DIED.search(answer.failure) is not None
+    return isinstance(answer, Answer) and died(answer.failure)
 
 
 async def _awaited(answer: Coroutine[Any, Any, Answer], body: Body) -> Answer:
@@ -93,7 +94,7 @@ async def _awaited(answer: Coroutine[Any, Any, Answer], body: Body) -> Answer:
 async def _asked(behind: Behind, message: bytes, body: Body) -> Answer:
     """Triton's answer, of which the head has come. Raises ConnectionError where Triton is away or goes away."""
     if body.is_spent():
-        return _lost()
+        return _unavailable(LOST)
     try:
         theirs, ours = await asyncio.open_unix_connection(behind.socket, limit=PIECE)
     except OSError as error:
@@ -104,9 +105,9 @@ async def _asked(behind: Behind, message: bytes, body: Body) -> Answer:
         head = await theirs.readuntil(b"\r\n\r\n")
         if not head.startswith(_FAILED):
             return Answer(head, theirs, ours)
-        failure = await theirs.readexactly(_length(head) or 0)
+        said = await theirs.readexactly(_length(head) or 0)
         ours.close()
-        return _failure(head, failure)
+        return _failure(head, said)
     except BaseException as error:
         ours.close()
         if isinstance(error, asyncio.IncompleteReadError) and not body.is_gone():
@@ -114,9 +115,9 @@ async def _asked(behind: Behind, message: bytes, body: Body) -> Answer:
         raise
 
 
-def _lost() -> Answer:
-    """What a request is told that waited at a dead process and was not answered by its successor."""
-    body = json.dumps({"error": LOST}).encode()
+def _unavailable(sentence: str) -> Answer:
+    """What a client is told instead of what Triton says of a trouble of its own."""
+    body = json.dumps({"error": sentence}).encode()
     about = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return _failure(f"HTTP/1.1 503 Refused\r\nRetry-After: 1\r\n{about}\r\n".encode(), body)
 
@@ -124,7 +125,7 @@ def _lost() -> Answer:
 def _failure(head: bytes, body: bytes) -> Answer:
     theirs = asyncio.StreamReader()
     theirs.feed_data(body)
-    return Answer(head, theirs, failure=body)
+    return Answer(head, theirs, failure=body.decode(errors="replace"))
 
 
 def _length(head: bytes) -> int | None:

@@ -18,9 +18,10 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 from medseg.engines.credentials import KEY_HEADER, TOKEN_HEADERS
 from medseg.errors import InputError
 from medseg.triton_models.cancelled import new_id
-from medseg.triton_models.front.again import AWAY, DIED, LOST, Left, Replaced, Twice
+from medseg.triton_models.front.again import Left, Replaced, Twice
 from medseg.triton_models.front.doors import Doors, grpc_socket
 from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, Sent, check_inputs, check_memory
+from medseg.triton_models.front.words import AWAY, died, trouble
 
 _SERVICE = "/inference.GRPCInferenceService/"
 _INFER = f"{_SERVICE}ModelInfer"
@@ -94,8 +95,8 @@ class _Passing(grpc.GenericRpcHandler):
             left = partial(self._left, name) if name else None
             return await Twice(ask, lambda _: False, _died, left).answer(self._replaced)
         except grpc.aio.AioRpcError as error:
-            if _died(error):
-                await context.abort(grpc.StatusCode.UNAVAILABLE, LOST)
+            if said := trouble(error.details() or ""):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, said)
             away = error.code() == grpc.StatusCode.UNAVAILABLE and _BROKEN.search(error.details() or "")
             await context.abort(error.code(), AWAY if away else error.details())
             raise
@@ -139,7 +140,7 @@ class _Passing(grpc.GenericRpcHandler):
 
 
 def _died(answer: bytes | BaseException) -> bool:
-    return isinstance(answer, grpc.aio.AioRpcError) and DIED.search((answer.details() or "").encode()) is not None
+    return isinstance(answer, grpc.aio.AioRpcError) and died(answer.details() or "")
 
 
 def _check(message: bytes, trusted: bool) -> str:
@@ -151,14 +152,15 @@ def _check(message: bytes, trusted: bool) -> str:
     raw = iter(asked.raw_input_contents)
     inputs = []
     for one in asked.inputs:
+        size, shared = None, 0
         if "shared_memory_region" in one.parameters:
             check_memory(trusted)
-            size = None
+            shared = one.parameters["shared_memory_byte_size"].int64_param
         elif one.HasField("contents"):
             raise InputError(f"input {one.name!r} came as single numbers; expected its bytes in raw_input_contents")
         else:
             size = len(next(raw, b""))
-        inputs.append(Sent(one.name, one.datatype, tuple(one.shape), size))
+        inputs.append(Sent(one.name, one.datatype, tuple(one.shape), size, shared))
     if next(raw, None) is not None:
         raise InputError("the message has more raw_input_contents than inputs")
     check_inputs(inputs)

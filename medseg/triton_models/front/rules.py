@@ -15,6 +15,7 @@ from typing import Any
 from medseg.errors import InputError
 
 MOST_BYTES = 512 << 20  # of one request; a CT of 768 slices is 400 MB
+MOST_SHARED = 64 << 30  # of one input in shared memory, which crosses no wire
 MOST_TEXT = 64 << 10  # of a description; one of ours has less than 1 KB
 _MOST_TENSORS, _MOST_AXES = 64, 8
 _BYTES = dict.fromkeys(("BOOL", "UINT8", "INT8"), 1) | dict.fromkeys(("UINT16", "INT16", "FP16", "BF16"), 2)
@@ -32,6 +33,7 @@ class Sent:
     datatype: str
     shape: tuple[int, ...]
     size: int | None
+    shared: int = 0  # its bytes in shared memory
 
 
 def check_inputs(inputs: Sequence[Sent]) -> None:
@@ -42,12 +44,14 @@ def check_inputs(inputs: Sequence[Sent]) -> None:
         if one.datatype not in _BYTES:
             raise InputError(f"input {one.name!r} is {one.datatype!r}; expected one of {', '.join(_BYTES)}")
         room = math.prod(max(size, 1) for size in one.shape) * _BYTES[one.datatype]
-        if len(one.shape) > _MOST_AXES or any(size < 0 for size in one.shape) or room > MOST_BYTES:
-            expected = f"at most {_MOST_AXES} axes, none below 0, and {MOST_BYTES >> 20} MiB"
+        most = MOST_BYTES if one.size is not None else MOST_SHARED
+        if len(one.shape) > _MOST_AXES or any(size < 0 for size in one.shape) or room > most:
+            where = "" if one.size is not None else " in shared memory"
+            expected = f"at most {_MOST_AXES} axes, none below 0, and {most >> 20} MiB{where}"
             raise InputError(f"input {one.name!r} has shape {one.shape}; expected {expected}")
-        size = math.prod(one.shape) * _BYTES[one.datatype]
-        if one.size not in (None, size):
-            raise InputError(f"input {one.name!r} came with {one.size} bytes; expected {size}, as its shape says")
+        size, came = math.prod(one.shape) * _BYTES[one.datatype], one.shared if one.size is None else one.size
+        if came != size:
+            raise InputError(f"input {one.name!r} came with {came} bytes; expected {size}, as its shape says")
 
 
 def rewritten(text: bytes, binary: int, trusted: bool, name: str = "") -> bytes:
@@ -95,7 +99,7 @@ def _input(entry: Any, trusted: bool) -> Sent:
     options = known.get("parameters", {})
     if isinstance(options, dict) and _REGION in options:
         _check_memory(options, trusted)
-        return Sent(name, datatype, tuple(shape), None)
+        return Sent(name, datatype, tuple(shape), None, options["shared_memory_byte_size"])
     size = _fields(options, f"the parameters of input {name!r}", ("binary_data_size",), ())["binary_data_size"]
     if type(size) is not int or size < 0:
         raise InputError(f"input {name!r} has a binary_data_size that is no whole number")

@@ -1,0 +1,24 @@
+"""What Triton says of its own troubles, and how a client is told: one sentence, and that it may ask again."""
+
+from __future__ import annotations
+
+import re
+
+AWAY = "the server is being started again; try again in some seconds"
+_DIED = re.compile(r"Stub process .*is not healthy", re.DOTALL)
+_FULL = re.compile(r"Failed to (?:increase|initialize) (?:the )?shared memory|No space left on device", re.DOTALL)
+LOST = "a process of the server died while this request waited for it; it is being replaced: send the request again"
+NO_ROOM = (
+    "the server's shared memory, /dev/shm, has no room for this request's tensors; expected more of it (a container's "
+    "--shm-size): send a smaller request, or this one again when there is room"
+)
+
+
+def died(said: str) -> bool:
+    """Whether a python process died that was to answer."""
+    return _DIED.search(said) is not None
+
+
+def trouble(said: str) -> str:
+    """The sentence for a trouble of the server's own, of which a request is not the cause; "" for anything else."""
+    return LOST if died(said) else NO_ROOM if _FULL.search(said) else ""
