@@ -28,8 +28,8 @@ from benchmarks.soak.memory import Memory
 from medseg.triton_models.server import free_ports
 from tests.bench.runs import bright_run
 
-READINGS = 40  # of memory
-LARGE_AT = 21  # of these readings, large pictures come before this one
+READINGS = 20  # of memory
+LARGE_AT = 11  # of these readings, large pictures come before this one
 
 
 @dataclass
@@ -73,15 +73,17 @@ def soaked(soak: Soak, requests: int, minutes: float, kills: bool, large: int) -
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         askers = [pool.submit(_asking, asked, seed, more) for seed in range(AT_ONCE)]
-        soak.memory.note(soak.serve, 0)
+        soak.memory.note(soak.serve, asked)
         for share in range(1, READINGS + 1):
             while asked.done < requests * share / READINGS and not _over(askers):
                 time.sleep(0.1)
-            soak.memory.note(soak.serve, asked.done)
-            if share == LARGE_AT and large and not _over(askers):
+            soak.memory.note(soak.serve, asked)
+            if _over(askers):
+                break
+            if share == LARGE_AT and large:
                 _ask_large(soak, large)
             kill, rest = divmod(share, READINGS // 10)
-            if kills and not rest and 0 < kill <= len(KILLS) and not _over(askers):
+            if kills and not rest and 0 < kill <= len(KILLS):
                 soak.recoveries.append(strike(asked, soak.serve, soak.told, KILLS[kill - 1]))
         for asker in askers:
             asker.result()
@@ -91,7 +93,8 @@ def soaked(soak: Soak, requests: int, minutes: float, kills: bool, large: int) -
 def _asking(asked: Asked, seed: int, more: Callable[[], bool]) -> None:
     client = Client(asked, seed)
     while more():
-        client.ask()
+        if asked.going.wait(1):
+            client.ask()
 
 
 def _over(askers: list[Future[None]]) -> bool:
@@ -105,7 +108,7 @@ def _ask_large(soak: Soak, count: int) -> None:
         clients = [Client(soak.asked, seed) for seed in (100, 101)]
         list(pool.map(lambda index: clients[index % 2].ask_large(), range(count)))
     soak.asked.beside = False
-    soak.memory.note(soak.serve, soak.asked.done)
+    soak.memory.note(soak.serve, soak.asked)
 
 
 def table(soak: Soak) -> str:

@@ -39,6 +39,7 @@ class Asked:
     outcomes: Counter[str] = field(default_factory=Counter)
     done: int = 0
     beside: bool = False  # a process is away, or large pictures are asked for: this is not of the number asked for
+    going: Event = field(default_factory=Event)  # set but while memory is read, at rest
     _lock: Lock = field(default_factory=Lock)
 
     def count(self, outcome: str) -> None:

@@ -1,19 +1,24 @@
 """Each process's own memory as requests go by, and by how much it grew from its level on.
 
 A process's level is what it has after it has lived through a tenth of the requests: until then buffers and caches fill.
-What was killed is another process afterwards, with a level of its own.
+What was killed is another process afterwards, with a level of its own. Readings are made at rest, when all requests are
+answered and the processes have given back what they keep for some seconds (medseg/triton_models/heap.py).
 """
 
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import dataclass, field
 
 import psutil
 
+from benchmarks.soak.asking import Asked
 from benchmarks.soak.killing import family
+from medseg.triton_models.heap import TRIM_SECONDS
 
 MOST_GROWTH = 0.05
+REST_SECONDS = TRIM_SECONDS + 2
 
 
 @dataclass
@@ -23,8 +28,14 @@ class Memory:
     settled: int  # requests until a process has its level
     readings: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
-    def note(self, serve: subprocess.Popen[str], done: int) -> None:
-        """Add a reading of every living process."""
+    def note(self, serve: subprocess.Popen[str], asked: Asked) -> None:
+        """Add a reading of every living process, at rest."""
+        asked.going.clear()
+        time.sleep(REST_SECONDS)
+        self._read(serve, asked.done)
+        asked.going.set()
+
+    def _read(self, serve: subprocess.Popen[str], done: int) -> None:
         for name, process in family(serve).items():
             try:
                 reading = (done, round(process.memory_full_info().uss / 1e6, 1))

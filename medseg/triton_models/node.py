@@ -31,6 +31,7 @@ from medseg.tasks import task_named
 from medseg.tasks.streaming import cancellable
 from medseg.tensor import check_bounds
 from medseg.triton_models.cancelled import is_marked
+from medseg.triton_models.heap import settle
 from medseg.triton_models.names import descriptions, network_model
 from medseg.triton_models.network import opened
 from medseg.triton_models.pulse import start_beating
@@ -60,6 +61,7 @@ class TritonPythonModel:
         else:
             texts = descriptions(Path(args["model_repository"]) / args["model_version"])
             self._work = _step(parameters, texts, self._array)
+        settle()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request, in order."""

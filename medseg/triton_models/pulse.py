@@ -17,6 +17,8 @@ from threading import Thread
 
 import psutil
 
+from medseg.triton_models.heap import TRIM_SECONDS, keep, trim
+
 FOLDER = "MEDSEG_PULSES"  # the environment variable that tells a server's processes where
 SECONDS = 5.0
 _BEAT_SECONDS, _LONGEST_GAP = 0.5, 3.0
@@ -30,15 +32,20 @@ def beat(folder: Path, pid: int) -> None:
 
 
 def start_beating() -> None:
-    """Give signs of life from now on, where the environment says where."""
+    """Give signs of life from now on, where the environment says where; and memory back that is kept for too long."""
+    keep()
     if folder := os.environ.get(FOLDER):
         Thread(target=_beat_on, args=(Path(folder),), daemon=True).start()
 
 
 def _beat_on(folder: Path) -> None:
+    trimmed = time.monotonic()
     while folder.is_dir():
         beat(folder, os.getpid())
         time.sleep(_BEAT_SECONDS)
+        if time.monotonic() - trimmed > TRIM_SECONDS:
+            trim()
+            trimmed = time.monotonic()
 
 
 @dataclass

@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 from medseg.errors import ServerError
+from medseg.triton_models.heap import SERVER
 
 
 def tritonserver_help() -> str:
@@ -56,19 +57,15 @@ def _check_stub(stub: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The stub takes its Python from PATH and its libraries from LD_LIBRARY_PATH.
-
-    Memory that a request leaves is kept for the next one, up to 32 MiB: giving tensors of megabytes back to the kernel
-    and taking them anew, page by page, cost 5 % of a CT's time. In two places alone: with one for each thread, as glibc
-    has it, a server that was asked for much at a time kept 165 MB for ever, and 26 MB so.
-    """
+    """The stub takes its Python from PATH and its libraries from LD_LIBRARY_PATH."""
     libraries = [wheel().parents[1] / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
     inherited = os.environ.get("LD_LIBRARY_PATH")
-    return os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in [*libraries, inherited] if path),
-        "PYTHONUNBUFFERED": "1",
-        "MALLOC_ARENA_MAX": "2",
-        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
-    }
+    return (
+        os.environ
+        | SERVER
+        | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in [*libraries, inherited] if path),
+            "PYTHONUNBUFFERED": "1",
+        }
+    )

@@ -13,6 +13,7 @@ from medseg.triton_models.front import http, rpc
 from medseg.triton_models.front.again import Replaced
 from medseg.triton_models.front.doors import Doors
 from medseg.triton_models.front.guard import clean_up
+from medseg.triton_models.heap import settle
 from medseg.triton_models.pulse import start_beating
 
 
@@ -24,6 +25,7 @@ async def _run(doors: Doors) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, replaced.tell)  # from who watches the models
     listening = await http.listen(doors, replaced)
     server = await rpc.listen(doors, replaced)
+    settle()
     start_beating()
     print("open", flush=True)
     await stop.wait()
