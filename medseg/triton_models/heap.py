@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 from contextlib import suppress
+from threading import Event
 
 # In tritonserver, which has no thread of ours to trim it. Two places to allocate from: with one for each thread, as
 # glibc has it, a server that was asked for much at a time kept 165 MB for ever.
@@ -16,6 +17,7 @@ SERVER = {"MALLOC_ARENA_MAX": "2"} | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "M
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
 _KEPT = 32 << 20  # bytes, the most that glibc takes for the second
 TRIM_SECONDS = 10.0
+_settled = Event()
 
 
 def keep() -> None:
@@ -29,10 +31,13 @@ def settle() -> None:
     """Call what there is now this process's own: Python need not look through it any more for what nobody holds."""
     gc.collect()
     gc.freeze()
+    _settled.set()
 
 
 def trim() -> None:
-    """Give back what this process has kept, and what nobody holds."""
+    """Give back what this process has kept, and what nobody holds; not before it is settled."""
+    if not _settled.is_set():
+        return
     gc.collect()
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))

@@ -105,7 +105,8 @@ def _replaced(server: Server, model: str, count: int, tell: Tell) -> bool:
     tell(f"a process of model {model} died; the model is loaded again")
     started = time.monotonic()
     server.mark()
-    back = _control(server, model, "unload") and _ended(server, model) and _control(server, model, "load")
+    _end_others(server, model)
+    back = _control(server, model, "unload") and _control(server, model, "load")
     if back and processes(server)[model] >= count and _all_ready(server):
         server.front.send_signal(signal.SIGUSR1)  # what waits at the dead process is asked again
         tell(f"model {model} is back after {time.monotonic() - started:.1f} s")
@@ -152,15 +153,14 @@ def _stubs(server: Server) -> Stubs:
     return found
 
 
-def _ended(server: Server, model: str) -> bool:
-    """End what an unloaded model left: a request that met the dead process keeps the others of the model alive.
+def _end_others(server: Server, model: str) -> None:
+    """End the other processes of a model, before it is unloaded: Triton would wait seconds for their farewell.
 
-    At once: what they were doing is asked again by the front, and every second that they finish in is everybody's.
+    What they were doing is asked again by the front. One that died while it takes leave is waited for without end.
     """
     for name, process in _stubs(server):
         if name == model:
             _kill(process)
-    return True
 
 
 def _kill(process: psutil.Process) -> None:
