@@ -111,7 +111,8 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=200)
     times = parser.parse_args().times
     print(
-        "| request | straight ms | through the front ms | difference (quartiles) | front's CPU ms |\n| --- | ---: | ---: | ---: | ---: |"
+        "| request | straight ms | through the front ms | difference (quartiles) | front's CPU ms |\n"
+        "| --- | ---: | ---: | ---: | ---: |"
     )
     with TemporaryDirectory() as name:
         folder = Path(name)
