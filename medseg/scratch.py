@@ -27,13 +27,20 @@ class Scratch(tempfile.TemporaryDirectory[str]):
             weakref.finalize(self, os.close, lock)
 
 
-def remove_left(where: Path) -> None:
-    """Remove those folders of this user whose owners have ended."""
-    for folder in where.glob("medseg-*.*"):
+def remove_left(where: Path | None = None) -> None:
+    """Remove those folders of this user whose owners have ended, where temporary files lie if nothing else is said."""
+    for folder in (where or _usual()).glob("medseg-*.*"):
         lock = _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
+
+
+def _usual() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:  # nothing can be written anywhere: what needs to will say so
+        return Path(os.devnull)
 
 
 def _locked(folder: Path, how: int) -> int | None:

@@ -24,6 +24,7 @@ from medseg.cli.task_options import TaskCommand
 from medseg.cli.train import train
 from medseg.cli.verify import verify
 from medseg.errors import MedsegError
+from medseg.scratch import remove_left
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, name="medseg"
@@ -57,6 +58,7 @@ app.command("bench")(bench)
 
 def main() -> None:
     """Run the command line and exit: 0 on success, 1 on a user's mistake, 130 when interrupted."""
+    remove_left()
     try:
         sys.exit(app(standalone_mode=False))
     except MedsegError as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -40,10 +42,22 @@ def build(make: Callable[..., Array], jobs: Mapping[Path, tuple[Any, ...]], titl
     _sweep({path.parent for path in jobs})
     workers = min(workers or os.cpu_count() or 1, max(1, len(missing)))
     # loky's processes, for a forked child inherits ITK's and torch's thread pools without their threads, and hangs
-    pool = Parallel(workers, backend="loky", return_as="generator_unordered")
+    how: dict[str, Any] = {"initializer": _end_with, "initargs": (os.getpid(),)}
+    pool = Parallel(workers, backend="loky", return_as="generator_unordered", **how)
     written = pool(delayed(_write)(path, make, arguments) for path, arguments in missing.items())
     for _ in tqdm(written, total=len(missing), desc=title, disable=None, delay=2):
         pass
+
+
+def _end_with(parent: int) -> None:
+    """In a worker: end as soon as the process that wants its work is gone; by itself it would wait five minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _sweep(folders: Collection[Path]) -> None:
