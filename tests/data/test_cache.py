@@ -2,9 +2,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from medseg.data.cache import build, fingerprint
@@ -64,3 +66,28 @@ def test_a_changed_source_has_another_fingerprint(tmp_path: Path) -> None:
     assert fingerprint(source, (1.0, 2.5)) != first
     os.utime(source, ns=(1, 1))
     assert fingerprint(source, (1.0, 2.0)) != first
+
+
+BUILDING = """
+import sys, time
+from pathlib import Path
+from medseg.data.cache import build
+def make(number):
+    Path(sys.argv[1], f"begun{number}").touch()
+    time.sleep(0.1)
+    import numpy
+    return numpy.zeros(1)
+build(make, {Path(sys.argv[1], f"{n}.npy"): (n,) for n in range(2000)}, "made", workers=2)
+"""
+
+
+def test_a_killed_builders_helpers_end(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", BUILDING, str(tmp_path)])
+    deadline = time.monotonic() + 100  # shorter than joblib's own patience, long for a busy machine
+    while not list(tmp_path.glob("begun*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    helpers = psutil.Process(process.pid).children(recursive=True)
+    assert len(helpers) >= 2
+    process.kill()
+    process.wait()
+    assert not psutil.wait_procs(helpers, timeout=100)[1]
