@@ -30,6 +30,7 @@ def overlays(
     `how` is the engine and the precision. Runs compete where one can answer alone; LUNA's chain answers together.
     Raises InputError where a picture is there already and may not be overwritten, or a source cannot be read.
     """
+    task.known_scoring("draw its answers")  # refused before anything is opened
     targets = {one.name: where.folder / f"{one.name}_runs.png" for one in sources if isinstance(one, Source)}
     there = [path for path in targets.values() if path.exists()]
     if there and not where.overwrite:

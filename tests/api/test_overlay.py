@@ -9,12 +9,13 @@ import typer
 from typer.testing import CliRunner
 
 from medseg.cli.predict import predict
+from medseg.cli.task_options import TaskCommand
 from medseg.errors import InputError
 from medseg.run import Run
 from medseg.tasks import network_named, task_named
 
 app = typer.Typer()
-app.command()(predict)
+app.command(cls=TaskCommand)(predict)
 runner = CliRunner()
 
 
