@@ -32,13 +32,19 @@ _TRIES = 200
 Asked = tuple[Sequence[Unread], Path | None]  # cases, and the data folder that knows their truth
 
 
+def _say(line: str) -> None:
+    """Tell who waits at a terminal how far it is."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)
+
+
 @dataclass(frozen=True)
 class Settings:
     """How everything is measured."""
 
     plan: Plan
     loads: Loads
-    say: Say = lambda _: None
+    say: Say = _say
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,7 +128,7 @@ def _settings(effort: Effort) -> Settings:
             f"--rate is {effort.rate} and --arrivals {arrivals!r}; expected a positive rate, poisson or constant"
         )
     plan = replace(QUICK if effort.quick else Plan(), timeout_s=effort.timeout)
-    return Settings(plan, Loads(effort.concurrency or (), rates, arrivals), _say)
+    return Settings(plan, Loads(effort.concurrency or (), rates, arrivals))
 
 
 def _earlier(report: Report) -> tuple[Record | None, dict[str, float]]:
@@ -191,8 +190,3 @@ def _measured(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit's `kill` leaves a report as Ctrl-C does
     extras = Extras(runs, data, alone, effort.waterfall or not effort.quick)
     return benchmark(task, openings, cases, settings, extras)
-
-
-def _say(line: str) -> None:
-    if sys.stderr.isatty():
-        typer.echo(line, err=True)
