@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from medseg.dali_pipelines.augment import RESULTS, training_pipeline
 from medseg.dali_pipelines.in_torch import change
 from medseg.dali_pipelines.random_changes import Drawn, draw, pixel_matrix
 from medseg.data.augmentation import Augmentation
-from medseg.data.samples import Samples
+from medseg.data.samples import Samples, batches_of
 from medseg.task import Array, Decode
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # images, masks, each sample's patient by number
@@ -57,12 +56,16 @@ class DaliLoader:
         self.numbers = {patient: number for number, patient in enumerate(sorted(set(samples.patients)))}
 
     def __len__(self) -> int:
-        return math.ceil(len(self.sampler) / self.fit.batch_size)
+        return len(self._sizes())
+
+    def _sizes(self) -> list[int]:
+        """How many samples each batch of an epoch has."""
+        return [len(batch) for batch in batches_of(range(len(self.sampler)), self.fit.batch_size)]
 
     def __iter__(self) -> Iterator[Batch]:
         """One epoch: every index of the sampler once, the last batch smaller where they do not divide."""
         fit = self.fit
-        settings = {"batch_size": fit.batch_size, "num_threads": fit.threads, "device_id": fit.device_id}
+        settings = {"batch_size": max(self._sizes()), "num_threads": fit.threads, "device_id": fit.device_id}
         with ThreadPoolExecutor(fit.threads) as readers:
             fed: deque[list[Drawn]] = deque()  # of the batches that DALI works on
             feed = self._feed(readers, fed)
@@ -80,10 +83,10 @@ class DaliLoader:
 
     def _feed(self, readers: ThreadPoolExecutor, fed: deque[list[Drawn]]) -> Iterator[tuple[list[Array], ...]]:
         """Batches as the pipeline wants them: pictures, masks and, where they move, matrices."""
-        order = list(self.sampler)
-        for first in range(0, len(order), self.fit.batch_size):
-            batch = order[first : first + self.fit.batch_size]
+        first = 0
+        for batch in batches_of(list(self.sampler), self.fit.batch_size):
             drawn = [self._draw(place, index) for place, index in enumerate(batch, first)]
+            first += len(batch)
             fed.append(drawn)
             pictures, masks = zip(*readers.map(self._read, batch), strict=True)
             pairs = zip(drawn, masks, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,3 +46,14 @@ def evenly(items: Array, n: int) -> Array:
 def shares(n: int, parts: int) -> list[int]:
     """n in so many parts, as even as they can be."""
     return [len(part) for part in np.array_split(np.arange(n), parts)]
+
+
+def batches_of(order: Sequence[int], size: int) -> list[list[int]]:
+    """Indices in batches of this size, the last one smaller.
+
+    A rest of one joins the batch before it: a batch norm over pooled features cannot learn from one sample.
+    """
+    batches = [list(order[first : first + size]) for first in range(0, len(order), size)]
+    if len(batches) > 1 and size > 1 and len(batches[-1]) == 1:
+        batches[-2] += batches.pop()
+    return batches

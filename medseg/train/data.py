@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from medseg.data.samples import Samples
+from medseg.data.samples import Samples, batches_of
 from medseg.data.split import Split
 from medseg.errors import InputError
 from medseg.models.sized import shrunk
@@ -101,6 +101,19 @@ class DataModule(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
+class Batches(Sampler[list[int]]):
+    """The batches of an order, see `batches_of`; Lightning tells its `sampler` the epoch."""
+
+    def __init__(self, sampler: Sampler[int] | Sequence[int], size: int) -> None:
+        self.sampler, self.size = sampler, size
+
+    def __len__(self) -> int:
+        return len(batches_of(range(len(self.sampler)), self.size))  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(batches_of(list(self.sampler), self.size))
+
+
 def loader(dataset: Dataset[Batch], order: Sampler[int] | Sequence[int], settings: Settings) -> DataLoader[Batch]:
     """Batches of a dataset in this order; the one place where a fit's input is made."""
     workers = settings.workers
@@ -108,8 +121,7 @@ def loader(dataset: Dataset[Batch], order: Sampler[int] | Sequence[int], setting
         workers = min(8, torch.multiprocessing.cpu_count()) if torch.cuda.is_available() else 0
     return DataLoader(
         dataset,
-        batch_size=settings.recipe.batch_size,
-        sampler=order,
+        batch_sampler=Batches(order, settings.recipe.batch_size),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
