@@ -15,8 +15,8 @@ from medseg.data.volume import read_volume
 from medseg.errors import RunError
 from medseg.task import Array, Geometry, Infer, Reading, Request, Tensors
 from medseg.tasks.luna import TASK
-from medseg.tasks.luna.group import group, opened
 from medseg.tasks.luna.pieces import labels, nodules_of, runs_of, voxels_of
+from medseg.tasks.luna.split import group, opened
 from tests.data import oriented
 from tests.shared import SHARED, needs_shared
 

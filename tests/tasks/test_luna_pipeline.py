@@ -13,9 +13,9 @@ from medseg.task import Array, Geometry, Infer, Networks, Request, Tensors
 from medseg.tasks.luna import TASK
 from medseg.tasks.luna.boxes import HALO, STRIDE, covering, with_halo
 from medseg.tasks.luna.files import write
-from medseg.tasks.luna.group import group, opened
+from medseg.tasks.luna.find import segment
 from medseg.tasks.luna.pipeline import NODULE_COLUMNS, geometry_from, geometry_tensor, mask_from_bits
-from medseg.tasks.luna.segment import segment
+from medseg.tasks.luna.split import group, opened
 
 SPACING = (0.8, 0.8, 2.0)
 SHAPE = (60, 160, 176)

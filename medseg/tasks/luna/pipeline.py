@@ -15,7 +15,10 @@ from medseg.data.hounsfield import doubt, remark
 from medseg.data.upright import orientation_of
 from medseg.errors import InputError, RunError
 from medseg.task import Array, Infer, Networks, Pipeline, Step, Tensor, Tensors
-from medseg.tasks.luna import classify, geometry, group, lungs, pieces, segment
+from medseg.tasks.luna import find as finding
+from medseg.tasks.luna import geometry, lungs, pieces
+from medseg.tasks.luna import judge as judging
+from medseg.tasks.luna import split as splitting
 from medseg.tasks.luna.geometry import geometry_from, geometry_tensor
 from medseg.tasks.luna.networks import NETWORKS
 
@@ -43,7 +46,7 @@ def find(tensors: Tensors, networks: Networks) -> Tensors:
     doubts = [*_remarks(tensors["ct"]), *geometry.doubts(where)]
     roi = int(tensors["roi"][0]) if "roi" in tensors else ROI_ALL
     region = lungs.lungs(ct, turn.seen_geometry(where, tensors["ct"].shape)) if roi == ROI_LUNGS else None
-    mask = segment.segment(ct, networks("luna-segment"), region)
+    mask = finding.segment(ct, networks("luna-segment"), region)
     return {
         "candidate_mask": np.packbits(turn.stored(mask)),
         "doubts": encoded_tensor([doubt.encode() for doubt in doubts]),
@@ -64,7 +67,7 @@ def split(tensors: Tensors, _: Networks) -> Tensors:
     """
     shape, where = tensors["ct"].shape, geometry_from(tensors["geometry"])
     turn = orientation_of(where)
-    found = group.group(turn.seen(tensors["ct"]), turn.seen(mask_from_bits(tensors["candidate_mask"], shape)))
+    found = splitting.group(turn.seen(tensors["ct"]), turn.seen(mask_from_bits(tensors["candidate_mask"], shape)))
     volume_mm3 = found.sizes * float(np.prod(where.spacing_mm))
     return {
         "centres": turn.stored_voxels(found.centres, shape),
@@ -81,13 +84,13 @@ def judge(tensors: Tensors, networks: Networks) -> Tensors:
     """
     turn = orientation_of(geometry_from(tensors["geometry"]))
     ct, centres = turn.seen(tensors["ct"]), turn.seen_voxels(tensors["centres"], tensors["ct"].shape)
-    nodule = classify.classify(ct, centres, networks("luna-nodule"))
+    nodule = judging.classify(ct, centres, networks("luna-nodule"))
     malignancy_network = _if_there(networks, "luna-malignancy")
     if malignancy_network is None:
         return {"nodule_probability": nodule, "malignancy_probability": np.zeros((len(nodule), 0))}
     listed = nodule >= _threshold(tensors)
     malignancy = np.full((len(nodule), 1), np.nan)
-    malignancy[listed, 0] = classify.classify(ct, centres[listed], malignancy_network)
+    malignancy[listed, 0] = judging.classify(ct, centres[listed], malignancy_network)
     return {"nodule_probability": nodule, "malignancy_probability": malignancy}
 
 

@@ -35,7 +35,7 @@ def group(ct: Array, mask: Array) -> Candidates:
     """
     core = eroded(mask)
     voxels = np.unravel_index(np.flatnonzero(core), ct.shape)  # of a bool array: several times faster than of labels
-    box = _bounds(core) or (slice(0, 1),) * 3
+    box = _box_of(core) or (slice(0, 1),) * 3
     labels = np.zeros(ct.shape, np.uint32)
     labels[box] = cc3d.connected_components(np.ascontiguousarray(core[box]), connectivity=6)
     piece = labels[voxels].astype(np.int64) - 1
@@ -50,7 +50,7 @@ def group(ct: Array, mask: Array) -> Candidates:
 def eroded(mask: Array) -> Array:
     """Voxels whose six neighbours are all set; beyond the volume nothing is set, as in scipy.ndimage.binary_erosion."""
     found = np.zeros_like(mask)
-    if box := _bounds(mask):
+    if box := _box_of(mask):
         part, inner = mask[box], found[box][1:-1, 1:-1, 1:-1]
         inner[:] = part[1:-1, 1:-1, 1:-1]
         for axis in range(3):
@@ -65,7 +65,7 @@ def opened(mask: Array) -> Array:
     """Voxels that outlive the erosion, and their six neighbours: what candidates are made of."""
     core = eroded(mask)
     found = core.copy()
-    if box := _bounds(mask):
+    if box := _box_of(mask):
         core, inner = core[box], found[box]
         for axis in range(3):
             lower, upper = [slice(None)] * 3, [slice(None)] * 3
@@ -75,7 +75,7 @@ def opened(mask: Array) -> Array:
     return found
 
 
-def _bounds(mask: Array) -> tuple[slice, ...] | None:
+def _box_of(mask: Array) -> tuple[slice, ...] | None:
     """The smallest box that holds all that is set, None where nothing is: most of a CT holds no candidate."""
     box: list[slice] = []
     for axis in range(3):

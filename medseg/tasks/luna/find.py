@@ -16,8 +16,8 @@ import numpy as np
 from medseg.task import Array, Infer
 from medseg.tasks.luna.boxes import HALO, STRIDE, Box, covering, with_halo
 from medseg.tasks.luna.crops import AIR_HU, CONTEXT, clipped, context_slices
-from medseg.tasks.luna.group import opened
 from medseg.tasks.luna.lungs import Region
+from medseg.tasks.luna.split import opened
 from medseg.tasks.streaming import answers
 
 _EVERY = 3  # slices that an eroded voxel and its neighbours lie in, so that one of them is computed whole
@@ -50,9 +50,9 @@ def _known(ct: Array, infer: Infer, region: Region | None) -> tuple[Array, Array
     if region is not None:
         return mask, region.voxels(ct.shape)
     boxes = list(_tissue(ct))
-    if any(box != _bounds(ct.shape[1:]) for box in boxes):
+    if any(box != _whole(ct.shape[1:]) for box in boxes):
         empty = np.full((1, 2 * CONTEXT + 1, *ct.shape[1:]), AIR_HU, np.float32)
-        mask[:] = _answer(infer(_pad(empty)), _bounds(ct.shape[1:]), ct.shape[1:])
+        mask[:] = _answer(infer(_pad(empty)), _whole(ct.shape[1:]), ct.shape[1:])
     possible = mask.copy()
     for index, box in enumerate(boxes):
         mask[index][box], possible[index][box] = False, True
@@ -83,7 +83,7 @@ def _needed(mask: Array, possible: Array, index: int) -> Array:
     return unknown & opened(near)[2]
 
 
-def _bounds(shape: tuple[int, ...]) -> Box:
+def _whole(shape: tuple[int, ...]) -> Box:
     return slice(0, shape[0]), slice(0, shape[1])
 
 
