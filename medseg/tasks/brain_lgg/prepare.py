@@ -43,16 +43,6 @@ def prepare_mask(mask: Array, frame: Frame, size: int = SIZE) -> Array:
     return square if frame.side == size else np.stack([zoom(plane) for plane in square])
 
 
-def restore_mask(mask: Array, frame: Frame) -> Array:
-    """A prepared volume's mask (slices in the brain, size, size) in the original's frame: undoes `prepare_mask`."""
-    zoom = (1, frame.side / mask.shape[1], frame.side / mask.shape[2])
-    square = ndimage.zoom(mask, zoom, order=0, mode="nearest", grid_mode=True)
-    restored = np.zeros(frame.shape, mask.dtype)
-    sizes = (part.stop - part.start for part in frame.brain)
-    restored[frame.brain] = square[tuple(slice(low, low + n) for low, n in zip(frame.before, sizes, strict=True))]
-    return restored
-
-
 def _frame(visible: Array) -> Frame:
     """The brain's box in a volume whose background is 0; the whole volume where nothing is visible."""
     boxes = ndimage.find_objects((reduce(np.maximum, np.moveaxis(visible, -1, 0)) > 0).astype(np.uint8))
