@@ -48,6 +48,7 @@ class Network:
     input_range: tuple[float, float] = (0.0, 1.0)  # of the values it is fed, e.g. HU; written into exported files
     activation: str = "sigmoid"  # what makes masks of its logits: each class for itself, or by "softmax" one a pixel
     threshold: float = 0.5  # of sigmoid: the probability above which a pixel is the class's
+    folds: int = 1  # of one network in one file, whose logits lie one behind the other
     described_by: str = ""  # the text of the description that it was made of; "" of a task's own network
 
     def asked_shape(self, answer: Sequence[int]) -> tuple[int, ...]:

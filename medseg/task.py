@@ -194,6 +194,7 @@ class Option:
     help: str
     default: float | str
     choices: tuple[str, ...] = ()  # of a word; empty: a number within the wire's bounds
+    switch: bool = False  # --name and --no-name, of three choices: what it is unsaid, no, and yes
 
     def number(self, value: float | str) -> float:
         """The value as it is sent. Raises InputError for a word that is no choice, or where a number is expected."""
@@ -217,6 +218,9 @@ class Choices:
     normalisation: str | None = None
     weights: str | None = None  # which of several sets in a file
     describe: Path | None = None  # a description as it shall be
+    configuration: str | None = None  # which of several in a model
+    folds: str | None = None  # which of its folds, such as 0,1
+    checkpoint: str | None = None  # the file's name in each fold
 
 
 @dataclass(frozen=True)
@@ -228,6 +232,7 @@ class Brought:
     program: Path | None = None
     source: Mapping[str, object] = field(default_factory=dict)  # for the run's manifest
     notes: tuple[str, ...] = ()  # what was taken for granted
+    kept: object = None  # what has to live until it is a run: the folder of a program
 
 
 @dataclass(frozen=True)
@@ -236,6 +241,7 @@ class Bringing:
 
     begun: Callable[[Path, Choices], str]  # a data folder -> the description of what will be fitted to it
     imported: Callable[[Path, Choices], Brought]  # a file or folder of somebody else
+    projects: Mapping[str, Callable[[Path, Choices], Brought]] = field(default_factory=dict)  # models of these, by name
 
 
 @dataclass(frozen=True)

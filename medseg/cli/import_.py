@@ -23,7 +23,10 @@ _SHOWN = 3  # keys of a line
 
 def import_(
     network: Annotated[
-        str, typer.Argument(help="The network the checkpoint belongs to, such as luna-segment; or picture: your own.")
+        str,
+        typer.Argument(
+            help="The network the checkpoint belongs to, such as luna-segment; picture: your own; nnunet: its model."
+        ),
     ],
     checkpoint: Annotated[
         Path,
@@ -45,11 +48,20 @@ def import_(
     size: Annotated[str | None, typer.Option(help=SIZE_HELP)] = None,
     normalisation: NormalisationOption = None,
     describe: DescribeOption = None,
+    configuration: Annotated[
+        str | None, typer.Option(help="Of nnU-Net: which configuration, where the folder or zip holds several.")
+    ] = None,
+    folds: Annotated[str | None, typer.Option(help="Of nnU-Net: which folds, such as 0,1.  [default: all]")] = None,
+    checkpoint_name: Annotated[
+        str | None,
+        typer.Option("--checkpoint", help="Of nnU-Net: the file in each fold.  [default: checkpoint_final.pth]"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the run's manifest as JSON.")] = False,
 ) -> None:
     """Import published weights, or a network of your own, into a run.
 
     Example: medseg import luna-segment seg.best.state --out runs/luna-segment
+    Example: medseg import nnunet Dataset501_LGG/nnUNetTrainer__nnUNetPlans__3d_fullres --out runs/lgg
     Example: medseg import picture best.ckpt --arch unet --encoder resnet34 --classes cell,fibre --out runs/cells
     """
     from json import dumps
@@ -63,6 +75,7 @@ def import_(
     from medseg.train.weights import bring, import_weights
 
     choices = Choices(arch, encoder, classes, activation, size, normalisation, weights, describe)
+    choices = replace(choices, configuration=configuration, folds=folds, checkpoint=checkpoint_name)
     notes: Sequence[str] = ()
     with whole_run(out) as folder:
         if task := brought_along(network):

@@ -56,7 +56,7 @@ def predict(
     from medseg.tasks import task_named
 
     Run.verify = not no_verify
-    subject = task_named(task)
+    subject = _subject(task_named(task), run, url)
     asked_for = own(subject, ctx)
     sources = found(subject, inputs, asked_for.reading)
     if overlay:
@@ -75,6 +75,17 @@ def predict(
                 tqdm.write("\n".join(written[name]))
     if json:
         typer.echo(dumps(written, indent=2))
+
+
+def _subject(task: Task, runs: list[Path] | None, url: str | None) -> Task:
+    """The task; where runs describe it, as these do or those of the server: how its files are read is theirs to say."""
+    from medseg.api.predictor import served_as
+    from medseg.run import Run
+    from medseg.tasks import task_as
+
+    if not task.described or bool(runs) == bool(url):  # which is refused in its own words
+        return task
+    return served_as(task.name, url) if url else task_as(task.name, [Run(path) for path in runs or ()])
 
 
 def _overlay(

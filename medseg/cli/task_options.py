@@ -91,10 +91,17 @@ def own(task: Task, ctx: typer.Context) -> Own:
     """What the command line asked for with the task's own options; the options' defaults where it did not."""
     given = ctx.meta[_GIVEN]
     return Own(
-        {option.name: given[option.name] for option in task.options},
+        {option.name: _chosen(option, given[option.name]) for option in task.options},
         tuple(name for name in task.files.extras if given[name]),
         {name: given[name] for name in task.files.reading},
     )
+
+
+def _chosen(option: Option, value: Any) -> float | str:
+    """What an option is given as; of a switch the choice that it stands for."""
+    if not option.switch:
+        return value
+    return option.choices[0 if value is None else 1 + bool(value)]
 
 
 def own_parameters(task: Task) -> tuple[Any, ...]:
@@ -117,6 +124,9 @@ def own_parameters(task: Task) -> tuple[Any, ...]:
 
 def _of(option: Option, task: Task) -> Parameter:
     """A word among its choices, or a number within its wire's bounds."""
+    if option.switch:
+        both = typer.Option(f"{_flag(option.name)}/--no-{option.name}", help=_sentence(option.help))
+        return Parameter(option.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[bool | None, both])
     least, most = bounds(option, task)
     kind: Any = Literal[option.choices] if option.choices else float
     made = typer.Option(_flag(option.name), help=_sentence(option.help), min=least, max=most)
@@ -125,8 +135,8 @@ def _of(option: Option, task: Task) -> Parameter:
 
 def bounds(option: Option, task: Task) -> tuple[float | None, float | None]:
     """The least and the largest number that an option takes, its wire's; None of a word, or where none is set."""
-    values = task.pipeline.tensor(option.name).values
-    return (None, None) if option.choices or values is None else values
+    values = None if option.choices else task.pipeline.tensor(option.name).values
+    return values or (None, None)
 
 
 def _switch(name: str, words: str) -> Parameter:

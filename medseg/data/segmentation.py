@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,16 @@ _SERIES_NUMBER = 901  # beyond what scanners give their own series
 _COLOURS = ("#ffb000", "#648fff", "#dc267f", "#40d070", "#fe6100", "#785ef0", "#00c5d7", "#e6e600")  # in turns
 _OF_FRAMES = ("PlanePositionSequence", "SegmentIdentificationSequence")  # shared where all frames have the same
 _COSINE, _MM = 1e-3, 1e-2  # how far what is read back may be from the volume's own geometry
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one label is."""
+
+    name: str
+    colour: tuple[int, int, int] | None = None  # one of medseg's own where none is given
+    code: tuple[str, str, str] | None = None  # value, scheme and meaning in a terminology; tissue where none is given
+    abnormal: bool = False  # whether it is a lesion and no anatomy
 
 
 def obstacle(files: Sequence[Path]) -> str:
@@ -58,7 +69,7 @@ def series_of(file: Path) -> dict[str, str]:
 
 
 def write_segmentation(
-    path: Path, labels: Array, files: Sequence[Path], geometry: Geometry, names: Sequence[str]
+    path: Path, labels: Array, files: Sequence[Path], geometry: Geometry, segments: Sequence[Segment]
 ) -> None:
     """Write labels (index, row, col), 0 or 1 to n, as n binary segments over the slices `files`, in the labels' order.
 
@@ -78,7 +89,7 @@ def write_segmentation(
             source_images=slices,
             pixel_array=labels,
             segmentation_type="BINARY",
-            segment_descriptions=[_description(number, name) for number, name in enumerate(names, 1)],
+            segment_descriptions=[_description(number, one) for number, one in enumerate(segments, 1)],
             series_instance_uid=UID(),
             series_number=_SERIES_NUMBER,
             sop_instance_uid=UID(),
@@ -186,22 +197,27 @@ def _unquoted() -> Iterator[None]:
         ) from None
 
 
-def _description(number: int, name: str) -> SegmentDescription:
+def _description(number: int, one: Segment) -> SegmentDescription:
     from highdicom import UID, AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
     from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    kind = Code(*one.code) if one.code else codes.SCT.Tissue
+    abnormal, usual = codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.AnatomicalStructure
+    colour = "#{:02x}{:02x}{:02x}".format(*one.colour) if one.colour else _COLOURS[(number - 1) % len(_COLOURS)]
 
     return SegmentDescription(
         segment_number=number,
-        segment_label=name,
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Nodule,
+        segment_label=one.name[:64],  # as DICOM's long strings allow
+        segmented_property_category=abnormal if one.abnormal else usual,
+        segmented_property_type=kind,
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             name="medseg", family=codes.DCM.ArtificialIntelligence, version=__version__
         ),
         tracking_uid=UID(),
-        tracking_id=name,
-        display_color=CIELabColor.from_string(_COLOURS[(number - 1) % len(_COLOURS)]),
+        tracking_id=one.name,
+        display_color=CIELabColor.from_string(colour),
     )

@@ -27,7 +27,7 @@ from medseg.scratch import Scratch
 from medseg.task import Network
 from medseg.tasks import network_of
 
-SAMPLES = {1: 128, 3: 8}  # by the length of the output shape: crops are small and vary much, pictures are large
+SAMPLES = {1: 128, 3: 8, 4: 4}  # by the length of the output shape: crops are small and vary much, pictures are large
 
 
 @dataclass(frozen=True)

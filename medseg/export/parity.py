@@ -90,6 +90,7 @@ def compare(network: Network, references: Iterable[Array], answers: Iterable[Arr
         if answer.shape != reference.shape:
             shapes = f"answers with shape {answer.shape}, torch with {reference.shape}"
             raise ExportError(f"a file of {network.name} is not recorded: it {shapes}: build the network anew")
+        reference, answer = (_each_fold(network, one) for one in (reference, answer))
         expected, found = probabilities(network, reference), probabilities(network, answer)
         counts.update(_counts(marked(network, reference), marked(network, answer)))
         finite = finite and bool(np.isfinite(answer).all())
@@ -188,6 +189,11 @@ def marked(network: Network, logits: Array) -> Array:
         return probabilities(network, logits) > network.threshold
     places = np.arange(logits.shape[1]).reshape(1, -1, *(1,) * (logits.ndim - 2))
     return (logits.argmax(axis=1, keepdims=True) == places)[:, _before(network, logits) :]
+
+
+def _each_fold(network: Network, logits: Array) -> Array:
+    """Logits (n, folds * outputs, ...) as those of n * folds samples: each fold is held to its own answer."""
+    return logits if network.folds == 1 else logits.reshape(-1, logits.shape[1] // network.folds, *logits.shape[2:])
 
 
 def _before(network: Network, logits: Array) -> int:

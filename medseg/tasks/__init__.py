@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from medseg.description import DESCRIPTION
 from medseg.errors import InputError, RunError, TaskError
@@ -35,15 +36,27 @@ def task_as(name: str, runs: Sequence[Run]) -> Task:
     if not task.described:
         return task.answered_by([run.network for run in runs])
     for run in runs:
-        if run.network != name:
+        if owner(run.network) != name:
             raise RunError(f"run {run.path} holds {run.network}, which is none of {name}'s: leave it out")
     return task.described([description_of(run) for run in runs])
 
 
 def brought_along(name: str) -> Task | None:
-    """The task of this name, where its networks are described by runs; None for a network's name."""
-    task = task_named(name) if name in offered() else None
-    return task if task and task.described and task.bringing else None
+    """The task of this name, where its networks are described by runs, or that imports what is called so.
+
+    It imports as the name says. None for a network's name.
+    """
+    if name in offered():
+        task = task_named(name)
+        return task if task.described and task.bringing else None
+    if owner(name):
+        return None
+    for other in offered():
+        with suppress(TaskError):
+            task = loaded(other)
+            if task.bringing and name in task.bringing.projects:
+                return replace(task, bringing=replace(task.bringing, imported=task.bringing.projects[name]))
+    return None
 
 
 def description_of(run: Run) -> str:
@@ -70,8 +83,8 @@ def network_named(name: str) -> Network:
 
 def network_of(run: Run) -> Network:
     """The network that a run holds. Raises RunError where no task has it, or it cannot have been built like that."""
-    if DESCRIPTION in run.files and run.network in offered():
-        return task_as(run.network, [run]).network(run.network)
+    if DESCRIPTION in run.files and owner(run.network):
+        return task_as(owner(run.network), [run]).network(run.network)
     try:
         network = network_named(run.network)
     except InputError as error:

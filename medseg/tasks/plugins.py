@@ -76,6 +76,8 @@ def _problems(name: str, task: Task) -> Iterator[str]:
             whose = f"belongs to task {owner(network)!r}" if owner(network) else "no task is found by"
             expected = f"expected {name!r}, or a name that begins with '{name}-'"
             yield f"has a network {network!r}, whose name {whose}; {expected}"
+    if task.described:
+        return  # what it names is there when a run has described it
     steps, pipeline = {step.name: step for step in task.pipeline.steps}, task.pipeline
     known = {
         "networks that are optional": (task.optional, networks),

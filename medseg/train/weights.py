@@ -47,7 +47,7 @@ def bring(task: Task, path: Path, out: Path, choices: Choices) -> tuple[Run, Net
     """
     assert task.bringing and task.described, "see medseg.tasks.brought_along"
     brought = task.bringing.imported(path, choices)
-    network = task.described([brought.description]).network(task.name)
+    network = task.described([brought.description]).networks[-1]
     run = Run.create(out, network.name, {}, brought.source)
     describe(run, brought.description)
     if brought.program:

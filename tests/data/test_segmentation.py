@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from medseg import __version__
 from medseg.cli.main import app
-from medseg.data.segmentation import obstacle, read_segmentation, write_segmentation
+from medseg.data.segmentation import Segment, obstacle, read_segmentation, write_segmentation
 from medseg.data.volume import read_volume
 from medseg.errors import InputError
 from medseg.run import Run
@@ -50,6 +50,9 @@ def _cropped(path: Path, hu: np.ndarray) -> pydicom.Dataset:
     return data
 
 
+NODULE = ("27925004", "SCT", "Nodule")
+
+
 @needs_shared
 def test_segments_come_back_on_their_slices(series: Path, tmp_path: Path) -> None:
     volume, files = read_volume(series), series_files(series)
@@ -58,7 +61,13 @@ def test_segments_come_back_on_their_slices(series: Path, tmp_path: Path) -> Non
     labels[4, 100:120, 260:270] = 1  # touches it
     labels[17, 5, 7] = 3
     names = ["Nodule 1", "Nodule 2", "Nodule 3"]
-    write_segmentation(tmp_path / "mask.dcm", labels, files, volume.geometry, names)
+    write_segmentation(
+        tmp_path / "mask.dcm",
+        labels,
+        files,
+        volume.geometry,
+        [Segment(name, code=NODULE, abnormal=True) for name in names],
+    )
     assert np.array_equal(read_segmentation(tmp_path / "mask.dcm", volume.geometry, labels.shape), labels)
     written, source = pydicom.dcmread(tmp_path / "mask.dcm"), pydicom.dcmread(files[0])
     assert written.Modality == "SEG" and written.NumberOfFrames == 4
@@ -98,12 +107,12 @@ def test_a_mask_that_would_lie_elsewhere_is_not_written(series: Path, tmp_path: 
     spacing, origin = volume.geometry.spacing_mm, volume.geometry.origin_mm
     shifted = Geometry(spacing, (origin[0], origin[1], origin[2] + spacing[2]), volume.geometry.direction)
     with pytest.raises(InputError, match="would not lie where the CT does"):
-        write_segmentation(tmp_path / "mask.dcm", mask, files, shifted, ["test"])
+        write_segmentation(tmp_path / "mask.dcm", mask, files, shifted, [Segment("test")])
     with pytest.raises(InputError, match="would not lie where the CT does"):
-        write_segmentation(tmp_path / "mask.dcm", mask, files[::-1], volume.geometry, ["test"])
+        write_segmentation(tmp_path / "mask.dcm", mask, files[::-1], volume.geometry, [Segment("test")])
     turned = Geometry(spacing, origin, (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     with pytest.raises(InputError, match="turned or spaced unlike"):
-        write_segmentation(tmp_path / "mask.dcm", mask, files, turned, ["test"])
+        write_segmentation(tmp_path / "mask.dcm", mask, files, turned, [Segment("test")])
     assert not list(tmp_path.iterdir())
 
 
@@ -167,7 +176,7 @@ def test_odd_empty_and_absent_headers_are_no_obstacle(tmp_path: Path, fields: li
     if value == SECRET:
         fields = [field for field in fields if field != "SliceThickness"]  # a number, which pydicom does not let be odd
     files, labels = _made_up(tmp_path / "ct", **dict.fromkeys(fields, value))
-    write_segmentation(tmp_path / "mask.dcm", labels, files, WHERE, ["Nodule 1"])
+    write_segmentation(tmp_path / "mask.dcm", labels, files, WHERE, [Segment("Nodule 1")])
     written = pydicom.dcmread(tmp_path / "mask.dcm")
     assert np.array_equal(read_segmentation(tmp_path / "mask.dcm", WHERE, labels.shape), labels)
     for field in set(fields) & set(VALIDATED):
@@ -199,4 +208,4 @@ def test_what_a_segmentation_must_refer_to_is_looked_at_in_every_slice(
     found = obstacle(files)
     assert reason in found and "1.2.3" not in found
     with pytest.raises(InputError, match=reason):
-        write_segmentation(tmp_path / "mask.dcm", labels, files, WHERE, ["Nodule 1"])
+        write_segmentation(tmp_path / "mask.dcm", labels, files, WHERE, [Segment("Nodule 1")])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from medseg.data.segmentation import series_of, write_segmentation
+from medseg.data.segmentation import Segment, series_of, write_segmentation
 from medseg.data.series import Found, found
 from medseg.data.volume import Volume, write_mask
 from medseg.errors import InputError
@@ -25,6 +25,7 @@ from medseg.tasks.luna.pipeline import MALIGNANCY_COLUMN, NODULE_COLUMNS, geomet
 NUMBER_COLUMN = "nodule"  # 1 for the most probable; the label in mask.nii.gz and the segment in mask.dcm
 _FILES = ("nodules.csv", "nodules.json", "mask.nii.gz", "nodules.png", "candidates.nii.gz", "mask.dcm")
 _MOST_SEGMENTS = 1000
+_NODULE = ("27925004", "SCT", "Nodule")
 
 
 def sources(path: Path, reading: Reading) -> list[Source]:
@@ -111,5 +112,5 @@ def _write_segments(path: Path, volume: Volume, mask: Array, rows: Sequence[dict
     """Write each nodule as a segment. Raises InputError where there is none, or the slices do not allow it."""
     if not 0 < len(rows) <= _MOST_SEGMENTS:
         raise InputError(f"{len(rows)} nodules are listed; expected 1 to {_MOST_SEGMENTS} for segments")
-    names = [f"Nodule {row[NUMBER_COLUMN]}" for row in rows]
-    write_segmentation(path, mask, volume.files, volume.geometry, names)
+    segments = [Segment(f"Nodule {row[NUMBER_COLUMN]}", code=_NODULE, abnormal=True) for row in rows]
+    write_segmentation(path, mask, volume.files, volume.geometry, segments)

@@ -27,7 +27,7 @@ def prepared(image: Array, geometry: Geometry, plan: Plan, _: Array | None = Non
         _normalise(data, plan)
     shape = size(where)
     if shape != where.shape:
-        lines = [_line(old, new, target / spacing) for old, new, target, spacing in _axes(where, shape)]
+        lines = [_line(old, new, target * (1 / spacing)) for old, new, target, spacing in _axes(where, shape)]
         data = np.stack([between(one, [(line.low, line.high, line.share) for line in lines]) for one in data])
     if plan.resampled_first:
         _normalise(data, plan)
@@ -40,14 +40,14 @@ def prepared(image: Array, geometry: Geometry, plan: Plan, _: Array | None = Non
 def size(where: Frame) -> tuple[int, ...]:
     """The shape of the whole image on the network's grid."""
     ends = ((n - 1) * old / new for n, old, new in zip(where.shape, where.spacing_mm, where.target_mm, strict=True))
-    return tuple(int(np.around(end)) + 1 for end in ends)
+    return tuple(round(end + 1) for end in ends)
 
 
 def grid(where: Frame) -> Grid:
     """The way from the network's grid, of the whole image, to the image's."""
     shape = size(where)
     pairs = zip(shape, where.shape, where.spacing_mm, where.target_mm, strict=True)
-    z, y, x = (_line(old, new, spacing / target) for old, new, spacing, target in pairs)
+    z, y, x = (_line(old, new, spacing * (1 / target)) for old, new, spacing, target in pairs)
     return Grid((z, y, x))
 
 
@@ -79,10 +79,30 @@ def _axes(where: Frame, shape: tuple[int, ...]) -> Iterator[tuple[int, int, floa
 
 
 def _line(length: int, wanted: int, step: float) -> Line:
-    """Voxels that lie `step` apart, the first on the first; beyond the last one its value goes on."""
-    place = np.clip(np.arange(wanted) * step, 0, length - 1)
+    """Voxels that lie `step` apart, the first on the first; beyond the last one its value goes on.
+
+    In the steps of LAPACK, and of torch's affine_grid and grid_sample: their roundings decide which voxels at the
+    border of the image are exactly 0, and those count for its mean where zeros are left out.
+    """
+    source, target = _between_one(length), _between_one(wanted)
+    scale, shift = (source @ np.array([[step, 0.0], [0.0, 1.0]]) @ np.linalg.inv(target))[0]
+    base = _from_both_ends(wanted) * (wanted - 1) / wanted
+    place = np.clip((((base * scale + shift) + 1) * length - 1) / 2, 0, length - 1)
     low = np.floor(place).astype(int)
     return Line(low, np.minimum(low + 1, length - 1), place - low)
+
+
+def _from_both_ends(count: int) -> Array:
+    """So many numbers from -1 to 1, counted from the nearer end, as torch.linspace counts them."""
+    if count == 1:
+        return np.zeros(1)
+    steps = np.longdouble(2.0 / (count - 1)) * np.arange(count)  # rounded once, as a fused multiply-add is
+    return np.where(np.arange(count) < count // 2, steps - 1, 1 - steps[::-1]).astype(np.float64)
+
+
+def _between_one(length: int) -> Array:
+    """What takes a line's voxels to places between -1 and 1, as a matrix (2, 2)."""
+    return np.array([[2.0 / length, 1.0 / length - 1.0], [0.0, 1.0]])
 
 
 def _foreground(data: Array) -> tuple[slice, slice, slice]:

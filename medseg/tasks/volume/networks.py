@@ -14,8 +14,8 @@ REFINING = "volume-refining"  # of a cascade: it takes the answer of another one
 _RANGE = (-3.0, 3.0)  # of values that were normalised
 
 
-def network(description: Description, plan: Plan) -> Network:
-    """The network as the description has it."""
+def network(description: Description, plan: Plan, text: str = "") -> Network:
+    """The network as the description, whose text this is, has it."""
     return Network(
         name=REFINING if plan.previous else NAME,
         input_shape=(plan.channels, *plan.window.patch),
@@ -24,6 +24,10 @@ def network(description: Description, plan: Plan) -> Network:
         recipe=Recipe(epochs=0, batch_size=1, lr=0.0),
         build=_build,
         input_range=_RANGE,
+        activation=description.activation,
+        threshold=description.threshold,
+        folds=plan.folds,
+        described_by=text,
     )
 
 
