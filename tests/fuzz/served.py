@@ -15,7 +15,7 @@ from medseg.data.encoded import encoded_tensor
 from medseg.engines.triton import TritonModel
 from medseg.errors import MedsegError, ServerError
 from medseg.task import Array, Geometry, Networks, Pipeline, Step, Tensors, refuse_unsound, run_step
-from medseg.tasks import task_named, task_names
+from medseg.tasks import task_named
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.repository import swapped, write
 from medseg.triton_models.server import Server, free_ports, serving
@@ -36,7 +36,7 @@ EXTREMES = (np.nan, np.inf, -np.inf, 1e300, -1, 0, 2**31 - 1, -(2**31), 2**62, 8
 def serving_steps(folder: Path) -> Iterator[Server]:
     """Every step that asks no network, as a model of its own."""
     names = []
-    for name in task_names():
+    for name in ALONE:
         write(folder / "models", task_named(name), [], swapped(task_named(name), "dali"))
         names += [f"{name}-{step}-step" for step in (*FIRST, *ALONE[name]) if (name, step) not in _NONE]
     with serving(folder / "models", names, free_ports(), folder / "triton.log") as server:
