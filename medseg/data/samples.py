@@ -55,5 +55,6 @@ def batches_of(order: Sequence[int], size: int) -> list[list[int]]:
     """
     batches = [list(order[first : first + size]) for first in range(0, len(order), size)]
     if len(batches) > 1 and size > 1 and len(batches[-1]) == 1:
-        batches[-2] += batches.pop()
+        last = batches.pop()
+        batches[-1] += last
     return batches
