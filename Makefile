@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
+FOR_DEMO := $(VENV)/.ready-for-demo
 
 .PHONY: demo test test-long fuzz check docs clean
 
-demo: $(READY)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
+demo: $(FOR_DEMO)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
 
 test: $(READY)  ## the whole suite
@@ -25,14 +26,24 @@ check: $(READY)  ## linters, types and the import contract
 	$(BIN)/mypy medseg
 	$(BIN)/lint-imports
 
-docs: $(READY)  ## docs/cli.md from the commands' own --help, the tables of docs/metrics.md
+docs: $(READY)  ## docs/cli.md from the commands' own --help, the tables of docs/metrics.md and docs/licenses.md
 	$(BIN)/python -m medseg.cli.reference docs/cli.md
 	$(BIN)/python -m medseg.cli.definitions docs/metrics.md
+	$(BIN)/python .ci/licenses.py docs/licenses.md
 
-$(READY): pyproject.toml uv.lock
-	test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --quiet --compile-bytecode --locked --active --inexact --extra cpu --extra rtx --extra wandb
-	touch $(READY)
+SYNC = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --quiet --compile-bytecode --locked --active --inexact --extra cpu
+
+$(UV):
+	$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv
+
+$(READY): pyproject.toml uv.lock | $(UV)
+	$(SYNC) --extra rtx --extra wandb
+	touch $(READY) $(FOR_DEMO)
+
+# What the demo needs is part of what the tests need: no kubectl and Helm, no TensorRT, no linters.
+$(FOR_DEMO): pyproject.toml uv.lock | $(UV)
+	$(SYNC) --no-dev --group server
+	touch $(FOR_DEMO)
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

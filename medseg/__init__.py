@@ -53,7 +53,10 @@ __all__ = ["__version__", *_HOMES]  # noqa: PLE0604
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'medseg' has no attribute {name!r}")
-    home = import_module(_HOMES[name])
+    from medseg.extras import needed
+
+    with needed():
+        home = import_module(_HOMES[name])
     return home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)
 
 

@@ -7,6 +7,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from medseg.extras import needed
+
 
 class Command(ModuleType):
     """A package of a command's name, which is called as the command is.
@@ -25,7 +27,8 @@ class Command(ModuleType):
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """What the command's function returns."""
-        return self.function(*arguments, **options)
+        with needed():
+            return self.function(*arguments, **options)
 
 
 def called_as(package: str, command: str) -> None:

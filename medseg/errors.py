@@ -4,6 +4,7 @@ MedsegError                 one sentence: what was wrong, the value, what was ex
 ├── InputError              a file, folder, picture, volume or table that cannot be used as given
 ├── TaskError               a task of a package that is broken, or of the same name as another's
 ├── RunError                a run folder that is missing, incomplete or not what its manifest says
+├── PackageError            a package of an extra that is not installed
 ├── EngineError             an engine that is not installed, or cannot open or run the file it was given
 ├── ExportError             an exported file that could not be made, or is not good enough to be recorded
 └── ServerError             a Triton server that does not start, does not answer, or answers with an error
@@ -26,6 +27,10 @@ class TaskError(MedsegError):
 
 class RunError(MedsegError):
     """A run folder that is missing, incomplete or not what its manifest says."""
+
+
+class PackageError(MedsegError):
+    """A package of an extra that is not installed."""
 
 
 class EngineError(MedsegError):

@@ -18,6 +18,7 @@ from medseg.triton_models.native import Serialized
 from medseg.triton_models.repository import Swapped, served, swapped, write
 from medseg.triton_models.server import LOCAL, Ports, Server, free_ports, serving
 from medseg.triton_models.targets import engine_for, target_named
+from medseg.triton_models.wheel import wheel
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def serve(
             f"--target {repository.target} is served by NVIDIA's container image, not here: add --write-only DIR "
             "(see deploy/)"
         )
+    wheel()  # where there is no server, that is said before anything is read
     with Scratch("repository") as folder:
         names = write_repository(Path(folder), task_named(task), runs, repository)
         with serving(Path(folder), names, ports or free_ports(), Path(log), access) as server:

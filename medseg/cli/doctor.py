@@ -147,14 +147,13 @@ def _dali() -> Line:
 
 
 def _server() -> Line:
-    found = importlib.util.find_spec("pytriton")
-    wheel = Path(found.submodule_search_locations[0]) if found and found.submodule_search_locations else None
-    binary = wheel / "tritonserver" / "bin" / "tritonserver" if wheel else None
-    if binary and binary.is_file():
-        return Line("tritonserver", "ok", f"nvidia-pytriton {_version('pytriton', 'nvidia-pytriton')}")
-    elsewhere = shutil.which("tritonserver")
-    remedy = "pip install 'medseg[triton]'"
-    return Line("tritonserver", "ok", elsewhere) if elsewhere else Line("tritonserver", "missing", "none", remedy)
+    from medseg.errors import ServerError
+    from medseg.triton_models.wheel import wheel
+
+    try:
+        return Line("tritonserver", "ok", str(wheel()))
+    except ServerError:
+        return Line("tritonserver", "missing", "none", "medseg server install")
 
 
 def _memory() -> Line:

@@ -19,11 +19,13 @@ from medseg.cli.info import info
 from medseg.cli.new_task import new_task
 from medseg.cli.predict import predict
 from medseg.cli.serve import serve
+from medseg.cli.server import server
 from medseg.cli.sweep import sweep
 from medseg.cli.task_options import TaskCommand
 from medseg.cli.train import train
 from medseg.cli.verify import verify
 from medseg.errors import MedsegError
+from medseg.extras import needed
 from medseg.scratch import remove_left
 
 app = typer.Typer(
@@ -52,6 +54,7 @@ app.command("evaluate")(evaluate)
 app.command("export")(export)
 app.command("verify")(verify)
 app.command("serve")(serve)
+app.add_typer(server, name="server")
 app.command("predict", cls=TaskCommand)(predict)
 app.command("bench")(bench)
 
@@ -60,7 +63,9 @@ def main() -> None:
     """Run the command line and exit: 0 on success, 1 on a user's mistake, 130 when interrupted."""
     remove_left()
     try:
-        sys.exit(app(standalone_mode=False))
+        with needed():
+            code = app(standalone_mode=False)
+        sys.exit(code)
     except MedsegError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

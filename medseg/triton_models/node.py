@@ -26,6 +26,7 @@ from array_api_compat import is_torch_array
 from medseg.data.arrays import host
 from medseg.data.framing import framed, unframed
 from medseg.errors import InputError, MedsegError, RunError, ServerError
+from medseg.extras import needed
 from medseg.task import Array, Infer, Network, Networks, Pipeline, Tensor, Tensors, refuse_unsound, run_step
 from medseg.tasks import task_named
 from medseg.tasks.streaming import cancellable
@@ -56,11 +57,12 @@ class TritonPythonModel:
         parameters = {name: entry["string_value"] for name, entry in config["parameters"].items()}
         self._outputs = [output["name"] for output in config["output"]]
         self._array = _array_of(parameters)
-        if "engine" in parameters:
-            self._work = _network(parameters, config["input"][0]["dims"])
-        else:
-            texts = descriptions(Path(args["model_repository"]) / args["model_version"])
-            self._work = _step(parameters, texts, self._array)
+        with needed():
+            if "engine" in parameters:
+                self._work = _network(parameters, config["input"][0]["dims"])
+            else:
+                texts = descriptions(Path(args["model_repository"]) / args["model_version"])
+                self._work = _step(parameters, texts, self._array)
         settle()
 
     def execute(self, requests: list[Any]) -> list[Any]:

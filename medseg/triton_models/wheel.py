@@ -1,4 +1,8 @@
-"""The nvidia-pytriton wheel: its tritonserver, the stub for this Python, and what both need around them."""
+"""What the nvidia-pytriton wheel holds: tritonserver, the stub for this Python, and what both need around them.
+
+Its Python code is not used, and what that asks for (numpy before 2) could not be installed beside medseg. So the wheel
+is no dependency: `medseg server install` takes the server out of it (install.py).
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,28 @@ def tritonserver_help() -> str:
 
 
 def wheel() -> Path:
-    """The wheel's tritonserver folder. Importing the wheel is not needed."""
+    """The tritonserver folder. Raises ServerError naming the command that brings it where there is none."""
+    found = next((folder for folder in homes() if (folder / "bin" / "tritonserver").is_file()), None)
+    if found is None:
+        raise ServerError("there is no Triton server here: `medseg server install` brings it (a download of 55 MB)")
+    return found
+
+
+def homes() -> list[Path]:
+    """Where the tritonserver folder may be, the first choice first: what `medseg server install` made, the package.
+
+    The package need not be imported, nor what it asks for be installed.
+    """
     found = importlib.util.find_spec("pytriton")
-    if found is None or not found.submodule_search_locations:
-        raise ServerError("the embedded server needs 'nvidia-pytriton': pip install 'medseg[triton]'")
-    return Path(found.submodule_search_locations[0]) / "tritonserver"
+    packages = [Path(place) for place in (found.submodule_search_locations if found else None) or ()]
+    return [folder / "tritonserver" for folder in [*(root / "pytriton" for root in roots()), *packages]]
+
+
+def roots() -> list[Path]:
+    """Where `medseg server install` may put it: this environment, if it is one of its own, and the user's data."""
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    own = [Path(sys.prefix) / "share"] if sys.prefix != sys.base_prefix else []
+    return [folder / "medseg" / "tritonserver" for folder in [*own, data]]
 
 
 def backends(scratch: Path) -> Path:
@@ -37,7 +58,7 @@ def backends(scratch: Path) -> Path:
     )
     if not stub.is_file():
         found = ", ".join(sorted(folder.name for folder in stub.parents[1].iterdir()))
-        raise ServerError(f"nvidia-pytriton has no stub for Python {stub.parent.name}; expected one of {found}")
+        raise ServerError(f"the Triton server has no stub for Python {stub.parent.name}; expected one of {found}")
     folder = scratch / "python"
     folder.mkdir()
     for file in [*(wheel() / "backends" / "python").iterdir(), stub]:

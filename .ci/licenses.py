@@ -1,0 +1,56 @@
+"""docs/licenses.md: the license of every package that medseg's extras bring, as its own metadata states it."""
+
+import re
+import sys
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+RESTRICTED = re.compile(r"non-?commercial|NVIDIA|LicenseRef|proprietary|GPL", re.IGNORECASE)
+HEAD = """# Licenses of what medseg brings
+
+medseg itself is under the Apache License 2.0. The packages that `medseg[cpu,rtx,nvml,wandb]` brings, with the license
+that each one's metadata states; written by `make docs`. NVIDIA's are proprietary: free to use on NVIDIA's terms, which
+restrict passing them on.
+
+| package | license |
+| --- | --- |
+"""
+
+
+def brought(name: str, extras: frozenset[str], seen: dict[tuple[str, frozenset[str]], Distribution]) -> None:
+    """Add a package and all that it asks for here."""
+    key = re.sub(r"[-_.]+", "-", name).lower(), extras
+    if key in seen:
+        return
+    try:
+        seen[key] = found = distribution(name)
+    except PackageNotFoundError:
+        return  # asked for elsewhere: another system, an extra that is not here
+    for line in found.requires or ():
+        one = Requirement(line)
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            brought(one.name, frozenset(one.extras), seen)
+
+
+def license_of(found: Distribution) -> str:
+    """What the metadata states: an expression, else the classifiers, else the first line of the text."""
+    stated = found.metadata
+    classified = [line.rsplit(" :: ", 1)[1] for line in stated.get_all("Classifier", []) if "License ::" in line]
+    text = (stated.get("License") or "").strip().splitlines()
+    return stated.get("License-Expression") or ", ".join(classified) or (text[0][:80] if text else "not stated")
+
+
+def table() -> str:
+    """The whole page."""
+    seen: dict[tuple[str, frozenset[str]], Distribution] = {}
+    brought("medseg", frozenset({"cpu", "rtx", "nvml", "wandb"}), seen)
+    listed = {name: license_of(found) for (name, _), found in seen.items() if name != "medseg"}
+    rows = (f"| {name} | {listed[name].replace('|', '/')} |" for name in sorted(listed))
+    marked = [f"{name} ({listed[name]})" for name in sorted(listed) if RESTRICTED.search(listed[name])]
+    return HEAD + "\n".join(rows) + "\n\nNot plainly permissive: " + "; ".join(marked) + ".\n"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(table())

@@ -1,0 +1,95 @@
+"""A package that is not installed is one sentence with the extra that brings it, whoever needs it."""
+
+import ast
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+import medseg
+from medseg.errors import PackageError
+from medseg.extras import EXTRAS, known, needed
+from tests.cli.test_disks import medseg as command
+
+ROOT = Path(medseg.__file__).parent
+PROJECT = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+
+
+def name_of(requirement: str) -> str:
+    for mark in "[<>=!~; ":
+        requirement = requirement.partition(mark)[0]
+    return requirement.lower().replace("_", "-")
+
+
+def imported() -> set[str]:
+    """Every module that medseg's files import, at any depth."""
+    names = set()
+    for file in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module)
+    return names
+
+
+def test_all_that_is_imported_is_a_dependency_or_of_a_known_extra():
+    always = {name_of(one) for one in PROJECT["dependencies"]}
+    distributions = packages_distributions()
+    given = {"medseg", "triton_python_backend_utils", *sys.stdlib_module_names}  # the second by Triton's stub
+    for module in imported():
+        top = module.split(".")[0]
+        brought = {name_of(one) for one in distributions.get(top, [])}
+        assert top in given or brought & always or known(module), f"nobody says what brings {module}"
+
+
+def test_each_known_extra_is_one_of_the_project():
+    assert set(EXTRAS.values()) <= set(PROJECT["optional-dependencies"])
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [
+        ("torch", "torch"),
+        ("torch.nn.functional", "torch"),
+        ("nvidia", "nvidia.dali"),
+        ("nvidia.dali.plugin", "nvidia.dali"),
+        ("google", "google.protobuf"),
+        ("torchvisionary", None),
+        ("medseg.nothing", None),
+        ("", None),
+    ],
+)
+def test_what_a_module_belongs_to(module, package):
+    assert known(module) == package
+
+
+@pytest.mark.parametrize("package", EXTRAS)
+def test_a_package_that_lacks_names_its_extra(package):
+    with pytest.raises(PackageError, match=rf"'{package}'.*pip install 'medseg\[{EXTRAS[package]}\]'"), needed():
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+
+def test_a_module_of_ours_that_lacks_stays_a_fault():
+    with pytest.raises(ModuleNotFoundError), needed():
+        raise ModuleNotFoundError("No module named 'medseg.nothing'", name="medseg.nothing")
+
+
+def test_the_command_line_says_it_in_one_line(monkeypatch, tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"")
+    monkeypatch.delitem(sys.modules, "medseg.train.weights", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    error = command(monkeypatch, "import", "luna-segment", tmp_path / "weights.pt", "--out", tmp_path / "run")
+    assert error == "error: this needs the package 'torch', which is not installed: pip install 'medseg[torch]'"
+    monkeypatch.delitem(sys.modules, "medseg.api.predictor", raising=False)
+
+
+def test_the_library_says_it_too(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
+    for module in [name for name in sys.modules if name.startswith(("medseg.triton_models", "medseg.api.serve"))]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delitem(medseg.__dict__, "Repository", raising=False)
+    with pytest.raises(PackageError, match=r"medseg\[triton\]"):
+        _ = medseg.Repository
