@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from medseg.api.serve import serve as serve
     from medseg.api.train import Chosen as Chosen
     from medseg.api.train import train as train
+    from medseg.bench.command import bench as bench
+    from medseg.bench.lineup import Entry as Entry
     from medseg.export.chain import Wanted as Wanted
     from medseg.run import Run as Run
     from medseg.task import Task as Task
@@ -32,11 +34,13 @@ __version__ = "0.2.0"
 _HOMES = {
     "Answer": "medseg.api.answer",
     "Chosen": "medseg.api.train",
+    "Entry": "medseg.bench.lineup",
     "Predictor": "medseg.api.predictor",
     "Repository": "medseg.api.serve",
     "Run": "medseg.run",
     "Task": "medseg.task",
     "Wanted": "medseg.export.chain",
+    "bench": "medseg.bench",
     "evaluate": "medseg.api.evaluation",
     "evaluate_submission": "medseg.api.evaluation",
     "export": "medseg.export",  # the package, which is called as the command is

@@ -14,6 +14,7 @@ from medseg.cli.options import NoVerifyOption, RunsOption, TaskArgument
 
 if TYPE_CHECKING:
     from medseg.bench.benchmark import Settings
+    from medseg.bench.command import Beside
     from medseg.bench.lineup import Entry
     from medseg.bench.record import Record
     from medseg.run import Run
@@ -88,6 +89,7 @@ def bench(
     """
     from medseg.api.predictor import served_as
     from medseg.bench.cases import made_up
+    from medseg.bench.command import measured
     from medseg.bench.show.report import bad, with_comparison, write_report
     from medseg.bench.stored import check_new
     from medseg.errors import InputError
@@ -104,7 +106,8 @@ def bench(
     subject = task_as(task, runs) if runs else served_as(task, (targets.url or [])[0])
     entries = _entries(subject, runs, targets, effort.quick)
     folder = data or made_up(subject, report.out / "phantom")
-    record = _measured(subject, runs, entries, folder, settings, (targets, effort))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit's `kill` leaves a report as Ctrl-C does
+    record = measured(subject, runs, entries, folder, settings, _beside(targets, effort))
     try:
         record = with_comparison(record, before, limits) if before else record
     finally:  # what was measured is not lost where it cannot be compared
@@ -169,24 +172,8 @@ def _entries(task: Task, runs: list[Run], targets: Targets, quick: bool) -> list
     return with_variants(chosen, targets.shared_memory, targets.early_exit)
 
 
-def _measured(
-    task: Task,
-    runs: list[Run],
-    entries: list[Entry],
-    data: Path,
-    settings: Settings,
-    options: tuple[Targets, Effort],
-) -> Record:
-    from medseg.bench.benchmark import Extras, benchmark
-    from medseg.bench.cases import cases_of
-    from medseg.bench.lineup import lineup, remote
-    from medseg.bench.measure.batches import batches
+def _beside(targets: Targets, effort: Effort) -> Beside:
+    from medseg.bench.command import QUICK_CASES, Beside
 
-    targets, effort = options
-    cases = cases_of(task, data)[: effort.cases or (8 if effort.quick else None)]
-    openings = lineup(task, runs, entries, effort.timeout)
-    openings += [remote(task, address, effort.timeout) for address in targets.url or []]
-    alone = batches(task, runs, entries, targets.batch or ())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit's `kill` leaves a report as Ctrl-C does
-    extras = Extras(runs, data, alone, effort.waterfall or not effort.quick)
-    return benchmark(task, openings, cases, settings, extras)
+    cases = effort.cases or (QUICK_CASES if effort.quick else None)
+    return Beside(targets.url or (), targets.batch or (), cases, effort.waterfall or not effort.quick)

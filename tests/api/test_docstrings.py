@@ -13,6 +13,7 @@ from medseg.run import Run
 OFFERED = [name for name in medseg.__all__ if not name.startswith("_")]
 PLAIN = (
     "Chosen",
+    "Entry",
     "Repository",
     "Task",
     "Wanted",
