@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 READY := $(VENV)/.ready
 FOR_DEMO := $(VENV)/.ready-for-demo
 
-.PHONY: demo test test-long fuzz check docs clean
+.PHONY: demo test test-long fuzz check install-check docs clean
 
 demo: $(FOR_DEMO)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
@@ -25,6 +25,9 @@ check: $(READY)  ## linters, types and the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy medseg
 	$(BIN)/lint-imports
+
+install-check: $(READY)  ## a wheel of this tree, in a fresh environment as users make one: serves and predicts
+	$(BIN)/python -m pytest -m fresh tests/test_fresh_environment.py
 
 docs: $(READY)  ## docs/cli.md from the commands' own --help, the tables of docs/metrics.md and docs/licenses.md
 	$(BIN)/python -m medseg.cli.reference docs/cli.md
