@@ -66,3 +66,6 @@ class Scoring:
     measured: Mapping[str, float] = field(default_factory=dict)  # options that a benchmark asks for, as Data.cases else
     drawn: Callable[[Path, Case, Tensors], Array] | None = None  # one answer beside its truth, where masks do not do
     submission: Callable[[Path, Path], Submitted] | None = None  # a data folder, a CSV file; `evaluate --submission`
+    unlisted: tuple[str, ...] = ()  # metrics that stand in an evaluation's files alone, not in its printed table
+    # A data folder, the rows -> texts by the names of their files, in the field's own layout, beside an evaluation's.
+    written: Callable[[Path, Rows], Mapping[str, str]] | None = None

@@ -84,8 +84,9 @@ def evaluate(
 ) -> Evaluated:
     """What runs score on a data folder's patients that none of them has learnt from; `how` is engine and precision.
 
-    Several runs of one network are compared. In `out` come evaluation.json, a CSV table for each lineup, and pictures
-    of the worst cases. Raises InputError where the task has no scores, or there is nobody to judge the runs by.
+    Several runs of one network are compared. In `out` come evaluation.json, a CSV table for each lineup, pictures of
+    the worst cases, and what the task writes in its field's own layout. Raises InputError where the task has no scores,
+    or there is nobody to judge the runs by.
 
     >>> import medseg
     >>> found = medseg.evaluate("luna", "data", ["runs/luna-segment", "runs/luna-nodule"])
@@ -95,6 +96,8 @@ def evaluate(
     subject, held = task_named(task), as_runs(runs)
     patients = held_out(subject, Path(data), held)
     found = evaluations(subject, Path(data), patients, lineups(held), how)
+    if out:
+        _write_own(task, Path(data), found, out)
     return _kept(
         Evaluated(
             task,
@@ -192,6 +195,16 @@ def _kept(found: Evaluated, out: Path | None) -> Evaluated:
         if one.rows:
             _write_cases(out / (f"cases-{number}.csv" if several else "cases.csv"), one.rows)
     return found
+
+
+def _write_own(task: str, data: Path, found: Sequence[Evaluation], out: Path) -> None:
+    """Write what a task has in its field's own layout, of each lineup."""
+    for number, one in enumerate(found, 1):
+        written = task_as(task, one.runs).known_scoring("evaluate").written
+        for name, text in written(data, one.scored.rows).items() if written else ():
+            path = Path(name)
+            with whole_file(out / (f"{path.stem}-{number}{path.suffix}" if len(found) > 1 else name)) as temporary:
+                temporary.write_text(text)
 
 
 def _write_cases(path: Path, rows: Rows) -> None:

@@ -10,12 +10,11 @@ import typer
 from medseg.cli.options import NoVerifyOption, RunsOption, TaskArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from medseg.api.evaluation import Evaluated
     from medseg.api.scorer import Scored
-    from medseg.metrics.definitions import Metric
-    from medseg.scoring import Mean, Rows
+    from medseg.scoring import Mean, Rows, Scoring
 
 
 def evaluate(
@@ -51,15 +50,15 @@ def evaluate(
         found = evaluation.evaluate_submission(task, data, submission, out)
     else:
         found = evaluation.evaluate(task, data, run or [], (engine, precision), out)
-    metrics = task_named(task).known_scoring("evaluate").metrics
-    typer.echo(dumps(found.record, indent=2) if json else _text(found, metrics))
+    scoring = task_named(task).known_scoring("evaluate")
+    typer.echo(dumps(found.record, indent=2) if json else _text(found, scoring))
 
 
-def _text(found: Evaluated, metrics: Sequence[Metric]) -> str:
+def _text(found: Evaluated, scoring: Scoring) -> str:
     lines = [*_runs(found)] if found.runs else []
     for name, one in found.scores.items():
         lines += ["", name] if found.runs else []
-        lines += _scores(one, metrics)
+        lines += _scores(one, scoring)
     lines += [f"note: {note}" for note in found.notes]
     return "\n".join([*lines, *(f"drawn: {path}" for path in found.pictures)])
 
@@ -73,22 +72,28 @@ def _runs(found: Evaluated) -> list[str]:
     ]
 
 
-def _scores(one: Scored, metrics: Sequence[Metric]) -> list[str]:
+def _scores(one: Scored, scoring: Scoring) -> list[str]:
     """A table of the rows, the means, and what was counted; what single voters score stands in the files alone."""
-    from medseg.metrics.voters import is_voters
-
-    lines = [*_table(one.rows, metrics), ""] if one.rows else []
-    lines += [_mean(name, mean) for name, mean in one.means.items() if not is_voters(name)]
+    lines = [*_table(one.rows, scoring), ""] if one.rows else []
+    lines += [_mean(name, one.means[name]) for name in _listed(one.means, scoring)]
     return [*lines, *(f"{name}: {count}" for name, count in one.counts.items())]
 
 
-def _table(cases: Rows, metrics: Sequence[Metric]) -> list[str]:
-    from medseg.metrics.definitions import COUNT
+def _listed(keys: Iterable[str], scoring: Scoring) -> list[str]:
+    """The scores that are printed: no single voters', and none that the task keeps for the files."""
+    from medseg.metrics.definitions import metric_of
     from medseg.metrics.voters import is_voters
 
-    counts = {metric.key for metric in metrics if metric.unit == COUNT}  # have no decimals
+    kept = [metric for metric in scoring.metrics if metric.key in scoring.unlisted]
+    return [key for key in keys if not is_voters(key) and metric_of(kept, key) is None]
+
+
+def _table(cases: Rows, scoring: Scoring) -> list[str]:
+    from medseg.metrics.definitions import COUNT
+
+    counts = {metric.key for metric in scoring.metrics if metric.unit == COUNT}  # have no decimals
     found = dict.fromkeys(name for scores in cases.values() for name in scores)
-    names = [name for name in found if not is_voters(name)]
+    names = _listed(found, scoring)
     rows = [["case", *names]]
     for case, scores in cases.items():
         forms = {name: "{:.0f}" if name in counts else "{:.4f}" for name in names}

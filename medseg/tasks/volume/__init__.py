@@ -12,10 +12,12 @@ from medseg.description import DESCRIPTION, Description
 from medseg.errors import InputError, RunError
 from medseg.task import Bringing, Brought, Choices, Files, Option, Pipeline, Reading, Source, Task
 from medseg.tasks.volume.cases import sources
+from medseg.tasks.volume.data import data_of
 from medseg.tasks.volume.files import answered, write
 from medseg.tasks.volume.networks import NAME, network
 from medseg.tasks.volume.pipeline import Stage, pipeline
 from medseg.tasks.volume.plan import Plan, described_plan
+from medseg.tasks.volume.score import scoring
 
 _TITLE = "volumes, by a network of your own"
 _EXPECTS = (
@@ -61,6 +63,8 @@ def described(texts: Sequence[str]) -> Task:
             expects=_EXPECTS,
         ),
         options=_OPTIONS,
+        data=data_of(description, stages, lacking),
+        scoring=scoring(description),
         descriptions=tuple(text for _, text in ordered),
     )
 
@@ -128,6 +132,8 @@ TASK = Task(
     Pipeline((), (), (), ()),
     Files(_undescribed, _unwritten, answered, volumes=True, reading=_READING, measured=("mask",), expects=_EXPECTS),
     options=_OPTIONS,
+    data=data_of(None),
+    scoring=scoring(None),
     described=described,
     bringing=Bringing(_begun, _unnamed, {"nnunet": _nnunet, "monai": _monai}),
 )

@@ -42,12 +42,12 @@ class Asked:
 def sources(channels: Sequence[str], path: Path, reading: Reading) -> list[Source]:
     """Every case in a path, of so many channels. Raises InputError where it holds none, or a channel is missing."""
     as_it_is = replace(reading, real=True)
-    files = _volume_files(path)
-    numbered = _numbered(files)
+    files = volume_files(path)
+    named = numbered(files)
     if path.is_file() and is_volume_file(path) and path in files:
         return [_of_file(path, channels, as_it_is)]
-    if numbered:
-        return list(_of_channels(path, numbered, channels, as_it_is))
+    if named:
+        return list(of_channels(path, named, channels, as_it_is))
     if len(channels) > 1:
         raise InputError(
             f"{path} holds no files NAME_0000 to NAME_{len(channels) - 1:04}; expected one a channel, "
@@ -56,14 +56,14 @@ def sources(channels: Sequence[str], path: Path, reading: Reading) -> list[Sourc
     return [Source(one.path, one.name, partial(_single, one)) for one in found(path, as_it_is)]
 
 
-def _volume_files(path: Path) -> list[Path]:
+def volume_files(path: Path) -> list[Path]:
     """The volumes' files in a folder, those below it left out; a file by itself."""
     if path.is_dir():
         return sorted(one for one in path.iterdir() if one.is_file() and is_volume_file(one) and one.name[0] != ".")
     return [path] if path.is_file() and is_volume_file(path) else []
 
 
-def _numbered(files: Sequence[Path]) -> dict[str, dict[int, Path]]:
+def numbered(files: Sequence[Path]) -> dict[str, dict[int, Path]]:
     """Files whose names end in a channel's number, by name and number."""
     cases: dict[str, dict[int, Path]] = defaultdict(dict)
     for file in files:
@@ -90,12 +90,12 @@ def _of_file(path: Path, channels: Sequence[str], reading: Reading) -> Source:
             f"{path} is channel {int(match['channel'])} of {match['name']}; expected its channel 0, whose others are "
             "found beside it: name that one, or the folder"
         )
-    siblings = _numbered(_volume_files(path.parent))
+    siblings = numbered(volume_files(path.parent))
     case = {match["name"]: siblings[match["name"]]}
-    return next(_of_channels(path, case, channels, reading))
+    return next(of_channels(path, case, channels, reading))
 
 
-def _of_channels(
+def of_channels(
     path: Path, cases: dict[str, dict[int, Path]], channels: Sequence[str], reading: Reading
 ) -> Iterator[Source]:
     """Each case with its channels in order. Raises InputError where one is missing or one too many."""
@@ -126,12 +126,12 @@ def _several(name: str, files: Sequence[Path], reading: Reading) -> Request:
 
 
 def _request(name: str, volumes: Sequence[Volume]) -> Request:
-    notes = list(_check(volumes))
+    notes = list(check_alike(volumes))
     asked = Asked(tuple(volumes), (*(note for one in volumes for note in one.notes), *notes))
     return Request(name, {"image": asked.image, "geometry": geometry_tensor(asked.geometry)}, asked)
 
 
-def _check(volumes: Sequence[Volume]) -> Iterator[str]:
+def check_alike(volumes: Sequence[Volume]) -> Iterator[str]:
     """Notes where channels of one case lie a little apart. Raises InputError where they are no channels of one case."""
     first = volumes[0]
     for other in volumes[1:]:
