@@ -17,12 +17,12 @@ class Command(ModuleType):
     beside it.
     """
 
-    command: str  # module:function
+    __command__: str  # module:function; a module of the package may be called command
 
     @property
     def function(self) -> Any:
         """The command's function."""
-        module, _, name = self.command.partition(":")
+        module, _, name = self.__command__.partition(":")
         return getattr(import_module(module), name)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
@@ -35,4 +35,4 @@ def called_as(package: str, command: str) -> None:
     """Let the package of this name be called as the function `module:function`."""
     module = sys.modules[package]
     module.__class__ = Command
-    module.command = command  # type: ignore[attr-defined]
+    module.__command__ = command  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ class Answer:
 
     >>> import medseg
     >>> (answer,) = medseg.predict("luna", "ct.mhd", runs=["runs/luna-segment", "runs/luna-nodule"], threshold=0)
-    >>> answer.mask.max() == len(answer.table)
+    >>> int(answer.mask.max()) == len(answer.table)
     True
     """
 

@@ -35,7 +35,7 @@ class Predictor:
     >>> with medseg.open_predictor("luna", runs=["runs/luna-segment", "runs/luna-nodule"]) as predictor:
     ...     answers = [predictor.answer(source, roi="lungs") for source in predictor.sources("ct.mhd")]
     >>> [(answer.name, answer.mask.shape) for answer in answers]
-    [('ct', (32, 128, 128))]
+    [('ct', (48, 192, 192))]
     """
 
     task: Task
@@ -86,7 +86,7 @@ def open_predictor(
     >>> import medseg
     >>> with medseg.open_predictor("luna", ["runs/luna-segment", "runs/luna-nodule"], precision="fp32") as predictor:
     ...     predictor.answer("ct.mhd").geometry.spacing_mm
-    (0.7, 0.7, 2.5)
+    (1.2779, 1.2779, 2.52)
     """
     if bool(runs) == bool(url):
         raise InputError("--run and --url: got both or neither; expected run folders, or a server's address")
