@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from medseg.tasks import task_named as task_named
     from medseg.tasks import task_names as task_names
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "Answer": "medseg.api.answer",

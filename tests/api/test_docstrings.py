@@ -23,6 +23,9 @@ PLAIN = (
 )  # no example of their own
 
 
+HEAVY = ("bench", "evaluate", "serve", "train")  # minutes of computing on a busy machine
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, luna_runs: list[Run]) -> Path:
     """Runs, a CT and a data folder where the examples look for them."""
@@ -36,8 +39,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, luna_runs: list[Run]) -> Pa
     return where
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in OFFERED if name not in PLAIN])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in HEAVY else pytest.mark.slow)
+        for name in OFFERED
+        if name not in PLAIN
+    ],
+)
 def test_the_example_runs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     found = getattr(medseg, name)
