@@ -81,21 +81,24 @@ def evaluate(
     runs: Sequence[Run | Path | str],
     how: tuple[str, str] = ("openvino", "fp32"),
     out: Path | None = None,
+    overwrite: bool = False,
 ) -> Evaluated:
     """What runs score on a data folder's patients that none of them has learnt from; `how` is engine and precision.
 
     Several runs of one network are compared. In `out` come evaluation.json, a CSV table for each lineup, pictures of
     the worst cases, and what the task writes in its field's own layout. Raises InputError where the task has no scores,
-    or there is nobody to judge the runs by.
+    there is nobody to judge the runs by, or `out` holds an earlier report that may not be overwritten.
 
     >>> import medseg
     >>> found = medseg.evaluate("luna", "data", ["runs/luna-segment", "runs/luna-nodule"])
     >>> sorted(found.scores["luna-segment + luna-nodule"].rows) == sorted(found.patients)
     True
     """
+    _check_new(out, overwrite)
     subject, held = task_named(task), as_runs(runs)
     patients = held_out(subject, Path(data), held)
     found = evaluations(subject, Path(data), patients, lineups(held), how)
+    _remove_report(out)
     if out:
         _write_own(task, Path(data), found, out)
     return _kept(
@@ -112,14 +115,43 @@ def evaluate(
     )
 
 
-def evaluate_submission(task: str, data: Path, submission: Path, out: Path | None = None) -> Evaluated:
-    """What a table of answers in the field's own format scores. Raises InputError where the task has no such format."""
+def evaluate_submission(
+    task: str, data: Path, submission: Path, out: Path | None = None, overwrite: bool = False
+) -> Evaluated:
+    """What a table of answers in the field's own format scores.
+
+    Raises InputError where the task has no such format, or `out` holds a report that may not be overwritten.
+    """
+    _check_new(out, overwrite)
     scoring = task_named(task).known_scoring("evaluate a submission")
     if scoring.submission is None:
         raise InputError(f"task {task!r} has no submission format, so --submission is not for it: give --run instead")
     found = scoring.submission(data, submission)
     whole = scored(scoring, found.rows, found.overall)
+    _remove_report(out)
     return _kept(Evaluated(task, {submission.name: whole}, notes=found.notes), out)
+
+
+def _report(out: Path | None) -> list[Path]:
+    """Every file of an earlier report that is in the folder."""
+    patterns = ("evaluation.json", "cases.csv", "cases-[0-9]*.csv", "worst/*.png")
+    return [path for pattern in patterns for path in sorted(out.glob(pattern))] if out else []
+
+
+def _check_new(out: Path | None, overwrite: bool) -> None:
+    """Raise InputError where an earlier report would be overwritten, unless it may be."""
+    there = [] if overwrite else _report(out)
+    if there:
+        raise InputError(
+            f"{there[0]} of an earlier report would be overwritten; expected a new --out: choose one, or add "
+            "--overwrite"
+        )
+
+
+def _remove_report(out: Path | None) -> None:
+    """Take an earlier report away: of other runs it may have more tables and pictures than the new one."""
+    for path in _report(out):
+        path.unlink()
 
 
 def held_out(task: Task, directory: Path, runs: Sequence[Run]) -> list[str]:

@@ -28,6 +28,7 @@ def evaluate(
     precision: Annotated[str, typer.Option(help="The precision: fp32, fp16, bf16 or int8.")] = "fp32",
     no_verify: NoVerifyOption = False,
     out: Annotated[Path | None, typer.Option(help="A folder for the tables and pictures of the worst cases.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score runs on the patients that no run lists as learnt from; several runs of one network are compared.
@@ -47,9 +48,9 @@ def evaluate(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before anything is computed: it may not be possible
     if submission:
-        found = evaluation.evaluate_submission(task, data, submission, out)
+        found = evaluation.evaluate_submission(task, data, submission, out, overwrite)
     else:
-        found = evaluation.evaluate(task, data, run or [], (engine, precision), out)
+        found = evaluation.evaluate(task, data, run or [], (engine, precision), out, overwrite)
     scoring = task_named(task).known_scoring("evaluate")
     typer.echo(dumps(found.record, indent=2) if json else _text(found, scoring))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -28,6 +30,7 @@ from medseg.errors import MedsegError
 from medseg.extras import needed
 from medseg.scratch import remove_left
 
+INTERRUPTED = 130  # the exit code after Ctrl-C
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, name="medseg"
 )
@@ -65,6 +68,8 @@ def main() -> None:
     try:
         with needed():
             code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # as typer returns Ctrl-C
+            _end(code)
         sys.exit(code)
     except MedsegError as error:
         sys.exit(f"error: {error}")
@@ -73,7 +78,14 @@ def main() -> None:
     except typer.TyperException as error:
         sys.exit(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        _end(INTERRUPTED)
+
+
+def _end(code: int) -> NoReturn:
+    """Clean up and end at once: a thread may wait for a server's answer that never comes, and Python for the thread."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -17,13 +17,24 @@ from tqdm import tqdm
 
 from medseg.errors import InputError, MedsegError, RunError
 from medseg.files import whole_file
+from medseg.manifest import MANIFEST
 from medseg.run import PROGRAM, Run
+from medseg.schema import a, mapping, number, read_json, record, text
 
 Choice = dict[str, str]  # an option of `medseg train` without its dashes -> its value
 ASKED = "asked.json"  # in a run's folder: what it was asked for, so that it is not taken for another
 ANYHOW = ("devices", "workers", "wandb")  # may differ, for the fit is the same
 RECIPE = ("loss", "optimizer", "lr", "weight_decay", "schedule")  # columns of the LGG project's table
 _SECONDS = 1.0  # between two looks at a fit's history
+_ASKED = mapping(text())
+_ANEW = "remove that folder to fit it anew"
+_SETTING = a("a number or a text", lambda value: isinstance(value, str) or number(value))
+_RANKED = record(  # what the table takes from a manifest
+    {
+        "result": record({"best_by": text(), "epoch": a("a finite number", number)}),
+        "source": record({"recipe": record(dict.fromkeys(RECIPE, _SETTING))}),
+    }
+)
 
 
 def grid_from(words: Sequence[str]) -> list[Choice]:
@@ -42,7 +53,7 @@ def sweep(network: str, data: Path, out: Path, choices: Sequence[Choice], more: 
 
     A run that is there and finished is left alone, one that was stopped goes on; `more` goes to all runs.
     Each fit is a process of its own, so that one that dies takes nothing with it. Raises MedsegError where one fails,
-    and RunError where a run is there that was asked for something else.
+    and RunError where a run is there that was asked for something else, or cannot be ranked.
     """
     common = {"network": network, "data": str(data), **named(more)}
     for choice in choices:
@@ -78,10 +89,10 @@ def _note(folder: Path, asked: Choice) -> None:
 
 
 def _refuse_another(folder: Path, asked: Choice) -> None:
-    """Raise RunError where the folder's run was asked for something else."""
-    if not (folder / "manifest.json").is_file() or not (folder / ASKED).is_file():
+    """Raise RunError where the folder's run was asked for something else, or is finished and cannot be ranked."""
+    if not (folder / MANIFEST).is_file() or not (folder / ASKED).is_file():
         return
-    held = json.loads((folder / ASKED).read_text())
+    held = _asked(folder / ASKED)
     for name in sorted((held.keys() | asked.keys()) - set(ANYHOW)):
         was, now = held.get(name, "the default"), asked.get(name, "the default")
         if not _same(was, now):
@@ -89,6 +100,20 @@ def _refuse_another(folder: Path, asked: Choice) -> None:
                 f"run {folder} was fitted with {name} {was}; this sweep asks for {now}: "
                 "choose another --out, or remove that folder to fit it anew"
             )
+    if finished(folder):
+        _row(folder, {})
+
+
+def _asked(path: Path) -> Choice:
+    """What a run was asked for. Raises RunError where the file is not as a sweep writes it."""
+    try:
+        asked = read_json(path)
+        problem = _ASKED(asked, "it")
+    except ValueError as error:
+        problem = f"it is not valid JSON ({str(error).splitlines()[0]})"
+    if problem:
+        raise RunError(f"{path} does not say what its run was asked for: {problem}; {_ANEW}")
+    return dict(asked)
 
 
 def _same(was: str, now: str) -> bool:
@@ -105,7 +130,7 @@ def name_of(choice: Choice) -> str:
 
 def finished(folder: Path) -> bool:
     """Whether a fit ended here, with everything it writes."""
-    if not (folder / "manifest.json").is_file() or not (folder / ASKED).is_file():
+    if not (folder / MANIFEST).is_file() or not (folder / ASKED).is_file():
         return False
     run = Run(folder)
     return "result" in run.manifest and PROGRAM in run.files
@@ -120,7 +145,7 @@ def table(out: Path, choices: Sequence[Choice]) -> list[dict[str, Any]]:
 def write_tables(out: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write sweep.csv and sweep.md."""
     with whole_file(out / "sweep.csv") as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, _columns(rows))
         writer.writeheader()
         writer.writerows(rows)
     with whole_file(out / "sweep.md") as path:
@@ -129,12 +154,21 @@ def write_tables(out: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(*pair) for pair in row.items()] for row in rows)]
+    names = _columns(rows)
+    lines = [names, ["---"] * len(names), *([_cell(name, row.get(name, "")) for name in names] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """All that the rows have: one that was fitted by another version may lack a loss."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def _row(folder: Path, choice: Choice) -> dict[str, Any]:
+    """A finished run's row. Raises RunError where its manifest lacks what the table shows."""
     manifest = Run(folder).manifest
+    if problem := _RANKED(manifest, "it"):
+        raise RunError(f"{folder / MANIFEST} cannot be ranked: {problem.removeprefix('it.')}; {_ANEW}")
     result, recipe = manifest["result"], manifest["source"]["recipe"]
     losses = {name: result[name] for name in ("train_loss", "val_loss") if name in result}
     chosen = {name.replace("-", "_"): value for name, value in choice.items()}
@@ -151,7 +185,7 @@ def _row(folder: Path, choice: Choice) -> dict[str, Any]:
 
 def _train(words: Sequence[str], folder: Path, tell: Callable[[str], object]) -> None:
     """Fit in a process of its own; `tell` hears which run it is, and how many epochs it has behind it."""
-    resume = ["--resume"] if (folder / "manifest.json").is_file() else []
+    resume = ["--resume"] if (folder / MANIFEST).is_file() else []
     with TemporaryFile("w+") as said:
         command = [sys.executable, "-m", "medseg", "train", *words, *resume]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, text=True) as process:

@@ -13,7 +13,7 @@ from torch import nn
 
 from medseg.errors import InputError
 from medseg.files import sha256
-from medseg.models.checkpoint import UnfitError, built, load_file, load_state, parameter_count, read_weights, without
+from medseg.models.checkpoint import UnfitError, built, load_state, parameter_count, read_weights, without
 from medseg.run import WEIGHTS, Run, describe
 from medseg.task import Choices, Network, Task
 from medseg.train.fitting import fitting_network
@@ -94,10 +94,3 @@ def save_weights(run: Run, module: nn.Module, name: str = WEIGHTS) -> None:
     with run.adding(name, {"precision": "fp32", "suffix": ".pt"}) as path:
         path.write_bytes(content.getbuffer())
     run.record(parameters=parameter_count(module))
-
-
-def load_run(network: Network, run: Run) -> nn.Module:
-    """The run's network with its weights, in evaluation mode. Raises RunError where the run has none."""
-    module = built(network.build, run.options)
-    load_file(module, run.held(WEIGHTS), network.unused)
-    return module.eval()

@@ -17,12 +17,6 @@ from medseg.errors import ServerError
 from medseg.triton_models.heap import SERVER
 
 
-def tritonserver_help() -> str:
-    """What the wheel's tritonserver says of its options."""
-    told = subprocess.run([str(wheel() / "bin" / "tritonserver"), "--help"], env=environment(), capture_output=True)
-    return (told.stdout + told.stderr).decode()
-
-
 def wheel() -> Path:
     """The tritonserver folder. Raises ServerError naming the command that brings it where there is none."""
     found = next((folder for folder in homes() if (folder / "bin" / "tritonserver").is_file()), None)

@@ -104,6 +104,23 @@ def test_submissions_are_read_in_any_encoding(tmp_path: Path, encoding: str) -> 
     assert json.loads(runner.invoke(app, arguments, catch_exceptions=False).stdout)["mean"]["cpm"]["mean"] == 1
 
 
+@pytest.mark.parametrize("there", ["evaluation.json", "cases.csv", "cases-2.csv", "worst/a.png"])
+def test_an_earlier_report_is_overwritten_only_where_that_was_said(tmp_path: Path, there: str) -> None:
+    path = submission(tmp_path, HEAD + "a,0,0,0,0.9\n")
+    old, other = tmp_path / "report" / there, tmp_path / "report/mine.csv"
+    old.parent.mkdir(parents=True)
+    old.write_text("old")
+    other.write_text("mine")
+    arguments = ["luna", str(tmp_path), "--submission", str(path), "--out", str(tmp_path / "report")]
+    with pytest.raises(InputError, match="of an earlier report would be overwritten; expected a new --out"):
+        runner.invoke(app, arguments, catch_exceptions=False)
+    assert old.read_text() == "old"
+    runner.invoke(app, [*arguments, "--overwrite"], catch_exceptions=False)
+    assert not old.exists() or old.read_text() != "old"
+    assert json.loads((tmp_path / "report/evaluation.json").read_text())["task"] == "luna"
+    assert other.read_text() == "mine"
+
+
 def test_runs_or_a_submission_but_not_neither() -> None:
     with pytest.raises(InputError, match="got both or neither"):
         runner.invoke(app, ["luna", "."], catch_exceptions=False)

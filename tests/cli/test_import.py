@@ -13,7 +13,8 @@ from medseg.cli.import_ import import_
 from medseg.errors import InputError, RunError
 from medseg.run import Run
 from medseg.tasks import network_named
-from medseg.train.weights import import_weights, load_run
+from medseg.train.weights import import_weights
+from tests.models.loaded import load_run
 from tests.shared import SHARED, needs_shared
 
 app = typer.Typer()

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from medseg.errors import InputError, MedsegError, RunError
 from medseg.run import Run
 from medseg.tasks.brain_lgg.phantom import phantom
-from medseg.train.sweep import _note, finished, grid_from, markdown, named, sweep
+from medseg.train.sweep import ASKED, RECIPE, _note, finished, grid_from, markdown, named, sweep
 
 MEDSEG = [sys.executable, "-m", "medseg"]
 
@@ -84,6 +85,52 @@ def test_a_run_that_was_asked_for_something_else_is_not_reused(tmp_path, more, w
     run_of(folder, ["--epochs", "1", "--lr", "0.001"], {"val_dice": 0.5}, last=True)
     with pytest.raises(RunError, match=f"run {folder} was fitted with {words}: choose another --out, or remove"):
         sweep("brain-lgg", Path("kaggle"), tmp_path, [{"loss": "dice"}], more)
+
+
+BEST = {"best_by": "val_dice", "epoch": 7.0, "train_loss": 0.5, "val_loss": 0.25, "val_dice": 0.75}
+
+
+@pytest.mark.parametrize("lost", [*product(["recipe"], RECIPE), ("result", "epoch")])
+def test_a_finished_run_whose_manifest_lacks_a_column_is_refused_before_any_fit(tmp_path, lost):
+    folder, (part, name) = tmp_path / "loss-dice", lost
+    run_of(folder, [], dict(BEST), last=True)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del (manifest["source"] if part == "recipe" else manifest)[part][name]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    words = rf"manifest.json cannot be ranked: .*{part} has no entry '{name}'; remove that folder to fit it anew"
+    with pytest.raises(RunError, match=words):
+        sweep("brain-lgg", Path("kaggle"), tmp_path, [{"loss": "iou"}, {"loss": "dice"}], [])
+    assert not (tmp_path / "loss-iou").exists()
+
+
+@pytest.mark.parametrize("part", ["result", "recipe"])
+@pytest.mark.parametrize("value", [None, [], 1, {}])
+def test_a_finished_run_whose_result_or_recipe_is_something_else_is_refused(tmp_path, part, value):
+    folder = tmp_path / "loss-dice"
+    run_of(folder, [], dict(BEST), last=True)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (manifest["source"] if part == "recipe" else manifest)[part] = value
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=r"manifest\.json (cannot be ranked|is not a run's manifest): "):
+        sweep("brain-lgg", Path("kaggle"), tmp_path, [{"loss": "dice"}], [])
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"loss": 1}', b"\xff\xfe", b"[" * 100_000])
+def test_a_damaged_note_of_what_was_asked_for_is_told(tmp_path, content):
+    run_of(tmp_path / "loss-dice", [], dict(BEST), last=True)
+    (tmp_path / "loss-dice" / ASKED).write_bytes(content)
+    with pytest.raises(RunError, match=r"asked\.json does not say what its run was asked for: .*; remove that folder"):
+        sweep("brain-lgg", Path("kaggle"), tmp_path, [{"loss": "dice"}], [])
+
+
+def test_a_table_holds_runs_of_which_one_lacks_a_loss(tmp_path):
+    for name, without in (("dice", "val_loss"), ("iou", "train_loss")):
+        run_of(tmp_path / f"loss-{name}", [], {key: value for key, value in BEST.items() if key != without}, last=True)
+        _note(tmp_path / f"loss-{name}", {"network": "brain-lgg", "data": "kaggle", "loss": name})
+    rows = sweep("brain-lgg", Path("kaggle"), tmp_path, [{"loss": "dice"}, {"loss": "iou"}], [])
+    with (tmp_path / "sweep.csv").open() as file:
+        assert [(row["train_loss"], row["val_loss"]) for row in csv.DictReader(file)] == [("0.5", ""), ("", "0.25")]
+    assert len({line.count("|") for line in markdown(rows).splitlines()}) == 1
 
 
 def test_a_failed_fit_is_told_with_its_reason(tmp_path):

@@ -21,7 +21,7 @@ from medseg.tasks import network_named, task_named
 from medseg.tasks.brain_lgg.phantom import phantom as brain_phantom
 from medseg.tasks.luna.phantom import phantom as luna_phantom
 from medseg.train.history import read_history
-from medseg.train.weights import load_run
+from tests.models.loaded import load_run
 
 MEDSEG = [sys.executable, "-m", "medseg"]
 SMALL = {"features": 2, "size": 32, "batch_size": 8, "lr": 3e-3, "epochs": 4, "patience": 10, "loader": "torch"}

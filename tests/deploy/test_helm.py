@@ -171,10 +171,10 @@ def test_triton_is_started_as_in_the_image(helm: Helm) -> None:
 
 def test_every_option_of_the_server_exists(rendered: Objects) -> None:
     pytest.importorskip("pytriton")
-    from medseg.triton_models.wheel import tritonserver_help
+    from tests.deploy.options import server_options
 
     options = {text.split("=")[0] for text in _containers(rendered)["triton"]["args"][1:]}
-    assert options <= set(re.findall(r"--[a-z-]+", tritonserver_help()))
+    assert options <= server_options()
 
 
 def test_without_the_front_grpc_is_reached_and_with_it_nothing_else_is(helm: Helm) -> None:
