@@ -82,7 +82,7 @@ def decoding(task: str) -> Task:
     """The task, up to its decoded tensor."""
     found = task_named(task)
     steps = found.pipeline.steps[:2]
-    pipeline = Pipeline(found.pipeline.tensors, ("encoded",), steps, steps[1].outputs)
+    pipeline = Pipeline(found.pipeline.tensors, steps[0].inputs, steps, steps[1].outputs)
     return replace(found, pipeline=pipeline)
 
 

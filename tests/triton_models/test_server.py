@@ -215,8 +215,8 @@ def _watch(server: Server, tell: Callable[[str], None]) -> None:
         watch(server, tell)
 
 
-def test_a_killed_process_is_replaced_and_meanwhile_requests_are_refused(server: Server) -> None:
-    """Requests meanwhile are refused, and what happened is told."""
+def test_a_killed_process_is_replaced_and_meanwhile_requests_wait_or_are_refused(server: Server) -> None:
+    """What happened is told; who waits longer than the next process takes is refused, with the model's name."""
     told: list[str] = []
     threading.Thread(target=_watch, args=(server, told.append), daemon=True).start()
     before = processes(server)
@@ -233,11 +233,9 @@ def test_a_killed_process_is_replaced_and_meanwhile_requests_are_refused(server:
         time.sleep(0.1)
     assert told[0] == f"a process of model {victim} died; the model is loaded again"
     assert "is back" in told[1] and float(told[1].split()[-2]) > 0
-    assert refused and all(victim in words for words, _ in refused)
+    assert all(victim in words for words, _ in refused)
     codes = {cause.status() for _, cause in refused if isinstance(cause, InferenceServerException)}
-    assert codes == {
-        "503"
-    }  # also of the request that met the dead process: LUNA's steps call their networks themselves
+    assert codes <= {"503"}  # also of who met the dead process: LUNA's steps call their networks themselves
     assert len(model.ask(_ct(), ("nodules",))["nodules"]) > 0
     assert processes(server) == before
     model.close()
