@@ -41,7 +41,7 @@ def _taken(path: Path) -> IO[str]:
         file = path.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _same(file, path):
+            if same_file(file, path):
                 file.truncate(0)
                 return file
         except BlockingIOError:
@@ -51,7 +51,7 @@ def _taken(path: Path) -> IO[str]:
         time.sleep(_PAUSE_S)
 
 
-def _same(file: IO[str], path: Path) -> bool:
+def same_file(file: IO[str], path: Path) -> bool:
     """Whether the open file is still the one of this name: its last owner removed it when it was done."""
     try:
         return os.fstat(file.fileno()).st_ino == path.stat().st_ino

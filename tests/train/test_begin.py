@@ -1,0 +1,146 @@
+"""A fit that learnt nothing leaves nothing in the next one's way, and no fit touches what another made."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medseg.errors import RunError
+from medseg.run import Run, describe
+from medseg.train.begin import FITTING, beginning
+
+FIT = {"kind": "train"}
+KILLED = """
+import sys, time
+from pathlib import Path
+from tests.train.test_begin import started
+from medseg.train.begin import beginning
+with beginning(Path(sys.argv[1])):
+    if sys.argv[2] == "begun":
+        started(Path(sys.argv[1]))
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def started(out: Path) -> Run:
+    """What a fit makes before its first epoch ended."""
+    run = Run.create(out, "picture", {}, FIT)
+    describe(run, "{}\n")
+    for name in ("checkpoints", "tensorboard"):
+        (out / name).mkdir()
+    (out / "tensorboard" / "events").write_text("")
+    return run
+
+
+def learnt(out: Path) -> Run:
+    """The same with the first epoch's checkpoint."""
+    run = started(out)
+    (out / "checkpoints" / "last.ckpt").write_text("weights")
+    return run
+
+
+def finished(out: Path) -> None:
+    """A whole run, whose checkpoints were removed to save room."""
+    run = started(out)
+    with run.adding("weights.pt", {}) as path:
+        path.write_text("weights")
+    run.record(result={"best_by": "val_dice", "val_dice": 0.5})
+
+
+def imported(out: Path) -> None:
+    """A run that no fit made."""
+    Run.create(out, "picture", {}, {"kind": "import"})
+    (out / "checkpoints").mkdir()
+
+
+def with_a_file(out: Path) -> None:
+    """A run of a fit without a result, that holds more than a fit makes at its start."""
+    with started(out).adding("weights.pt", {}) as path:
+        path.write_text("weights")
+
+
+def someones(name: str) -> Callable[[Path], None]:
+    """A file, or one in a folder, of this name, that belongs to no run."""
+
+    def make(out: Path) -> None:
+        (out / name).parent.mkdir(parents=True)
+        (out / name).write_text("mine")
+
+    return make
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_fit_that_fails_before_its_first_epoch_ended_leaves_what_was_there(
+    error: type[BaseException], there: bool, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    if there:
+        someones("notes/mine.txt")(out)
+    before = tree(tmp_path)
+    with pytest.raises(error), beginning(out):
+        started(out)
+        raise error
+    assert tree(tmp_path) == before
+
+
+def test_a_fit_that_fails_later_keeps_its_epochs_and_is_resumed(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), beginning(tmp_path / "run"):
+        learnt(tmp_path / "run")
+        raise RuntimeError
+    before = tree(tmp_path)
+    assert "run/checkpoints/last.ckpt" in before and f"run/{FITTING}" not in before
+    with pytest.raises(RuntimeError), beginning(tmp_path / "run", resume=True):
+        raise RuntimeError
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("when", ["locked", "begun"])
+def test_a_fit_that_is_killed_before_its_first_epoch_ended_is_in_nobodys_way(when: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, out, when], stdout=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline()
+    before = tree(out)
+    with pytest.raises(RunError, match="is being fitted by another process"), beginning(out):
+        pytest.fail("two fits in one folder")
+    assert tree(out) == before and process.poll() is None
+    process.kill()
+    process.wait()
+    with beginning(out):
+        assert tree(out).keys() == {FITTING}
+        learnt(out)
+    assert FITTING not in tree(out)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (learnt, "already holds a run"),
+        (finished, "already holds a run"),
+        (imported, "already holds a run"),
+        (with_a_file, "already holds a run"),
+        (someones("checkpoints/last.ckpt"), "checkpoints belongs to no run"),
+        (someones("wandb/log"), "wandb belongs to no run"),
+        (someones("history.csv"), "history.csv belongs to no run"),
+        (someones("segmentation.json"), "segmentation.json belongs to no run"),
+        (someones("weights.pt"), "weights.pt belongs to no run"),
+        (someones("manifest.json"), "is not valid JSON"),
+    ],
+)
+def test_what_no_failed_fit_left_is_never_touched(make: Callable[[Path], None], words: str, tmp_path: Path) -> None:
+    make(tmp_path / "run")
+    before = tree(tmp_path)
+    with pytest.raises(RunError, match=words), beginning(tmp_path / "run"):
+        pytest.fail("the fit began")
+    assert tree(tmp_path) == before
+    with pytest.raises(RuntimeError), beginning(tmp_path / "run", resume=True):
+        raise RuntimeError
+    assert tree(tmp_path) == before
