@@ -15,13 +15,11 @@ from medseg.errors import InputError
 from medseg.metrics.definitions import metric_of
 from medseg.scoring import Scoring
 from medseg.task import Case, Data, Task, Tensors, Unread
-from medseg.tasks import task_named, task_names
+from medseg.tasks import task_named
 from medseg.tasks.luna.tables import nodules
+from tests.own import OWN
 
 PATIENTS = {"luna": 3, "gi-tract": 2, "brain-lgg": 2, "stas": 2}
-
-
-OWN = [name for name in task_names() if not task_named(name).described]  # before a run describes them
 
 
 @pytest.fixture(scope="module")

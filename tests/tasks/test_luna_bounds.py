@@ -10,10 +10,11 @@ from scipy.spatial.transform import Rotation
 
 from medseg.errors import InputError, RunError
 from medseg.task import Array, Geometry, Infer, Tensors
-from medseg.tasks import task_named, task_names
+from medseg.tasks import task_named
 from medseg.tasks.luna import TASK
 from medseg.tasks.luna.pipeline import geometry_tensor
 from tests.data.oriented import orders
+from tests.own import OWN
 from tests.shared import SHARED, needs_shared
 
 
@@ -133,7 +134,7 @@ def test_every_order_of_axes_is_a_geometry() -> None:
         TASK.pipeline(_request() | _geometry(direction=direction), _nothing)
 
 
-@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("task", OWN)
 def test_no_tensor_is_required_that_is_an_option(task: str) -> None:
     """`roi`, `threshold` and `wanted` may be left out; everything else of a request has to be there."""
     pipeline = task_named(task).pipeline

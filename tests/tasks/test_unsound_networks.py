@@ -8,9 +8,10 @@ import pytest
 
 from medseg.errors import EngineError
 from medseg.task import Array, Infer, Network, Networks, Task, Tensors, refuse_unsound, sound
-from medseg.tasks import network_named, task_named, task_names
+from medseg.tasks import network_named, task_named
+from tests.own import OWN
 
-NETWORKS = [network for task in task_names() for network in task_named(task).networks]
+NETWORKS = [network for task in OWN for network in task_named(task).networks]
 
 
 def _one(value: float, place: int) -> Callable[[Array], Array]:
@@ -65,7 +66,7 @@ def _with(task: Task, broken: str, damage: Callable[[Array], Array]) -> Networks
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensors]:
     """One phantom's question for each task."""
     questions = {}
-    for name in task_names():
+    for name in OWN:
         folder = tmp_path_factory.mktemp(name)
         questions[name] = _question(task_named(name), folder)
     return questions
@@ -77,7 +78,7 @@ def _question(task: Task, folder: Path) -> Tensors:
     return layout.cases(folder, layout.patients(folder)[0])[0].ask()
 
 
-@pytest.mark.parametrize("name", sorted(task_names()))
+@pytest.mark.parametrize("name", OWN)
 def test_sound_networks_are_let_through(asked: dict[str, Tensors], name: str) -> None:
     task = task_named(name)
     answer = task.pipeline(asked[name], _with(task, "", lambda logits: logits))
@@ -87,7 +88,7 @@ def test_sound_networks_are_let_through(asked: dict[str, Tensors], name: str) ->
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
 @pytest.mark.parametrize("damage", ["one nan last", "one infinity", "a class too many"])
 def test_the_pipeline_names_the_broken_network(asked: dict[str, Tensors], network: Network, damage: str) -> None:
-    task = next(task for task in map(task_named, task_names()) if network in task.networks)
+    task = next(task for task in map(task_named, OWN) if network in task.networks)
     with pytest.raises(EngineError, match=rf"network '{network.name}' answered"):
         task.pipeline(asked[task.name], _with(task, network.name, DAMAGES[damage]))
 

@@ -19,9 +19,10 @@ from medseg.cli.serve import serve
 from medseg.data.encoded import pack
 from medseg.errors import InputError, RunError
 from medseg.run import Run
-from medseg.tasks import task_named, task_names
+from medseg.tasks import task_named
 from medseg.triton_models.server import free_ports, serving
 from tests.dali_pipelines.test_decode import FILES, step
+from tests.own import OWN
 from tests.shared import needs_shared
 
 SETTINGS = {
@@ -46,9 +47,6 @@ def _check_golden(repository: Path, models: list[str], golden: Path) -> None:
         assert text_format.Parse(text, pb.ModelConfig()).name == model
         assert "max_batch_size" in text, "left away, Triton would complete the configuration itself"
     assert {path.name for path in golden.iterdir()} == set(models)
-
-
-OWN = [name for name in task_names() if not task_named(name).described]  # whose networks are medseg's own
 
 
 @pytest.mark.parametrize("name", OWN)
