@@ -67,5 +67,5 @@ class Scoring:
     drawn: Callable[[Path, Case, Tensors], Array] | None = None  # one answer beside its truth, where masks do not do
     submission: Callable[[Path, Path], Submitted] | None = None  # a data folder, a CSV file; `evaluate --submission`
     unlisted: tuple[str, ...] = ()  # metrics that stand in an evaluation's files alone, not in its printed table
-    # A data folder, the rows -> texts by the names of their files, in the field's own layout, beside an evaluation's.
-    written: Callable[[Path, Rows], Mapping[str, str]] | None = None
+    # Files in the field's own layout beside an evaluation's, by name: a data folder, the rows -> the text.
+    written: Mapping[str, Callable[[Path, Rows], str]] = field(default_factory=dict)

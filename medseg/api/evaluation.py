@@ -94,11 +94,12 @@ def evaluate(
     >>> sorted(found.scores["luna-segment + luna-nodule"].rows) == sorted(found.patients)
     True
     """
-    _check_new(out, overwrite)
     subject, held = task_named(task), as_runs(runs)
+    own = tuple(subject.known_scoring("evaluate").written)
+    _check_new(out, overwrite, own)
     patients = held_out(subject, Path(data), held)
     found = evaluations(subject, Path(data), patients, lineups(held), how)
-    _remove_report(out)
+    _remove_report(out, own)
     if out:
         _write_own(task, Path(data), found, out)
     return _kept(
@@ -132,15 +133,16 @@ def evaluate_submission(
     return _kept(Evaluated(task, {submission.name: whole}, notes=found.notes), out)
 
 
-def _report(out: Path | None) -> list[Path]:
-    """Every file of an earlier report that is in the folder."""
-    patterns = ("evaluation.json", "cases.csv", "cases-[0-9]*.csv", "worst/*.png")
+def _report(out: Path | None, own: Sequence[str]) -> list[Path]:
+    """Every file of an earlier report that is in the folder; `own` are those that a task has beside the usual ones."""
+    several = [f"{path.stem}-[0-9]*{path.suffix}" for path in map(Path, own)]
+    patterns = ("evaluation.json", "cases.csv", "cases-[0-9]*.csv", "worst/*.png", *own, *several)
     return [path for pattern in patterns for path in sorted(out.glob(pattern))] if out else []
 
 
-def _check_new(out: Path | None, overwrite: bool) -> None:
+def _check_new(out: Path | None, overwrite: bool, own: Sequence[str] = ()) -> None:
     """Raise InputError where an earlier report would be overwritten, unless it may be."""
-    there = [] if overwrite else _report(out)
+    there = [] if overwrite else _report(out, own)
     if there:
         raise InputError(
             f"{there[0]} of an earlier report would be overwritten; expected a new --out: choose one, or add "
@@ -148,9 +150,9 @@ def _check_new(out: Path | None, overwrite: bool) -> None:
         )
 
 
-def _remove_report(out: Path | None) -> None:
+def _remove_report(out: Path | None, own: Sequence[str] = ()) -> None:
     """Take an earlier report away: of other runs it may have more tables and pictures than the new one."""
-    for path in _report(out):
+    for path in _report(out, own):
         path.unlink()
 
 
@@ -232,11 +234,10 @@ def _kept(found: Evaluated, out: Path | None) -> Evaluated:
 def _write_own(task: str, data: Path, found: Sequence[Evaluation], out: Path) -> None:
     """Write what a task has in its field's own layout, of each lineup."""
     for number, one in enumerate(found, 1):
-        written = task_as(task, one.runs).known_scoring("evaluate").written
-        for name, text in written(data, one.scored.rows).items() if written else ():
+        for name, text in task_as(task, one.runs).known_scoring("evaluate").written.items():
             path = Path(name)
             with whole_file(out / (f"{path.stem}-{number}{path.suffix}" if len(found) > 1 else name)) as temporary:
-                temporary.write_text(text)
+                temporary.write_text(text(data, one.scored.rows))
 
 
 def _write_cases(path: Path, rows: Rows) -> None:

@@ -13,7 +13,6 @@ from medseg.data.geometry import geometry_from
 from medseg.data.picture import View, most_different
 from medseg.data.upright import orientation_of
 from medseg.description import Class, Description
-from medseg.errors import RunError
 from medseg.metrics.definitions import COUNT, DICE, HD95_PX, HIGHER, LOWER, MM, NEITHER, SHARE, Metric, of
 from medseg.metrics.hausdorff import Distances, between_borders
 from medseg.metrics.overlap import overlap
@@ -21,7 +20,7 @@ from medseg.scoring import Rows, Scoring
 from medseg.task import Array, Case, Request, Tensors
 from medseg.tasks.volume.raw import dataset_of
 from medseg.tasks.volume.statistics import values_of
-from medseg.tasks.volume.summary import COUNTS, summary
+from medseg.tasks.volume.summary import COUNTS, described, summary
 
 TOLERANCE_MM = 1.0
 NSD = Metric(
@@ -54,7 +53,7 @@ def scoring(description: Description | None) -> Scoring:
         views=partial(views, description),
         brief=("dice", "hd95_mm", "nsd_1mm"),
         unlisted=tuple(f"{key}_CLASS" for key in COUNTS),
-        written=partial(summary, description),
+        written={"summary.json": partial(summary, description)},
     )
 
 
@@ -77,11 +76,10 @@ def _called(name: str) -> str:
 
 def rows(description: Description | None, directory: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> Rows:
     """Each case's scores; voxels whose truth is the dataset's ignored label count nowhere."""
-    if description is None:
-        raise RunError("the task 'volume' is what a run describes; expected a run of it: give one with --run")
+    classes = described(description).classes
     ignored = dataset_of(directory).ignored
     pairs = zip(cases, answers, strict=True)
-    return {case.id: _scores(description.classes, case, answer["mask"], ignored) for case, answer in pairs}
+    return {case.id: _scores(classes, case, answer["mask"], ignored) for case, answer in pairs}
 
 
 def _scores(classes: Sequence[Class], case: Case, answer: Array, ignored: int | None) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.description import Class, Description
+from medseg.errors import RunError
 from medseg.scoring import Rows
 from medseg.tasks.volume.raw import Dataset, dataset_of, entries
 
@@ -17,12 +18,17 @@ COUNTS = ("tp", "fp", "fn", "tn")
 Scores = dict[str, float]
 
 
-def summary(description: Description | None, directory: Path, rows: Rows) -> dict[str, str]:
-    """The files by name: summary.json. A class that neither the truth nor the answer has is NaN, as it is there."""
+def described(description: Description | None) -> Description:
+    """The description. Raises RunError where there is none: nothing says then what the labels mean."""
     if description is None:
-        return {}
+        raise RunError("the task 'volume' is what a run describes; expected a run of it: give one with --run")
+    return description
+
+
+def summary(description: Description | None, directory: Path, rows: Rows) -> str:
+    """The text of summary.json. A class that neither the truth nor the answer has is NaN, as it is there."""
     dataset, known = dataset_of(directory), entries(directory)
-    names = {_key(one, dataset): one.name for one in description.classes}
+    names = {_key(one, dataset): one.name for one in described(description).classes}
     cases = [
         {
             "metrics": {key: _of_class(row, name) for key, name in names.items()},
@@ -34,7 +40,7 @@ def summary(description: Description | None, directory: Path, rows: Rows) -> dic
     of = {key: _means([_of_class(row, name) for row in rows.values()]) for key, name in names.items()}
     whole = {name: float(np.mean([mean[name] for mean in of.values()])) for name in next(iter(of.values()))}
     document = {"foreground_mean": whole, "mean": of, "metric_per_case": cases}
-    return {"summary.json": json.dumps(document, indent=4, sort_keys=True) + "\n"}
+    return json.dumps(document, indent=4, sort_keys=True) + "\n"
 
 
 def _key(one: Class, dataset: Dataset) -> str:

@@ -159,7 +159,7 @@ def test_the_summary_is_that_of_nnunet(raw, regions, tmp_path):
         sitk.WriteImage(sitk.GetImageFromArray(answer), tmp_path / "answer.nii.gz")
         truth = raw / "labelsTs" / f"{name}.nii.gz"
         theirs.append(evaluation.compute_metrics(str(truth), str(tmp_path / "answer.nii.gz"), SimpleITKIO(), keys))
-    found = json.loads(asked.scoring.written(raw, rows)["summary.json"])
+    found = json.loads(asked.scoring.written["summary.json"](raw, rows))
     for ours, other in zip(found["metric_per_case"], theirs, strict=True):
         assert ours["metrics"] == {str(key): pytest.approx(scores) for key, scores in other["metrics"].items()}
         assert ours["reference_file"] == other["reference_file"]
@@ -179,6 +179,16 @@ def test_calibration_has_tiles_of_every_class_as_the_network_gets_them(made_up, 
     assert [one.shape for one in found.samples] == [(1, 1, *patch)] * 4 and "4 samples" in found.origin
     brightness = [float(one.max()) for one in found.samples]
     assert min(brightness) > 60  # each holds a label, brighter than the body with its noise
+
+
+def test_a_refining_networks_tiles_have_the_truth_as_the_earlier_answer(made_up):
+    previous = {"configuration": "3d_lowres", "labels": [1, 2]}
+    asked = task(previous=previous, spacing_mm=[3.0, 1.5, 1.5])
+    found = drawn(asked.networks[0], made_up, 4).samples
+    assert [one.shape for one in found] == [(1, 3, 8, 16, 16)] * 4
+    assert all(one[0, 1:].any() and set(np.unique(one[0, 1:])) == {0, 1} for one in found)
+    with pytest.raises(InputError, match="add a --run of it"):
+        asked.data.cases(made_up, "case_0000")
 
 
 def test_views_show_the_slices_that_differ(made_up):
