@@ -15,6 +15,7 @@ from medseg.lock import locked
 from medseg.manifest import FORMAT, MANIFEST, read_manifest, write_manifest
 
 WEIGHTS = "weights.pt"
+LAST = "last.pt"  # the weights of a fit's last epoch
 PROGRAM = "fp32.pt2"  # the last file that a fit writes
 # The whole network as it was brought along, in place of weights.
 GIVEN_PROGRAM, GIVEN_GRAPH = "given.pt2", "given.onnx"

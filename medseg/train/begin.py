@@ -14,8 +14,7 @@ from medseg.errors import RunError
 from medseg.files import present
 from medseg.lock import same_file
 from medseg.manifest import MANIFEST
-from medseg.run import PROGRAM, WEIGHTS, Run, refuse_run
-from medseg.train.fit import LAST
+from medseg.run import LAST, PROGRAM, WEIGHTS, Run, refuse_run
 from medseg.train.settings import leads
 
 FITTING = ".fitting"  # locked for as long as a fit goes on

@@ -25,15 +25,13 @@ from medseg.errors import InputError
 from medseg.files import whole_file
 from medseg.models.checkpoint import built, load_file
 from medseg.models.encoder import load_encoder
-from medseg.run import WEIGHTS, Run
+from medseg.run import LAST, WEIGHTS, Run
 from medseg.task import Network
 from medseg.train.data import DataModule
 from medseg.train.history import History, draw_curves, read_history
 from medseg.train.module import Fit
 from medseg.train.settings import TRAINABLE, Settings
 from medseg.train.weights import save_weights
-
-LAST = "last.pt"
 
 
 def fit(run: Run, data: DataModule, settings: Settings, module: nn.Module) -> Run:

@@ -1,8 +1,9 @@
 """A fit that learnt nothing leaves nothing in the next one's way, and no fit touches what another made."""
 
-import subprocess
-import sys
+import multiprocessing
+import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,6 @@ from medseg.run import Run, describe
 from medseg.train.begin import FITTING, beginning
 
 FIT = {"kind": "train"}
-KILLED = """
-import sys, time
-from pathlib import Path
-from tests.train.test_begin import started
-from medseg.train.begin import beginning
-with beginning(Path(sys.argv[1])):
-    if sys.argv[2] == "begun":
-        started(Path(sys.argv[1]))
-    print("ready", flush=True)
-    time.sleep(600)
-"""
 
 
 def started(out: Path) -> Run:
@@ -60,6 +50,15 @@ def with_a_file(out: Path) -> None:
     """A run of a fit without a result, that holds more than a fit makes at its start."""
     with started(out).adding("weights.pt", {}) as path:
         path.write_text("weights")
+
+
+def begin_and_wait(out: Path, ready: Connection, make: Callable[[Path], object] | None) -> None:
+    """A fit that goes on until it is killed."""
+    with beginning(out):
+        if make:
+            make(out)
+        ready.send(True)
+        time.sleep(600)
 
 
 def someones(name: str) -> Callable[[Path], None]:
@@ -103,17 +102,21 @@ def test_a_fit_that_fails_later_keeps_its_epochs_and_is_resumed(tmp_path: Path) 
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("when", ["locked", "begun"])
-def test_a_fit_that_is_killed_before_its_first_epoch_ended_is_in_nobodys_way(when: str, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, out, when], stdout=subprocess.PIPE, text=True)
-    assert process.stdout and process.stdout.readline()
+@pytest.mark.parametrize("make", [None, started])
+def test_a_fit_that_is_killed_before_its_first_epoch_ended_is_in_nobodys_way(
+    make: Callable[[Path], object] | None, tmp_path: Path
+) -> None:
+    out, forked = tmp_path / "run", multiprocessing.get_context("fork")
+    told, ready = forked.Pipe(duplex=False)
+    process = forked.Process(target=begin_and_wait, args=(out, ready, make), daemon=True)
+    process.start()
+    assert told.poll(60) and told.recv()
     before = tree(out)
     with pytest.raises(RunError, match="is being fitted by another process"), beginning(out):
         pytest.fail("two fits in one folder")
-    assert tree(out) == before and process.poll() is None
+    assert tree(out) == before and process.is_alive()
     process.kill()
-    process.wait()
+    process.join()
     with beginning(out):
         assert tree(out).keys() == {FITTING}
         learnt(out)
