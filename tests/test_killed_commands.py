@@ -221,7 +221,6 @@ def _served_at_moments(count: int, folder: Path, process: Warm) -> None:
     for number in range(count):
         how = signal.SIGTERM if number % 2 else signal.SIGKILL
         killed.append(_killed(process, words, rng.uniform(0, 1.3 * whole_s), how))
-        _nobody_left(process)
     child = process.start(words)  # on the same ports
     _until_serving(process)
     assert not [path for one in killed for path in Path("/dev/shm").glob(f"medseg*_{one}_*")], (

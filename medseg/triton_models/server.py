@@ -20,6 +20,7 @@ from pathlib import Path
 
 from medseg.engines.credentials import write_key
 from medseg.errors import InputError, ServerError
+from medseg.scratch import Scratch
 from medseg.triton_models import memory
 from medseg.triton_models.access import LOOPBACK, Access, doors
 from medseg.triton_models.child import private
@@ -137,11 +138,12 @@ def serving(
     """
     for port in (ports.http, ports.grpc, ports.metrics):
         _check_free(port)
+    memory.end_orphans()
     memory.remove_stale()
     ctypes.CDLL(None).prctl(
         _PR_SET_CHILD_SUBREAPER, 1
     )  # stubs that a hard stop leaves behind become ours, to be reaped
-    with tempfile.TemporaryDirectory(prefix="medseg-triton-", dir=_short_folder()) as scratch, _key(ports) as key:
+    with Scratch("triton", _short_folder()) as scratch, _key(ports) as key:
         folder = Path(scratch)
         behind = doors(access, (ports.http, ports.grpc, ports.metrics), folder, key)
         _emptied(log)
