@@ -111,7 +111,8 @@ class Batches(Sampler[list[int]]):
         return len(batches_of(range(len(self.sampler)), self.size))  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(batches_of(list(self.sampler), self.size))
+        # A generator asks for the order with the first batch: a resumed fit makes it before it knows its epoch.
+        yield from batches_of(list(self.sampler), self.size)
 
 
 def loader(dataset: Dataset[Batch], order: Sampler[int] | Sequence[int], settings: Settings) -> DataLoader[Batch]:

@@ -15,6 +15,7 @@ from medseg.tasks import network_named, task_named, task_names, training_of
 from medseg.tasks.brain_lgg.data import tumour_weighted
 from medseg.train.augment import augment
 from medseg.train.colours import coloured
+from medseg.train.data import Batches
 from medseg.train.fit import freeze
 from medseg.train.module import Fit
 from medseg.train.optimizers import OPTIMIZERS, SCHEDULES, optimizer_for, schedule_for
@@ -32,6 +33,14 @@ def test_an_epochs_order_depends_on_seed_and_epoch_alone():
     assert sorted(first) == sorted(second) == list(range(50))
     assert first != second
     assert list(sampler) == first
+
+
+def test_an_epoch_that_is_told_after_the_iterator_was_made_fixes_its_order():
+    """A resumed fit makes the iterator first; it learnt from epoch 0's order once."""
+    sampler = EpochSampler(50, None, seed=3)
+    drawn = iter(Batches(sampler, 8))
+    sampler.set_epoch(1)
+    assert sum(drawn, []) == list(sampler)
 
 
 def test_processes_share_an_epoch_without_overlap():
