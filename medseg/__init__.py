@@ -51,7 +51,8 @@ _HOMES = {
     "task_names": "medseg.tasks",
     "train": "medseg.train",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__"]
+__all__ += list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

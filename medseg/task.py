@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medseg.bringing import Bringing
 from medseg.errors import InputError, RunError
 from medseg.geometry import IDENTITY_DIRECTION as IDENTITY_DIRECTION
 from medseg.geometry import Geometry as Geometry
@@ -204,44 +205,6 @@ class Option:
             return float(self.choices.index(str(value)) if self.choices else value)
         except ValueError as error:
             raise InputError(f"{self.name} is {value!r}; expected a number") from error
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a person says of a network that no task has, in the words of the command line; None is left open."""
-
-    arch: str | None = None
-    encoder: str | None = None
-    classes: str | None = None
-    activation: str | None = None
-    size: str | None = None
-    normalisation: str | None = None
-    weights: str | None = None  # which of several sets in a file
-    describe: Path | None = None  # a description as it shall be
-    configuration: str | None = None  # which of several in a model
-    folds: str | None = None  # which of its folds, such as 0,1
-    checkpoint: str | None = None  # the file's name in each fold
-
-
-@dataclass(frozen=True)
-class Brought:
-    """A network that was brought along: its description, and its weights by name or its program's file."""
-
-    description: str
-    state: Mapping[str, object] = field(default_factory=dict)
-    program: Path | None = None
-    source: Mapping[str, object] = field(default_factory=dict)  # for the run's manifest
-    notes: tuple[str, ...] = ()  # what was taken for granted
-    kept: object = None  # what has to live until it is a run: the folder of a program
-
-
-@dataclass(frozen=True)
-class Bringing:
-    """How a task whose networks are described gets them."""
-
-    begun: Callable[[Path, Choices], str]  # a data folder -> the description of what will be fitted to it
-    imported: Callable[[Path, Choices], Brought]  # a file or folder of somebody else
-    projects: Mapping[str, Callable[[Path, Choices], Brought]] = field(default_factory=dict)  # models of these, by name
 
 
 @dataclass(frozen=True)

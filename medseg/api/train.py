@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from medseg.api.loaders import fed
+from medseg.bringing import Choices
 from medseg.errors import InputError
 from medseg.export.graph import save_program
 from medseg.run import Run
-from medseg.task import Choices, Network
+from medseg.task import Network
 from medseg.tasks import brought_along, network_named
 from medseg.train.begin import beginning
 from medseg.train.data import DataModule

@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medseg.cli.options import (
-    SIZE_HELP,
-    ActivationOption,
-    ClassesOption,
-    DescribeOption,
-    EncoderOption,
-    NormalisationOption,
-)
+from medseg.cli.groups import grouped
+from medseg.cli.options import SIZE_HELP, OwnNetwork
+
+if TYPE_CHECKING:
+    from medseg.bringing import Choices
 
 _SHOWN = 3  # keys of a line
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is in the file."""
+
+    arch: Annotated[str | None, typer.Option(help="The architecture, where the network has several.")] = None
+    features: Annotated[int | None, typer.Option(help="The width of the first level, where it is not the default.")] = (
+        None
+    )
+    weights: Annotated[
+        str | None, typer.Option(help="Which weights, where the file has several sets: plain, ema, or a set's name.")
+    ] = None
+    size: Annotated[str | None, typer.Option(help=SIZE_HELP)] = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which of several in a model's folder."""
+
+    configuration: Annotated[
+        str | None, typer.Option(help="Of nnU-Net: which configuration, where the folder or zip holds several.")
+    ] = None
+    folds: Annotated[str | None, typer.Option(help="Of nnU-Net: which folds, such as 0,1.  [default: all]")] = None
+    checkpoint_name: Annotated[
+        str | None,
+        typer.Option("--checkpoint", help="Of nnU-Net: the file in each fold.  [default: checkpoint_final.pth]"),
+    ] = None
+
+
+@grouped
 def import_(
     network: Annotated[
         str,
@@ -35,27 +61,9 @@ def import_(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The new run folder.")],
-    arch: Annotated[str | None, typer.Option(help="The architecture, where the network has several.")] = None,
-    features: Annotated[
-        int | None, typer.Option(help="The width of the first level, where it is not the default.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Which weights, where the file has several sets: plain, ema, or a set's name.")
-    ] = None,
-    encoder: EncoderOption = None,
-    classes: ClassesOption = None,
-    activation: ActivationOption = None,
-    size: Annotated[str | None, typer.Option(help=SIZE_HELP)] = None,
-    normalisation: NormalisationOption = None,
-    describe: DescribeOption = None,
-    configuration: Annotated[
-        str | None, typer.Option(help="Of nnU-Net: which configuration, where the folder or zip holds several.")
-    ] = None,
-    folds: Annotated[str | None, typer.Option(help="Of nnU-Net: which folds, such as 0,1.  [default: all]")] = None,
-    checkpoint_name: Annotated[
-        str | None,
-        typer.Option("--checkpoint", help="Of nnU-Net: the file in each fold.  [default: checkpoint_final.pth]"),
-    ] = None,
+    held: Checkpoint,
+    own: OwnNetwork,
+    model: Model,
     json: Annotated[bool, typer.Option("--json", help="Print the run's manifest as JSON.")] = False,
 ) -> None:
     """Import published weights, or a network of your own, into a run.
@@ -66,27 +74,19 @@ def import_(
     """
     from json import dumps
 
-    from medseg.api.train import refuse_chosen
-    from medseg.export.given import save_given
-    from medseg.export.graph import save_program
-    from medseg.run import Run, whole_run
-    from medseg.task import Choices
-    from medseg.tasks import brought_along, network_named
-    from medseg.train.weights import bring, import_weights
+    from medseg.bringing import Choices
+    from medseg.run import Run
 
-    choices = Choices(arch, encoder, classes, activation, size, normalisation, weights, describe)
-    choices = replace(choices, configuration=configuration, folds=folds, checkpoint=checkpoint_name)
-    notes: Sequence[str] = ()
-    with whole_run(out) as folder:
-        if task := brought_along(network):
-            refuse_chosen(network, {"features": features})
-            made, chosen, notes = bring(task, checkpoint, folder, choices)
-            save_given(made, chosen)
-        else:
-            refuse_chosen(network, vars(replace(choices, arch=None, weights=None)))
-            options, chosen = {"arch": arch, "features": features}, network_named(network)
-            save_program(import_weights(chosen, checkpoint, folder, options, weights), chosen)
-    for note in notes:
+    choices = Choices(
+        arch=held.arch,
+        size=held.size,
+        weights=held.weights,
+        configuration=model.configuration,
+        folds=model.folds,
+        checkpoint=model.checkpoint_name,
+        **asdict(own),
+    )
+    for note in _imported(network, checkpoint, out, choices, held.features):
         typer.echo(f"note: {note}", err=True)
     run = Run(out)
     if json:
@@ -96,6 +96,27 @@ def import_(
     typer.echo(f"{run.path}: {run.network}{count}, from {checkpoint.name}")
     for line in _said(run.manifest["source"]):
         typer.echo(line)
+
+
+def _imported(network: str, checkpoint: Path, out: Path, choices: Choices, features: int | None) -> Sequence[str]:
+    """Make the run; what was taken for granted, in words."""
+    from medseg.api.train import refuse_chosen
+    from medseg.export.given import save_given
+    from medseg.export.graph import save_program
+    from medseg.run import whole_run
+    from medseg.tasks import brought_along, network_named
+    from medseg.train.weights import bring, import_weights
+
+    with whole_run(out) as folder:
+        if task := brought_along(network):
+            refuse_chosen(network, {"features": features})
+            made, chosen, notes = bring(task, checkpoint, folder, choices)
+            save_given(made, chosen)
+            return notes
+        refuse_chosen(network, vars(replace(choices, arch=None, weights=None)))
+        options, known = {"arch": choices.arch, "features": features}, network_named(network)
+        save_program(import_weights(known, checkpoint, folder, options, choices.weights), known)
+        return ()
 
 
 def _said(source: dict[str, Any]) -> Iterator[str]:

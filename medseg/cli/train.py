@@ -9,14 +9,7 @@ from typing import Annotated
 import typer
 
 from medseg.cli.groups import grouped
-from medseg.cli.options import (
-    SIZE_HELP,
-    ActivationOption,
-    ClassesOption,
-    DescribeOption,
-    EncoderOption,
-    NormalisationOption,
-)
+from medseg.cli.options import SIZE_HELP, OwnNetwork
 
 
 @dataclass(frozen=True)
@@ -47,11 +40,6 @@ class NetworkOptions:
     size: Annotated[
         str | None, typer.Option(help=f"Fit at this height and width, a multiple of 32; the run resizes. {SIZE_HELP}")
     ] = None
-    encoder: EncoderOption = None
-    classes: ClassesOption = None
-    activation: ActivationOption = None
-    normalisation: NormalisationOption = None
-    describe: DescribeOption = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +78,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder.")],
     recipe: RecipeOptions,
     built: NetworkOptions,
+    own: OwnNetwork,
     begun: StartOptions,
     carried_out: CarriedOut,
     loader: Annotated[
@@ -107,7 +96,7 @@ def train(
 
     from medseg.api.train import Chosen
     from medseg.api.train import train as fitted
-    from medseg.task import Choices
+    from medseg.bringing import Choices
 
     chosen = Chosen(
         recipe=asdict(recipe),
@@ -117,7 +106,7 @@ def train(
             "start": str(begun.start) if begun.start else None,
             "trainable": begun.trainable,
         },
-        network=Choices(**{name: value for name, value in vars(built).items() if name != "features"}),
+        network=Choices(arch=built.arch, size=built.size, **asdict(own)),
         features=built.features,
     )
     run = fitted(network, data, out, chosen, loader, resume)

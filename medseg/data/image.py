@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from medseg.data.encoded import MAX_BYTES, Kind, check, decode
@@ -19,6 +20,16 @@ def read_image(path: Path, kind: Kind) -> Array:
     content = read_bytes(path)
     check(content, kind, str(path))
     return decode(content, kind, str(path))
+
+
+def pictures_in(path: Path, suffixes: Collection[str]) -> list[Path]:
+    """The file itself; of a folder, every picture in it, sorted. Raises InputError where there is none."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and file.name[0] != ".")
+    if not files:
+        raise InputError(f"{path} holds no pictures; expected {', '.join(sorted(suffixes))} files: check the folder")
+    return files
 
 
 def read_bytes(path: Path) -> bytes:

@@ -10,11 +10,11 @@ from typing import Any
 import cc3d
 import numpy as np
 import onnx
-import onnxruntime
 from scipy import ndimage
 from scipy.special import logsumexp
 
 from medseg.errors import ExportError
+from medseg.models.onnx_session import session_of
 from medseg.task import Array, Network
 
 CERTAIN = 10.0  # log-odds of a probability of 0.99995: from here on they are compared relative to their size
@@ -218,11 +218,8 @@ def onnx_infer(model: onnx.ModelProto, outputs: Sequence[str] = ("output",)) -> 
 
     With several outputs (one value each) their values come as one array. Raises ExportError where it cannot be run.
     """
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        session = session_of(model)
     except Exception as error:
         raise ExportError(f"the ONNX file cannot be run ({str(error).splitlines()[0]}): export it again") from error
 

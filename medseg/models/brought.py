@@ -30,14 +30,7 @@ def weights_for(
         load_state(module, held, file)
     except UnfitError as error:
         raise InputError(f"checkpoint {file} does not fit: {_unfit(expected, held, file)}") from error
-    told = {
-        "weights": found.name if found.among_others else None,
-        "prefix": found.prefix,
-        "wrappers": list(found.wrappers),
-        "left_out": left_out,
-        "beside": list(found.beside),
-    }
-    return module.state_dict(), {name: value for name, value in told.items() if value}
+    return module.state_dict(), found.told(left_out)
 
 
 def _unfit(expected: State, held: State, file: Path) -> str:

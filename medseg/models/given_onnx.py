@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import version_converter
 
 from medseg.errors import InputError
+from medseg.models.onnx_session import session_of
 from medseg.task import Array
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -66,11 +66,8 @@ def read_graph(file: Path) -> onnx.ModelProto:
 
 def infer_of(model: onnx.ModelProto) -> Callable[[Array], Array]:
     """The graph, open in ONNX Runtime as it stands. Raises InputError where it cannot be opened or asked."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        session = session_of(model)
     except Exception as error:
         raise InputError(f"the ONNX graph cannot be opened ({str(error).splitlines()[0][:200]}): {_REMEDY}") from error
     name = session.get_inputs()[0].name

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +42,17 @@ class WeightSet:
     wrappers: tuple[str, ...] = ()  # names within keys that were passed over
     beside: tuple[str, ...] = ()  # keys of losses, metrics, counters and averages that lie with it
     among_others: bool = False  # it was chosen from several
+
+    def told(self, left_out: Sequence[str]) -> dict[str, object]:
+        """What the manifest says of how it was taken from its file; `left_out` are the beginnings of unused keys."""
+        known = {
+            "weights": self.name if self.among_others else None,
+            "prefix": self.prefix,
+            "wrappers": list(self.wrappers),
+            "left_out": left_out,
+            "beside": list(self.beside),
+        }
+        return {name: value for name, value in known.items() if value}
 
     @property
     def readable(self) -> bool:

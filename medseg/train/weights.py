@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from medseg.bringing import Choices
 from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.models.checkpoint import UnfitError, built, load_state, parameter_count, read_weights, without
 from medseg.run import WEIGHTS, Run, describe
-from medseg.task import Choices, Network, Task
+from medseg.task import Network, Task
 from medseg.train.fitting import fitting_network
 
 
@@ -66,14 +67,7 @@ def _loaded(network: Network, module: nn.Module, checkpoint: Path, which: str | 
     state, left_out = without(found.state, network.unused)
     load_state(module, network.keys(state) if network.keys else state, checkpoint)
     source = {"kind": "import", "file": checkpoint.name, "sha256": sha256(checkpoint)}
-    told = {
-        "weights": found.name if found.among_others else None,
-        "prefix": found.prefix,
-        "wrappers": list(found.wrappers),
-        "left_out": left_out,
-        "beside": list(found.beside),
-    }
-    return source | {name: value for name, value in told.items() if value}
+    return source | found.told(left_out)
 
 
 def build_options(network: Network, chosen: Mapping[str, Any]) -> dict[str, Any]:

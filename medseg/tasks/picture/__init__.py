@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from medseg.bringing import Bringing, Brought, Choices
 from medseg.errors import RunError
-from medseg.task import Bringing, Brought, Choices, Files, Pipeline, Task
+from medseg.task import Files, Pipeline, Task
 from medseg.tasks.picture.choose import begun
 from medseg.tasks.picture.data import data_of
 from medseg.tasks.picture.description import picture_of

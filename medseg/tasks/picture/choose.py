@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from medseg.bringing import Choices
 from medseg.description import Channel, Class, Description, text_of
 from medseg.errors import InputError, RunError
-from medseg.task import Choices
 from medseg.tasks.picture.description import Architecture, Picture, Size, own_entries, picture_of
 from medseg.tasks.picture.layout import class_names, entries, one_file_a_class
 from medseg.tasks.picture.reader import kind_in, named_classes

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medseg.bringing import Brought, Choices
 from medseg.description import Description, Source
 from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.schema import read_json
-from medseg.task import Brought, Choices
 from medseg.tasks.picture.choose import (
     activation_of,
     answering,

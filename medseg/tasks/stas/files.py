@@ -11,8 +11,7 @@ import numpy as np
 from medseg.data import overlay
 from medseg.data.encoded import RGB, decode, encoded_tensor
 from medseg.data.grid import png
-from medseg.data.image import read_bytes
-from medseg.errors import InputError
+from medseg.data.image import pictures_in, read_bytes
 from medseg.files import present, whole_file
 from medseg.task import Array, Reading, Request, Source, Tensors
 from medseg.tasks.stas.reader import SUFFIXES
@@ -20,12 +19,7 @@ from medseg.tasks.stas.reader import SUFFIXES
 
 def sources(path: Path, _: Reading) -> list[Source]:
     """The picture in a file; of a folder, every picture in it. Raises InputError where there is none."""
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] != ".")
-    if not files:
-        raise InputError(f"{path} holds no pictures; expected {', '.join(sorted(SUFFIXES))} files: check the folder")
-    return [Source(file, file.stem, partial(_request, file)) for file in files]
+    return [Source(file, file.stem, partial(_request, file)) for file in pictures_in(path, SUFFIXES)]
 
 
 def answered(name: str, folder: Path) -> list[Path]:

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medseg.bringing import Bringing, Brought, Choices
 from medseg.description import DESCRIPTION, Description
 from medseg.errors import InputError, RunError
-from medseg.task import Bringing, Brought, Choices, Files, Option, Pipeline, Reading, Source, Task
+from medseg.task import Files, Option, Pipeline, Reading, Source, Task
 from medseg.tasks.volume.cases import sources
 from medseg.tasks.volume.data import data_of
 from medseg.tasks.volume.files import answered, write

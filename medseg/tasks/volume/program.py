@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from medseg.bringing import Choices
 from medseg.errors import InputError
-from medseg.task import Choices
 
 _TRACED = 2  # a batch of one would be taken for a constant
 

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from medseg.bringing import Choices
 from medseg.data.encoded import encoded_tensor
 from medseg.errors import InputError, RunError
-from medseg.task import Array, Choices
+from medseg.task import Array
 from medseg.tasks import task_named
 from medseg.tasks.picture.choose import begun, described
 from medseg.tasks.picture.description import Size

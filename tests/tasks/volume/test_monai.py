@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medseg.bringing import Choices
 from medseg.data.volume import read_volume
 from medseg.errors import InputError
 from medseg.run import Run
-from medseg.task import Choices, Reading
+from medseg.task import Reading
 from medseg.tasks import task_as
 from medseg.tasks.volume.monai.bundle import Bundle
 from medseg.tasks.volume.monai.importing import imported

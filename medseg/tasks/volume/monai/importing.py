@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
+from medseg.bringing import Brought, Choices
 from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.models.checkpoint import load_state, read_weights
 from medseg.schema import number
 from medseg.scratch import Scratch
-from medseg.task import Brought, Choices
 from medseg.tasks.volume.monai.bundle import Bundle, found
 from medseg.tasks.volume.monai.transforms import AFTER, BEFORE, Said, plain_name, read
 from medseg.tasks.volume.plan import described_plan

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from torch import nn
 
+from medseg.bringing import Brought, Choices
 from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.scratch import Scratch
-from medseg.task import Brought, Choices
 from medseg.tasks.volume.nnunet.describe import configuration, document, heads, inputs
 from medseg.tasks.volume.nnunet.model import Model, found
 from medseg.tasks.volume.nnunet.network import Fold, Folds, architecture, built, read_fold
