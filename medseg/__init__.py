@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medseg.api.train import train as train
     from medseg.bench.command import bench as bench
     from medseg.bench.lineup import Entry as Entry
+    from medseg.bringing import Choices as Choices
     from medseg.export.chain import Wanted as Wanted
     from medseg.run import Run as Run
     from medseg.task import Task as Task
@@ -33,6 +34,7 @@ __version__ = "0.3.0"
 
 _HOMES = {
     "Answer": "medseg.api.answer",
+    "Choices": "medseg.bringing",
     "Chosen": "medseg.api.train",
     "Entry": "medseg.bench.lineup",
     "Predictor": "medseg.api.predictor",

@@ -1,6 +1,8 @@
 """A package that is not installed is one sentence with the extra that brings it, whoever needs it."""
 
 import ast
+import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -11,7 +13,6 @@ import pytest
 import medseg
 from medseg.errors import PackageError
 from medseg.extras import EXTRAS, known, needed
-from tests.cli.test_disks import medseg as command
 
 ROOT = Path(medseg.__file__).parent
 PROJECT = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
@@ -77,19 +78,21 @@ def test_a_module_of_ours_that_lacks_stays_a_fault():
         raise ModuleNotFoundError("No module named 'medseg.nothing'", name="medseg.nothing")
 
 
-def test_the_command_line_says_it_in_one_line(monkeypatch, tmp_path):
+def without(module: str, code: str) -> subprocess.CompletedProcess[str]:
+    """What a process of its own says where a module cannot be imported: no other test meets modules taken out."""
+    lacking = f"import sys; sys.modules[{module!r}] = None\n"
+    return subprocess.run([sys.executable, "-c", lacking + code], capture_output=True, text=True)
+
+
+def test_the_command_line_says_it_in_one_line(tmp_path):
     (tmp_path / "weights.pt").write_bytes(b"")
-    monkeypatch.delitem(sys.modules, "medseg.train.weights", raising=False)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    error = command(monkeypatch, "import", "luna-segment", tmp_path / "weights.pt", "--out", tmp_path / "run")
-    assert error == "error: this needs the package 'torch', which is not installed: pip install 'medseg[torch]'"
-    monkeypatch.delitem(sys.modules, "medseg.api.predictor", raising=False)
+    words = ["medseg", "import", "luna-segment", str(tmp_path / "weights.pt"), "--out", str(tmp_path / "run")]
+    said = without("torch", f"sys.argv = {words}\nfrom medseg.cli.main import main; main()")
+    assert said.stderr.splitlines() == [
+        "error: this needs the package 'torch', which is not installed: pip install 'medseg[torch]'"
+    ]
 
 
-def test_the_library_says_it_too(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
-    for module in [name for name in sys.modules if name.startswith(("medseg.triton_models", "medseg.api.serve"))]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delitem(medseg.__dict__, "Repository", raising=False)
-    with pytest.raises(PackageError, match=r"medseg\[triton\]"):
-        _ = medseg.Repository
+def test_the_library_says_it_too():
+    said = without("tritonclient.grpc", "import medseg; medseg.Repository")
+    assert re.search(r"PackageError: .*medseg\[triton\]", said.stderr)

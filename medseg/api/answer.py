@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+
+from PIL import Image
 
 from medseg.data.grid import png
 from medseg.data.picture import compared
@@ -14,9 +17,10 @@ from medseg.task import Array, Geometry, Request, Task, Tensors
 
 Row = Mapping[str, float | int | str]
 _SHOWN = 20  # rows of a table in a notebook
+_WIDEST_PX = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """An answer in memory.
 
@@ -72,11 +76,25 @@ class Answer:
         case = scoring.case_of(self.request)
         return png(compared(scoring.views([case], {"answer": scoring.masks([case], [self.arrays])})))
 
+    def __repr__(self) -> str:
+        """The answer in a line, without its arrays."""
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.arrays.items())
+        return f"Answer({self.task.name!r}, {self.name!r}: {shapes})"
+
     def _repr_html_(self) -> str:
         """The answer in a notebook: its picture, its table and what is doubtful."""
-        shown = f'<img src="data:image/png;base64,{b64encode(self.picture()).decode()}">' if self.task.scoring else ""
+        shown = f'<img src="data:image/jpeg;base64,{_jpeg(self.picture())}">' if self.task.scoring else ""
         notes = "".join(f"<p>note: {escape(note)}</p>" for note in self.notes)
         return f"<h4>{escape(self.task.name)}: {escape(self.name)}</h4>{shown}{_html(self.table)}{notes}"
+
+
+def _jpeg(picture: bytes) -> str:
+    """A PNG made small enough to lie in a notebook: at most so wide, as JPEG in base64."""
+    with Image.open(io.BytesIO(picture)) as image:
+        image.thumbnail((_WIDEST_PX, _WIDEST_PX))
+        small = io.BytesIO()
+        image.convert("RGB").save(small, "JPEG", quality=85)
+    return b64encode(small.getvalue()).decode()
 
 
 def _html(rows: Sequence[Row]) -> str:

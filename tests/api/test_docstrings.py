@@ -12,6 +12,7 @@ from medseg.run import Run
 
 OFFERED = [name for name in medseg.__all__ if not name.startswith("_")]
 PLAIN = (
+    "Choices",
     "Chosen",
     "Entry",
     "Repository",

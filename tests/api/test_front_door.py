@@ -50,6 +50,7 @@ def test_an_answer_has_arrays_a_picture_and_files(pictures: Path, predictor: Pre
     assert answer.table == [] and answer.notes == () and answer.geometry is None
     assert answer.picture().startswith(b"\x89PNG")
     assert "<img" in answer._repr_html_() and answer.name in answer._repr_html_()
+    assert repr(answer).startswith("Answer('gi-tract', ") and len(repr(answer)) < 300
     written = answer.save(tmp_path / "out")
     assert written and all(path.is_file() for path in written)
     assert answer.request.made_by == {"runs": [], "options": {}}
