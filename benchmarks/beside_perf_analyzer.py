@@ -24,7 +24,7 @@ from medseg.bench.measure.load import Crew, Plan, closed_loop
 from medseg.bench.measure.recorded import latencies
 from medseg.bench.measure.target import At, served_target
 from medseg.bench.show.tables import seconds, table
-from medseg.data.framing import framed
+from medseg.data.byte_strings import framed
 from medseg.task import Tensors, Unread
 from medseg.tasks import task_named
 from medseg.triton_models.server import free_ports, serving

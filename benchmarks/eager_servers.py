@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from benchmarks.luna_reference import candidates, network
+from medseg.data.byte_strings import unframed
 from medseg.data.encoded import encoded_tensor
-from medseg.data.framing import unframed
 from medseg.export.graph import trained
 from medseg.run import Run
 from medseg.task import Array, Infer

@@ -80,8 +80,8 @@ def unfinished(folder: Path, reason: str) -> dict[str, Any]:
 def exported(name: str, shared: Path, runs: Path | None, result: Path) -> None:
     """Export one network and write what came of it: recorded files with their facts, and reasons for the others."""
     from medseg.errors import MedsegError
-    from medseg.export.chain import Wanted, export
-    from medseg.export.plan import Target
+    from medseg.export.chain import ExportOptions, export
+    from medseg.export.plan import GpuBuild
     from medseg.tasks import network_named, task_of
 
     network = network_named(name.split()[0])
@@ -89,8 +89,8 @@ def exported(name: str, shared: Path, runs: Path | None, result: Path) -> None:
     data = shared / "data" / DATA[task]
     folder = result.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
-    target = Target("tensorrt-rtx", "sm89", (1, 1, 4) if task == "stas" else (1, 4, 8))
-    wanted = Wanted(True, True, data if data.is_dir() else None, DICE.get(name), SAMPLES.get(task), True, target)
+    target = GpuBuild("tensorrt-rtx", "sm89", (1, 1, 4) if task == "stas" else (1, 4, 8))
+    wanted = ExportOptions(True, True, data if data.is_dir() else None, DICE.get(name), SAMPLES.get(task), True, target)
     run = None
     try:
         run = made(name, shared, runs, folder)

@@ -28,8 +28,8 @@ from tritonclient import http as triton_http
 from tritonclient.grpc.service_pb2 import ModelInferRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from medseg.data.byte_strings import framed
 from medseg.data.encoded import encoded_tensor
-from medseg.data.framing import framed
 from medseg.tasks import task_named
 from medseg.triton_models.front.doors import grpc_socket, http_socket
 from medseg.triton_models.repository import served, write

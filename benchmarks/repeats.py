@@ -73,13 +73,13 @@ def small_run(folder: Path) -> Path:
     """A small brain-lgg network with random weights, exported: its times are steady, its answers mean nothing."""
     import torch
 
-    from medseg.export.chain import Wanted, export
+    from medseg.export.chain import ExportOptions, export
 
     network, options = network_named("brain-lgg"), {"arch": "unet", "features": 4}
     torch.manual_seed(0)
     run = Run.create(folder, network.name, options, {"kind": "random"})
     torch.save(network.build(**options).state_dict(), folder / WEIGHTS)
-    if failed := export(run, network, Wanted(samples=2), lambda _: None):
+    if failed := export(run, network, ExportOptions(samples=2), lambda _: None):
         sys.exit(f"the small network could not be exported: {json.dumps(failed)}")
     return folder
 

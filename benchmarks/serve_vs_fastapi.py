@@ -36,7 +36,7 @@ from medseg.bench.measure.rounds import Loads
 from medseg.bench.measure.target import BenchTarget
 from medseg.bench.show.markdown import markdown
 from medseg.bench.show.report import bad
-from medseg.data.framing import framed
+from medseg.data.byte_strings import framed
 from medseg.run import Run
 from medseg.task import Tensors, Unread
 from medseg.tasks import task_named

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from medseg.api.predictor import open_predictor as open_predictor
     from medseg.api.serve import Repository as Repository
     from medseg.api.serve import serve as serve
-    from medseg.api.train import Chosen as Chosen
+    from medseg.api.train import TrainOptions as TrainOptions
     from medseg.api.train import train as train
     from medseg.bench.command import bench as bench
     from medseg.bench.lineup import Entry as Entry
-    from medseg.bringing import Choices as Choices
-    from medseg.export.chain import Wanted as Wanted
+    from medseg.bringing import NetworkOptions as NetworkOptions
+    from medseg.export.chain import ExportOptions as ExportOptions
     from medseg.run import Run as Run
     from medseg.task import Task as Task
     from medseg.tasks import task_named as task_named
@@ -34,14 +34,14 @@ __version__ = "0.3.0"
 
 _HOMES = {
     "Answer": "medseg.api.answer",
-    "Choices": "medseg.bringing",
-    "Chosen": "medseg.api.train",
     "Entry": "medseg.bench.lineup",
+    "ExportOptions": "medseg.export.chain",
+    "NetworkOptions": "medseg.bringing",
     "Predictor": "medseg.api.predictor",
     "Repository": "medseg.api.serve",
     "Run": "medseg.run",
     "Task": "medseg.task",
-    "Wanted": "medseg.export.chain",
+    "TrainOptions": "medseg.api.train",
     "bench": "medseg.bench",
     "evaluate": "medseg.api.evaluation",
     "evaluate_submission": "medseg.api.evaluation",

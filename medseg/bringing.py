@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Choices:
+class NetworkOptions:
     """What a person says of a network that no task has, in the words of the command line; None is left open."""
 
     arch: str | None = None
@@ -40,6 +40,8 @@ class Brought:
 class Bringing:
     """How a task whose networks are described gets them."""
 
-    begun: Callable[[Path, Choices], str]  # a data folder -> the description of what will be fitted to it
-    imported: Callable[[Path, Choices], Brought]  # a file or folder of somebody else
-    projects: Mapping[str, Callable[[Path, Choices], Brought]] = field(default_factory=dict)  # models of these, by name
+    begun: Callable[[Path, NetworkOptions], str]  # a data folder -> the description of what will be fitted to it
+    imported: Callable[[Path, NetworkOptions], Brought]  # a file or folder of somebody else
+    projects: Mapping[str, Callable[[Path, NetworkOptions], Brought]] = field(
+        default_factory=dict
+    )  # models of these, by name

@@ -72,7 +72,7 @@ class Step:
     run: str | Callable[[Tensors, Networks], Tensors]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    anywhere: bool = False  # the function takes torch's tensors too, on any device (medseg/data/arrays.py)
+    takes_torch: bool = False  # the function takes torch's tensors too, on any device (medseg/data/numpy_or_torch.py)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's backgro
 def luna_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     """A run of each of LUNA's networks with its fp32 files."""
     torch = pytest.importorskip("torch")
-    from medseg.export.chain import Wanted, export
+    from medseg.export.chain import ExportOptions, export
 
     folder = tmp_path_factory.mktemp("runs")
     runs = []
@@ -37,7 +37,7 @@ def luna_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
         network = network_named(name)
         run = Run.create(folder / name, name, options, {"kind": "test"})
         _save(network.build(**options), run.path / WEIGHTS)
-        assert not export(run, network, Wanted(samples=2), lambda _: None)
+        assert not export(run, network, ExportOptions(samples=2), lambda _: None)
         runs.append(Run(run.path))
     return runs
 
@@ -45,7 +45,7 @@ def luna_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 @pytest.fixture(scope="session")
 def published_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """LUNA's two published networks, exported to FP16 and judged on the real CT: with `needs_shared` alone."""
-    from medseg.export.chain import Wanted, export
+    from medseg.export.chain import ExportOptions, export
     from medseg.train.weights import import_weights
 
     folder = tmp_path_factory.mktemp("published")
@@ -53,7 +53,7 @@ def published_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     for name, pattern, samples in (("luna-segment", "seg_*", 2), ("luna-nodule", "cls_*", 8)):  # an export takes more
         network = network_named(name)
         run = import_weights(network, next((SHARED / "weights/luna").glob(pattern)), folder / name, {})
-        wanted = Wanted(fp16=True, data=SHARED / "data/luna", samples=samples)
+        wanted = ExportOptions(fp16=True, data=SHARED / "data/luna", samples=samples)
         assert not export(run, network, wanted, lambda _: None)
         runs[name] = Run(run.path)
     return runs

@@ -100,5 +100,5 @@ def test_no_code_outside_a_tasks_own_folder_names_it() -> None:
 
 
 def test_the_tasks_registry_names_none_either() -> None:
-    for name in ("__init__", "plugins", "streaming", "wanted"):
+    for name in ("__init__", "plugins", "streaming", "on_request"):
         assert not [*namings((ROOT / "tasks" / f"{name}.py").read_text())]

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 from tritonclient import grpc as triton_grpc
 
+from medseg.data.byte_strings import framed
 from medseg.data.encoded import encoded_tensor
-from medseg.data.framing import framed
 from medseg.engines.runs import opened
 from medseg.engines.triton import TritonModel, served_pipeline
 from medseg.errors import InputError, ServerError

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from medseg.engines.runs import as_runs
 from medseg.errors import ExportError
-from medseg.export.chain import Wanted, export_together
+from medseg.export.chain import ExportOptions, export_together
 from medseg.run import Run
 
-FP32 = Wanted()
+FP32 = ExportOptions()
 
 
 def _silent(_run: Run, _stage: str) -> None:
@@ -19,22 +19,22 @@ def _silent(_run: Run, _stage: str) -> None:
 
 def export(
     runs: Sequence[Run | Path | str] | Run | Path | str,
-    wanted: Wanted = FP32,
+    options: ExportOptions = FP32,
     beside: Sequence[Run | Path | str] = (),
     tell: Callable[[Run, str], None] = _silent,
 ) -> list[Run]:
-    """The runs with their new files: always fp32.pt2 and fp32.onnx, and what is wanted beside.
+    """The runs with their new files: always fp32.pt2 and fp32.onnx, and what the options ask for.
 
     `beside` are runs of the task's other networks, with which its list is judged; `tell` hears each stage as it starts.
     Raises ExportError naming every file that could not be made, after all the others are.
 
     >>> import medseg
-    >>> (run,) = medseg.export("runs/luna-segment", medseg.Wanted(fp16=True, samples=2))
+    >>> (run,) = medseg.export("runs/luna-segment", medseg.ExportOptions(fp16=True, samples=2))
     >>> run.files["fp16.onnx"]["parity"]["dice"] > 0.999
     True
     """
     several = [runs] if isinstance(runs, Run | Path | str) else runs
     held = as_runs(several)
-    if failed := export_together(held, wanted, tell, as_runs(beside)):
+    if failed := export_together(held, options, tell, as_runs(beside)):
         raise ExportError("; ".join(failed.values()))
     return held

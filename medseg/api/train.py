@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.api.loaders import fed
-from medseg.bringing import Choices
+from medseg.bringing import NetworkOptions
 from medseg.errors import InputError
 from medseg.export.graph import save_program
 from medseg.run import Run
@@ -22,7 +22,7 @@ from medseg.train.weights import build_options
 
 
 @dataclass(frozen=True)
-class Chosen:
+class TrainOptions:
     """What is chosen of a fit; the rest is the network's recipe, and what most fits want.
 
     `recipe` holds fields of medseg.task.Recipe; `settings` those of medseg.train.settings.Settings, but for the recipe
@@ -31,18 +31,18 @@ class Chosen:
 
     recipe: Mapping[str, float | str | None] = field(default_factory=dict)
     settings: Mapping[str, int | str | None] = field(default_factory=dict)
-    network: Choices = field(default_factory=Choices)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     features: int | None = None  # the width of its first level
 
 
-AS_THE_RECIPE = Chosen()
+AS_THE_RECIPE = TrainOptions()
 
 
 def train(
     network: str,
     data: Path | str,
     out: Path | str,
-    chosen: Chosen = AS_THE_RECIPE,
+    chosen: TrainOptions = AS_THE_RECIPE,
     loader: str = "auto",
     resume: bool = False,
 ) -> Run:
@@ -52,7 +52,7 @@ def train(
     folder holds another run.
 
     >>> import medseg
-    >>> chosen = medseg.Chosen({"epochs": 1, "batch_size": 4}, {"samples_per_epoch": 4}, features=2)
+    >>> chosen = medseg.TrainOptions({"epochs": 1, "batch_size": 4}, {"samples_per_epoch": 4}, features=2)
     >>> run = medseg.train("luna-nodule", "data", "runs/fitted", chosen)
     >>> run.manifest["result"]["best_by"]
     'val_f1'
@@ -70,7 +70,7 @@ def train(
     return run
 
 
-def _settings(network: Network, chosen: Chosen) -> Settings:
+def _settings(network: Network, chosen: TrainOptions) -> Settings:
     """The settings of the fit. Raises InputError for one that makes no sense."""
     more: dict[str, Any] = {name: value for name, value in chosen.settings.items() if value is not None}
     keep = keep_for(str(more.pop("keep", "best")), more.get("patience"))
@@ -78,7 +78,7 @@ def _settings(network: Network, chosen: Chosen) -> Settings:
     return Settings(recipe=recipe_with(network, chosen.recipe), size=size, keep=keep, **more)
 
 
-def _network(name: str, data: Path, chosen: Chosen) -> tuple[Network, dict[str, Any]]:
+def _network(name: str, data: Path, chosen: TrainOptions) -> tuple[Network, dict[str, Any]]:
     """The network that will be fitted and the options that it is built with: a task's own, or as the choices say."""
     task = brought_along(name)
     if task and task.bringing and task.described:

@@ -17,8 +17,8 @@ from medseg.errors import ExportError, InputError
 from medseg.run import Run
 
 if TYPE_CHECKING:
-    from medseg.export.chain import Wanted
-    from medseg.export.plan import Target
+    from medseg.export.chain import ExportOptions
+    from medseg.export.plan import GpuBuild
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Built:
     workspace: Annotated[int | None, typer.Option(min=1, help="The engine's workspace limit in MiB.")] = None
 
     @property
-    def target(self) -> Target | None:
+    def gpu_build(self) -> GpuBuild | None:
         """The engine to build, or None where ONNX files are enough. Raises InputError for what cannot be built."""
-        from medseg.export.plan import Target
+        from medseg.export.plan import GpuBuild
 
         built = [name for name, kind in ENGINES.items() if kind.builds]
         if self.engine == "onnx" or (self.engine in ENGINES and self.engine not in built):
@@ -59,7 +59,7 @@ class Built:
             raise InputError(f"--batch {self.batch!r} is not smallest:tuned:largest, such as 1:4:8") from error
         if smallest < 1:
             raise InputError(f"--batch {self.batch!r} starts below 1; expected smallest:tuned:largest, such as 1:4:8")
-        return Target(self.engine, self.gpu, (smallest, tuned, largest), self.workspace)
+        return GpuBuild(self.engine, self.gpu, (smallest, tuned, largest), self.workspace)
 
 
 @dataclass(frozen=True)
@@ -100,38 +100,38 @@ def export(
     import json as text
     import shlex
 
-    from medseg.export.chain import Wanted, export_together
+    from medseg.export.chain import ExportOptions, export_together
 
     command = shlex.join(["medseg", *sys.argv[1:]])
-    wanted = Wanted(
+    options = ExportOptions(
         fp16=made.fp16,
         int8=made.int8,
         bf16=made.bf16,
         data=judged.calibration,
         dice=judged.dice,
         samples=judged.samples,
-        target=built.target,
+        gpu_build=built.gpu_build,
         command=command,
         lost=judged.lost,
     )
     opened = [Run(path) for path in runs]
-    failed = export_together(opened, wanted, _progress(), [Run(path) for path in judged.beside or ()])
+    failed = export_together(opened, options, _progress(), [Run(path) for path in judged.beside or ()])
     typer.echo(text.dumps({str(run.path): run.files for run in opened}) if json else _table(opened))
     for run in opened if report else ():
-        _report(run, wanted)
+        _report(run, options)
     if failed:
         raise ExportError("; ".join(failed.values()))
 
 
-def _report(run: Run, wanted: Wanted) -> None:
+def _report(run: Run, options: ExportOptions) -> None:
     """Write the run's waterfall beside its files; told on stderr, so that --json stays one document."""
-    from medseg.export.chain import SAMPLES
+    from medseg.export.chain import usual_samples
     from medseg.export.samples import drawn
     from medseg.export.waterfall import markdown, waterfall, write
     from medseg.tasks import network_of
 
     network = network_of(run)
-    samples = drawn(network, wanted.data, wanted.samples or SAMPLES[len(network.output_shape)])
+    samples = drawn(network, options.data, options.samples or usual_samples(network))
     stages = waterfall(run, network, samples)
     write(stages, run.path, samples.origin)
     typer.echo(markdown(stages), err=True)

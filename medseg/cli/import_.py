@@ -13,7 +13,7 @@ from medseg.cli.groups import grouped
 from medseg.cli.options import SIZE_HELP, OwnNetwork
 
 if TYPE_CHECKING:
-    from medseg.bringing import Choices
+    from medseg.bringing import NetworkOptions
 
 _SHOWN = 3  # keys of a line
 
@@ -74,10 +74,10 @@ def import_(
     """
     from json import dumps
 
-    from medseg.bringing import Choices
+    from medseg.bringing import NetworkOptions
     from medseg.run import Run
 
-    choices = Choices(
+    choices = NetworkOptions(
         arch=held.arch,
         size=held.size,
         weights=held.weights,
@@ -98,7 +98,9 @@ def import_(
         typer.echo(line)
 
 
-def _imported(network: str, checkpoint: Path, out: Path, choices: Choices, features: int | None) -> Sequence[str]:
+def _imported(
+    network: str, checkpoint: Path, out: Path, choices: NetworkOptions, features: int | None
+) -> Sequence[str]:
     """Make the run; what was taken for granted, in words."""
     from medseg.api.train import refuse_chosen
     from medseg.export.given import save_given

@@ -94,11 +94,11 @@ def train(
     """
     from json import dumps
 
-    from medseg.api.train import Chosen
+    from medseg.api.train import TrainOptions
     from medseg.api.train import train as fitted
-    from medseg.bringing import Choices
+    from medseg.bringing import NetworkOptions
 
-    chosen = Chosen(
+    chosen = TrainOptions(
         recipe=asdict(recipe),
         settings=asdict(carried_out)
         | {
@@ -106,7 +106,7 @@ def train(
             "start": str(begun.start) if begun.start else None,
             "trainable": begun.trainable,
         },
-        network=Choices(arch=built.arch, size=built.size, **asdict(own)),
+        network=NetworkOptions(arch=built.arch, size=built.size, **asdict(own)),
         features=built.features,
     )
     run = fitted(network, data, out, chosen, loader, resume)

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from medseg.data.arrays import host
 from medseg.data.grid import png
+from medseg.data.numpy_or_torch import host
 from medseg.data.orientation import SIDEWAYS, orientation, upright
 from medseg.data.whole import TIFF, flaw, is_plain_tiff
 from medseg.errors import InputError

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from array_api_compat import array_namespace, is_torch_array
 
-from medseg.data.arrays import as_uint8
+from medseg.data.numpy_or_torch import as_uint8
 from medseg.task import Array
 
 LINEAR, NEAREST = cv2.INTER_LINEAR, cv2.INTER_NEAREST_EXACT

@@ -15,7 +15,7 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from medseg.data.framing import framed, unframed
+from medseg.data.byte_strings import framed, unframed
 from medseg.engines.credentials import headers, key_headers, tls_options
 from medseg.engines.shared_memory import LARGE_BYTES, SharedInputs
 from medseg.errors import InputError, ServerError

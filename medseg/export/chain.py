@@ -19,7 +19,7 @@ from medseg.export.given import yardstick
 from medseg.export.graph import GRAPH, label, save_graph
 from medseg.export.lists import Lists, as_judged, chains_of
 from medseg.export.parity import PRECISIONS, Budget, Parity, budget_for, compare, judged, onnx_infer
-from medseg.export.plan import Target, build, device
+from medseg.export.plan import GpuBuild, build, device
 from medseg.export.samples import Calibration, calibration
 from medseg.export.search import Lowered, half_within, int8_within
 from medseg.run import Run
@@ -27,11 +27,11 @@ from medseg.scratch import Scratch
 from medseg.task import Network
 from medseg.tasks import network_of
 
-SAMPLES = {1: 128, 3: 8, 4: 4}  # by the length of the output shape: crops are small and vary much, pictures are large
+_USUAL_SAMPLES = {1: 128, 3: 8, 4: 4}  # by the length of the output shape: crops are small and vary, pictures are large
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportOptions:
     """What an export should make beyond fp32.pt2 and fp32.onnx, and how it is judged."""
 
     fp16: bool = False
@@ -40,7 +40,9 @@ class Wanted:
     dice: float | None = None  # instead of each precision's own bound
     samples: int | None = None
     bf16: bool = False
-    target: Target | None = None  # also engines: of fp16.onnx where that is wanted, else of fp32.onnx; of int8.onnx
+    gpu_build: GpuBuild | None = (
+        None  # also engines: of fp16.onnx where that is wanted, else of fp32.onnx; of int8.onnx
+    )
     command: str = ""  # the command line, for the manifest
     lost: int = 0  # so much of what fp32 lists the whole chain may lose with a file
 
@@ -59,51 +61,56 @@ class Begun:
     lists: Lists | None
 
 
+def usual_samples(network: Network) -> int:
+    """How many samples a network is judged on where nobody says."""
+    return _USUAL_SAMPLES[len(network.output_shape)]
+
+
 def export(
-    run: Run, network: Network, wanted: Wanted, tell: Tell = print, beside: Sequence[Run] = ()
+    run: Run, network: Network, options: ExportOptions, tell: Tell = print, beside: Sequence[Run] = ()
 ) -> dict[str, str]:
     """Add the wanted files to the run; those that could not be made, with the reason of each: empty when all is well.
 
     `beside` are runs of the task's other networks, with which the list is judged. Raises ExportError where not even
     fp32.onnx can be made. `tell` hears each stage as it starts.
     """
-    lists = chains_of([run], beside, wanted.data)[run.path]
-    return _finished(_begun(run, network, wanted, tell, lists), wanted, tell)
+    lists = chains_of([run], beside, options.data)[run.path]
+    return _finished(_begun(run, network, options, tell, lists), options, tell)
 
 
 def export_together(
-    runs: Sequence[Run], wanted: Wanted, tell: Callable[[Run, str], None], beside: Sequence[Run] = ()
+    runs: Sequence[Run], options: ExportOptions, tell: Callable[[Run, str], None], beside: Sequence[Run] = ()
 ) -> dict[str, str]:
     """`export` of several runs, whose lists are judged with all of them: each has its fp32 files before any has others.
 
     `tell` hears the run too.
     """
-    chains = chains_of(runs, beside, wanted.data)
-    begun = [_begun(run, network_of(run), wanted, partial(tell, run), chains[run.path]) for run in runs]
+    chains = chains_of(runs, beside, options.data)
+    begun = [_begun(run, network_of(run), options, partial(tell, run), chains[run.path]) for run in runs]
     failed: dict[str, str] = {}
     for one in begun:
-        not_made = _finished(one, wanted, partial(tell, one.run))
+        not_made = _finished(one, options, partial(tell, one.run))
         failed |= {str(one.run.path / name): reason for name, reason in not_made.items()}
     return failed
 
 
-def _begun(run: Run, network: Network, wanted: Wanted, tell: Tell, lists: Lists | None) -> Begun:
-    _refuse_early(wanted)
+def _begun(run: Run, network: Network, options: ExportOptions, tell: Tell, lists: Lists | None) -> Begun:
+    _refuse_early(options)
     tell("trace")
-    stick = yardstick(run, network, wanted.command)
-    count = wanted.samples or SAMPLES[len(network.output_shape)]
-    known = calibration(network, stick.infer, wanted.data, count)
+    stick = yardstick(run, network, options.command)
+    count = options.samples or usual_samples(network)
+    known = calibration(network, stick.infer, options.data, count)
     tell(GRAPH)
     started = perf_counter()
     full = stick.graph()
-    parity = judged(network, GRAPH, _parity(network, full, known), _budget("fp32", wanted))
-    _record(run, network, full, _facts("fp32", parity, known, wanted) | stick.facts | _since(started))
+    parity = judged(network, GRAPH, _parity(network, full, known), _budget("fp32", options))
+    _record(run, network, full, _facts("fp32", parity, known, options) | stick.facts | _since(started))
     return Begun(run, network, full, known, lists)
 
 
-def _finished(begun: Begun, wanted: Wanted, tell: Tell) -> dict[str, str]:
+def _finished(begun: Begun, options: ExportOptions, tell: Tell) -> dict[str, str]:
     failed = {}
-    for name, make in _stages(begun, wanted):
+    for name, make in _stages(begun, options):
         tell(name)
         try:
             make()
@@ -112,50 +119,50 @@ def _finished(begun: Begun, wanted: Wanted, tell: Tell) -> dict[str, str]:
     return failed
 
 
-def _refuse_early(wanted: Wanted) -> None:
+def _refuse_early(options: ExportOptions) -> None:
     """Mistakes are told before the long work, not after it."""
-    if wanted.int8 and not wanted.data:
+    if options.int8 and not options.data:
         raise ExportError("int8 needs real samples to take its ranges from; expected --calibration DATA")
-    if wanted.target:
-        library(wanted.target.engine)
-        device(wanted.target)
+    if options.gpu_build:
+        library(options.gpu_build.engine)
+        device(options.gpu_build)
 
 
-def _stages(begun: Begun, wanted: Wanted) -> list[tuple[str, Callable[[], Any]]]:
+def _stages(begun: Begun, options: ExportOptions) -> list[tuple[str, Callable[[], Any]]]:
     """The files after fp32.onnx, in the order of their making, each with what makes it."""
     stages: list[tuple[str, Callable[[], Any]]] = []
-    if wanted.fp16:
-        stages.append(("fp16.onnx", lambda: _lowered(begun, wanted, half_within)))
-    stages += _engine(begun, "fp16" if wanted.fp16 else "fp32", wanted)
-    if wanted.bf16:
-        stages.append(("bf16.onnx", lambda: _bfloat(begun, wanted)))
-    if wanted.int8:
-        stages.append(("int8.onnx", lambda: _lowered(begun, wanted, int8_within)))
-        stages += _engine(begun, "int8", wanted)
+    if options.fp16:
+        stages.append(("fp16.onnx", lambda: _lowered(begun, options, half_within)))
+    stages += _engine(begun, "fp16" if options.fp16 else "fp32", options)
+    if options.bf16:
+        stages.append(("bf16.onnx", lambda: _bfloat(begun, options)))
+    if options.int8:
+        stages.append(("int8.onnx", lambda: _lowered(begun, options, int8_within)))
+        stages += _engine(begun, "int8", options)
     return stages
 
 
-def _engine(begun: Begun, precision: str, wanted: Wanted) -> list[tuple[str, Callable[[], Any]]]:
-    """The stage that builds the engine of this precision, where one is wanted."""
-    target = wanted.target
-    if target is None:
+def _engine(begun: Begun, precision: str, options: ExportOptions) -> list[tuple[str, Callable[[], Any]]]:
+    """The stage that builds the engine of this precision, where one is asked for."""
+    gpu_build = options.gpu_build
+    if gpu_build is None:
         return []
-    make = partial(build, begun.run, begun.network, precision, target, wanted.command)
-    return [(f"{precision}{target.suffix}", make)]
+    make = partial(build, begun.run, begun.network, precision, gpu_build, options.command)
+    return [(f"{precision}{gpu_build.suffix}", make)]
 
 
-def _lowered(begun: Begun, wanted: Wanted, lower: Callable[..., Lowered]) -> None:
+def _lowered(begun: Begun, options: ExportOptions, lower: Callable[..., Lowered]) -> None:
     precision = "fp16" if lower is half_within else "int8"
     started = perf_counter()
-    found = lower(begun.full, begun.network, begun.known, _budget(precision, wanted))
+    found = lower(begun.full, begun.network, begun.known, _budget(precision, options))
     facts = {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
     with _written(begun, found.model, precision) as file:
-        facts |= _list_facts(begun, precision, file, wanted)
+        facts |= _list_facts(begun, precision, file, options)
     facts["seconds"] = round(perf_counter() - started, 1)
-    _record(begun.run, begun.network, found.model, _facts(precision, found.parity, begun.known, wanted) | facts)
+    _record(begun.run, begun.network, found.model, _facts(precision, found.parity, begun.known, options) | facts)
 
 
-def _bfloat(begun: Begun, wanted: Wanted) -> None:
+def _bfloat(begun: Begun, options: ExportOptions) -> None:
     """The whole graph again, labelled bf16: its engine then computes it in bfloat16, and is judged doing so."""
     started = perf_counter()
     network, known = begun.network, begun.known
@@ -164,10 +171,10 @@ def _bfloat(begun: Begun, wanted: Wanted) -> None:
         engine = open_engine(name, file)
         parity = compare(network, known.references, map(engine, known.samples))
         engine.close()
-        judged(network, "bf16.onnx", parity, _budget("bf16", wanted))
-        listed = _list_facts(begun, "bf16", file, wanted)
+        judged(network, "bf16.onnx", parity, _budget("bf16", options))
+        listed = _list_facts(begun, "bf16", file, options)
     facts = {"engine": name, "seconds": round(perf_counter() - started, 1)} | listed
-    _record(begun.run, network, begun.full, _facts("bf16", parity, known, wanted) | facts)
+    _record(begun.run, network, begun.full, _facts("bf16", parity, known, options) | facts)
 
 
 @contextmanager
@@ -180,12 +187,12 @@ def _written(begun: Begun, model: onnx.ModelProto, precision: str) -> Iterator[P
         yield file
 
 
-def _list_facts(begun: Begun, precision: str, file: Path, wanted: Wanted) -> dict[str, Any]:
+def _list_facts(begun: Begun, precision: str, file: Path, options: ExportOptions) -> dict[str, Any]:
     """What the manifest says of the list, where the task's answer is one. Raises ExportError beyond the bound."""
     if begun.lists is None:
         return {}
-    found = begun.lists.judged(begun.network.name, precision, as_judged(file, precision), wanted.lost)
-    return {"list": found | {"most_lost": wanted.lost}}
+    found = begun.lists.judged(begun.network.name, precision, as_judged(file, precision), options.lost)
+    return {"list": found | {"most_lost": options.lost}}
 
 
 def _since(started: float) -> dict[str, Any]:
@@ -197,17 +204,17 @@ def _parity(network: Network, model: onnx.ModelProto, known: Calibration) -> Par
     return compare(network, known.references, (infer(sample) for sample in known.samples))
 
 
-def _budget(precision: str, wanted: Wanted) -> Budget:
-    return budget_for(precision, None if precision == "fp32" else wanted.dice)
+def _budget(precision: str, options: ExportOptions) -> Budget:
+    return budget_for(precision, None if precision == "fp32" else options.dice)
 
 
-def _facts(precision: str, parity: Parity, known: Calibration, wanted: Wanted) -> dict[str, Any]:
-    budget = _budget(precision, wanted)
+def _facts(precision: str, parity: Parity, known: Calibration, options: ExportOptions) -> dict[str, Any]:
+    budget = _budget(precision, options)
     return {
         "precision": precision,
         "parity": parity.facts() | {"calibration": known.origin},
         "budget": asdict(budget),
-        "command": wanted.command,
+        "command": options.command,
     }
 
 

@@ -29,7 +29,7 @@ GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120")  # that TensorRT-RTX builds for
 
 
 @dataclass(frozen=True)
-class Target:
+class GpuBuild:
     """What an engine is built for: the library, the GPU ("" is the one here), and the batches it must take."""
 
     engine: str = "tensorrt-rtx"
@@ -43,34 +43,34 @@ class Target:
         return kind_of(self.engine).suffix
 
 
-def build(run: Run, network: Network, precision: str, target: Target, command: str = "") -> str:
-    """Build the run's ONNX file of this precision for a target and record it; the name of the engine's file.
+def build(run: Run, network: Network, precision: str, gpu_build: GpuBuild, command: str = "") -> str:
+    """Build the run's ONNX file of this precision as asked and record it; the name of the engine's file.
 
     An engine that is already there for the same ONNX bytes, version, GPU and options is kept as it is.
     Raises ExportError where the library refuses, or where an FP16 or int8 file came out as an FP32 engine.
     """
-    trt = library(target.engine)
-    gpu = device(target)
+    trt = library(gpu_build.engine)
+    gpu = device(gpu_build)
     source = run.file(precision=precision, suffix=".onnx")
-    name = f"{precision}.{gpu}{target.suffix}"
-    key = _key(source, trt.__version__, gpu, target)
+    name = f"{precision}.{gpu}{gpu_build.suffix}"
+    key = _key(source, trt.__version__, gpu, gpu_build)
     recorded = run.files.get(name, {})
     if recorded.get("key") == key and (run.path / name).is_file() and sha256(run.path / name) == recorded["sha256"]:
         return name
     started, log = perf_counter(), _log(trt)
     definition = _parsed(trt, log, source)
     held = _worthy(name, precision, share(trt, definition, precision))
-    plan = _serialized(trt, log, definition, network, target, key)
+    plan = _serialized(trt, log, definition, network, gpu_build, key)
     facts = {
         "precision": precision,
-        "suffix": target.suffix,
-        "engine": target.engine,
+        "suffix": gpu_build.suffix,
+        "engine": gpu_build.engine,
         "version": trt.__version__,
         "gpu": gpu,
         "seconds": round(perf_counter() - started, 1),
         "key": key,
         "share_int8" if precision == "int8" else "share_fp16": held,
-        "target": asdict(target),
+        "target": asdict(gpu_build),
         "onnx": source.name,
         "command": command,
     }
@@ -89,17 +89,17 @@ def shapes(network: Network, batches: Sequence[int]) -> list[tuple[int, ...]]:
     return sizes
 
 
-def device(target: Target) -> str:
+def device(gpu_build: GpuBuild) -> str:
     """The GPU an engine is built for, as "sm89". Raises ExportError where the library cannot build for it here."""
-    if kind_of(target.engine).builds == "anywhere":
-        if target.gpu not in GPUS:
+    if kind_of(gpu_build.engine).builds == "anywhere":
+        if gpu_build.gpu not in GPUS:
             known = ", ".join(GPUS)
-            raise ExportError(f"GPU {target.gpu!r} is unknown to TensorRT-RTX; expected --gpu with one of {known}")
-        return target.gpu
+            raise ExportError(f"GPU {gpu_build.gpu!r} is unknown to TensorRT-RTX; expected --gpu with one of {known}")
+        return gpu_build.gpu
     here = gpu_name()
-    if not here or target.gpu not in ("", here):
+    if not here or gpu_build.gpu not in ("", here):
         raise ExportError(
-            f"TensorRT builds for the GPU it runs on, here {here or 'none'}, wanted {target.gpu or 'any'}; "
+            f"TensorRT builds for the GPU it runs on, here {here or 'none'}, wanted {gpu_build.gpu or 'any'}; "
             "build where that GPU is, or use --engine tensorrt-rtx"
         )
     return here
@@ -117,8 +117,8 @@ def _worthy(name: str, precision: str, held: dict[str, float]) -> dict[str, floa
     return held
 
 
-def _key(source: Path, version: str, gpu: str, target: Target) -> str:
-    text = json.dumps([sha256(source), version, gpu, asdict(target)])
+def _key(source: Path, version: str, gpu: str, gpu_build: GpuBuild) -> str:
+    text = json.dumps([sha256(source), version, gpu, asdict(gpu_build)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -156,33 +156,35 @@ def _reason(error: Any) -> str:
     return f"{error.node_operator()} {error.desc()}".strip()
 
 
-def _serialized(trt: ModuleType, log: Any, definition: Any, network: Network, target: Target, key: str) -> bytes:
+def _serialized(trt: ModuleType, log: Any, definition: Any, network: Network, gpu_build: GpuBuild, key: str) -> bytes:
     builder = definition.builder
     config = builder.create_builder_config()
-    _limit(trt, config, target)
+    _limit(trt, config, gpu_build)
     profile = builder.create_optimization_profile()
-    profile.set_shape("input", *shapes(network, target.batches))
+    profile.set_shape("input", *shapes(network, gpu_build.batches))
     config.add_optimization_profile(profile)
-    timings = _configured(trt, config, target, key)
+    timings = _configured(trt, config, gpu_build, key)
     plan = builder.build_serialized_network(definition, config)
     if plan is None:
-        raise ExportError(f"{target.engine} cannot build {network.name}: {'; '.join(log.errors) or 'no reason given'}")
+        raise ExportError(
+            f"{gpu_build.engine} cannot build {network.name}: {'; '.join(log.errors) or 'no reason given'}"
+        )
     if timings:
         write(timings, bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
 
 
-def _limit(trt: ModuleType, config: Any, target: Target) -> None:
-    """The most memory that a layer may take on the side, where the target names it."""
-    if target.workspace_mib:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, target.workspace_mib << 20)
+def _limit(trt: ModuleType, config: Any, gpu_build: GpuBuild) -> None:
+    """The most memory that a layer may take on the side, where it was asked for."""
+    if gpu_build.workspace_mib:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, gpu_build.workspace_mib << 20)
 
 
-def _configured(trt: ModuleType, config: Any, target: Target, key: str) -> Path | None:
+def _configured(trt: ModuleType, config: Any, gpu_build: GpuBuild, key: str) -> Path | None:
     """What truly differs between the two libraries; where TensorRT's measurements are kept between builds."""
-    if kind_of(target.engine).builds == "anywhere":
+    if kind_of(gpu_build.engine).builds == "anywhere":
         config.num_compute_capabilities = 1
-        config.set_compute_capability(trt.ComputeCapability.__members__[target.gpu.upper()], 0)
+        config.set_compute_capability(trt.ComputeCapability.__members__[gpu_build.gpu.upper()], 0)
         return None
     path = cache_folder() / "tensorrt" / f"{key}.timings"
     config.set_timing_cache(config.create_timing_cache(_timings(path)), ignore_mismatch=False)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from medseg.bringing import Choices
+from medseg.bringing import NetworkOptions
 from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.models.checkpoint import UnfitError, built, load_state, parameter_count, read_weights, without
@@ -40,7 +40,7 @@ def import_weights(
     return run
 
 
-def bring(task: Task, path: Path, out: Path, choices: Choices) -> tuple[Run, Network, Sequence[str]]:
+def bring(task: Task, path: Path, out: Path, choices: NetworkOptions) -> tuple[Run, Network, Sequence[str]]:
     """A new run with somebody's network and its description, and a note for each thing that was taken for granted.
 
     Raises InputError for a task that has networks of its own alone, and as its `imported` does; RunError where `out`

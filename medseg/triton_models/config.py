@@ -9,9 +9,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from medseg.task import Network, Pipeline, Step, Tensor
+from medseg.triton_models.config_comments import commented
 from medseg.triton_models.names import network_model, step_model
 from medseg.triton_models.network import facts
-from medseg.triton_models.reasons import commented
 
 _TYPES = {
     "bool": pb.TYPE_BOOL,
@@ -21,7 +21,7 @@ _TYPES = {
     "int64": pb.TYPE_INT64,
     "float32": pb.TYPE_FP32,
     "float64": pb.TYPE_FP64,
-    "bytes": pb.TYPE_UINT8,  # framed, see medseg/data/framing.py
+    "bytes": pb.TYPE_UINT8,  # framed, see medseg/data/byte_strings.py
 }
 
 

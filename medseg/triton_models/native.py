@@ -38,7 +38,7 @@ def step(task: str, pipeline: Pipeline, step: Step, serialized: Serialized, devi
     """One step in the `dali` backend: its pictures are the batch.
 
     No dynamic batching: DALI fails a whole batch for one damaged picture, and here a batch is one request. No warm-up:
-    zeros are no picture. Of the settings that are there reasons.py tells why.
+    zeros are no picture. Of the settings that are there config_comments.py tells why.
     """
     config = _model(step_model(task, step.name), "dali", serialized.most)
     config.instance_group.add(kind=_kind(device), count=1)
@@ -59,7 +59,7 @@ def _onnxruntime(served: Served) -> pb.ModelConfig:
 
 
 def _openvino(served: Served) -> pb.ModelConfig:
-    """No batch size: reasons.py tells why."""
+    """No batch size: config_comments.py tells why."""
     config = _model(network_model(served.network.name), "openvino", 0)
     network_boundary(config, served.network, (-1,))
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=served.instances)

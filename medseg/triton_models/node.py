@@ -23,8 +23,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from array_api_compat import is_torch_array
 
-from medseg.data.arrays import host
-from medseg.data.framing import framed, unframed
+from medseg.data.byte_strings import framed, unframed
+from medseg.data.numpy_or_torch import host
 from medseg.errors import InputError, MedsegError, RunError, ServerError
 from medseg.extras import needed
 from medseg.task import Array, Infer, Network, Networks, Pipeline, Tensor, Tensors, refuse_unsound, run_step

@@ -100,7 +100,7 @@ def _extra(step: Step, maker: str | None, target: Target) -> dict[str, str]:
     made = {"maker": maker} if maker else {}
     if target.device == "cpu":
         return made
-    if step.anywhere:
+    if step.takes_torch:
         return made | {"arrays": "torch", "FORCE_CPU_ONLY_INPUT_TENSORS": "no"}
     return made | {"networks_on": "gpu"}
 

@@ -12,12 +12,12 @@ from medseg.run import Run
 
 OFFERED = [name for name in medseg.__all__ if not name.startswith("_")]
 PLAIN = (
-    "Choices",
-    "Chosen",
+    "NetworkOptions",
+    "TrainOptions",
     "Entry",
     "Repository",
     "Task",
-    "Wanted",
+    "ExportOptions",
     "evaluate_submission",
     "task_named",
     "task_names",

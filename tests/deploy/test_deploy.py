@@ -28,8 +28,8 @@ from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
 
 from medseg.cli.main import app
+from medseg.data.byte_strings import framed
 from medseg.data.encoded import encoded_tensor
-from medseg.data.framing import framed
 from medseg.engines.triton import TritonModel
 from medseg.tasks import task_named
 from medseg.triton_models.repository import write

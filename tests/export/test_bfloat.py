@@ -11,7 +11,7 @@ from medseg.engines import open_engine
 from medseg.engines import openvino as engine
 from medseg.engines.runs import exported_file
 from medseg.errors import EngineError, InputError, RunError
-from medseg.export.chain import Wanted, export
+from medseg.export.chain import ExportOptions, export
 from medseg.run import Run
 from medseg.task import Task
 from medseg.tasks import task_named
@@ -43,7 +43,7 @@ def run(tmp_path) -> Run:
 
 @needs_bf16
 def test_openvino_computes_the_file_in_bfloat16_and_is_judged_so(run):
-    assert not export(run, network(Smooth, low_high=SHARES), Wanted(samples=4, bf16=True), lambda _: None)
+    assert not export(run, network(Smooth, low_high=SHARES), ExportOptions(samples=4, bf16=True), lambda _: None)
     facts = run.files["bf16.onnx"]
     assert facts["engine"] == "openvino" and facts["parity"]["dice"] >= 0.995
     picture = np.random.default_rng(0).random((1, 1, 96, 96), np.float32)
@@ -54,7 +54,7 @@ def test_openvino_computes_the_file_in_bfloat16_and_is_judged_so(run):
 
 @needs_bf16
 def test_other_engines_do_not_take_it_for_theirs(run):
-    export(run, network(Smooth, low_high=SHARES), Wanted(samples=1, bf16=True), lambda _: None)
+    export(run, network(Smooth, low_high=SHARES), ExportOptions(samples=1, bf16=True), lambda _: None)
     assert exported_file(run, "openvino", "bf16").name == "bf16.onnx"
     with pytest.raises(RunError, match=r"has no bf16 \.onnx file for onnxruntime"):
         exported_file(run, "onnxruntime", "bf16")
@@ -63,14 +63,14 @@ def test_other_engines_do_not_take_it_for_theirs(run):
 @needs_bf16
 def test_a_network_that_loses_its_masks_is_refused(tmp_path):
     run = run_of(Hostile(), tmp_path / "run")
-    failed = export(run, network(Hostile), Wanted(samples=2, bf16=True, dice=0.99999), lambda _: None)
+    failed = export(run, network(Hostile), ExportOptions(samples=2, bf16=True, dice=0.99999), lambda _: None)
     assert "bf16.onnx of made is not recorded" in failed["bf16.onnx"]
     assert "bf16.onnx" not in run.files and not (run.path / "bf16.onnx").exists()
 
 
 def test_a_cpu_without_it_is_told_so(run, monkeypatch):
     monkeypatch.setattr(engine, "computes_bf16", lambda: False)
-    failed = export(run, network(Smooth, low_high=SHARES), Wanted(samples=1, bf16=True), lambda _: None)
+    failed = export(run, network(Smooth, low_high=SHARES), ExportOptions(samples=1, bf16=True), lambda _: None)
     assert "this one has none" in failed["bf16.onnx"]
     assert "bf16.onnx" not in run.files
     open_engine("openvino", run.path / "fp32.onnx").close()

@@ -8,7 +8,7 @@ import pytest
 
 from medseg.engines import open_engine
 from medseg.errors import ExportError
-from medseg.export.chain import Wanted, export
+from medseg.export.chain import ExportOptions, export
 from medseg.export.parity import Budget, budget_for, compare, log_odds, shortfall
 from medseg.export.samples import drawn
 from medseg.run import Run
@@ -45,7 +45,7 @@ def test_engines_open_the_fp16_file_unchanged(published_runs, engine):
 
 def test_onnx_carries_its_metadata_and_named_free_axes(tmp_path):
     run = run_of(Hostile(), tmp_path / "run")
-    assert not export(run, network(Hostile), Wanted(samples=2), QUIET)
+    assert not export(run, network(Hostile), ExportOptions(samples=2), QUIET)
     model = onnx.load(run.path / "fp32.onnx")
     facts = {entry.key: entry.value for entry in model.metadata_props}
     assert facts["network"] == "made" and json.loads(facts["classes"]) == ["thing"]
@@ -69,12 +69,12 @@ def test_what_cannot_be_traced_is_one_error(tmp_path):
             return x if x.mean() > 0 else -x
 
     with pytest.raises(ExportError, match="network made cannot be traced with free axes"):
-        export(run_of(Deciding(), tmp_path / "run"), network(Deciding), Wanted(), QUIET)
+        export(run_of(Deciding(), tmp_path / "run"), network(Deciding), ExportOptions(), QUIET)
 
 
 def test_int8_without_data_is_refused_before_the_work(tmp_path):
     with pytest.raises(ExportError, match="--calibration"):
-        export(run_of(Hostile(), tmp_path / "run"), network(Hostile), Wanted(int8=True), QUIET)
+        export(run_of(Hostile(), tmp_path / "run"), network(Hostile), ExportOptions(int8=True), QUIET)
 
 
 def test_a_full_disk_is_one_error_and_leaves_no_half_written_file(tmp_path):
@@ -82,13 +82,13 @@ def test_a_full_disk_is_one_error_and_leaves_no_half_written_file(tmp_path):
     code = f"""
 import resource, signal, sys
 from medseg.errors import MedsegError
-from medseg.export.chain import Wanted, export
+from medseg.export.chain import ExportOptions, export
 from medseg.run import Run
 from tests.export.made import Hostile, network
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    export(Run({str(run.path)!r}), network(Hostile), Wanted(samples=1), lambda stage: None)
+    export(Run({str(run.path)!r}), network(Hostile), ExportOptions(samples=1), lambda stage: None)
 except MedsegError as error:
     sys.exit(f"error: {{error}}")
 """
@@ -101,7 +101,7 @@ except MedsegError as error:
 
 def test_a_changed_byte_is_found(tmp_path):
     run = run_of(Hostile(), tmp_path / "run")
-    export(run, network(Hostile), Wanted(samples=1), QUIET)
+    export(run, network(Hostile), ExportOptions(samples=1), QUIET)
     assert not run.problems()
     path = run.path / "fp32.onnx"
     content = bytearray(path.read_bytes())

@@ -10,7 +10,7 @@ import pytest
 from medseg.engines import open_engine
 from medseg.errors import ExportError
 from medseg.export import lists as module
-from medseg.export.chain import Wanted, export_together
+from medseg.export.chain import ExportOptions, export_together
 from medseg.export.lists import Changes, Lists, chains_of, changes
 from medseg.run import Run
 from medseg.task import Array, Infer
@@ -180,10 +180,10 @@ def test_a_refused_file_is_not_written_and_all_others_are(
 
     monkeypatch.setattr(module, "changes", most)
     runs = [Run(shutil.copytree(one.path, tmp_path / one.network)) for one in luna_runs[1:]]
-    failed = export_together(runs, Wanted(fp16=True, samples=2), lambda run, stage: None)
+    failed = export_together(runs, ExportOptions(fp16=True, samples=2), lambda run, stage: None)
     assert set(failed) == {str(run.path / "fp16.onnx") for run in runs}
     assert all("loses 2 of the 6 that fp32 lists, at most 0 may be lost" in reason for reason in failed.values())
     assert not any("fp16.onnx" in run.files or (run.path / "fp16.onnx").exists() for run in runs)
-    assert not export_together(runs, Wanted(fp16=True, samples=2, lost=2), lambda run, stage: None)
+    assert not export_together(runs, ExportOptions(fp16=True, samples=2, lost=2), lambda run, stage: None)
     facts = runs[1].files["fp16.onnx"]["list"]
     assert (facts["lost"], facts["most_lost"], facts["probability_change"]) == (2, 2, 0.2)

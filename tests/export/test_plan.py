@@ -15,10 +15,10 @@ from medseg.engines import tensorrt as engine_module
 from medseg.engines.tensorrt import outside, unfit
 from medseg.errors import EngineError, ExportError
 from medseg.export import plan, readback
-from medseg.export.chain import Wanted, export
+from medseg.export.chain import ExportOptions, export
 from medseg.export.files import write
 from medseg.export.graph import save_graph
-from medseg.export.plan import Target, build, shapes
+from medseg.export.plan import GpuBuild, build, shapes
 from medseg.run import Run
 from tests.export.made import Hostile, network, run_of
 
@@ -71,7 +71,7 @@ ONLY_RTX = {
 def exported(tmp_path_factory):
     torch.manual_seed(0)
     run = run_of(Hostile(), tmp_path_factory.mktemp("runs") / "run")
-    assert not export(run, network(Hostile), Wanted(fp16=True, samples=2), lambda stage: None)
+    assert not export(run, network(Hostile), ExportOptions(fp16=True, samples=2), lambda stage: None)
     return run
 
 
@@ -113,22 +113,22 @@ def _root(node):
 def test_rtx_builds_a_strongly_typed_engine_without_a_gpu_and_reads_it_back(exported):
     pytest.importorskip("tensorrt_rtx")
     for gpu_name in ("sm75", "sm89", "sm120"):
-        name = build(exported, network(Hostile), "fp16", Target(gpu=gpu_name))
+        name = build(exported, network(Hostile), "fp16", GpuBuild(gpu=gpu_name))
         facts = exported.files[name]
         assert facts["gpu"] == gpu_name and facts["version"] and facts["engine"] == "tensorrt-rtx"
         assert facts["share_fp16"]["weight_bytes"] > 0.5 and facts["share_fp16"]["layers"] > 0.5
-    name = build(exported, network(Hostile), "fp32", Target(gpu="sm89"))
+    name = build(exported, network(Hostile), "fp32", GpuBuild(gpu="sm89"))
     assert exported.files[name]["share_fp16"] == {"layers": 0.0, "weight_bytes": 0.0}
 
 
 def test_an_engine_of_the_same_file_version_gpu_and_options_is_not_built_again(exported):
     pytest.importorskip("tensorrt_rtx")
-    name = build(exported, network(Hostile), "fp16", Target(gpu="sm86"))
+    name = build(exported, network(Hostile), "fp16", GpuBuild(gpu="sm86"))
     before = exported.files[name]["sha256"]
-    assert build(exported, network(Hostile), "fp16", Target(gpu="sm86")) == name
+    assert build(exported, network(Hostile), "fp16", GpuBuild(gpu="sm86")) == name
     assert exported.files[name]["sha256"] == before
     key = exported.files[name]["key"]
-    build(exported, network(Hostile), "fp16", Target(gpu="sm86", batches=(1, 2, 2)))
+    build(exported, network(Hostile), "fp16", GpuBuild(gpu="sm86", batches=(1, 2, 2)))
     assert exported.files[name]["key"] != key
 
 
@@ -137,10 +137,10 @@ def test_fp16_that_came_out_as_fp32_is_an_error(tmp_path):
     import onnx
 
     run = run_of(Hostile(), tmp_path / "run")
-    export(run, network(Hostile), Wanted(samples=1), lambda stage: None)
+    export(run, network(Hostile), ExportOptions(samples=1), lambda stage: None)
     save_graph(run, network(Hostile), onnx.load(run.path / "fp32.onnx"), "fp16.onnx", {"precision": "fp16"})
     with pytest.raises(ExportError, match="0% of its weight bytes in float16"):
-        build(run, network(Hostile), "fp16", Target(gpu="sm89"))
+        build(run, network(Hostile), "fp16", GpuBuild(gpu="sm89"))
     assert not any(name.endswith(".rtx") for name in run.files)
 
 
@@ -150,25 +150,25 @@ def test_a_corrupt_onnx_is_one_error_and_leaves_nothing(tmp_path):
     with run.adding("fp16.onnx", {"precision": "fp16", "suffix": ".onnx"}) as path:
         path.write_bytes(b"not a graph")
     with pytest.raises(ExportError, match=r"cannot read .*fp16\.onnx"):
-        build(run, network(Hostile), "fp16", Target(gpu="sm89"))
+        build(run, network(Hostile), "fp16", GpuBuild(gpu="sm89"))
     assert sorted(path.name for path in run.path.iterdir()) == ["fp16.onnx", "manifest.json"]
 
 
 def test_an_unknown_gpu_is_told_with_those_there_are():
     with pytest.raises(ExportError, match=r"'sm90'.*sm75, sm80, sm86, sm89, sm120"):
-        plan.device(Target(gpu="sm90"))
+        plan.device(GpuBuild(gpu="sm90"))
 
 
 @no_gpu
 def test_full_tensorrt_says_that_it_needs_a_gpu():
     with pytest.raises(ExportError, match="TensorRT builds for the GPU it runs on, here none"):
-        plan.device(Target("tensorrt"))
+        plan.device(GpuBuild("tensorrt"))
 
 
 @no_gpu
 def test_opening_an_engine_without_a_gpu_says_so(exported):
     pytest.importorskip("tensorrt_rtx")
-    name = build(exported, network(Hostile), "fp16", Target(gpu="sm80"))
+    name = build(exported, network(Hostile), "fp16", GpuBuild(gpu="sm80"))
     with pytest.raises(EngineError, match="no NVIDIA GPU, or no driver"):
         open_engine("tensorrt-rtx", exported.path / name)
 
@@ -201,7 +201,7 @@ def test_an_engine_answers_as_its_onnx_file(exported, engine):
     pytest.importorskip(ENGINES[engine].package)
     if engine == "tensorrt-rtx" and gpu.gpu_name() not in plan.GPUS:
         pytest.skip(f"TensorRT-RTX does not build for {gpu.gpu_name()}")
-    name = build(exported, network(Hostile), "fp16", Target(engine, gpu.gpu_name()))
+    name = build(exported, network(Hostile), "fp16", GpuBuild(engine, gpu.gpu_name()))
     batch = np.random.default_rng(0).uniform(-1000, 1000, (2, 1, 96, 96)).astype(np.float32)
     opened = open_engine(engine, exported.path / name)
     expected = open_engine("onnxruntime", exported.path / "fp16.onnx")(batch)
@@ -241,11 +241,11 @@ def test_a_timing_cache_that_cannot_be_read_or_written_is_one_error(tmp_path):
 
 def test_the_workspace_limit_reaches_the_builder(exported):
     pytest.importorskip("tensorrt_rtx")
-    name = build(exported, network(Hostile), "fp16", Target(gpu="sm80", workspace_mib=64))
+    name = build(exported, network(Hostile), "fp16", GpuBuild(gpu="sm80", workspace_mib=64))
     assert exported.files[name]["target"]["workspace_mib"] == 64
-    rtx, held = plan.library(Target().engine), {}
+    rtx, held = plan.library(GpuBuild().engine), {}
     config = SimpleNamespace(set_memory_pool_limit=lambda pool, size: held.update({pool: size}))
-    plan._limit(rtx, config, Target(workspace_mib=64))
+    plan._limit(rtx, config, GpuBuild(workspace_mib=64))
     assert held == {rtx.MemoryPoolType.WORKSPACE: 64 << 20}
 
 
@@ -261,5 +261,5 @@ def test_an_operator_that_tensorrt_does_not_have_is_named(tmp_path):
     with pytest.raises(
         ExportError, match=r"cannot read .*fp16\.onnx: it has no operator StringConcat \(StringConcat_0\)"
     ):
-        build(run, network(Hostile), "fp16", Target(gpu="sm89"))
+        build(run, network(Hostile), "fp16", GpuBuild(gpu="sm89"))
     assert not any(name.endswith(".rtx") for name in run.files)

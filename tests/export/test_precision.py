@@ -5,7 +5,7 @@ import torch
 from onnx import TensorProto, helper
 
 from medseg.errors import EngineError, ExportError
-from medseg.export.chain import Wanted, export
+from medseg.export.chain import ExportOptions, export
 from medseg.export.graph import onnx_from_program, trace
 from medseg.export.parity import budget_for, compare, onnx_infer, shortfall
 from medseg.export.precision import element_types, half, half_share, rounded
@@ -94,7 +94,7 @@ def test_a_lost_lesion_is_repaired_by_the_search_or_refused(repairable):
 def test_a_network_that_cannot_be_half_is_refused_and_not_recorded(tmp_path):
     torch.manual_seed(0)
     run = run_of(Hopeless(), tmp_path / "run")
-    failed = export(run, network(Hopeless), Wanted(fp16=True, samples=2), lambda stage: None)
+    failed = export(run, network(Hopeless), ExportOptions(fp16=True, samples=2), lambda stage: None)
     assert "is not recorded" in failed["fp16.onnx"]
     assert set(run.files) == {"weights.pt", "fp32.pt2", "fp32.onnx"}
     assert sorted(path.name for path in run.path.iterdir()) == ["fp32.onnx", "fp32.pt2", "manifest.json", "weights.pt"]
@@ -166,7 +166,7 @@ class OneClassTooMany(Hostile):
 def test_a_network_whose_own_answers_are_none_is_not_exported(tmp_path, build):
     run = run_of(build(), tmp_path / "run")
     with pytest.raises(EngineError, match="network 'made' answered"):
-        export(run, network(build), Wanted(samples=1), lambda stage: None)
+        export(run, network(build), ExportOptions(samples=1), lambda stage: None)
     assert "fp32.onnx" not in run.files
 
 

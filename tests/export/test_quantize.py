@@ -7,7 +7,7 @@ from medseg.engines import open_engine
 from medseg.errors import ExportError
 from medseg.export.graph import save_graph
 from medseg.export.parity import Budget, onnx_infer
-from medseg.export.plan import Target, build
+from medseg.export.plan import GpuBuild, build
 from medseg.export.quantize import equalized, int8_share, quantized
 from medseg.export.samples import Calibration
 from medseg.export.search import int8_within
@@ -91,6 +91,6 @@ def test_openvino_opens_and_tensorrt_rtx_builds_what_was_quantized(model, known,
     off = np.abs(engine(np.concatenate(known.samples)) - reference)
     assert off.mean() < 0.02 * reference.std()
     pytest.importorskip("tensorrt_rtx")
-    name = build(run, NETWORK, "int8", Target(gpu="sm89"))
+    name = build(run, NETWORK, "int8", GpuBuild(gpu="sm89"))
     share = run.files[name]["share_int8"]  # beside the weights there are the scales, the bias and the divisor
     assert share["layers"] == 1.0 and share["weight_bytes"] > 0.6

@@ -17,8 +17,8 @@ pytest.importorskip("tritonclient.grpc")
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
+from medseg.data.byte_strings import framed
 from medseg.data.encoded import encoded_tensor
-from medseg.data.framing import framed
 from medseg.engines.credentials import TOKEN_HEADERS
 from medseg.engines.shared_memory import LARGE_BYTES
 from medseg.engines.triton import TritonModel

@@ -19,8 +19,8 @@ pytest.importorskip("tritonclient.grpc")
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
+from medseg.data.byte_strings import framed
 from medseg.data.encoded import encoded_tensor
-from medseg.data.framing import framed
 from medseg.engines.triton import TritonModel
 from medseg.errors import InputError, ServerError
 from medseg.tasks import task_named

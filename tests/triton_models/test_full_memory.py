@@ -16,7 +16,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from medseg.data.framing import framed
+from medseg.data.byte_strings import framed
 from medseg.engines.triton import TritonModel
 from medseg.errors import InputError, ServerError
 from medseg.tasks import task_named

@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from medseg.data.arrays import host, joined
 from medseg.data.decoding import decoder
 from medseg.data.encoded import (
     MAX_BYTES,
@@ -22,13 +21,14 @@ from medseg.data.encoded import (
     too_large,
 )
 from medseg.data.grid import png, probability, resized
+from medseg.data.numpy_or_torch import host, joined
 from medseg.errors import InputError
 from medseg.metrics.components import largest
 from medseg.task import Array, Decode, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.brain_lgg.networks import BRAIN_LGG
 from medseg.tasks.brain_lgg.prepare import Frame, prepare
+from medseg.tasks.on_request import requested, requested_tensor
 from medseg.tasks.streaming import answers
-from medseg.tasks.wanted import wanted, wanted_tensor
 
 BATCH = 2  # slices a network call: few, so that the last calls of a volume leave no core idle for long
 _FACES: Literal[6] = 6  # voxels that share a face are connected, as in the reference's evaluation
@@ -82,7 +82,7 @@ def answer(tensors: Tensors, _: Networks) -> Tensors:
         "mask_png": lambda: np.array([png(one * np.uint8(255)) for one in mask], object),
         "probability": lambda: probability(logits),
     }
-    return wanted(offers, tensors)
+    return requested(offers, tensors)
 
 
 def restored(logits: Array, frame: Frame) -> Array:
@@ -137,7 +137,7 @@ PIPELINE = Pipeline(
         Tensor("input", "float32", (-1, *BRAIN_LGG.input_shape), limit=_SLICES),
         Tensor("frame", "int32", (13,), values=(0, MAX_SIDE)),
         Tensor("logits", "float32", (-1, *BRAIN_LGG.output_shape), limit=_SLICES),
-        wanted_tensor(_OUTPUTS),
+        requested_tensor(_OUTPUTS),
         Tensor("mask", "uint8", (-1, -1, -1), limit=_VOLUME),
         Tensor("mask_png", "bytes", (-1,), optional=True, limit=_SLICES),
         Tensor("probability", "uint8", (-1, -1, -1), optional=True, limit=_VOLUME),
@@ -147,8 +147,8 @@ PIPELINE = Pipeline(
         Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
         Step("decode", decoder(DECODE), ("packed",), ("volume",)),
         Step("normalise", normalised, ("volume",), ("input", "frame")),
-        Step("segment", segment, ("input",), ("logits",), anywhere=True),
-        Step("answer", answer, ("logits", "frame", "wanted"), _OUTPUTS, anywhere=True),
+        Step("segment", segment, ("input",), ("logits",), takes_torch=True),
+        Step("answer", answer, ("logits", "frame", "wanted"), _OUTPUTS, takes_torch=True),
     ),
     outputs=_OUTPUTS,
     networks=(BRAIN_LGG,),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from medseg.data import rle
-from medseg.data.arrays import as_uint8, host
 from medseg.data.decoding import decoder, prepared
 from medseg.data.encoded import GREY16, MAX_BYTES, MAX_SIDE, check, pack, portable, too_large
 from medseg.data.grid import png, probability, resized
+from medseg.data.numpy_or_torch import as_uint8, host
 from medseg.errors import InputError
 from medseg.task import Array, Decode, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.gi_tract.networks import GI_TRACT
-from medseg.tasks.wanted import wanted, wanted_tensor
+from medseg.tasks.on_request import requested, requested_tensor
 
 SIZE = (GI_TRACT.input_shape[1], GI_TRACT.input_shape[2])
 DECODE = Decode(GREY16, "input", SIZE, "maximum", called="slice")
@@ -50,7 +50,7 @@ def answer(tensors: Tensors, _: Networks) -> Tensors:
         "mask_png": lambda: np.array([png(host(mask).transpose(1, 2, 0) * np.uint8(255))], object),
         "probability": lambda: probability(logits),
     }
-    return wanted(offers, tensors)
+    return requested(offers, tensors)
 
 
 _OUTPUTS = ("mask", "rle", "mask_png", "probability")
@@ -62,7 +62,7 @@ PIPELINE = Pipeline(
         Tensor("size", "int32", (1, 2), values=(1, MAX_SIDE), problem=too_large),
         Tensor("input", "float32", (1, *GI_TRACT.input_shape)),
         Tensor("logits", "float32", (1, *GI_TRACT.output_shape)),
-        wanted_tensor(_OUTPUTS),
+        requested_tensor(_OUTPUTS),
         Tensor("mask", "uint8", (3, -1, -1), limit=MAX_SIDE),
         Tensor("rle", "bytes", (3,), optional=True),
         Tensor("mask_png", "bytes", (1,), optional=True),
@@ -73,7 +73,7 @@ PIPELINE = Pipeline(
         Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
         Step("decode", decoder(DECODE), ("packed",), ("input",)),
         Step("segment", GI_TRACT.name, ("input",), ("logits",)),
-        Step("answer", answer, ("logits", "size", "wanted"), _OUTPUTS, anywhere=True),
+        Step("answer", answer, ("logits", "size", "wanted"), _OUTPUTS, takes_torch=True),
     ),
     outputs=_OUTPUTS,
     networks=(GI_TRACT,),

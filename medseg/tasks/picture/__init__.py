@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from medseg.bringing import Bringing, Brought, Choices
+from medseg.bringing import Bringing, Brought, NetworkOptions
 from medseg.errors import RunError
 from medseg.task import Files, Pipeline, Task
 from medseg.tasks.picture.choose import begun
@@ -50,7 +50,7 @@ def described(texts: Sequence[str]) -> Task:
     )
 
 
-def _imported(path: Path, choices: Choices) -> Brought:
+def _imported(path: Path, choices: NetworkOptions) -> Brought:
     """See importing.py, which needs PyTorch."""
     from medseg.tasks.picture.importing import imported
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medseg.bringing import Choices
+from medseg.bringing import NetworkOptions
 from medseg.description import Channel, Class, Description, text_of
 from medseg.errors import InputError, RunError
 from medseg.tasks.picture.description import Architecture, Picture, Size, own_entries, picture_of
@@ -29,7 +29,7 @@ _WORDS = {
 }
 
 
-def begun(data: Path, choices: Choices) -> str:
+def begun(data: Path, choices: NetworkOptions) -> str:
     """The description of a network that will be fitted to a data folder.
 
     Colours and bits are those of its first picture. Raises InputError for choices that are unknown or do not fit.
@@ -77,7 +77,7 @@ def described(picture: Picture) -> str:
     return text
 
 
-def said(path: Path, choices: Choices) -> str:
+def said(path: Path, choices: NetworkOptions) -> str:
     """The text of a description that a person wrote. Raises InputError where it is none, or more is said beside it."""
     others = ("arch", "encoder", "classes", "activation", "size", "normalisation")
     if twice := [name for name in others if getattr(choices, name) is not None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.bringing import Brought, Choices
+from medseg.bringing import Brought, NetworkOptions
 from medseg.description import Description, Source
 from medseg.errors import InputError
 from medseg.files import sha256
@@ -45,7 +45,7 @@ class Found:
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-def imported(path: Path, choices: Choices) -> Brought:
+def imported(path: Path, choices: NetworkOptions) -> Brought:
     """What a file or folder brings. Raises InputError naming what it looks like, and what is wrong or missing."""
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a network's file or folder: check the path")
@@ -60,7 +60,7 @@ def imported(path: Path, choices: Choices) -> Brought:
     return Brought(text, found.state, program, source | dict(found.source), tuple(notes))
 
 
-def _found(path: Path, choices: Choices) -> Found:
+def _found(path: Path, choices: NetworkOptions) -> Found:
     if path.is_dir():
         return _folder(path, choices)
     if path.suffix.lower() == ".onnx":
@@ -74,7 +74,7 @@ def _found(path: Path, choices: Choices) -> Found:
     return _checkpoint(path, choices)
 
 
-def _program(path: Path, choices: Choices, asked: Sequence[int | None], answered: Sequence[int | None]) -> Found:
+def _program(path: Path, choices: NetworkOptions, asked: Sequence[int | None], answered: Sequence[int | None]) -> Found:
     """A program or graph by the shapes (n, c, h, w) of its input and its output; None is free."""
     if choices.arch or choices.encoder:
         raise InputError(f"{path} is a whole network: leave --arch and --encoder out")
@@ -92,7 +92,7 @@ def _shape(shape: Sequence[int | None]) -> str:
     return f"({', '.join('free' if side is None else str(side) for side in shape)})"
 
 
-def _folder(path: Path, choices: Choices) -> Found:
+def _folder(path: Path, choices: NetworkOptions) -> Found:
     """A folder that smp's `save_pretrained` wrote."""
     if choices.arch or choices.encoder:
         raise InputError(f"{path} says its architecture itself: leave --arch and --encoder out")
@@ -111,7 +111,7 @@ def _folder(path: Path, choices: Choices) -> Found:
     return _smp(path, weights[0], config, choices)
 
 
-def _smp(path: Path, weights: Path, config: Mapping[str, Any], choices: Choices) -> Found:
+def _smp(path: Path, weights: Path, config: Mapping[str, Any], choices: NetworkOptions) -> Found:
     from medseg.models.foreign import architecture_named, decoder_options
 
     count, outputs, encoder = (config.get(name) for name in ("in_channels", "classes", "encoder_name"))
@@ -124,7 +124,7 @@ def _smp(path: Path, weights: Path, config: Mapping[str, Any], choices: Choices)
     return Found(int(count or 0), int(outputs or 0), weights, architecture, activation, None, source, state)
 
 
-def _checkpoint(path: Path, choices: Choices) -> Found:
+def _checkpoint(path: Path, choices: NetworkOptions) -> Found:
     """A state dict, or what a trainer wrote round one."""
     from medseg.models.foreign import architecture_named, check_encoder
     from medseg.models.looks import channels_of, looks_like, outputs_of
@@ -142,7 +142,7 @@ def _checkpoint(path: Path, choices: Choices) -> Found:
 
 
 def _state(
-    path: Path, architecture: Architecture, sizes: tuple[int, int], choices: Choices
+    path: Path, architecture: Architecture, sizes: tuple[int, int], choices: NetworkOptions
 ) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     """The weights for an architecture, as it names them, and what was done with the file's keys."""
     from medseg.models.brought import weights_for
@@ -152,7 +152,7 @@ def _state(
     return weights_for(module, path, choices.weights)
 
 
-def _described(found: Found, choices: Choices) -> tuple[str, list[str]]:
+def _described(found: Found, choices: NetworkOptions) -> tuple[str, list[str]]:
     """The description, and a note for each thing that was taken for granted."""
     notes = list[str]()
     names = classes_of(choices.classes) if choices.classes else ()

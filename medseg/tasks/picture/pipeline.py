@@ -8,18 +8,18 @@ from functools import partial
 import numpy as np
 from array_api_compat import array_namespace
 
-from medseg.data.arrays import as_uint8, host
 from medseg.data.decoding import decoder
 from medseg.data.encoded import MAX_BYTES, MAX_SIDE, Kind, check, pack, portable
 from medseg.data.grid import png
+from medseg.data.numpy_or_torch import as_uint8, host
 from medseg.errors import InputError
 from medseg.task import Array, Decode, Networks, Pipeline, Step, Tensor, Tensors
+from medseg.tasks.on_request import requested, requested_tensor
 from medseg.tasks.picture.description import Picture
 from medseg.tasks.picture.kinds import kind_of
 from medseg.tasks.picture.networks import NAME, network
 from medseg.tasks.picture.prepare import prepare, restored
 from medseg.tasks.picture.statistics import statistics
-from medseg.tasks.wanted import wanted, wanted_tensor
 
 OUTPUTS = ("mask", "probability", "mask_png", "statistics")
 
@@ -38,7 +38,7 @@ def pipeline(picture: Picture, text: str) -> Pipeline:
             Tensor("pixels", f"uint{picture.bits}", (1, -1, -1, channels), limit=MAX_SIDE, least=1),
             Tensor("input", "float32", (1, described.input_shape[0], *grid), limit=MAX_SIDE + 256),
             Tensor("logits", "float32", (1, picture.outputs, *grid), limit=MAX_SIDE + 256),
-            wanted_tensor(OUTPUTS),
+            requested_tensor(OUTPUTS),
             Tensor("mask", "uint8", masks, limit=MAX_SIDE),
             Tensor("probability", "uint8", (count, -1, -1), optional=True, limit=MAX_SIDE),
             Tensor("mask_png", "bytes", (1 if picture.softmax else count,), optional=True),
@@ -48,16 +48,16 @@ def pipeline(picture: Picture, text: str) -> Pipeline:
         steps=(
             Step("check", partial(checked, kind), ("encoded",), ("packed", "size")),
             Step("decode", decoder(decode_of(picture)), ("packed",), ("pixels",)),
-            Step("prepare", partial(prepared, picture), ("pixels",), ("input",), anywhere=_anywhere(picture)),
+            Step("prepare", partial(prepared, picture), ("pixels",), ("input",), takes_torch=_takes_torch(picture)),
             Step("segment", NAME, ("input",), ("logits",)),
-            Step("answer", partial(answer, picture), ("logits", "size", "wanted"), OUTPUTS, anywhere=True),
+            Step("answer", partial(answer, picture), ("logits", "size", "wanted"), OUTPUTS, takes_torch=True),
         ),
         outputs=OUTPUTS,
         networks=(described,),
     )
 
 
-def _anywhere(picture: Picture) -> bool:
+def _takes_torch(picture: Picture) -> bool:
     """Whether preparing runs where the tensors lie: the area's mean is OpenCV's alone."""
     return picture.resampling == "bilinear"
 
@@ -99,7 +99,7 @@ def answer(picture: Picture, tensors: Tensors, _: Networks) -> Tensors:
         "mask_png": lambda: np.array([png(one) for one in _pictures(picture, host(mask))], object),
         "statistics": lambda: np.array([json.dumps(statistics(picture, host(mask))).encode()], object),
     }
-    return wanted(offers, tensors)
+    return requested(offers, tensors)
 
 
 def _sized(picture: Picture, tensors: Tensors) -> tuple[tuple[int, int], Array]:

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from array_api_compat import array_namespace
 
-from medseg.data.arrays import host
 from medseg.data.grid import NEAREST, resized
+from medseg.data.numpy_or_torch import host
 from medseg.task import Array
 from medseg.tasks.picture.description import Picture
 

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 from array_api_compat import array_namespace
 
-from medseg.data.arrays import as_uint8, host, joined
 from medseg.data.decoding import decoder, prepared
 from medseg.data.encoded import MAX_BYTES, MAX_SIDE, RGB, check, pack, portable, too_large
 from medseg.data.grid import png, probability, resized
 from medseg.data.labelme import labelme_from_mask
+from medseg.data.numpy_or_torch import as_uint8, host, joined
 from medseg.errors import InputError, RunError
 from medseg.task import Array, Decode, Networks, Pipeline, Step, Tensor, Tensors
+from medseg.tasks.on_request import requested, requested_tensor
 from medseg.tasks.stas.networks import NETWORKS
-from medseg.tasks.wanted import wanted, wanted_tensor
 
 SIZE = (NETWORKS[0].input_shape[1], NETWORKS[0].input_shape[2])
 DECODE = Decode(RGB, "input", SIZE, "range")
@@ -67,7 +67,7 @@ def masks(tensors: Tensors, _: Networks) -> Tensors:
     height, width = tensors["size"][0].tolist()
     logits = resized(joined([tensors[name][0] for name in _LOGITS.values() if name in tensors]), (height, width))
     offers = {"probability": lambda: _mean(probability(logits))}
-    return {"masks": as_uint8(logits > 0), **wanted(offers, tensors)}
+    return {"masks": as_uint8(logits > 0), **requested(offers, tensors)}
 
 
 def _mean(probabilities: Array) -> Array:
@@ -94,7 +94,7 @@ def voted(tensors: Tensors, _: Networks) -> Tensors:
         "mask_png": lambda: np.array([png((host(mask) > 0) * np.uint8(255))], object),
         "polygons": lambda: np.array([json.dumps(labelme_from_mask(host(mask), "", "STAS")).encode()], object),
     }
-    return wanted(offers, tensors)
+    return requested(offers, tensors)
 
 
 _VOTED = ("mask", "agreement", "votes", "mask_png", "polygons")
@@ -117,7 +117,7 @@ def pipeline_of(networks: Sequence[str]) -> Pipeline:
             Tensor("size", "int32", (1, 2), values=(1, MAX_SIDE), problem=too_large),
             Tensor("input", "float32", (1, *NETWORKS[0].input_shape)),
             *(Tensor(name, "float32", (1, *NETWORKS[0].output_shape)) for name in logits.values()),
-            wanted_tensor(_OUTPUTS),
+            requested_tensor(_OUTPUTS),
             Tensor("masks", "uint8", (len(voters), -1, -1), limit=MAX_SIDE),
             Tensor("mask", "uint8", (-1, -1), limit=MAX_SIDE),
             Tensor("agreement", "uint8", (-1, -1), optional=True, limit=MAX_SIDE),
@@ -131,8 +131,8 @@ def pipeline_of(networks: Sequence[str]) -> Pipeline:
             Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
             Step("decode", decoder(DECODE), ("packed",), ("input",)),
             *(Step(name.removesuffix("_logits"), voter, ("input",), (name,)) for voter, name in logits.items()),
-            Step("masks", masks, (*logits.values(), "size", "wanted"), ("masks", "probability"), anywhere=True),
-            Step("vote", voted, ("masks", "wanted"), _VOTED, anywhere=True),
+            Step("masks", masks, (*logits.values(), "size", "wanted"), ("masks", "probability"), takes_torch=True),
+            Step("vote", voted, ("masks", "wanted"), _VOTED, takes_torch=True),
         ),
         outputs=_OUTPUTS,
         networks=tuple(network for network in NETWORKS if network.name in voters),

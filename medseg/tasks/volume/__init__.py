@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medseg.bringing import Bringing, Brought, Choices
+from medseg.bringing import Bringing, Brought, NetworkOptions
 from medseg.description import DESCRIPTION, Description
 from medseg.errors import InputError, RunError
 from medseg.task import Files, Option, Pipeline, Reading, Source, Task
@@ -110,17 +110,17 @@ def _begun(*_: object) -> str:
     raise InputError(f"task {NAME!r} has no training; expected a model that was fitted: `medseg import` brings it")
 
 
-def _unnamed(path: Path, _: Choices) -> Brought:
+def _unnamed(path: Path, _: NetworkOptions) -> Brought:
     raise InputError(f"{path}: a volume's network comes from a project; expected `medseg import nnunet` or `monai`")
 
 
-def _nnunet(path: Path, choices: Choices) -> Brought:
+def _nnunet(path: Path, choices: NetworkOptions) -> Brought:
     from medseg.tasks.volume.nnunet.importing import imported
 
     return imported(path, choices)
 
 
-def _monai(path: Path, choices: Choices) -> Brought:
+def _monai(path: Path, choices: NetworkOptions) -> Brought:
     from medseg.tasks.volume.monai.importing import imported
 
     return imported(path, choices)

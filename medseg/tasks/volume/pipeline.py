@@ -15,13 +15,13 @@ from scipy.special import softmax
 from medseg.data.geometry import geometry_from, problem
 from medseg.errors import InputError
 from medseg.task import Array, Network, Networks, Pipeline, Step, Tensor, Tensors
+from medseg.tasks.on_request import requested, requested_tensor
 from medseg.tasks.volume import corners, post
 from medseg.tasks.volume.plan import Plan
 from medseg.tasks.volume.prepare import Frame, prepared, turned_back
 from medseg.tasks.volume.resample import slice_axis
 from medseg.tasks.volume.restore import grid, labelled
 from medseg.tasks.volume.window import Slab, slabs
-from medseg.tasks.wanted import wanted, wanted_tensor
 
 MIRROR_AS_FITTED, MIRROR_NO, MIRROR_YES = 0, 1, 2
 _SIDE = 4096  # voxels along an axis; more than any scanner's
@@ -79,7 +79,7 @@ def pipeline(stages: Sequence[Stage]) -> Pipeline:
             ),
             Tensor("geometry", "float64", (15,), problem=problem),
             Tensor("mirror", "uint8", (1,), optional=True, values=(MIRROR_AS_FITTED, MIRROR_YES)),
-            wanted_tensor(_OUTPUTS),
+            requested_tensor(_OUTPUTS),
             *wires,
         ),
         inputs=("image", "geometry", "mirror", "wanted"),
@@ -175,7 +175,7 @@ def _answer(stage: Stage, names: _Names, tensors: Tensors, _: Networks) -> Tenso
     whole = np.zeros(frame.shape, labels.dtype)
     whole[frame.box] = labels
     found = post.cleaned(turned_back(whole, geometry_from(tensors["geometry"]), plan), plan)
-    return wanted({names.mask: lambda: found}, tensors) if names.mask == "mask" else {names.mask: found}
+    return requested({names.mask: lambda: found}, tensors) if names.mask == "mask" else {names.mask: found}
 
 
 def _numbers(frame: Frame) -> Array:

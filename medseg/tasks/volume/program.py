@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from medseg.bringing import Choices
+from medseg.bringing import NetworkOptions
 from medseg.errors import InputError
 
 _TRACED = 2  # a batch of one would be taken for a constant
@@ -25,7 +25,7 @@ def save(module: torch.nn.Module, shape: Sequence[int], file: Path) -> None:
     torch.export.save(program, file)
 
 
-def refuse_others(choices: Choices, what: str, *taken: str) -> None:
+def refuse_others(choices: NetworkOptions, what: str, *taken: str) -> None:
     """Raise InputError for the first choice that was made and that this kind of model leaves no room for."""
     for name, value in vars(choices).items():
         if value is not None and name not in taken:

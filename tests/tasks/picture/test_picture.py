@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from medseg.bringing import Choices
+from medseg.bringing import NetworkOptions
 from medseg.data.encoded import encoded_tensor
 from medseg.errors import InputError, RunError
 from medseg.task import Array
@@ -187,20 +187,20 @@ def test_a_mask_that_is_no_truth_is_told(values: Array, words: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        (Choices(arch="unett"), "architecture 'unett' is unknown"),
-        (Choices(encoder="resnet33"), "such as"),
-        (Choices(encoder="tu-nothing"), "encoder 'tu-nothing' is unknown"),
-        (Choices(classes="a,,b"), "--classes is 'a,,b'"),
-        (Choices(classes="a,a"), "two classes have the name 'a'"),
-        (Choices(size="0"), "height"),
-        (Choices(size="big"), "--size is 'big'"),
-        (Choices(size="keep"), "a fit needs one size"),
-        (Choices(activation="relu"), "--activation is 'relu'"),
-        (Choices(normalisation="log"), "--normalisation is 'log'"),
-        (Choices(normalisation="5,5"), "expected a low below the high"),
+        (NetworkOptions(arch="unett"), "architecture 'unett' is unknown"),
+        (NetworkOptions(encoder="resnet33"), "such as"),
+        (NetworkOptions(encoder="tu-nothing"), "encoder 'tu-nothing' is unknown"),
+        (NetworkOptions(classes="a,,b"), "--classes is 'a,,b'"),
+        (NetworkOptions(classes="a,a"), "two classes have the name 'a'"),
+        (NetworkOptions(size="0"), "height"),
+        (NetworkOptions(size="big"), "--size is 'big'"),
+        (NetworkOptions(size="keep"), "a fit needs one size"),
+        (NetworkOptions(activation="relu"), "--activation is 'relu'"),
+        (NetworkOptions(normalisation="log"), "--normalisation is 'log'"),
+        (NetworkOptions(normalisation="5,5"), "expected a low below the high"),
     ],
 )
-def test_a_choice_that_cannot_be_is_one_sentence(choices: Choices, words: str, tmp_path: Path) -> None:
+def test_a_choice_that_cannot_be_is_one_sentence(choices: NetworkOptions, words: str, tmp_path: Path) -> None:
     task_named("picture").known_data("test").phantom(tmp_path, 1, 0)
     with pytest.raises(InputError) as error:
         begun(tmp_path, choices)

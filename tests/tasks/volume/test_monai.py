@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.bringing import Choices
+from medseg.bringing import NetworkOptions
 from medseg.data.volume import read_volume
 from medseg.errors import InputError
 from medseg.run import Run
@@ -110,7 +110,7 @@ def test_a_bundle_that_cannot_be_followed_is_one_sentence(tmp_path, path, value,
     (tmp_path / "configs" / "metadata.json").write_bytes((BUNDLE / "configs" / "metadata.json").read_bytes())
     (tmp_path / "models").symlink_to(BUNDLE / "models")
     with pytest.raises(InputError, match=message):
-        imported(tmp_path, Choices())
+        imported(tmp_path, NetworkOptions())
 
 
 @needs_shared

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from medseg.bringing import Brought, Choices
+from medseg.bringing import Brought, NetworkOptions
 from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.models.checkpoint import load_state, read_weights
@@ -25,7 +25,7 @@ _PREPROCESSING = ("preprocessing", "pre_transforms", "preprocess")
 _POSTPROCESSING = ("postprocessing", "post_transforms", "postprocess")
 
 
-def imported(path: Path, choices: Choices) -> Brought:
+def imported(path: Path, choices: NetworkOptions) -> Brought:
     """What a bundle brings. Raises InputError naming what cannot be done as MONAI does it."""
     refuse_others(choices, "a bundle of MONAI")
     bundle = found(path)

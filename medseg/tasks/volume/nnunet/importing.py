@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from medseg.bringing import Brought, Choices
+from medseg.bringing import Brought, NetworkOptions
 from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.scratch import Scratch
@@ -22,7 +22,7 @@ from medseg.tasks.volume.program import refuse_others, save
 _CHECKPOINT = "checkpoint_final.pth"
 
 
-def imported(path: Path, choices: Choices) -> Brought:
+def imported(path: Path, choices: NetworkOptions) -> Brought:
     """What a model folder or zip brings. Raises InputError naming what cannot be done as nnU-Net does it."""
     refuse_others(choices, "a model of nnU-Net", "configuration", "folds", "checkpoint")
     folds = choices.folds.split(",") if choices.folds else None

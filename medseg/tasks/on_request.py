@@ -10,13 +10,13 @@ from medseg.task import Array, Tensor, Tensors
 _SHOWN = 60  # letters of a name that nobody knows
 
 
-def wanted_tensor(outputs: Sequence[str]) -> Tensor:
+def requested_tensor(outputs: Sequence[str]) -> Tensor:
     """The wire that names the outputs a request wants, of these. Another name is refused at the first step it meets."""
     problem = partial(_unknown, tuple(outputs))
     return Tensor("wanted", "bytes", (-1,), optional=True, limit=64, problem=problem)
 
 
-def wanted(offers: Mapping[str, Callable[[], Array]], tensors: Tensors) -> Tensors:
+def requested(offers: Mapping[str, Callable[[], Array]], tensors: Tensors) -> Tensors:
     """The offered outputs that `tensors["wanted"]` names, each computed only then; all of them where it is absent."""
     names = _names(tensors["wanted"]) if "wanted" in tensors else offers
     return {name: offers[name]() for name in dict.fromkeys(names) if name in offers}

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("torch")
 import torch
 
-from medseg.data.arrays import host
 from medseg.data.grid import resized
+from medseg.data.numpy_or_torch import host
 from medseg.engines.gpu import gpu_name
 from medseg.task import Array, Step, Tensors
 from medseg.tasks import task_named, task_names
@@ -22,7 +22,7 @@ DEVICES = [
     "cpu",
     pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not gpu_name(), reason="needs an NVIDIA GPU")]),
 ]
-STEPS = [(name, step) for name in task_names() for step in task_named(name).pipeline.steps if step.anywhere]
+STEPS = [(name, step) for name in task_names() for step in task_named(name).pipeline.steps if step.takes_torch]
 
 
 def _logits(rng: np.random.Generator, *shape: int) -> Array:
