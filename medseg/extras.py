@@ -10,6 +10,7 @@ from medseg.errors import PackageError
 EXTRAS = {
     "cuda.bindings": "rtx",
     "dynamic_network_architectures": "nnunet",
+    "fsspec": "remote",
     "google.protobuf": "triton",
     "grpc": "triton",
     "h11": "triton",
@@ -20,8 +21,10 @@ EXTRAS = {
     "onnxruntime": "onnxruntime",
     "onnxscript": "export",
     "openvino": "openvino",
+    "pyarrow": "remote",
     "pynvml": "nvml",
     "pytorch_lightning": "train",
+    "ray": "ray",
     "safetensors": "torch",
     "segmentation_models_pytorch": "torch",
     "sklearn": "train",

@@ -19,24 +19,25 @@ _PAUSE_S = 0.05
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK, patience_s: float | None = None) -> Iterator[None]:
     """The folder, locked against other processes; a lock of a process that ended, however it ended, is free.
 
-    Raises RunError naming the owner and the lock's age where another process keeps it too long.
+    Raises RunError naming the owner and the lock's age where another process keeps it too long. Locks of different
+    names are for different things in the folder.
     """
-    file = _taken(folder / LOCK)
+    file = _taken(folder / name, _PATIENCE_S if patience_s is None else patience_s)
     try:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
+        (folder / name).unlink(missing_ok=True)
         file.close()
 
 
-def _taken(path: Path) -> IO[str]:
+def _taken(path: Path, patience_s: float) -> IO[str]:
     """The lock file, open and ours."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         file = path.open("a+")
         try:
@@ -46,7 +47,7 @@ def _taken(path: Path) -> IO[str]:
                 return file
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise RunError(_held(file, path)) from None
+                raise RunError(_held(file, path, patience_s)) from None
         file.close()
         time.sleep(_PAUSE_S)
 
@@ -59,10 +60,10 @@ def same_file(file: IO[str], path: Path) -> bool:
         return False
 
 
-def _held(file: IO[str], path: Path) -> str:
+def _held(file: IO[str], path: Path, patience_s: float) -> str:
     file.seek(0)
     owner, age = file.read(200) or "another process", time.time() - os.fstat(file.fileno()).st_mtime
     return (
         f"{path.parent} is being written by {owner}, since {age:.0f} s; expected it to be done within "
-        f"{_PATIENCE_S:.0f} s: wait for it, or end it"
+        f"{patience_s:.0f} s: wait for it, or end it"
     )

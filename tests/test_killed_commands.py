@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from medseg.bench.stored import read_json
+from medseg.cohort.ledger import read_ledger
+from medseg.files import sha256
 from medseg.run import PROGRAM, WEIGHTS, Run
 from medseg.tasks import network_named, task_named
 from medseg.triton_models.server import free_ports
@@ -120,7 +122,33 @@ def _recorded(folder: Path) -> None:
     assert (folder / "bench/bench.json").exists()
 
 
+def _batch(folder: Path) -> list[object]:
+    return ["batch", "gi-tract", folder / "data", f"--run={folder / 'run'}", f"--out={folder / 'cohort'}"]
+
+
+def _true_ledger(folder: Path) -> None:
+    """What is listed as done is there, and is what a whole run has."""
+    path = folder / "cohort/manifest.jsonl"
+    for entry in read_ledger(path).entries.values() if path.exists() else ():
+        assert entry.status == "done" and all(
+            sha256(folder / "cohort" / name) == entry.files[name] for name in entry.files
+        )
+
+
+def _whole_cohort(folder: Path) -> None:
+    """The ledger and the files are those of a run that nobody killed."""
+    ledger, whole = (read_ledger(one / "cohort/manifest.jsonl") for one in (folder, folder.parent / "whole"))
+    assert [(name, one.status, one.files) for name, one in ledger.entries.items()] == [
+        (name, one.status, one.files) for name, one in whole.entries.items()
+    ]
+    listed = {name for one in ledger.entries.values() for name in one.files} | {"manifest.jsonl"}
+    assert {
+        str(one.relative_to(folder / "cohort")) for one in (folder / "cohort").rglob("*") if one.is_file()
+    } == listed
+
+
 COMMANDS = {
+    "batch": Command(_batch, _slice, _true_ledger, _batch, _whole_cohort),
     "train": Command(_train, _nothing, _whole_run, _train_again, _fitted),
     "export": Command(_export, _weights, _whole_run, _export, _exported),
     "predict": Command(

@@ -13,7 +13,7 @@ import psutil
 CODE = """
 import json, os, sys, weakref
 import onnx, onnxruntime, onnxscript, openvino, torch
-import medseg.api.predict, medseg.api.serve, medseg.bench.benchmark, medseg.bench.show.report
+import medseg.api.predict, medseg.api.serve, medseg.bench.benchmark, medseg.cohort.command, medseg.bench.show.report
 import torch.onnx._internal.exporter._core
 import medseg.export.chain, medseg.train.fit, medseg.train.data
 import medseg.triton_models.server, medseg.triton_models.watch

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from medseg import __version__
+from medseg.cli.batch import batch
 from medseg.cli.bench import bench
 from medseg.cli.data import data
 from medseg.cli.disks import of_a_disk
@@ -59,6 +60,7 @@ app.command("verify")(verify)
 app.command("serve")(serve)
 app.add_typer(server, name="server")
 app.command("predict", cls=TaskCommand)(predict)
+app.command("batch", cls=TaskCommand)(batch)
 app.command("bench")(bench)
 
 

@@ -117,8 +117,8 @@ class Engine(Protocol):
 def open_engine(name: str, file: Path, threads: int | None = None, streams: int = 1) -> Engine:
     """An engine on an exported file.
 
-    `threads` None takes every core. `streams` calls are answered at the same time, each on its share of the threads:
-    one stream answers a single call soonest, as many as there are cores answer the most calls per second.
+    `threads` None takes every core there is for us. `streams` calls are answered at the same time, each on its share of
+    the threads: one stream answers a single call soonest, as many as there are cores answer the most calls per second.
     Raises EngineError for an unknown name, a missing package or an unfit file, and later where a batch has no answer.
     """
     kind = kind_of(name)
@@ -133,7 +133,7 @@ def open_engine(name: str, file: Path, threads: int | None = None, streams: int 
             raise
         raise EngineError(f"engine {name!r} needs {kind.package!r}: pip install 'medseg[{kind.extra}]'") from error
     with _in_our_words(f"engine {name!r} cannot open {file}"):
-        return _Open(opener(file, threads or os.cpu_count() or 1, streams), name, file)
+        return _Open(opener(file, threads or len(os.sched_getaffinity(0)), streams), name, file)
 
 
 _ALONE = Lock()  # one for the whole process: what a library sets up at its first call, all of its engines share

@@ -1,0 +1,163 @@
+"""`medseg batch`: a whole archive, on one machine or many, with a ledger of what became of each case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medseg.cli.groups import grouped
+from medseg.cli.options import NoVerifyOption, RunsOption, TaskArgument
+from medseg.cli.task_options import own
+
+if TYPE_CHECKING:
+    from medseg.cohort.batch import Rules
+    from medseg.cohort.command import Summary
+    from medseg.task import Task
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Who does the work, and where."""
+
+    address: Annotated[
+        str, typer.Option(help="local: processes here; auto or ray://HOST:10001: a Ray cluster (medseg[ray]).")
+    ] = "local"
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many workers.  [default: one a GPU or a --url, else 1 here, or one a node]"),
+    ] = None
+    gpus: Annotated[int, typer.Option(min=0, help="How many GPUs they share, one each.")] = 0
+    url: Annotated[
+        list[str] | None, typer.Option(help="A running server instead of --run; give several to share the work.")
+    ] = None
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cases at inference at a time in each worker.  [default: 1 volume, a picture a core]"),
+    ] = None
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="What an hour of all workers together costs, for the report.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class CaseOptions:
+    """What becomes of one case."""
+
+    retry: Annotated[int, typer.Option(min=0, help="Further tries of a case that went wrong, elsewhere if it can.")] = 2
+    timeout: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds of work on one case before it counts as hanging.")
+    ] = None
+    fast: Annotated[bool, typer.Option("--fast", help="Know inputs by size and time, without their sha256.")] = False
+    no_arrays: Annotated[
+        bool, typer.Option("--no-arrays", help="Keep no answer.npz, from which `evaluate --cohort` makes scores.")
+    ] = False
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start over: throw the earlier ledger and answers in --out away.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class PartOptions:
+    """Parts of a cohort, and where their ledgers lie."""
+
+    shard: Annotated[str | None, typer.Option(help="Only this part of the cases, such as 2/8.")] = None
+    merge: Annotated[bool, typer.Option("--merge", help="Join the ledgers of all shards; nothing is asked.")] = False
+    ledger: Annotated[Path | None, typer.Option(help="The folder for manifest.jsonl where --out is an address.")] = None
+
+
+@grouped
+def batch(
+    ctx: typer.Context,
+    task: TaskArgument,
+    out: Annotated[str, typer.Option(help="The folder for answers and manifest.jsonl; or an address, with --ledger.")],
+    workers: WorkerOptions,
+    cases: CaseOptions,
+    parts: PartOptions,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT...",
+            help="Files, folders, patterns with *, s3:// gs:// http(s):// addresses, lists (.csv, .jsonl, .parquet).",
+        ),
+    ] = None,
+    run: RunsOption = None,
+    engine: Annotated[str, typer.Option(help="The engine for --run.")] = "openvino",
+    precision: Annotated[str, typer.Option(help="The precision for --run: fp32, fp16, bf16 or int8.")] = "fp32",
+    no_verify: NoVerifyOption = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+) -> None:
+    """Answer a whole archive. Given again, it goes on: done cases stay, failed ones are tried anew.
+
+    Example: medseg batch luna /archive --run runs/segment --run runs/nodule --out answers --timeout 600
+    Example: medseg batch stas slides.csv --run runs/stas --out answers --address auto --workers 8
+    """
+    from medseg.cohort.case import Work
+    from medseg.cohort.command import carried_out, joined, where
+    from medseg.cohort.pools import Workers
+
+    place = where(out, parts.ledger)
+    if parts.merge:
+        _print(joined(place), json)
+        return
+    subject = _subject(task, run, workers.url)
+    asked = own(subject, ctx)
+    work = Work(
+        task,
+        "",
+        tuple(str(path.absolute()) for path in run or ()),
+        engine=engine,
+        precision=precision,
+        options=asked.options,
+        extras=asked.extras,
+        reading=asked.reading,
+        concurrency=workers.concurrency,
+        verify=not no_verify,
+        fast=cases.fast,
+        arrays=not cases.no_arrays,
+        upload=place.url,
+    )
+    pool = Workers(workers.address, workers.workers, workers.gpus, tuple(workers.url or ()), cases.timeout)
+    _print(carried_out(subject, inputs or [], place, (work, pool), _rules(workers, cases, parts)), json)
+
+
+def _subject(task: str, runs: list[Path] | None, urls: list[str] | None) -> Task:
+    """The task, as its runs or its first server describe it where they do."""
+    from medseg.api.predictor import served_as
+    from medseg.run import Run
+    from medseg.tasks import task_as, task_named
+
+    subject = task_named(task)
+    if not subject.described or bool(runs) == bool(urls):  # which is refused in its own words
+        return subject
+    return served_as(task, urls[0]) if urls else task_as(task, [Run(path) for path in runs or ()])
+
+
+def _rules(workers: WorkerOptions, cases: CaseOptions, parts: PartOptions) -> Rules:
+    from medseg.cohort.batch import Rules
+    from medseg.cohort.shards import shard_from
+
+    session = {"address": workers.address, "workers": workers.workers, "gpus": workers.gpus}
+    price = {} if workers.price_per_hour is None else {"price_per_hour": workers.price_per_hour}
+    return Rules(cases.retry, shard_from(parts.shard), cases.restart, session | price)
+
+
+def _print(summary: Summary, json: bool) -> None:
+    """Print the counts. Raises InputError where cases failed, for they are not to be overlooked."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from medseg.errors import InputError
+
+    if json:
+        typer.echo(dumps(asdict(summary), indent=2))
+    else:
+        typer.echo(f"{summary.cases} cases: {summary.done} done, {summary.failed} failed, {summary.skipped} skipped")
+        typer.echo("\n".join(summary.files))
+    if summary.failed:
+        raise InputError(
+            f"{summary.failed} of {summary.cases} cases failed; each has its own error in {summary.files[0]}: the same "
+            "command tries them again"
+        )

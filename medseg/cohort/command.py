@@ -1,0 +1,80 @@
+"""A cohort as the command carries it out: the terminal's line, the ledger, and what is written at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medseg.cohort.batch import Rules, batch
+from medseg.cohort.case import DONE, FAILED, SKIPPED, Work
+from medseg.cohort.how import how_asked
+from medseg.cohort.ledger import Ledger
+from medseg.cohort.pools import Workers, check
+from medseg.cohort.progress import Progress
+from medseg.cohort.remote import is_remote, sent
+from medseg.cohort.shards import MANIFEST, merge
+from medseg.errors import InputError
+from medseg.task import Task
+
+
+@dataclass(frozen=True)
+class Where:
+    """The folder of the ledger and, where they do not go there too, the address of the answers."""
+
+    folder: Path
+    url: str | None = None
+
+
+def where(out: str, ledger: Path | None) -> Where:
+    """Where a cohort is put. Raises InputError for an address without a folder for the ledger, or two folders."""
+    if is_remote(out) and ledger is None:
+        raise InputError(
+            f"--out is {out}, where a ledger cannot be appended to; expected --ledger DIR beside it: a folder for "
+            "manifest.jsonl, which is also sent there at the end"
+        )
+    if ledger is not None and not is_remote(out):
+        raise InputError(
+            f"--ledger is {ledger} and --out a folder too; expected the ledger in --out: leave --ledger out"
+        )
+    return Where(ledger, out.rstrip("/")) if ledger else Where(Path(out).absolute())
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many cases there are, what became of them, and the files that say more; the first is the ledger."""
+
+    cases: int
+    done: int
+    failed: int
+    skipped: int
+    files: tuple[str, ...]
+
+
+def carried_out(task: Task, words: Sequence[str], place: Where, asked: tuple[Work, Workers], rules: Rules) -> Summary:
+    """The cohort, answered as far as it can be; with a line on the terminal meanwhile."""
+    work, workers = asked
+    if not words:
+        raise InputError("no INPUT was given; expected files, folders, patterns, addresses or lists")
+    check(workers, work)
+    how = how_asked(work, tuple(workers.urls))
+    with closing(Progress()) as progress:
+        told = replace(rules, begun=progress.begun, heard=progress.heard)
+        ledger = batch(task, words, place.folder, (work, how), workers.open, told)
+    return _ended(ledger, place, rules.shard.manifest(place.folder))
+
+
+def joined(place: Where) -> Summary:
+    """The ledgers of all shards as one."""
+    return _ended(merge(place.folder), place, place.folder / MANIFEST)
+
+
+def _ended(ledger: Ledger, place: Where, path: Path) -> Summary:
+    counts = Counter(entry.status for entry in ledger.entries.values())
+    files = [path]
+    if place.url:
+        for one in files:
+            sent(one, place.url)
+    return Summary(len(ledger.entries), counts[DONE], counts[FAILED], counts[SKIPPED], tuple(map(str, files)))

@@ -1,0 +1,61 @@
+"""Which workers a cohort has: processes here, on a Ray cluster, or asking servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from medseg.cohort.case import Pool, Work
+from medseg.cohort.local import Local
+from medseg.errors import InputError
+
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers there are, and where."""
+
+    address: str = LOCAL  # local, auto or ray://HOST:PORT
+    workers: int | None = None  # None: one a GPU, one a server, else one here or a node
+    gpus: int = 0
+    urls: Sequence[str] = ()
+    timeout_s: float | None = None  # of one case's work
+
+    def open(self, work: Work) -> Pool:
+        """The workers. Raises InputError for an address that there is not, PackageError without Ray."""
+        if self.address != LOCAL:
+            from medseg.cohort.on_ray import Actors
+
+            return Actors(work, self.address, self.workers, self.gpus, self.timeout_s)
+        return Local(list(self._works(work)), self.timeout_s)
+
+    @property
+    def count(self) -> int:
+        """How many there are here."""
+        return self.workers or len(self.urls) or self.gpus or 1
+
+    def _works(self, work: Work) -> Iterator[Work]:
+        """Each worker's own work: its server, its GPU, or its share of the cores."""
+        cores = sorted(os.sched_getaffinity(0))
+        for number in range(self.count):
+            if self.urls:
+                yield replace(work, url=self.urls[number % len(self.urls)])
+            elif self.gpus:
+                yield replace(work, environment={"CUDA_VISIBLE_DEVICES": str(number % self.gpus)})
+            else:
+                share = cores[number :: self.count] or cores[number % len(cores) :][:1]
+                yield replace(work, cores=tuple(share) if self.count > 1 else ())
+
+
+def check(workers: Workers, work: Work) -> None:
+    """Raise InputError for workers that contradict each other."""
+    if bool(work.runs) == bool(workers.urls):
+        raise InputError("--run and --url: got both or neither; expected run folders, or servers' addresses")
+    if workers.urls and workers.gpus:
+        raise InputError("--url and --gpus: got both; a server has its own GPUs: leave --gpus out")
+    if workers.urls and workers.address != LOCAL:
+        raise InputError("--url and --address: got both; servers are asked from here: leave --address out")
+    if workers.workers and workers.urls and workers.workers < len(workers.urls):
+        raise InputError(f"--workers is {workers.workers}; expected at least one for each of {len(workers.urls)} --url")

@@ -1,0 +1,89 @@
+"""Shards: a cohort in parts, each with a ledger of its own, and their ledgers as one again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from medseg.cohort.case import Item
+from medseg.cohort.how import refuse_other
+from medseg.cohort.ledger import Ledger, merged, read_ledger, write_ledger
+from medseg.errors import InputError, RunError
+
+MANIFEST = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part `number` of `count`, counted from 1."""
+
+    number: int = 1
+    count: int = 1
+
+    def manifest(self, out: Path) -> Path:
+        """Its ledger."""
+        return out / (MANIFEST if self.count == 1 else f"manifest-{self.number:05}-of-{self.count:05}.jsonl")
+
+    def of(self, found: Sequence[Item]) -> list[Item]:
+        """Its items: by their names, so that a list that grows moves none to another shard."""
+        return [one for one in found if _number(one.name, self.count) == self.number]
+
+    def refuse_others(self, out: Path) -> None:
+        """Raise RunError where the cohort was begun in another number of parts."""
+        strange = [path for path in manifests(out) if not path.name.endswith(self.manifest(out).name[-15:])]
+        if self.count == 1:
+            strange = [path for path in manifests(out) if path.name != MANIFEST and not (out / MANIFEST).exists()]
+        if strange:
+            raise RunError(
+                f"{strange[0]} is of a cohort in other parts than --shard {self.number}/{self.count}; expected as many "
+                "parts: give their --shard, or another --out"
+            )
+
+
+WHOLE = Shard()
+
+
+def _number(name: str, count: int) -> int:
+    return 1 + int.from_bytes(sha256(name.encode()).digest()[:8], "big") % count
+
+
+def shard_from(words: str | None) -> Shard:
+    """The shard of words such as 2/8. Raises InputError for others."""
+    if words is None:
+        return WHOLE
+    match = re.fullmatch(r"(\d{1,5})/(\d{1,5})", words)
+    number, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise InputError(f"--shard is {words!r}; expected NUMBER/COUNT, counted from 1, such as 2/8")
+    return Shard(number, count)
+
+
+def manifests(out: Path) -> list[Path]:
+    """The ledgers in a cohort's folder."""
+    return sorted(out.glob("manifest*.jsonl"))
+
+
+def merge(out: Path) -> Ledger:
+    """The ledgers of all shards as one, written to manifest.jsonl; theirs stay.
+
+    Raises RunError where one is missing, or they were begun in different ways.
+    """
+    parts = [path for path in manifests(out) if path.name != MANIFEST]
+    if not parts:
+        raise InputError(f"{out} holds no ledgers of shards; expected manifest-NUMBER-of-COUNT.jsonl of --shard")
+    count = int(parts[0].stem.rsplit("-", 1)[1])
+    missing = [number for number in range(1, count + 1) if not Shard(number, count).manifest(out).exists()]
+    if missing or len(parts) > count:
+        raise RunError(
+            f"{out} holds {len(parts)} ledgers of shards and lacks {', '.join(map(str, missing[:10])) or 'none'} of "
+            f"{count}; expected each of one division: carry out what is missing"
+        )
+    ledgers = [read_ledger(path) for path in parts]
+    for path, one in zip(parts, ledgers, strict=True):
+        refuse_other(path, one.how, ledgers[0].how)
+    whole = merged(ledgers)
+    write_ledger(out / MANIFEST, whole)
+    return whole

@@ -1,0 +1,83 @@
+"""An item's source: found again where it is worked on, for the headers of an archive are too much for one driver."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from medseg.cohort.case import Item
+from medseg.data.companions import plain_files
+from medseg.data.voxels import stem
+from medseg.errors import InputError
+from medseg.files import sha256
+from medseg.task import Reading, Source, Task
+
+Lister = Callable[[Path], tuple[Source, ...]]
+
+_HEADERS = (".mhd", ".nhdr", ".hdr")
+PIXELS = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz", ".bin")  # what lies beside a header
+_CHANNEL = "_0000"  # ends the name of the first of several channels
+_LISTED = 8  # folders whose sources are remembered: one with many series is listed once
+
+
+def lister(task: Task, reading: Reading) -> Lister:
+    """What lists all that lies in a path."""
+    return lru_cache(_LISTED)(lambda path: tuple(task.files.sources(path, reading)))
+
+
+def source_of(listed: Lister, item: Item, path: Path) -> Source:
+    """The item's source, in the path where it lies here. Raises InputError where it is not there, or is not one."""
+    found = [one for one in listed(path) if item.own in ("", one.name)]
+    if not item.own and len(found) != 1:
+        raise InputError(f"{item.input} holds {len(found)} sources; expected one: list each by itself")
+    if not found:
+        raise InputError(f"{item.input} no longer holds {item.own}; expected what was listed: was it moved?")
+    return found[0]
+
+
+def facts(path: Path, fast: bool) -> dict[str, Any]:
+    """What an input is: bytes, its latest change in seconds since 1970, and its sha256 unless that takes too long.
+
+    Of several files the sha256 is that of the lines `sha256  name`, sorted, as sha256sum prints them.
+    """
+    return stamp(path) | ({} if fast else {"sha256": _digest(path, tuple(files_of(path)))})
+
+
+def stamp(path: Path) -> dict[str, Any]:
+    """What can be known of an input without reading it."""
+    found = [one.stat() for one in files_of(path)]
+    return {"bytes": sum(one.st_size for one in found), "mtime": max((one.st_mtime for one in found), default=0.0)}
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that an input is: itself, what its header names beside it, its channels, or all of a folder."""
+    if path.is_dir():
+        return plain_files(path)
+    if path.suffix.lower() in _HEADERS:
+        beside = (path.parent / f"{stem(path)}{suffix}" for suffix in PIXELS)
+        return [path, *(one for one in beside if one.is_file())]
+    if stem(path).endswith(_CHANNEL):
+        return [path, *_channels(path)]
+    return [path]
+
+
+def _channels(path: Path) -> Iterator[Path]:
+    """The channels after the first."""
+    name = stem(path)
+    for number in range(1, 10_000):
+        one = path.parent / f"{name[:-4]}{number:04}{path.name.removeprefix(name)}"
+        if not one.is_file():
+            return
+        yield one
+
+
+@lru_cache(_LISTED)
+def _digest(path: Path, files: tuple[Path, ...]) -> str:
+    if files == (path,):
+        return sha256(path)
+    root = path if path.is_dir() else path.parent
+    lines = sorted(f"{sha256(one)}  {one.relative_to(root).as_posix()}\n" for one in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
