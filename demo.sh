@@ -7,8 +7,8 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { say "medseg $*"; medseg "$@"; }
 
 rm -rf "$out"
-run data phantom luna "$out/data" --patients 24 --seed 1
-run data phantom luna "$out/unseen" --patients 1 --seed 2
+run data phantom luna --out "$out/data" --patients 24 --seed 1
+run data phantom luna --out "$out/unseen" --patients 1 --seed 2
 run train luna-segment "$out/data" --out "$out/segment" --samples-per-epoch 200 --epochs 20 --lr 0.003
 run train luna-nodule "$out/data" --out "$out/nodule" --features 4 --optimizer adam --batch-size 8 --samples-per-epoch 384 --epochs 20 --lr 0.0015 --schedule cosine
 run export "$out/segment" "$out/nodule" --fp16 --calibration "$out/data"

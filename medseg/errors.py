@@ -12,6 +12,21 @@ MedsegError                 one sentence: what was wrong, the value, what was ex
 Anything else that is raised is a fault of medseg itself and keeps its traceback.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+_LONGEST = 80  # characters of a word that are quoted
+
+
+def unknown(what: str, word: str, known: Iterable[str]) -> str:
+    """The sentence about a word that names none of what is known, with the one that is most like it, if any is."""
+    words = list(known)
+    close = get_close_matches(word[:_LONGEST].lower(), words, 1)
+    meant = f": did you mean {close[0]!r}?" if close else ""
+    return f"{what} {word[:_LONGEST]!r} is unknown; expected one of {', '.join(words)}{meant}"
+
 
 class MedsegError(Exception):
     """A user's mistake; the command line prints it as one `error:` line and exits with 1."""

@@ -14,7 +14,7 @@ from medseg.bench.measure.target import At, BenchTarget, local_target, served_ta
 from medseg.bench.record import Facts
 from medseg.engines import CPU_DEFAULT, ENGINES, kind_of
 from medseg.engines.runs import opened as runs_opened
-from medseg.errors import InputError
+from medseg.errors import InputError, unknown
 from medseg.run import Run
 from medseg.scratch import Scratch
 from medseg.task import Task
@@ -87,7 +87,7 @@ def entries(engines: Sequence[str], precisions: Sequence[str], where: Sequence[s
     """Every combination. Raises EngineError for an unknown engine, InputError for an unknown place."""
     for place in where:
         if place not in WHERE:
-            raise InputError(f"place {place!r} is unknown; expected one of {', '.join(WHERE)}")
+            raise InputError(unknown("place", place, WHERE))
     for engine in engines:
         kind_of(engine)
     return [Entry(engine, precision, place) for engine in engines for precision in precisions for place in where]

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medseg.cli import words
 from medseg.cli.groups import grouped
-from medseg.cli.options import NoVerifyOption, RunsOption, TaskArgument
+from medseg.cli.options import JsonOption, NoVerifyOption, RunsOption, TaskArgument
+from medseg.cli.words import each
 
 if TYPE_CHECKING:
     from medseg.bench.benchmark import Settings
@@ -26,9 +28,21 @@ class Targets:
     """What is compared."""
 
     url: Annotated[list[str] | None, typer.Option(help="A server, such as grpc://localhost:8001.")] = None
-    engine: Annotated[list[str] | None, typer.Option(help="Engines to compare; see docs/bench.md if absent.")] = None
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Engines to compare; see docs/bench.md if absent.",
+            callback=each(words.known_engine),
+            autocompletion=words.engines,
+        ),
+    ] = None
     precision: Annotated[
-        list[str] | None, typer.Option(help="Precisions to compare; all that the runs hold if absent.")
+        list[str] | None,
+        typer.Option(
+            help="Precisions to compare; all that the runs hold if absent.",
+            callback=each(words.known_precision),
+            autocompletion=words.precisions,
+        ),
     ] = None
     where: Annotated[list[str] | None, typer.Option(help="local, served; both if absent.")] = None
     decoder: Annotated[str, typer.Option(help="What decodes on the server: dali or reference.")] = "dali"
@@ -61,13 +75,13 @@ class Effort:
 class Report:
     """What becomes of it."""
 
-    out: Annotated[Path, typer.Option(help="The folder for bench.json and the report.")] = Path("bench")
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for bench.json and the report.")] = Path("bench")
     against: Annotated[Path | None, typer.Option(help="An earlier bench.json to compare with.")] = None
     fail_on: Annotated[
         str | None,
         typer.Option(help="What --against fails on; score:-0.1%,p50:+10% if absent, without truth p50 alone."),
     ] = None
-    json: Annotated[bool, typer.Option("--json", help="Print bench.json instead of tables.")] = False
+    json: JsonOption = False
 
 
 @grouped
@@ -76,7 +90,12 @@ def bench(
     targets: Targets,
     effort: Effort,
     report: Report,
-    data: Annotated[Path | None, typer.Argument(help="A folder in the task's own layout, or one file.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DATA", help="A folder in the task's own layout, or one file.", callback=each(words.there)
+        ),
+    ] = None,
     run: RunsOption = None,
     no_verify: NoVerifyOption = False,
 ) -> None:

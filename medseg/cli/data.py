@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from medseg.cli.options import TaskArgument
+from medseg.cli.options import DataArgument, JsonOption, TaskArgument
+from medseg.cli.words import filled
 
 data = typer.Typer(no_args_is_help=True, help="Make up data, and check data.", rich_markup_mode=None)
 
@@ -15,30 +16,36 @@ data = typer.Typer(no_args_is_help=True, help="Make up data, and check data.", r
 @data.command("phantom")
 def phantom(
     task: TaskArgument,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write to; it must be new or empty.")],
+    out: Annotated[Path, typer.Option(metavar="DATA", help="The folder to write to; it must be new or empty.")],
     patients: Annotated[int, typer.Option(min=1, max=10_000, help="How many patients.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")] = 0,
+    json: JsonOption = False,
 ) -> None:
     """Write made-up patients in the task's native layout.
 
-    Example: medseg data phantom luna data/phantom --patients 4
+    Example: medseg data phantom luna --out data/phantom --patients 4
     """
+    from json import dumps
+
     from medseg.errors import InputError
     from medseg.tasks import task_named
 
     layout = task_named(task).known_data("make up patients")
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"{directory} is not empty; made-up patients must not mix with others: choose a new folder")
-    directory.mkdir(parents=True, exist_ok=True)
-    layout.phantom(directory, patients, seed)
-    typer.echo(f"{directory}: {patients} made-up {'patients' if patients > 1 else 'patient'} of {task}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty; made-up patients must not mix with others: choose a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    layout.phantom(out, patients, seed)
+    if json:
+        typer.echo(dumps({"task": task, "data": str(out), "patients": patients, "seed": seed}))
+        return
+    typer.echo(f"{out}: {patients} made-up {'patients' if patients > 1 else 'patient'} of {task}")
 
 
 @data.command("check")
 def check(
     task: TaskArgument,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder in the task's native layout.")],
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    directory: DataArgument,
+    json: JsonOption = False,
 ) -> None:
     """Read every file of a data folder: what there is, and every problem with its path; exit code 1 if there is any.
 
@@ -49,13 +56,11 @@ def check(
     from tqdm import tqdm
 
     from medseg.data.check import report
-    from medseg.errors import InputError
     from medseg.tasks import task_named
 
     layout = task_named(task).known_data("check a folder")
+    filled(task, directory, "check a folder")
     patients = len(layout.patients(directory))
-    if not patients:
-        raise InputError(f"{directory} holds no patients of {task}; expected its native layout: check the folder")
     found = report(tqdm(layout.check(directory), desc="checking", total=patients, disable=None, delay=2))
     typer.echo(dumps(found.record, indent=2) if json else _text(found.record))
     if found.problems:

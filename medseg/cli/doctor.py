@@ -14,6 +14,11 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import words
+from medseg.cli.abilities import abilities
+from medseg.cli.options import JsonOption
+from medseg.cli.said import coloured
+from medseg.cli.words import each
 from medseg.engines import ENGINES, Kind, named
 from medseg.errors import InputError
 from medseg.run import Run
@@ -42,7 +47,10 @@ IMAGES = {f"{month}-trtllm-python-py3": version for version, months in RELEASES.
 
 @dataclass(frozen=True)
 class Line:
-    """One finding: what, its state (ok, missing or problem), the fact, and the remedy where there is one."""
+    """One finding: what, its state, the fact, and the remedy where there is one.
+
+    The state is ok, missing (it could be brought), problem, or absent (nothing that was asked for needs it).
+    """
 
     what: str
     state: str
@@ -52,7 +60,14 @@ class Line:
 
 def doctor(
     runs: Annotated[
-        list[Path] | None, typer.Option("--run", help="A run whose TensorRT files are compared with this machine.")
+        list[Path] | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="A run whose TensorRT files are compared with this machine.",
+            callback=each(words.known_run),
+            autocompletion=words.runs,
+        ),
     ] = None,
     image: Annotated[
         str, typer.Option(help="A Triton image's tag, such as 25.09-trtllm-python-py3, to compare plans with.")
@@ -60,9 +75,9 @@ def doctor(
     image_tensorrt: Annotated[
         str, typer.Option(help="Instead of the tag, the TensorRT version in the image (see its release notes).")
     ] = "",
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
-    """Tell what this machine can run: GPU, engines, DALI, tritonserver, shared memory, ports.
+    """Tell what there is here (GPU, engines, DALI, tritonserver, shared memory, ports), and what that can do.
 
     Example: medseg doctor --run runs/luna-segment --image 25.09-trtllm-python-py3
     """
@@ -70,21 +85,29 @@ def doctor(
 
     tensorrt = image_tensorrt or (_tensorrt_of(image) if image else "")
     lines = [*_gpu(), *_engines(), *_plans(runs or [], tensorrt), _dali(), _server(), _memory(), *_ports()]
+    found = abilities({line.what: line.state for line in lines})
     if json:
-        typer.echo(text.dumps([asdict(line) for line in lines], indent=2))
+        can = [asdict(one) for one in found]
+        typer.echo(text.dumps({"findings": [asdict(line) for line in lines], "can": can}, indent=2))
         return
     for line in lines:
         remedy = f"; {line.remedy}" if line.remedy else ""
-        typer.echo(f"{line.state:8} {line.what:20} {line.fact}{remedy}")
+        typer.echo(f"{coloured(line.state, f'{line.state:8}')} {line.what:20} {line.fact}{remedy}")
+    typer.echo("\nwhat this machine can do")
+    for one in found:
+        typer.echo(f"  {one.what:34} {coloured('ok' if one.can else '', 'yes' if one.can else 'no')}{one.because}")
 
 
 def _gpu() -> Iterator[Line]:
     from medseg.engines.gpu import cuda_version, driver_version, gpu_name
 
-    driver, remedy = driver_version(), "install NVIDIA's driver, or use the CPU engines"
-    yield Line("NVIDIA driver", "ok", driver) if driver else Line("NVIDIA driver", "missing", "none", remedy)
+    driver, remedy = driver_version(), "only GPU engines need it"
+    if not driver:
+        yield Line("NVIDIA driver", "absent", "none", remedy)
+        return
+    yield Line("NVIDIA driver", "ok", driver)
     if not _version("cuda.bindings", "cuda-bindings"):
-        remedy = "pip install 'medseg[rtx]'" if driver else "needed with a GPU alone: pip install 'medseg[rtx]'"
+        remedy = "pip install 'medseg[rtx]'"
         yield Line("CUDA", "missing", "no package 'cuda-bindings', so the GPU cannot be asked", remedy)
         return
     for what, fact in (("CUDA", cuda_version()), ("GPU", gpu_name())):
@@ -97,8 +120,8 @@ def _engines() -> Iterator[Line]:
         if version:
             yield Line(f"engine {name}", *_usable(kind, version))
         else:
-            remedy = f"pip install 'medseg[{kind.extra}]'"
-            yield Line(f"engine {name}", "missing", f"no package {kind.package!r}", remedy)
+            state = "absent" if kind.builds else "missing"  # what needs a GPU is nobody's lack without one
+            yield Line(f"engine {name}", state, f"no package {kind.package!r}", f"pip install 'medseg[{kind.extra}]'")
 
 
 def _usable(kind: Kind, version: str) -> tuple[str, str, str]:
@@ -106,8 +129,9 @@ def _usable(kind: Kind, version: str) -> tuple[str, str, str]:
     from medseg.engines.gpu import gpu_name
 
     if kind.builds and not gpu_name():
-        can = "builds engines here but cannot open them" if kind.builds == "anywhere" else "needs a GPU for both"
-        return "problem", f"{version}, no GPU: {can}", "open them on a machine with the GPU they are built for"
+        if kind.builds == "anywhere":
+            return "ok", f"{version}, builds engines here for other machines' GPUs", ""
+        return "absent", f"{version}, no GPU", "it builds and opens engines on a machine with a GPU"
     return "ok", f"{version}, {named(kind.facts)()}" if kind.facts else version, ""
 
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.options import NoVerifyOption, RunsOption, TaskArgument
+from medseg.cli.options import (
+    DataArgument,
+    EngineOption,
+    JsonOption,
+    NoVerifyOption,
+    PrecisionOption,
+    RunsOption,
+    TaskArgument,
+)
+from medseg.cli.words import each, filled, there
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,17 +28,20 @@ if TYPE_CHECKING:
 
 def evaluate(
     task: TaskArgument,
-    data: Annotated[Path, typer.Argument(help="A folder in the task's native layout.")],
+    data: DataArgument,
     run: RunsOption = None,
     submission: Annotated[
-        Path | None, typer.Option(help="Score this CSV, in the task's own format, instead of runs.")
+        Path | None,
+        typer.Option(help="Score this CSV, in the task's own format, instead of runs.", callback=each(there)),
     ] = None,
-    engine: Annotated[str, typer.Option(help="The engine for the runs.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="The precision: fp32, fp16, bf16 or int8.")] = "fp32",
+    engine: EngineOption = "openvino",
+    precision: PrecisionOption = "fp32",
     no_verify: NoVerifyOption = False,
-    out: Annotated[Path | None, typer.Option(help="A folder for the tables and pictures of the worst cases.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder for the tables and pictures of the worst cases.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Score runs on the patients that no run lists as learnt from; several runs of one network are compared.
 
@@ -40,11 +52,16 @@ def evaluate(
     from medseg.api import evaluation
     from medseg.errors import InputError
     from medseg.run import Run
-    from medseg.tasks import task_named
+    from medseg.tasks import network_of, task_named
 
     Run.verify = not no_verify
     if bool(run) == bool(submission):
         raise InputError("--run and --submission: got both or neither; expected one of them")
+    task_named(task).known_scoring("evaluate")
+    filled(task, data, "evaluate")
+    if run and not submission:
+        for one in run:
+            network_of(Run(one))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before anything is computed: it may not be possible
     if submission:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medseg.cli import words
 from medseg.cli.groups import grouped
-from medseg.engines import ENGINES
+from medseg.cli.options import JsonOption, RunArguments
+from medseg.cli.words import each
 from medseg.errors import ExportError, InputError
 from medseg.run import Run
 
@@ -46,6 +48,7 @@ class Built:
     @property
     def gpu_build(self) -> GpuBuild | None:
         """The engine to build, or None where ONNX files are enough. Raises InputError for what cannot be built."""
+        from medseg.engines import ENGINES
         from medseg.export.plan import GpuBuild
 
         built = [name for name, kind in ENGINES.items() if kind.builds]
@@ -67,13 +70,23 @@ class Judged:
     """How files are judged."""
 
     calibration: Annotated[
-        Path | None, typer.Option(help="The task's data: real samples to judge on. Made-up ones without.")
+        Path | None,
+        typer.Option(
+            metavar="DATA",
+            help="The task's data: real samples to judge on. Made-up ones without.",
+            callback=each(words.there),
+        ),
     ] = None
     dice: Annotated[float | None, typer.Option(min=0, max=1, help="Another Dice bound than each precision has.")] = None
     samples: Annotated[int | None, typer.Option(min=1, help="How many samples to judge on.")] = None
     beside: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="A run of another network of the task, to judge its list with; not exported."),
+        typer.Option(
+            metavar="RUN",
+            help="A run of another network of the task, to judge its list with; not exported.",
+            callback=each(words.known_run),
+            autocompletion=words.runs,
+        ),
     ] = None
     lost: Annotated[
         int, typer.Option(min=0, help="How many of the findings that fp32 lists, such as nodules, a file may lose.")
@@ -82,14 +95,14 @@ class Judged:
 
 @grouped
 def export(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, made by import or train.")],
+    runs: RunArguments,
     made: Made,
     judged: Judged,
     built: Built,
     report: Annotated[
         bool, typer.Option("--report", help="Also the waterfall: every file on the same samples, Dice, lesions and ms.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print every recorded file with its facts as JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Export runs to ONNX, and prove each file against torch before it is recorded.
 
@@ -100,7 +113,13 @@ def export(
     import json as text
     import shlex
 
-    from medseg.export.chain import ExportOptions, export_together
+    from medseg.tasks import network_of
+
+    opened = [Run(path) for path in runs]
+    beside = [Run(path) for path in judged.beside or ()]
+    for run in (*opened, *beside):
+        network_of(run)
+    from medseg.export.chain import ExportOptions, export_together  # torch comes with it
 
     command = shlex.join(["medseg", *sys.argv[1:]])
     options = ExportOptions(
@@ -114,8 +133,7 @@ def export(
         command=command,
         lost=judged.lost,
     )
-    opened = [Run(path) for path in runs]
-    failed = export_together(opened, options, _progress(), [Run(path) for path in judged.beside or ()])
+    failed = export_together(opened, options, _progress(), beside)
     typer.echo(text.dumps({str(run.path): run.files for run in opened}) if json else _table(opened))
     for run in opened if report else ():
         _report(run, options)

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medseg.cli import words
 from medseg.cli.groups import grouped
-from medseg.cli.options import SIZE_HELP, OwnNetwork
+from medseg.cli.options import SIZE_HELP, JsonOption, OwnNetwork
+from medseg.cli.said import doing, say
+from medseg.cli.words import each
 
 if TYPE_CHECKING:
     from medseg.bringing import NetworkOptions
@@ -51,20 +54,23 @@ def import_(
     network: Annotated[
         str,
         typer.Argument(
-            help="The network the checkpoint belongs to, such as luna-segment; picture: your own; nnunet: its model."
+            help="The network the checkpoint belongs to, such as luna-segment; picture: your own; nnunet: its model.",
+            callback=each(words.known_network),
+            autocompletion=words.networks,
         ),
     ],
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            help="The author's own file: .state, .pt, .pth or .safetensors; of your own also .pt2 or .onnx."
+            help="The author's own file: .state, .pt, .pth or .safetensors; of your own also .pt2 or .onnx.",
+            callback=each(words.there),
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The new run folder.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The new run folder.")],
     held: Checkpoint,
     own: OwnNetwork,
     model: Model,
-    json: Annotated[bool, typer.Option("--json", help="Print the run's manifest as JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Import published weights, or a network of your own, into a run.
 
@@ -87,7 +93,7 @@ def import_(
         **asdict(own),
     )
     for note in _imported(network, checkpoint, out, choices, held.features):
-        typer.echo(f"note: {note}", err=True)
+        say("note", note)
     run = Run(out)
     if json:
         typer.echo(dumps(run.manifest))
@@ -102,22 +108,28 @@ def _imported(
     network: str, checkpoint: Path, out: Path, choices: NetworkOptions, features: int | None
 ) -> Sequence[str]:
     """Make the run; what was taken for granted, in words."""
-    from medseg.api.train import refuse_chosen
-    from medseg.export.given import save_given
-    from medseg.export.graph import save_program
     from medseg.run import whole_run
     from medseg.tasks import brought_along, network_named
-    from medseg.train.weights import bring, import_weights
 
+    with doing("loading torch"):
+        from medseg.api.train import refuse_chosen
+        from medseg.export.given import save_given
+        from medseg.export.graph import save_program
+        from medseg.train.weights import bring, import_weights
     with whole_run(out) as folder:
         if task := brought_along(network):
             refuse_chosen(network, {"features": features})
-            made, chosen, notes = bring(task, checkpoint, folder, choices)
-            save_given(made, chosen)
+            with doing(f"reading {checkpoint.name}"):
+                made, chosen, notes = bring(task, checkpoint, folder, choices)
+            with doing("writing the network's program"):
+                save_given(made, chosen)
             return notes
         refuse_chosen(network, vars(replace(choices, arch=None, weights=None)))
         options, known = {"arch": choices.arch, "features": features}, network_named(network)
-        save_program(import_weights(known, checkpoint, folder, options, choices.weights), known)
+        with doing(f"reading {checkpoint.name}"):
+            run = import_weights(known, checkpoint, folder, options, choices.weights)
+        with doing("writing the network's program"):
+            save_program(run, known)
         return ()
 
 

@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medseg.cli import words
+from medseg.cli.options import JsonOption
+from medseg.cli.words import each
+
 if TYPE_CHECKING:
     from medseg.task import Network, Option, Task, Tensor
 
 
 def info(
-    task: Annotated[str | None, typer.Argument(help="One task; all of them in short if absent.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    task: Annotated[
+        str | None,
+        typer.Argument(
+            help="One task; all of them in short if absent.",
+            callback=each(words.known_task),
+            autocompletion=words.tasks,
+        ),
+    ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Tasks, networks, classes, scores, engines.
 

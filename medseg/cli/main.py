@@ -21,6 +21,7 @@ from medseg.cli.import_ import import_
 from medseg.cli.info import info
 from medseg.cli.new_task import new_task
 from medseg.cli.predict import predict
+from medseg.cli.said import failed
 from medseg.cli.serve import serve
 from medseg.cli.server import server
 from medseg.cli.sweep import sweep
@@ -33,7 +34,11 @@ from medseg.scratch import remove_left
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, name="medseg"
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    name="medseg",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -74,9 +79,9 @@ def main() -> None:
             _end(code)
         sys.exit(code)
     except MedsegError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(failed(str(error)))
     except OSError as error:
-        sys.exit(f"error: {of_a_disk(error, sys.argv[1:])}")
+        sys.exit(failed(of_a_disk(error, sys.argv[1:])))
     except typer.TyperException as error:
         sys.exit(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
@@ -95,7 +100,7 @@ def _usage(error: typer.TyperException) -> str:
     message = getattr(error, "format_message", error.__str__)()
     if message.startswith("Usage:"):
         return str(message)
-    return f"error: {message.rstrip('.')}; `medseg COMMAND --help` shows an example"
+    return failed(f"{message.rstrip('.')}; `medseg COMMAND --help` shows an example")
 
 
 def _version(on: bool) -> None:

@@ -7,26 +7,35 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli.options import JsonOption
+
 _SKELETON = Path(__file__).parent / "skeleton"
 
 
 def new_task(
     name: Annotated[str, typer.Argument(help="The task's name, such as cells or lung-cells.")],
-    out: Annotated[Path | None, typer.Option(help="The new folder.  [default: the name]")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The new folder.  [default: the name]")] = None,
+    json: JsonOption = False,
 ) -> None:
     """Write a package with a task of this name, which works as it is: pictures with masks.
 
     Example: medseg new-task cells && pip install ./cells && medseg info cells
     """
+    from json import dumps
+
     from medseg.errors import InputError
 
     folder = out or Path(name)
     _check_name(name)
     if folder.exists():
         raise InputError(f"{folder} is there already; expected a new folder: choose another --out")
-    for path, text in package_files(name).items():
+    files = package_files(name)
+    for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
+    if json:
+        typer.echo(dumps({"folder": str(folder), "files": [str(folder / path) for path in files]}))
+        return
     typer.echo(f"{folder}: install it (pip install {folder}), then `medseg info {name}`; see docs/adding-a-task.md")
 
 

@@ -8,9 +8,55 @@ from typing import Annotated
 
 import typer
 
-TaskArgument = Annotated[str, typer.Argument(help="The task; `medseg info` lists them.")]
+from medseg.cli import words
+from medseg.cli.words import each
+
+TaskArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The task; `medseg info` lists them.", callback=each(words.known_task), autocompletion=words.tasks
+    ),
+]
+NetworkArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The network, such as luna-segment (`medseg info` lists them); or picture: your own.",
+        callback=each(words.known_network),
+        autocompletion=words.networks,
+    ),
+]
+DataArgument = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="A folder in the task's native layout.", callback=each(words.there)),
+]
+RunArguments = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN...", help="Run folders.", callback=each(words.known_run), autocompletion=words.runs),
+]
 RunsOption = Annotated[
-    list[Path] | None, typer.Option("--run", help="A run; give one for each of the task's networks.")
+    list[Path] | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="A run; give one for each of the task's networks.",
+        callback=each(words.known_run),
+        autocompletion=words.runs,
+    ),
+]
+EngineOption = Annotated[
+    str,
+    typer.Option(help="The engine for --run.", callback=each(words.known_engine), autocompletion=words.engines),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        help="The precision: fp32, fp16, bf16 or int8.",
+        callback=each(words.known_precision),
+        autocompletion=words.precisions,
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on stdout; all else goes to stderr.")
 ]
 NoVerifyOption = Annotated[
     bool, typer.Option("--no-verify", help="Open the runs' files without a look at their recorded sha256.")

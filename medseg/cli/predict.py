@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.options import NoVerifyOption, RunsOption, TaskArgument
+from medseg.cli.options import EngineOption, JsonOption, NoVerifyOption, PrecisionOption, RunsOption, TaskArgument
 from medseg.cli.task_options import own
+from medseg.cli.words import enough
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,14 +23,14 @@ def predict(
     ctx: typer.Context,
     task: TaskArgument,
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files or folders in the task's formats.")],
-    out: Annotated[Path, typer.Option(help="The folder for the answers.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the answers.")],
     run: RunsOption = None,
     url: Annotated[
         str | None,
         typer.Option(help="A running server: http://127.0.0.1:8000, or grpcs://HOST:8443 (docs/serving.md)."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="The engine for --run.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="The precision for --run: fp32, fp16, bf16 or int8.")] = "fp32",
+    engine: EngineOption = "openvino",
+    precision: PrecisionOption = "fp32",
     concurrency: Annotated[
         int | None,
         typer.Option(min=1, help="Files asked at a time.  [default: with --url 4 pictures or 2 volumes, else 1]"),
@@ -39,7 +40,7 @@ def predict(
         bool, typer.Option("--overlay", help="Draw the outlines of all runs over each image instead, in NAME_runs.png.")
     ] = False,
     no_verify: NoVerifyOption = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the written files as JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Find, outline, and write the answers. A task's own options: `medseg predict TASK --help`.
 
@@ -53,6 +54,7 @@ def predict(
     from medseg.api.predictor import open_predictor
     from medseg.api.sources import Destination, check_new, found
     from medseg.run import Run
+    from medseg.task import Source
     from medseg.tasks import task_named
 
     Run.verify = not no_verify
@@ -64,6 +66,12 @@ def predict(
         return
     where = Destination(out, overwrite, apart=subject.files.volumes and len(sources) > 1)
     check_new(subject, sources, where)
+    if bool(run) != bool(url) and not any(
+        isinstance(one, Source) for one in sources
+    ):  # told before anything is opened to ask
+        list(predictions(subject, sources, dict, where, Asked()))
+    if run:
+        enough(task, run)
     written = {}
     with open_predictor(task, run or [], url, engine, precision) as predictor:
         at_once = concurrency or ((2 if subject.files.volumes else 4) if url else 1)

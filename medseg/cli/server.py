@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli.options import JsonOption
+
 server = typer.Typer(no_args_is_help=True, help="Bring the Triton server.", rich_markup_mode=None)
 
 
@@ -20,6 +22,7 @@ def install(
     wheel: Annotated[
         Path | None, typer.Option(help="The wheel's file, where no index is reached.  [default: from the index]")
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Bring the Triton server into this environment, or into the user's folder where that is not one of its own.
 
@@ -27,7 +30,10 @@ def install(
 
     Example: medseg server install
     """
+    from json import dumps
+
     from medseg.triton_models.install import SERVER
     from medseg.triton_models.install import install as brought
 
-    typer.echo(f"Triton server {SERVER}: {brought(wheel)}")
+    where = brought(wheel)
+    typer.echo(dumps({"version": SERVER, "folder": str(where)}) if json else f"Triton server {SERVER}: {where}")

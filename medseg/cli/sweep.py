@@ -7,17 +7,20 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli.options import DataArgument, JsonOption, NetworkArgument
+from medseg.cli.words import filled
+
 
 def sweep(
     context: typer.Context,
-    network: Annotated[str, typer.Argument(help="The network, such as brain-lgg.")],
-    data: Annotated[Path, typer.Argument(help="A folder in the task's native layout.")],
-    out: Annotated[Path, typer.Option(help="The folder of the runs, of sweep.csv and sweep.md.")],
+    network: NetworkArgument,
+    data: DataArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the runs, of sweep.csv and sweep.md.")],
     grid: Annotated[
         list[str],
         typer.Option(help="An option of `medseg train` and its values, such as loss=dice,iou; more may follow."),
     ],
-    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Fit every combination; print the table, best first. Run again, it goes on where it stopped; every run is kept.
 
@@ -27,6 +30,7 @@ def sweep(
     """
     from json import dumps
 
+    filled(network, data, "train")  # before a process of its own imports torch
     from medseg.train.sweep import grid_from, markdown
     from medseg.train.sweep import sweep as run_sweep
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -48,7 +49,7 @@ class TaskCommand(TyperCommand):
         """As every command; an option that the task has not is refused with the task's name."""
         from medseg.errors import InputError, TaskError
 
-        task = self._task(args)
+        task = self._completed(args) if ctx.resilient_parsing else self._task(args)
         ctx.meta[_OWN] = own_parameters(task) if task else ()
         usual = {name for one in self.params for name in one.opts}
         if task and (clash := [one.opts[0] for one in ctx.meta[_OWN] if one.opts[0] in usual]):
@@ -61,12 +62,23 @@ class TaskCommand(TyperCommand):
                 raise
             has = ", ".join(one.opts[0] for one in ctx.meta[_OWN]) or "none"
             said = f"{name} is no option of `medseg {ctx.info_name} {task.name}`; its own are {has}"
+            if close := get_close_matches(name, usual, 1):
+                raise InputError(f"{said}; did you mean {close[0]}?") from error
             raise InputError(f"{said}: leave it out, or see `medseg {ctx.info_name} {task.name} --help`") from error
 
     def invoke(self, ctx: Any) -> Any:
         """As every command; the task's own options are kept apart, see `own`."""
         ctx.meta[_GIVEN] = {one.name: ctx.params.pop(one.name) for one in ctx.meta[_OWN]}
         return super().invoke(ctx)
+
+    def _completed(self, args: list[str]) -> Task | None:
+        """The task that half a command line names; None where its words are none that are known."""
+        from medseg.errors import MedsegError
+
+        try:
+            return self._task(args)
+        except MedsegError:
+            return None
 
     def _task(self, args: list[str]) -> Task | None:
         """The task that the words name: the first that is a task's name. Raises InputError where none is one."""

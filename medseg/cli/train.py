@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from medseg.cli.groups import grouped
-from medseg.cli.options import SIZE_HELP, OwnNetwork
+from medseg.cli.options import SIZE_HELP, DataArgument, JsonOption, NetworkArgument, OwnNetwork
+from medseg.cli.words import each, filled, known_run, runs
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,16 @@ class StartOptions:
     """What the fit starts from, and what of it learns."""
 
     encoder_weights: Annotated[str, typer.Option(help="A local file of pretrained encoder weights, or none.")] = "none"
-    start: Annotated[Path | None, typer.Option("--from", help="A run whose weights the fit starts from.")] = None
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="A run whose weights the fit starts from.",
+            callback=each(known_run),
+            autocompletion=runs,
+        ),
+    ] = None
     trainable: Annotated[str, typer.Option(help="What learns: all, last-block (and head) or head.")] = "all"
 
 
@@ -71,11 +81,9 @@ class CarriedOut:
 
 @grouped
 def train(
-    network: Annotated[
-        str, typer.Argument(help="The network, such as luna-segment (`medseg info` lists them); or picture: your own.")
-    ],
-    data: Annotated[Path, typer.Argument(help="A folder in the task's native layout.")],
-    out: Annotated[Path, typer.Option(help="The run folder.")],
+    network: NetworkArgument,
+    data: DataArgument,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder.")],
     recipe: RecipeOptions,
     built: NetworkOptions,
     own: OwnNetwork,
@@ -85,7 +93,7 @@ def train(
         str, typer.Option(help="torch, dali (for networks of pictures), or auto: what feeds faster here.")
     ] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last whole epoch.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Fit a network. What is not given is the network's recipe.
 
@@ -94,6 +102,7 @@ def train(
     """
     from json import dumps
 
+    filled(network, data, "train")  # before torch is imported
     from medseg.api.train import TrainOptions
     from medseg.api.train import train as fitted
     from medseg.bringing import NetworkOptions

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from medseg.cli.options import JsonOption, RunArguments
 from medseg.errors import RunError
 from medseg.run import Run
 
 
 def verify(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    json: Annotated[bool, typer.Option("--json", help="Print the checked files and the problems as JSON.")] = False,
+    runs: RunArguments,
+    json: JsonOption = False,
 ) -> None:
     """Check every recorded file of a run against its sha256; a changed byte is found.
 

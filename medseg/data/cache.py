@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from medseg.task import Array
@@ -38,6 +37,8 @@ def build(make: Callable[..., Array], jobs: Mapping[Path, tuple[Any, ...]], titl
     is removed.
     `workers` 0 means one process a core. `make` and its arguments are pickled.
     """
+    from joblib import Parallel, delayed
+
     missing = {path: arguments for path, arguments in jobs.items() if not path.is_file()}
     _sweep({path.parent for path in jobs})
     workers = min(workers or os.cpu_count() or 1, max(1, len(missing)))

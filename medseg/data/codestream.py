@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from medseg.scratch import Scratch
 from medseg.task import Array
@@ -63,6 +62,8 @@ def _frame(path: Path) -> Array:
 
 def _decode(paths: Sequence[str]) -> None:
     """Decode the files one by one beside themselves, and name each before what its codec may say of it."""
+    import SimpleITK as sitk
+
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     for path in paths:
         print("frame", path, flush=True)

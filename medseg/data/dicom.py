@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import pydicom
-from pydicom.config import disable_value_validation
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from medseg.data.deflated import Guarded
 from medseg.errors import InputError
 from medseg.task import Array
+
+if TYPE_CHECKING:
+    import pydicom
 
 _CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _MORE = (  # MR, enhanced MR, PET, enhanced PET
@@ -25,6 +25,7 @@ _MORE = (  # MR, enhanced MR, PET, enhanced PET
 )
 _ROOT = "1.2.840.10008."
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNITS = ("", "HU", "HU_MOD", "US", "UNSPECIFIED")  # of a rescale; what is left out is some other material's
 _NO_SLICES = {  # values of ImageType, and what they say that a picture is
     "LOCALIZER": "a localizer",
@@ -109,8 +110,10 @@ def read_header(path: Path, real: bool = False) -> tuple[Slice, ...] | Other | N
             return ()
         if not _is_dicom(file):
             return None
+        from pydicom import dcmread
+
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
             return _meaning(path, header, file, real)
         except InputError:
             raise
@@ -126,6 +129,8 @@ def damaged(path: Path, why: str) -> InputError:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without pydicom's warnings, which quote what stands in a header."""
+    from pydicom.config import disable_value_validation
+
     with warnings.catch_warnings(), disable_value_validation():
         warnings.simplefilter("ignore")
         yield
@@ -143,7 +148,9 @@ def _is_dicom(file: BinaryIO) -> bool:
 
 
 def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO, real: bool) -> tuple[Slice, ...] | Other:
-    meta = getattr(header, "file_meta", None) or pydicom.Dataset()
+    from pydicom import Dataset
+
+    meta = getattr(header, "file_meta", None) or Dataset()
     kind = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
     if kind == _DIRECTORY:
         return ()
@@ -159,7 +166,7 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO, real: bool) ->
     if groups and len(groups) != frames:
         raise damaged(path, f"it has {frames} frames and places {len(groups)}")
     if groups:
-        shared = (header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
+        shared = (header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
         found = [_slice(path, header, [group, shared, header], place, real) for place, group in enumerate(groups)]
         slices = tuple(one for one in found if one)
         return slices or Other(path, "a localizer", number)
@@ -170,12 +177,16 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO, real: bool) ->
 
 def _is_image(kind: str) -> bool:
     """Whether a SOP class is that of a picture, or the beginning of one's name, as in a file that was cut there."""
+    from pydicom.uid import UID
+
     name = UID(kind).name
     return kind in ("", *_CT) or "Image Storage" in name or (name == kind and kind.startswith(_ROOT))
 
 
 def _other(header: pydicom.Dataset, kind: str, real: bool) -> str:
     """What an object is that is no CT slice, "" for a CT's."""
+    from pydicom.uid import UID
+
     modality = str(header.get("Modality") or ("CT" if kind in _CT else ""))
     own = (
         (real or modality == "CT") and "ImagePositionPatient" in header and UID(kind).is_private
@@ -198,7 +209,7 @@ def _other(header: pydicom.Dataset, kind: str, real: bool) -> str:
 
 def _has_pixels(path: Path, header: pydicom.Dataset, file: BinaryIO, syntax: str) -> bool:
     """Whether pixels follow the header. Raises InputError where the file ends before they do."""
-    if syntax == DeflatedExplicitVRLittleEndian:  # read as a whole where the pixels are
+    if syntax == _DEFLATED:  # read as a whole where the pixels are
         return True
     implicit, little = header.original_encoding
     head = np.frombuffer(file.read(12).ljust(12, b"\0"), "<u2" if little else ">u2")
@@ -287,7 +298,8 @@ def _found(places: list[pydicom.Dataset], group: str, name: str) -> Any:
 
 
 def _values(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value] if value else []
+    several = not isinstance(value, str | bytes) and isinstance(value, Sequence)  # pydicom's MultiValue is one too
+    return list(value) if several else [value] if value else []
 
 
 def _floats(value: Any, count: int) -> Array:

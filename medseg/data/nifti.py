@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nibabel
 import numpy as np
 
 from medseg.data.hounsfield import as_read
@@ -14,14 +14,17 @@ from medseg.data.voxels import Volume
 from medseg.errors import InputError
 from medseg.task import Array, Geometry, Reading
 
-_KINDS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}  # by the size that a header states of itself
+_SIZES = (348, 540)  # of the headers of both kinds, which state it of themselves
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}  # unknown, metre, millimetre, micron; 0 is what many write for mm
 _UNIT_NAMES = {1: "metres", 3: "microns"}
 _SAME = 0.01  # by which pixdim and the length of an sform's columns may differ, as a share
 _ROUNDED = 1e-5  # the same for float32's rounding of cosines: the stated spacing is what others read
 _LARGEST_OFFSET = 1 << 30
 
-Header = nibabel.Nifti1Header | nibabel.Nifti2Header
+if TYPE_CHECKING:
+    from nibabel import Nifti1Header, Nifti2Header
+
+    Header = Nifti1Header | Nifti2Header
 
 
 def read(path: Path, reading: Reading) -> Volume:
@@ -38,12 +41,15 @@ def read(path: Path, reading: Reading) -> Volume:
 
 
 def _header(path: Path) -> Header:
+    from nibabel import Nifti1Header, Nifti2Header
+
     first = head(path, 544)
     size = int.from_bytes(first[:4], "little"), int.from_bytes(first[:4], "big")
-    known = next((one for one in size if one in _KINDS), None)
+    known = next((one for one in size if one in _SIZES), None)
     if known is None or len(first) < known:
         raise damaged(path, "it does not begin as NIfTI does")
-    header = _KINDS[known](first[:known], "<" if size[0] == known else ">", check=False)
+    kind = Nifti1Header if known == _SIZES[0] else Nifti2Header
+    header = kind(first[:known], "<" if size[0] == known else ">", check=False)
     magic = bytes(header["magic"].item())[:3]
     if magic in (b"ni1", b"ni2"):
         raise InputError(
@@ -138,6 +144,8 @@ def _geometry(
 
 def _qform(path: Path, header: Header, spacing: Array, unit: float) -> Array | None:
     """The qform's affine (3, 4) in mm; None where its code is 0."""
+    from nibabel.quaternions import quat2mat
+
     if int(header["qform_code"]) <= 0:
         return None
     bcd = np.array([header[f"quatern_{name}"] for name in "bcd"], np.float64)
@@ -145,7 +153,7 @@ def _qform(path: Path, header: Header, spacing: Array, unit: float) -> Array | N
     if not (np.isfinite(bcd).all() and np.isfinite(offset).all() and (bcd**2).sum() < 1.001):
         raise InputError(f"{path} has a qform that is no rotation; expected one: mend its header")
     a = np.sqrt(max(0.0, 1 - (bcd**2).sum()))
-    rotation = nibabel.quaternions.quat2mat([a, *bcd])
+    rotation = quat2mat([a, *bcd])
     mirrored = -1.0 if header["pixdim"][0] < 0 else 1.0
     return np.column_stack([rotation * spacing * (1, 1, mirrored), offset])
 

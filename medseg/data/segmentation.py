@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydicom
-from pydicom.config import disable_value_validation
-from pydicom.valuerep import DA, TM
 
 from medseg import __version__
 from medseg.errors import InputError
@@ -22,6 +19,7 @@ from medseg.files import whole_file
 from medseg.task import Array, Geometry
 
 if TYPE_CHECKING:
+    import pydicom
     from highdicom.seg import SegmentDescription
 
 _ONE_VALUE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")  # which all slices of a series share
@@ -46,8 +44,11 @@ def obstacle(files: Sequence[Path]) -> str:
     """Why no segmentation of these slices can be written, "" where it can. Quotes nothing of their headers."""
     if find_spec("highdicom") is None:
         return "highdicom is not installed: pip install 'medseg[dicom]'"
+    from pydicom import dcmread
+    from pydicom.config import disable_value_validation
+
     with disable_value_validation():
-        headers = [pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_REFERENCES)) for file in files]
+        headers = [dcmread(file, stop_before_pixels=True, specific_tags=list(_REFERENCES)) for file in files]
         missing = [name for name in _REFERENCES if not all(header.get(name) for header in headers)]
         several = [name for name in _ONE_VALUE if len({str(header.get(name)) for header in headers}) > 1]
         instances = {str(header.get("SOPInstanceUID")) for header in headers}
@@ -62,8 +63,11 @@ def obstacle(files: Sequence[Path]) -> str:
 
 def series_of(file: Path) -> dict[str, str]:
     """Which series a slice belongs to: its number, and the SHA-256 of its UID, which itself would name the patient."""
+    from pydicom import dcmread
+    from pydicom.config import disable_value_validation
+
     with disable_value_validation():
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SeriesNumber"])
+        header = dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SeriesNumber"])
         uid, number = str(header.get("SeriesInstanceUID", "")), str(header.get("SeriesNumber", ""))
     return {"number": number, "uid_sha256": sha256(uid.encode()).hexdigest() if uid else ""}
 
@@ -140,8 +144,15 @@ def _check_grid(path: Path, shared: Any, geometry: Geometry) -> None:
 
 def _header(file: Path, thickness_mm: float) -> pydicom.Dataset:
     """A slice's header as highdicom takes it: what DICOM lets be empty, and is absent or not valid, is empty."""
-    header = pydicom.dcmread(file, stop_before_pixels=True)
-    for name, valid in _MAY_BE_EMPTY.items():
+    from pydicom import dcmread
+    from pydicom.valuerep import DA, TM
+
+    may_be_empty: dict[str, Callable[[Any], Any]] = {  # attributes of type 2 that a segmentation takes from its slices
+        **dict.fromkeys(("PatientID", "PatientName", "AccessionNumber", "StudyID", "ReferringPhysicianName"), str),
+        **{"PatientBirthDate": DA, "PatientSex": _sex, "StudyDate": DA, "StudyTime": TM},
+    }
+    header = dcmread(file, stop_before_pixels=True)
+    for name, valid in may_be_empty.items():
         try:
             value = header.get(name)
             keep = value is not None and (not value or valid(value) is not None)
@@ -155,12 +166,6 @@ def _header(file: Path, thickness_mm: float) -> pydicom.Dataset:
 
 def _sex(value: str) -> str | None:
     return value if value in ("M", "F", "O") else None
-
-
-_MAY_BE_EMPTY: dict[str, Callable[[Any], Any]] = {  # attributes of type 2 that a segmentation takes from its slices
-    **dict.fromkeys(("PatientID", "PatientName", "AccessionNumber", "StudyID", "ReferringPhysicianName"), str),
-    **{"PatientBirthDate": DA, "PatientSex": _sex, "StudyDate": DA, "StudyTime": TM},
-}
 
 
 def _planes(header: pydicom.Dataset, count: int, geometry: Geometry) -> dict[str, Any]:
@@ -184,6 +189,8 @@ def _planes(header: pydicom.Dataset, count: int, geometry: Geometry) -> dict[str
 @contextmanager
 def _unquoted() -> Iterator[None]:
     """What highdicom refuses as InputError, its warnings silenced: both quote values, which may be the patient's."""
+    from pydicom.config import disable_value_validation
+
     try:
         with warnings.catch_warnings(), disable_value_validation():
             warnings.simplefilter("ignore")

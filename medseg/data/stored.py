@@ -5,12 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pydicom
-from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate, get_frame
-from pydicom.uid import UID, CTImageStorage, RLELossless
 
 from medseg.data.codestream import decoded
 from medseg.data.deflated import Guarded
@@ -18,6 +15,9 @@ from medseg.data.dicom import Slice, damaged, quiet
 from medseg.data.hounsfield import AIR_HU, as_read
 from medseg.errors import InputError
 from medseg.task import Array, Reading
+
+if TYPE_CHECKING:
+    import pydicom
 
 _AIRY = (-1100, -900)  # HU; padding in here is air as it is
 _TISSUE = (-900, 2000)  # HU; padding in here cannot be told from the patient
@@ -57,9 +57,11 @@ def _opened(slices: Sequence[Slice]) -> Iterator[tuple[Slice, pydicom.Dataset]]:
 
 
 def _dataset(path: Path) -> pydicom.Dataset:
+    from pydicom import dcmread
+
     try:
         with Guarded(path) as file:
-            return pydicom.dcmread(file, force=True)
+            return dcmread(file, force=True)
     except InputError:
         raise
     except Exception as error:  # whatever pydicom makes of damaged bytes; its words may quote a header
@@ -112,13 +114,17 @@ def _trimmed(values: Array, dataset: pydicom.Dataset) -> Array:
 
 def _bare(one: Slice, dataset: pydicom.Dataset) -> bytes:
     """A compressed frame as a file of nothing but pixels: of the whole one ITK would invert and rescale the values."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate, get_frame
+    from pydicom.uid import UID, CTImageStorage, RLELossless
+
     _kind(one, dataset)
     frames = int(dataset.get("NumberOfFrames") or 1)
     pixels = get_frame(dataset.PixelData, one.frame or 0, number_of_frames=frames)
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax != RLELossless and not pixels.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise damaged(one.path, "its compressed pixels end before their end mark")
-    bare = pydicom.Dataset()
+    bare = Dataset()
     bare.file_meta = FileMetaDataset()
     bare.file_meta.TransferSyntaxUID = syntax
     bare.file_meta.MediaStorageSOPClassUID = bare.SOPClassUID = CTImageStorage

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import SimpleITK as sitk
-
-from medseg.data.series import found
 from medseg.data.voxels import SUFFIXES, Volume
 from medseg.errors import InputError
 from medseg.files import whole_file
@@ -21,6 +18,8 @@ def read_volume(path: Path, reading: Reading = _AS_IT_IS) -> Volume:
 
     Raises InputError where there is none or more than one, and where it cannot be read as it is.
     """
+    from medseg.data.series import found
+
     several = found(path, reading)
     if len(several) > 1:
         names = ", ".join(one.name for one in several[:5]) + (", ..." if len(several) > 5 else "")
@@ -30,6 +29,8 @@ def read_volume(path: Path, reading: Reading = _AS_IT_IS) -> Volume:
 
 def write_mask(path: Path, mask: Array, geometry: Geometry) -> None:
     """Write a mask (index, row, col) uint8 in the volume's own geometry; the suffix chooses the format, compressed."""
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(mask)
     image.SetSpacing(geometry.spacing_mm)
     image.SetOrigin(geometry.origin_mm)

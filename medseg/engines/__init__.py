@@ -10,10 +10,12 @@ from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from medseg.errors import EngineError, MedsegError
-from medseg.task import Array
+from medseg.errors import EngineError, MedsegError, unknown
+
+if TYPE_CHECKING:
+    from medseg.task import Array
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,13 @@ ENGINES = {
     ),
 }
 CPU_DEFAULT = "openvino"
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # that an exported file can have
 
 
 def kind_of(engine: str) -> Kind:
     """What is known of the engine of this name. Raises EngineError listing the engines."""
     if engine not in ENGINES:
-        raise EngineError(f"engine {engine!r} is unknown; expected one of {', '.join(ENGINES)}")
+        raise EngineError(unknown("engine", engine, ENGINES))
     return ENGINES[engine]
 
 

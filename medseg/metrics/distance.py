@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from medseg.task import Array
 
@@ -32,7 +32,7 @@ def nearest(own: Array, other: Array, spacing: Sequence[float]) -> Array:
 
 def _squares(mask: Array, spacing: Sequence[float]) -> Array:
     """The squared distance of every pixel to the nearest of the mask's, flat."""
-    return np.square(ndimage.distance_transform_edt(~mask, sampling=spacing)).ravel()
+    return np.square(scipy.ndimage.distance_transform_edt(~mask, sampling=spacing)).ravel()
 
 
 def _from_slice(places: Array, index: int, within: dict[int, Array], step: float) -> Array:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from medseg.metrics.distance import nearest
 from medseg.metrics.shape import check_shapes
@@ -71,10 +71,10 @@ def _distances(answer: Array, truth: Array, spacing: Sequence[float], part: Call
     if not found.any() or not there.any():
         far = diagonal(answer.shape, spacing) if found.any() or there.any() else 0.0
         return Distances(np.array([far]), np.array([far]))
-    box = ndimage.find_objects((found | there).astype(np.uint8))[0]  # nothing outside of it counts
+    box = scipy.ndimage.find_objects((found | there).astype(np.uint8))[0]  # nothing outside of it counts
     one, other = part(found[box]), part(there[box])
     return Distances(nearest(one, other, spacing), nearest(other, one, spacing))
 
 
 def _border(mask: Array) -> Array:
-    return mask & ~ndimage.binary_erosion(mask)
+    return mask & ~scipy.ndimage.binary_erosion(mask)

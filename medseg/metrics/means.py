@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import bootstrap
+import scipy
 
 from medseg.scoring import Mean
 from medseg.tensor import Array
@@ -41,7 +41,9 @@ def interval(values: Array) -> Mean:
     mean = float(values.mean())
     if len(values) < 2:
         return Mean(mean, None, None, len(values))
-    band = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0).confidence_interval
+    band = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0
+    ).confidence_interval
     return Mean(mean, float(band.low), float(band.high), len(values))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import segmentation_models_pytorch as smp
 from torch import nn
 
-from medseg.errors import InputError
+from medseg.errors import InputError, unknown
 from medseg.models.brain_unet import brain_unet
 from medseg.models.nested_unet import unet3p, unetpp
 
@@ -21,7 +21,7 @@ def brain_network(arch: str = "unet", features: int = 32) -> nn.Module:
     Raises InputError listing the names there are.
     """
     if arch not in ARCHITECTURES:
-        raise InputError(f"architecture {arch!r} is unknown; expected one of {', '.join(ARCHITECTURES)}")
+        raise InputError(unknown("architecture", arch, ARCHITECTURES))
     return ARCHITECTURES[arch](features)
 
 

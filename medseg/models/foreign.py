@@ -9,7 +9,7 @@ from typing import Any
 import segmentation_models_pytorch as smp
 from torch import nn
 
-from medseg.errors import InputError
+from medseg.errors import InputError, unknown
 
 TIMM = "tu-"  # how smp names the encoders of timm
 ARCHITECTURES: Mapping[str, type[nn.Module]] = {
@@ -56,7 +56,7 @@ def architecture_named(name: str) -> str:
     """The architecture's name as it is looked up. Raises InputError listing the names there are."""
     plain = name.lower().replace("_", "").replace("-", "").replace("+", "plus")
     if plain not in ARCHITECTURES:
-        raise InputError(f"architecture {name[:80]!r} is unknown; expected one of {', '.join(ARCHITECTURES)}")
+        raise InputError(unknown("architecture", name, ARCHITECTURES))
     return plain
 
 

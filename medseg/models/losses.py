@@ -12,7 +12,7 @@ from monai.losses.dice import DiceLoss
 from monai.losses.tversky import TverskyLoss
 from torch.nn import functional as F
 
-from medseg.errors import InputError
+from medseg.errors import InputError, unknown
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -24,7 +24,7 @@ SAMPLED = 0.5  # the share of pixels that bce-sampled looks at
 def loss_named(name: str) -> Loss:
     """The loss of this name. Raises InputError listing the names there are."""
     if name not in LOSSES:
-        raise InputError(f"loss {name!r} is unknown; expected one of {', '.join(LOSSES)}")
+        raise InputError(unknown("loss", name, LOSSES))
     chosen = LOSSES[name]
     return lambda logits, target: chosen(logits.float(), target)
 

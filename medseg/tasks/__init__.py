@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from medseg.description import DESCRIPTION
-from medseg.errors import InputError, RunError, TaskError
+from medseg.errors import InputError, RunError, TaskError, unknown
 from medseg.run import Run
 from medseg.task import Network, Task, Training
 from medseg.tasks.plugins import loaded, offered, owner
@@ -22,9 +22,14 @@ def task_names() -> list[str]:
 
 def task_named(name: str) -> Task:
     """The task of this name. Raises InputError listing the names there are, TaskError where its package is broken."""
-    if name not in offered():
-        raise InputError(f"task {name!r} is unknown; expected one of {', '.join(offered())}")
+    check_known(name)
     return loaded(name)
+
+
+def check_known(name: str) -> None:
+    """Raise InputError listing the names there are where no task has this one; nothing of a task is imported."""
+    if name not in offered():
+        raise InputError(unknown("task", name, offered()))
 
 
 def task_as(name: str, runs: Sequence[Run]) -> Task:
@@ -77,7 +82,7 @@ def network_named(name: str) -> Network:
     task = owner(name)
     networks = {network.name: network for network in (loaded(task).networks if task else ())}
     if name not in networks:
-        raise InputError(f"network {name!r} is unknown; expected one of {', '.join(networks or _all_networks())}")
+        raise InputError(unknown("network", name, networks or network_words()))
     return networks[name]
 
 
@@ -118,10 +123,15 @@ def training_of(network: Network, doing: str) -> Training:
     return training[network.name]
 
 
-def _all_networks() -> list[str]:
-    """The names of the networks of every task that is not broken."""
-    names = []
-    for task in offered():
+def network_words() -> list[str]:
+    """What names a network to `medseg train` and `medseg import`, of every task that is not broken.
+
+    The networks' names, and of tasks whose runs describe them the task's own and those of the projects it imports.
+    """
+    names: list[str] = []
+    for name in offered():
         with suppress(TaskError):
-            names += [network.name for network in loaded(task).networks]
+            task = loaded(name)
+            names += [network.name for network in task.networks]
+            names += [name, *task.bringing.projects] if task.described and task.bringing else []
     return names

@@ -10,7 +10,7 @@ from timm.optim.adabelief import AdaBelief
 from torch import nn
 from torch.optim import lr_scheduler
 
-from medseg.errors import InputError
+from medseg.errors import InputError, unknown
 from medseg.task import Recipe
 
 Scheduler = lr_scheduler.LRScheduler
@@ -32,7 +32,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def optimizer_for(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer. Raises InputError listing the names there are."""
     if recipe.optimizer not in OPTIMIZERS:
-        raise InputError(f"optimizer {recipe.optimizer!r} is unknown; expected one of {', '.join(OPTIMIZERS)}")
+        raise InputError(unknown("optimizer", recipe.optimizer, OPTIMIZERS))
     more: dict[str, Any] = {"momentum": recipe.momentum} if recipe.optimizer == "sgd" else {}
     return OPTIMIZERS[recipe.optimizer](parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, **more)
 
@@ -40,7 +40,7 @@ def optimizer_for(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.o
 def schedule_for(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Scheduler:
     """The recipe's learning-rate schedule, stepped once an epoch. Raises InputError listing the names there are."""
     if recipe.schedule not in SCHEDULES:
-        raise InputError(f"schedule {recipe.schedule!r} is unknown; expected one of {', '.join(SCHEDULES)}")
+        raise InputError(unknown("schedule", recipe.schedule, SCHEDULES))
     return SCHEDULES[recipe.schedule](optimizer, recipe.epochs)
 
 

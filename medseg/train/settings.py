@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from medseg.description import DESCRIPTION
-from medseg.errors import InputError, RunError
+from medseg.errors import InputError, RunError, unknown
 from medseg.run import Run, describe
 from medseg.task import Network, Recipe
 from medseg.tasks import description_of, training_of
@@ -58,7 +58,7 @@ def recipe_with(network: Network, chosen: Mapping[str, Any]) -> Recipe:
                 f"--{flag} is {getattr(recipe, name)}; expected a number above zero: choose another --{flag}"
             )
     if recipe.precision not in PRECISIONS:
-        raise InputError(f"precision {recipe.precision!r} is unknown; expected one of {', '.join(PRECISIONS)}")
+        raise InputError(unknown("precision", recipe.precision, PRECISIONS))
     if recipe.precision == "16-mixed" and not torch.cuda.is_available():
         raise InputError("precision 16-mixed needs a GPU and none was found; expected 32-true or bf16-mixed on a CPU")
     return recipe

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.errors import InputError
@@ -25,6 +26,13 @@ class Access:
     key: Path | None = None
     client_ca: Path | None = None  # clients need a certificate of this authority
     token_file: Path | None = None
+    metrics_host: str = LOOPBACK  # numbers alone, for which nobody shows a token
+
+    def url(self, port: int) -> str:
+        """The address that a gRPC client of this machine's, or of another where others may come, is given."""
+        everywhere = _address(self.host).is_unspecified
+        name = socket.gethostname() if everywhere and not self.local else self.host
+        return f"{'grpcs' if self.certificate else 'grpc'}://{f'[{name}]' if ':' in name else name}:{port}"
 
     @property
     def local(self) -> bool:
@@ -34,6 +42,7 @@ class Access:
 
 def check(access: Access) -> None:
     """Raise InputError where the host is no address, or needs what is not given or cannot be used."""
+    _address(access.metrics_host, "--metrics-host")
     if access.local and not access.certificate and not access.token_file:
         return
     if not (access.certificate and access.key and access.token_file):
@@ -53,16 +62,16 @@ def doors(access: Access, ports: tuple[int, int, int], sockets: Path, key: str) 
     check(access)
     files = (access.certificate, access.key, access.client_ca)
     token = _token(access.token_file) if access.token_file else ""
-    return Doors(
-        access.host, *ports, str(sockets), key, token, *(str(file.resolve()) if file else "" for file in files)
-    )
+    pem = (str(file.resolve()) if file else "" for file in files)
+    told = Doors(access.host, *ports, str(sockets), key, token, *pem)
+    return replace(told, metrics_host=access.metrics_host)
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _address(host: str, option: str = "--host") -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         return ipaddress.ip_address(host)
     except ValueError as error:
-        raise InputError(f"--host is {host!r}; expected an address of this machine, such as 127.0.0.1") from error
+        raise InputError(f"{option} is {host!r}; expected an address of this machine, such as 127.0.0.1") from error
 
 
 def _token(path: Path) -> str:

@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tqdm import tqdm
+
 from medseg.engines.credentials import write_key
 from medseg.errors import InputError, ServerError
 from medseg.scratch import Scratch
@@ -133,7 +135,7 @@ def serving(
 ) -> Iterator[Server]:
     """A server on a model repository, ready; it is stopped, with all its processes, when the block is left.
 
-    HTTP and the metrics listen on loopback, whatever the access. Raises ServerError where the wheel is missing, a port
+    HTTP listens on loopback, whatever the access. Raises ServerError where the wheel is missing, a port
     is taken, or a model does not load: with the log's reason.
     """
     for port in (ports.http, ports.grpc, ports.metrics):
@@ -249,8 +251,10 @@ def _check_free(port: int) -> None:
 def _await_ready(server: Server) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     waiting = list(server.models)
-    while waiting:
-        if server.process.poll() is not None or time.monotonic() > deadline:
-            raise ServerError(f"tritonserver did not get model {waiting[0]!r} ready: {server.reason()}")
-        waiting = [name for name in waiting if not did(server.sockets, "GET", f"/v2/models/{name}/ready", 5)]
-        time.sleep(0.1 if waiting else 0)
+    with tqdm(total=len(waiting), desc="starting the server", unit="model", disable=None, leave=False) as bar:
+        while waiting:
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                raise ServerError(f"tritonserver did not get model {waiting[0]!r} ready: {server.reason()}")
+            waiting = [name for name in waiting if not did(server.sockets, "GET", f"/v2/models/{name}/ready", 5)]
+            bar.update(len(server.models) - len(waiting) - bar.n)
+            time.sleep(0.1 if waiting else 0)

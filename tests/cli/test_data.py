@@ -13,7 +13,7 @@ runner = CliRunner()
 
 
 def phantom(task: str, folder: Path, patients: int = 2) -> Path:
-    result = runner.invoke(data, ["phantom", task, str(folder / task), "--patients", str(patients)])
+    result = runner.invoke(data, ["phantom", task, "--out", str(folder / task), "--patients", str(patients)])
     assert result.exit_code == 0, result.output
     return folder / task
 
@@ -36,7 +36,7 @@ def test_phantom_then_check(tmp_path: Path) -> None:
 def test_phantom_does_not_mix_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("")
     with pytest.raises(InputError, match="not empty"):
-        runner.invoke(data, ["phantom", "stas", str(tmp_path)], catch_exceptions=False)
+        runner.invoke(data, ["phantom", "stas", "--out", str(tmp_path)], catch_exceptions=False)
 
 
 def test_an_empty_folder_and_an_unknown_task_are_refused(tmp_path: Path) -> None:

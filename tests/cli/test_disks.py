@@ -40,7 +40,7 @@ def test_an_import_without_room_leaves_nothing(tmp_path, weights, monkeypatch, k
 @needs_mount
 def test_made_up_data_without_room_is_one_sentence(tmp_path, monkeypatch):
     with small_disk(tmp_path, 100) as disk:
-        error = medseg(monkeypatch, "data", "phantom", "gi-tract", disk / "data")
+        error = medseg(monkeypatch, "data", "phantom", "gi-tract", "--out", disk / "data")
         assert error.startswith("error: ") and "No space left on device" in error and "\n" not in error
 
 

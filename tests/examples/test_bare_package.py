@@ -58,7 +58,7 @@ def asked(*words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data", "phantom", "bare", "x"], "has no data layout, so it cannot make up patients"),
+        (["data", "phantom", "bare", "--out", "x"], "has no data layout, so it cannot make up patients"),
         (["data", "check", "bare", "data"], "has no data layout, so it cannot check a folder"),
         (["train", "bare", "data", "--out", "fitted"], "has no data layout, so it cannot train"),
         (["evaluate", "bare", "data", "--run", "run"], "has no (scores|data layout), so it cannot"),

@@ -76,7 +76,7 @@ def _variables(environment: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def run(medseg, environment: Path) -> Path:
     """A run of the package's network: fitted, exported in two precisions, judged on the package's own data."""
-    medseg("data", "phantom", "cells", "data", "--patients", "8")
+    medseg("data", "phantom", "cells", "--out", "data", "--patients", "8")
     assert json.loads(medseg("data", "check", "cells", "data", "--json"))["patients"] == 8
     medseg("train", "cells", "data", "--out", "run", "--epochs", "2", "--features", "4", "--loader", "dali")
     medseg("export", "run", "--fp16", "--calibration", "data")

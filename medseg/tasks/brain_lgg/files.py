@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import tifffile
 
 from medseg.data import overlay
 from medseg.data.encoded import RGB, decode, encoded_tensor
@@ -47,6 +46,8 @@ def _request(folder: Path) -> Request:
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     """Write mask.nii.gz, a PATIENT_N_mask.tif for each slice as the collection has them, and outline.png."""
+    import tifffile
+
     slices: list[Path] = request.source
     mask, paths = answer["mask"], [folder / name for name in _FILES]
     write_mask(paths[0], mask, _UNKNOWN)

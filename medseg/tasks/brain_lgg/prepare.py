@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial, reduce
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from medseg.task import Array
 
@@ -39,13 +39,13 @@ def prepare(volume: Array, size: int = SIZE) -> tuple[Array, Frame]:
 def prepare_mask(mask: Array, frame: Frame, size: int = SIZE) -> Array:
     """The mask (slices, rows, columns) as the prepared volume's: (slices in the brain, size, size), nearest pixels."""
     square = _square(mask, frame)
-    zoom = partial(ndimage.zoom, zoom=size / frame.side, order=0, mode="grid-constant", grid_mode=True)
+    zoom = partial(scipy.ndimage.zoom, zoom=size / frame.side, order=0, mode="grid-constant", grid_mode=True)
     return square if frame.side == size else np.stack([zoom(plane) for plane in square])
 
 
 def _frame(visible: Array) -> Frame:
     """The brain's box in a volume whose background is 0; the whole volume where nothing is visible."""
-    boxes = ndimage.find_objects((reduce(np.maximum, np.moveaxis(visible, -1, 0)) > 0).astype(np.uint8))
+    boxes = scipy.ndimage.find_objects((reduce(np.maximum, np.moveaxis(visible, -1, 0)) > 0).astype(np.uint8))
     z, y, x = boxes[0] if boxes else (slice(0, size) for size in visible.shape[:3])
     rows, columns = y.stop - y.start, x.stop - x.start
     side = max(rows, columns)
@@ -73,7 +73,7 @@ def _zoomed(planes: Array, size: int) -> Array:
 @lru_cache(maxsize=32)
 def _spline(side: int, size: int) -> Array:
     """SciPy's spline zoom along one axis, which is linear, as weights (size, side)."""
-    return np.asarray(ndimage.zoom(np.eye(side), (size / side, 1), order=2, mode="grid-constant", grid_mode=True))
+    return np.asarray(scipy.ndimage.zoom(np.eye(side), (size / side, 1), order=2, mode="grid-constant", grid_mode=True))
 
 
 def _normalised(volume: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from medseg.task import Array
 
@@ -24,10 +24,12 @@ def covering(needed: Array) -> list[Box]:
     height, width = needed.shape
     padded = np.pad(needed, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
     blocks = np.asarray(padded.reshape(-(-height // _BLOCK), _BLOCK, -1, _BLOCK).any((1, 3)))
-    labels, count = ndimage.label(blocks)
+    labels, count = scipy.ndimage.label(blocks)
     if count > _MANY:
-        labels, _ = ndimage.label(ndimage.binary_dilation(blocks, np.ones((5, 5), bool)))
-    boxes = [(_pixels(rows, height), _pixels(cols, width)) for rows, cols in ndimage.find_objects(labels * blocks)]
+        labels, _ = scipy.ndimage.label(scipy.ndimage.binary_dilation(blocks, np.ones((5, 5), bool)))
+    boxes = [
+        (_pixels(rows, height), _pixels(cols, width)) for rows, cols in scipy.ndimage.find_objects(labels * blocks)
+    ]
     while len(boxes) > 1:
         one, other = max(combinations(boxes, 2), key=lambda pair: _saved(*pair))
         if _saved(one, other) <= 0:

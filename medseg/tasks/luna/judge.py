@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.special import softmax
+import scipy
 
 from medseg.task import Array, Infer
 from medseg.tasks.luna.crops import clipped, crop
@@ -17,7 +17,7 @@ _BATCH = 8  # 2.4 MB; larger ones are not faster on a CPU
 def classify(ct: Array, centres: Array, infer: Infer) -> Array:
     """The probability (n,) float64 of the second class for crops round the centres (n, 3) index, row, col."""
     logits = list(answers(infer, _batches(ct, centres)))
-    return softmax(np.concatenate(logits).astype(np.float64), axis=1)[:, 1] if logits else np.zeros(0)
+    return scipy.special.softmax(np.concatenate(logits).astype(np.float64), axis=1)[:, 1] if logits else np.zeros(0)
 
 
 def _batches(ct: Array, centres: Array) -> Iterator[Array]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from medseg.errors import InputError
 from medseg.task import Array, Geometry
@@ -51,8 +51,8 @@ def lungs(ct: Array, geometry: Geometry) -> Region:
     if len(large) == 0:
         raise InputError(f"no lungs found in the CT of shape {ct.shape}; expected a chest CT in HU: use --roi all")
     cells = np.pad(np.isin(pieces, large), wide)
-    near = ndimage.distance_transform_edt(~cells, sampling=cell_mm) <= _CLOSING_MM + _MARGIN_MM
-    grown = ndimage.distance_transform_edt(near, sampling=cell_mm) > _CLOSING_MM
+    near = scipy.ndimage.distance_transform_edt(~cells, sampling=cell_mm) <= _CLOSING_MM + _MARGIN_MM
+    grown = scipy.ndimage.distance_transform_edt(near, sampling=cell_mm) > _CLOSING_MM
     return Region(grown[wide:-wide, wide:-wide, wide:-wide], steps)
 
 
@@ -72,7 +72,7 @@ def _without_sides(air: Array) -> Array:
     """Air that is not joined, slice by slice, to the picture's edge: the room around the patient is left out."""
     kept = np.zeros_like(air)
     for plane, out in zip(air, kept, strict=True):
-        labels, count = ndimage.label(plane)
+        labels, count = scipy.ndimage.label(plane)
         edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         inside = np.setdiff1d(np.arange(1, count + 1), edge)
         out[:] = np.isin(labels, inside)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK
 
 from medseg.data.phantom import around, ellipsoid, grid_mm, paint, tube
 from medseg.task import IDENTITY_DIRECTION, Array, Geometry
@@ -162,6 +161,8 @@ def _votes(xyz: Array, diameter_mm: float) -> Row:
 
 
 def _write_scan(path: Path, hu: Array, geometry: Geometry) -> None:
+    import SimpleITK
+
     image = SimpleITK.GetImageFromArray(hu)
     image.SetSpacing(geometry.spacing_mm)
     image.SetOrigin(geometry.origin_mm)

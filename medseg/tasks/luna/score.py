@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from medseg.data.picture import View
 from medseg.data.voxels import Volume
@@ -92,11 +92,11 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
     """Up to six places, 96 pixels wide: the annotated nodules, or the largest candidates where there are none."""
     image, found = cases[0].image, {name: volumes[0] for name, volumes in masks.items()}
     first = next((mask for mask in found.values() if mask.any()), np.zeros(image.shape, bool))
-    labels, _ = ndimage.label(first, np.ones((3, 3, 3)))
+    labels, _ = scipy.ndimage.label(first, np.ones((3, 3, 3)))
     sizes = np.bincount(labels.ravel())[1:]
     largest = [number for number in np.argsort(-sizes, kind="stable") if sizes[number] >= _FEWEST][:_SHOWN]
     centres = (
-        ndimage.center_of_mass(first, labels, [number + 1 for number in largest])
+        scipy.ndimage.center_of_mass(first, labels, [number + 1 for number in largest])
         if largest
         else [np.array(image.shape) / 2]
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy import ndimage
 
 from medseg.data.phantom import ellipsoid, grid_mm, paint
 from medseg.task import Array
@@ -35,7 +35,7 @@ def _picture(rng: np.random.Generator) -> tuple[Array, Array]:
     places = rng.uniform(-half, half, (9, 2))
     cells = np.min([ellipsoid(grid, place, rng.uniform(9, 18, 2)) for place in places[:6]], 0)
     fibres = np.min([ellipsoid(grid, place, rng.uniform((5, 45), (8, 70))) for place in places[6:]], 0)
-    texture = ndimage.gaussian_filter(rng.normal(size=SHAPE), 3) * 3
+    texture = scipy.ndimage.gaussian_filter(rng.normal(size=SHAPE), 3) * 3
     image = np.zeros((*SHAPE, 3), np.float32)
     for channel in range(3):
         layer = image[..., channel]

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from medseg.data.phantom import ellipsoid, grid_mm, paint
 from medseg.data.volume import write_mask
@@ -70,6 +69,8 @@ def _volume(rng: np.random.Generator, values: list[int]) -> tuple[Array, Array]:
 
 
 def _write(path: Path, voxels: Array, geometry: Geometry) -> None:
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(voxels)
     image.SetSpacing(geometry.spacing_mm)
     with whole_file(path) as temporary:

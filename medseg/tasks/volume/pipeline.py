@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.special import softmax
+import scipy
 
 from medseg.data.geometry import geometry_from, problem
 from medseg.errors import InputError
@@ -162,7 +162,7 @@ def averaged(found: Iterator[Slab], plan: Plan) -> Iterator[Slab]:
 
 def _probabilities(logits: Array, plan: Plan) -> Array:
     if plan.heads.exclusive:
-        return softmax(logits, axis=0)
+        return scipy.special.softmax(logits, axis=0)
     return 1 / (1 + np.exp(-logits))
 
 

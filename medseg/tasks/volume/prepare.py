@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
-from scipy import ndimage
+import scipy
 
 from medseg.task import Array, Geometry
 from medseg.tasks.volume.normalise import normalise
@@ -46,7 +45,7 @@ def prepared(image: Array, geometry: Geometry, plan: Plan, earlier: Array | None
 
     def mask() -> Array:
         if not nonzero:
-            nonzero.append(ndimage.binary_fill_holes((data != 0).any(0)))
+            nonzero.append(scipy.ndimage.binary_fill_holes((data != 0).any(0)))
         return nonzero[0]
 
     labels = None
@@ -89,6 +88,8 @@ def turned(image: Array, geometry: Geometry, plan: Plan) -> Array:
     """An image (channels, z, y, x) as the network has its axes: the plan's orientation first, then their order."""
     seen = image
     if plan.orientation:
+        from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
+
         way = ornt_transform(_orientation(geometry), axcodes2ornt(plan.orientation))
         seen = np.ascontiguousarray(np.stack([apply_orientation(one.T, way).T for one in image]))
     return seen.transpose(0, *(axis + 1 for axis in plan.axes))
@@ -98,6 +99,8 @@ def turned_back(labels: Array, geometry: Geometry, plan: Plan) -> Array:
     """Labels (z, y, x) in the network's order of axes on the image's own grid."""
     seen = labels.transpose(np.argsort(plan.axes))
     if plan.orientation:
+        from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
+
         way = ornt_transform(axcodes2ornt(plan.orientation), _orientation(geometry))
         seen = apply_orientation(seen.T, way).T
     return np.ascontiguousarray(seen)
@@ -107,6 +110,8 @@ def turned_spacing(geometry: Geometry, plan: Plan) -> Sequence[float]:
     """The spacing (z, y, x) of an image in the plan's orientation, in mm."""
     spacing = geometry.spacing_mm
     if plan.orientation:
+        from nibabel.orientations import axcodes2ornt, ornt_transform
+
         way = ornt_transform(_orientation(geometry), axcodes2ornt(plan.orientation))
         order = [int(np.flatnonzero(way[:, 0] == axis)[0]) for axis in range(3)]
         spacing = (spacing[order[0]], spacing[order[1]], spacing[order[2]])
@@ -115,6 +120,8 @@ def turned_spacing(geometry: Geometry, plan: Plan) -> Sequence[float]:
 
 def _orientation(geometry: Geometry) -> Array:
     """nibabel's orientation of the axes x, y, z."""
+    from nibabel.orientations import io_orientation
+
     axes = _RAS_FROM_LPS @ np.reshape(geometry.direction, (3, 3)) * geometry.spacing_mm
     affine = np.eye(4)
     affine[:3, :3] = axes

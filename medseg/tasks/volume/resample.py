@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, sparse
+import scipy
 
 from medseg.task import Array
 
@@ -102,25 +102,25 @@ def _along(array: Array, axis: int, size: int, order: int) -> Array:
     length = len(lines)
     if order == 3:
         padded = np.pad(lines, [(_PAD, _PAD)] + [(0, 0)] * (array.ndim - 1), mode="edge")
-        lines = ndimage.spline_filter1d(padded, 3, 0, np.float64, mode="nearest")
+        lines = scipy.ndimage.spline_filter1d(padded, 3, 0, np.float64, mode="nearest")
     flat = np.ascontiguousarray(lines).reshape(len(lines), -1)
     found = weights(length, size, order) @ flat
     return np.moveaxis(found.reshape(size, *lines.shape[1:]), 0, axis)
 
 
-def weights(length: int, size: int, order: int) -> sparse.csr_array:
+def weights(length: int, size: int, order: int) -> scipy.sparse.csr_array:
     """What each of `size` voxels takes of a line of `length` voxels; of a spline's padded coefficients for order 3."""
     place = centres(length, size)
     rows = np.repeat(np.arange(size), order + 1)
     if order == 1:
         low, high, share = pairs(length, size)
         taken, parts = np.stack([low, high], 1), np.stack([1 - share, share], 1)
-        return sparse.csr_array((parts.ravel(), (rows, taken.ravel())), shape=(size, length))
+        return scipy.sparse.csr_array((parts.ravel(), (rows, taken.ravel())), shape=(size, length))
     place = place + _PAD
     first = np.floor(place).astype(int) - 1
     taken = first[:, None] + np.arange(4)
     parts = _cubic(place - np.floor(place))
-    return sparse.csr_array((parts.ravel(), (rows, taken.ravel())), shape=(size, length + 2 * _PAD))
+    return scipy.sparse.csr_array((parts.ravel(), (rows, taken.ravel())), shape=(size, length + 2 * _PAD))
 
 
 def _cubic(share: Array) -> Array:

@@ -13,7 +13,7 @@ from itertools import combinations, product
 from threading import Lock
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from medseg.errors import InputError
 from medseg.task import Array, Infer
@@ -237,7 +237,7 @@ def _made(window: Window) -> Array:
         return _monai_gaussian(window.patch)
     peak = np.zeros(window.patch)
     peak[tuple(size // 2 for size in window.patch)] = 1
-    bell = ndimage.gaussian_filter(peak, [size * _SIGMA for size in window.patch], 0, mode="constant", cval=0)
+    bell = scipy.ndimage.gaussian_filter(peak, [size * _SIGMA for size in window.patch], 0, mode="constant", cval=0)
     bell /= bell.max() / _NNUNET_PEAK
     bell = bell.astype(window.accumulator)
     bell[bell == 0] = bell[bell > 0].min()

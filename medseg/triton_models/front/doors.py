@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Doors:
-    """HTTP and metrics listen on loopback; gRPC on `host`, with TLS where there is a certificate."""
+    """HTTP listens on loopback, metrics on `metrics_host`; gRPC on `host`, with TLS where there is a certificate."""
 
     host: str
     http_port: int
@@ -22,6 +22,7 @@ class Doors:
     certificate: str = ""
     certificate_key: str = ""
     client_ca: str = ""
+    metrics_host: str = "127.0.0.1"
 
     def trusts(self, keys: Iterable[str]) -> bool:
         """Whether one of these is the key to shared memory."""

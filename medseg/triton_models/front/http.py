@@ -45,14 +45,14 @@ class _Request:
 
 
 async def listen(doors: Doors, replaced: Replaced) -> list[asyncio.Server]:
-    """Servers for HTTP and for the metrics, on loopback. Raises OSError where a port is taken."""
+    """Servers for HTTP, on loopback, and for the metrics. Raises OSError where a port is taken."""
     sockets = Path(doors.sockets)
     room, left = Room(MOST_BYTES), Left(sockets, Answer.close)
     connected = partial(_connected, doors, Behind(http_socket(sockets), replaced, room, left), [0])
     scraped = partial(_connected, None, Behind(metrics_socket(sockets), replaced, room, left), [0])
     return [
         await asyncio.start_server(connected, "127.0.0.1", doors.http_port, limit=PIECE),
-        await asyncio.start_server(scraped, "127.0.0.1", doors.metrics_port, limit=PIECE),
+        await asyncio.start_server(scraped, doors.metrics_host, doors.metrics_port, limit=PIECE),
     ]
 
 

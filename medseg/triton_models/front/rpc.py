@@ -21,7 +21,7 @@ from medseg.triton_models.cancelled import new_id
 from medseg.triton_models.front.again import Left, Replaced, Twice
 from medseg.triton_models.front.doors import Doors, grpc_socket
 from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, Sent, check_inputs, check_memory
-from medseg.triton_models.front.words import AWAY, died, trouble
+from medseg.triton_models.front.words import AWAY, UNWELCOME, died, trouble
 
 _SERVICE = "/inference.GRPCInferenceService/"
 _INFER = f"{_SERVICE}ModelInfer"
@@ -125,7 +125,7 @@ class _Passing(grpc.GenericRpcHandler):
         doors, refuse = self._doors, context.abort
         shown = {name: [str(value) for key, value in context.invocation_metadata() if key == name] for name in _SHOWN}
         if not doors.welcomes(value for name in TOKEN_HEADERS for value in shown[name]):
-            await refuse(grpc.StatusCode.UNAUTHENTICATED, "this server is restricted to clients that send its token")
+            await refuse(grpc.StatusCode.UNAUTHENTICATED, UNWELCOME)
         trusted = doors.trusts(shown[KEY_HEADER])
         if method.removeprefix(_SERVICE) in _MEMORY and not trusted:
             await refuse(grpc.StatusCode.PERMISSION_DENIED, "shared memory is restricted to the server's own user")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 
+UNWELCOME = (
+    "this server is restricted to clients that send its token; over grpcs:// medseg sends what stands in the "
+    "file that MEDSEG_TOKEN_FILE names: set it"
+)
 AWAY = "the server is being started again; try again in some seconds"
 _DIED = re.compile(r"Stub process .*is not healthy", re.DOTALL)
 _FULL = re.compile(r"Failed to (?:increase|initialize) (?:the )?shared memory|No space left on device", re.DOTALL)
