@@ -82,11 +82,11 @@ def test_a_missing_tensorrt_is_told_before_the_work(copied):
 
 
 def test_doctor_names_every_engine_and_a_remedy_for_what_is_not_ok():
-    lines = json.loads(run("doctor", "--json").stdout)
+    lines = json.loads(run("doctor", "--json").stdout)["findings"]
     assert {"engine torch", "engine openvino", "engine tensorrt-rtx", "DALI", "tritonserver", "shared memory"} <= {
         line["what"] for line in lines
     }
-    assert {line["state"] for line in lines} <= {"ok", "missing", "problem"}
+    assert {line["state"] for line in lines} <= {"ok", "missing", "problem", "absent"}
     assert all(line["remedy"] for line in lines if line["state"] != "ok")
 
 
@@ -96,12 +96,12 @@ def test_doctor_compares_a_plan_with_a_triton_images_tensorrt(copied):
     held = Run(copied)
     with held.adding("fp16.sm89.plan", {"engine": "tensorrt", "gpu": "sm89", "version": "10.13.3.9"}) as path:
         path.write_bytes(b"plan")
-    fits = json.loads(run("doctor", "--run", copied, "--image-tensorrt", "10.13.3", "--json").stdout)
-    other = json.loads(run("doctor", "--run", copied, "--image-tensorrt", "10.11.0", "--json").stdout)
+    fits = json.loads(run("doctor", "--run", copied, "--image-tensorrt", "10.13.3", "--json").stdout)["findings"]
+    other = json.loads(run("doctor", "--run", copied, "--image-tensorrt", "10.11.0", "--json").stdout)["findings"]
     state = {"fits": fits, "other": other}
     found = {key: next(line for line in lines if line["what"].endswith(".plan")) for key, lines in state.items()}
     tag = "nvcr.io/nvidia/tritonserver:26.01-trtllm-python-py3"
-    tagged = json.loads(run("doctor", "--run", copied, "--image", tag, "--json").stdout)
+    tagged = json.loads(run("doctor", "--run", copied, "--image", tag, "--json").stdout)["findings"]
     assert next(line for line in tagged if line["what"].endswith(".plan"))["state"] == "ok"
     assert found["fits"]["state"] == "ok"
     assert found["other"]["state"] == "problem" and "10.11.0" in found["other"]["remedy"]
