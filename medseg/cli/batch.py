@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medseg.cli.groups import grouped
-from medseg.cli.options import NoVerifyOption, RunsOption, TaskArgument
+from medseg.cli.options import EngineOption, JsonOption, NoVerifyOption, PrecisionOption, RunsOption, TaskArgument
 from medseg.cli.task_options import own
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def batch(
         ),
     ] = None,
     run: RunsOption = None,
-    engine: Annotated[str, typer.Option(help="The engine for --run.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="The precision for --run: fp32, fp16, bf16 or int8.")] = "fp32",
+    engine: EngineOption = "openvino",
+    precision: PrecisionOption = "fp32",
     no_verify: NoVerifyOption = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Answer a whole archive. Given again, it goes on: done cases stay, failed ones are tried anew.
 
