@@ -17,15 +17,15 @@ from medseg.task import Infer, Networks
 
 def exported_file(run: Run, engine: str, precision: str) -> Path:
     """The run's file for an engine in a precision. Raises RunError saying what the run holds."""
-    suffix = kind_of(engine).suffix
+    kind = kind_of(engine)
+    suffix, built = kind.suffix, f" --engine {engine}" if kind.builds else ""
     for name, facts in run.files.items():
         fits = name.endswith(suffix) and facts.get("engine", engine) == engine  # bf16.onnx is for OpenVINO alone
         if fits and facts.get("precision") == precision:
             return run.held(name)
     held = ", ".join(run.files) or "no files"
-    raise RunError(
-        f"run {run.path} has no {precision} {suffix} file for {engine}; it holds {held}: `medseg export` makes one"
-    )
+    lacks = f"run {run.path} has no {precision} {suffix} file for {engine}"
+    raise RunError(f"{lacks}; it holds {held}: `medseg export{built}` makes one")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import onnx
 from onnx import version_converter
 
 from medseg.errors import InputError
+from medseg.models.beside_onnx import taken_in
 from medseg.models.onnx_session import session_of
 from medseg.task import Array
 
@@ -19,12 +20,11 @@ _LEAST_OPSET = 13
 _REMEDY = "export it again"
 
 
-def asked_and_answered(file: Path) -> tuple[list[int | None], list[int | None]]:
-    """The shapes of the graph's input and of its answer, by asking it; None where a size is free.
+def asked_and_answered(model: onnx.ModelProto, file: Path) -> tuple[list[int | None], list[int | None]]:
+    """The shapes of a file's graph's input and of its answer, by asking it; None where a size is free.
 
     Raises InputError where it is no graph of one picture tensor to one tensor of logits.
     """
-    model = read_graph(file)
     asked = _sides(model.graph.input[0])
     if len(asked) != 4 or not asked[1]:
         return asked, []
@@ -40,13 +40,20 @@ def asked_and_answered(file: Path) -> tuple[list[int | None], list[int | None]]:
 
 
 def read_graph(file: Path) -> onnx.ModelProto:
-    """The graph in a file. Raises InputError where there is none, or it needs other files or libraries."""
+    """The graph in a file. Raises InputError where there is none, or it needs other libraries."""
+    return whole_graph(file)[0]
+
+
+def whole_graph(file: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
+    """The graph in a file with all its weights, and the files beside it in which some of them lie.
+
+    Raises InputError where there is none, where one of those files is missing, or where it needs other libraries.
+    """
     try:
         model = onnx.load(file, load_external_data=False)
     except Exception as error:  # protobuf's words for bytes that are no graph
         raise InputError(f"graph {file} is no ONNX file: {_REMEDY}") from error
-    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in model.graph.initializer):
-        raise InputError(f"graph {file} has its weights in other files; expected them inside: save it as one file")
+    parts = taken_in(model, file)
     strange = sorted({node.domain for node in model.graph.node} - set(_DOMAINS))
     if strange:
         raise InputError(f"graph {file} needs operators of {strange[0]!r}, which no engine here has: {_REMEDY}")
@@ -61,7 +68,7 @@ def read_graph(file: Path) -> onnx.ModelProto:
         raise InputError(f"graph {file} takes {name}; expected float32: {_REMEDY}")
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    return model
+    return model, parts
 
 
 def infer_of(model: onnx.ModelProto) -> Callable[[Array], Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from medseg.description import Description, Source
 from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.schema import read_json
+from medseg.scratch import Scratch
 from medseg.tasks.picture.choose import (
     activation_of,
     answering,
@@ -43,6 +44,7 @@ class Found:
     size: str | None = None  # where the network takes only one
     source: Mapping[str, object] = field(default_factory=dict)
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    beside: tuple[Path, ...] = ()  # other files that hold weights of the program
 
 
 def imported(path: Path, choices: NetworkOptions) -> Brought:
@@ -55,22 +57,35 @@ def imported(path: Path, choices: NetworkOptions) -> Brought:
         _check_said(picture_of(text), found)
     else:
         text, notes = _described(found, choices)
-    program = None if found.architecture else found.file
+    program, kept = _one_file(found)
     source = {"kind": "import" if found.state else "program", "file": found.file.name, "sha256": sha256(found.file)}
-    return Brought(text, found.state, program, source | dict(found.source), tuple(notes))
+    return Brought(text, found.state, program, source | dict(found.source), tuple(notes), kept)
+
+
+def _one_file(found: Found) -> tuple[Path | None, Scratch | None]:
+    """The program's file, None of weights; where its weights lie beside it a new one with all, and the folder of it."""
+    if found.architecture or not found.beside:
+        return None if found.architecture else found.file, None
+    from medseg.models.given_onnx import read_graph
+
+    scratch = Scratch("import")
+    whole = Path(scratch.name) / found.file.name
+    whole.write_bytes(read_graph(found.file).SerializeToString())
+    return whole, scratch
 
 
 def _found(path: Path, choices: NetworkOptions) -> Found:
     if path.is_dir():
         return _folder(path, choices)
     if path.suffix.lower() == ".onnx":
-        from medseg.models.given_onnx import asked_and_answered
+        from medseg.models import given_onnx
 
-        return _program(path, choices, *asked_and_answered(path))
+        graph, beside = given_onnx.whole_graph(path)
+        return replace(_program(path, choices, *given_onnx.asked_and_answered(graph, path)), beside=beside)
     if path.suffix.lower() == ".pt2":
-        from medseg.models.given_program import asked_and_answered
+        from medseg.models import given_program
 
-        return _program(path, choices, *asked_and_answered(path))
+        return _program(path, choices, *given_program.asked_and_answered(path))
     return _checkpoint(path, choices)
 
 
@@ -175,7 +190,7 @@ def _described(found: Found, choices: NetworkOptions) -> tuple[str, list[str]]:
         classes,
         activation,
         {},
-        source=Source(files={found.file.name: sha256(found.file)}),
+        source=Source(files={file.name: sha256(file) for file in (found.file, *found.beside)}),
     )
     picture = Picture(shared, colours, 8, size_of(size or "keep"), "bilinear", "logits", found.architecture)
     return described(picture), notes

@@ -46,7 +46,7 @@ def pipeline(picture: Picture, text: str) -> Pipeline:
         ),
         inputs=("encoded", "wanted"),
         steps=(
-            Step("check", partial(checked, kind), ("encoded",), ("packed", "size")),
+            Step("check", partial(checked, kind), ("encoded", "wanted"), ("packed", "size")),  # refuses at once
             Step("decode", decoder(decode_of(picture)), ("packed",), ("pixels",)),
             Step("prepare", partial(prepared, picture), ("pixels",), ("input",), takes_torch=_takes_torch(picture)),
             Step("segment", NAME, ("input",), ("logits",)),

@@ -211,3 +211,8 @@ def test_a_choice_that_cannot_be_is_one_sentence(choices: NetworkOptions, words:
 def test_what_describes_no_picture_is_refused(texts: list[str]) -> None:
     with pytest.raises(RunError):
         task_named("picture").described(texts)
+
+
+def test_the_first_step_takes_all_that_a_request_says() -> None:
+    pipeline = task_named("picture").described([described(picture())]).pipeline
+    assert set(pipeline.steps[0].inputs) == set(pipeline.inputs)
