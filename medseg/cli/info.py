@@ -121,17 +121,30 @@ def _whole(name: str, facts: dict[str, Any]) -> list[str]:
         f"{name}: {task['title']}",
         *wrap(f"expects {task['expects']}", _WIDTH),
         "",
+        *(_of_networks(task) if task["networks"] else _BROUGHT),
+        *_options(name, task["options"]),
+        *_scores(name, task["scores"]),
+        "",
+        "how they are pooled, and how other programs differ: docs/metrics.md",
+        _engine_line(facts),
+    ]
+
+
+# Of a task whose runs bring their own networks along.
+_BROUGHT = (
+    "networks: any; each run describes its own, with the steps, inputs and outputs, in its segmentation.json. Runs are",
+    "made by `medseg import` or `medseg train`: docs/own-network.md, docs/nnunet.md",
+)
+
+
+def _of_networks(task: dict[str, Any]) -> list[str]:
+    return [
         "networks, each a run that `medseg import` or `medseg train` makes (shapes without the batch)",
         *(line for network, found in task["networks"].items() for line in _network_lines(network, found)),
         "",
         f"an answer's steps: {' > '.join(task['steps'])}",
         f"a server takes: {_wires(task['inputs'])}",
         f"a server gives: {_wires(task['outputs'])}",
-        *_options(name, task["options"]),
-        *_scores(name, task["scores"]),
-        "",
-        "how they are pooled, and how other programs differ: docs/metrics.md",
-        _engine_line(facts),
     ]
 
 

@@ -40,6 +40,17 @@ def test_info_says_what_a_score_is(task: str) -> None:
     assert f"expects {task_named(task).files.expects}" in text and facts["expects"]
 
 
+@pytest.mark.parametrize("task", task_names())
+def test_no_heading_stands_over_nothing(task: str) -> None:
+    lines = shown(task).splitlines()
+    assert not [line for line in lines if line.strip() in ("an answer's steps:", "a server takes:", "a server gives:")]
+    after = {line: lines[number + 1] for number, line in enumerate(lines) if line.startswith("networks, each")}
+    assert all(line.startswith("  ") for line in after.values())
+    assert (
+        bool(after) == bool(task_named(task).networks) != ("networks: any; each run describes its own" in shown(task))
+    )
+
+
 def test_what_a_picture_cannot_tell_of_how_a_patient_lies_is_said() -> None:
     for task in ("gi-tract", "brain-lgg"):
         assert "front up, their right on the picture's left" in " ".join(shown(task).split())
