@@ -214,13 +214,13 @@ class Against(TypedDict):
 
 
 class GpuRecord(TypedDict):
-    """The GPU of a machine."""
+    """The GPU of a machine; None is what it does not tell, as a slice of one its clock."""
 
     name: str
     driver: str
-    memory_gib: float
-    clock_mhz: int
-    clock_limit_mhz: int
+    memory_gib: float | None
+    clock_mhz: int | None
+    clock_limit_mhz: int | None
 
 
 class MachineRecord(TypedDict):

@@ -106,10 +106,6 @@ def _gpu() -> Iterator[Line]:
         yield Line("NVIDIA driver", "absent", "none", remedy)
         return
     yield Line("NVIDIA driver", "ok", driver)
-    if not _version("cuda.bindings", "cuda-bindings"):
-        remedy = "pip install 'medseg[rtx]'"
-        yield Line("CUDA", "missing", "no package 'cuda-bindings', so the GPU cannot be asked", remedy)
-        return
     for what, fact in (("CUDA", cuda_version()), ("GPU", gpu_name())):
         yield Line(what, "ok", fact) if fact else Line(what, "missing", "none found", "use the CPU engines")
 
@@ -121,18 +117,28 @@ def _engines() -> Iterator[Line]:
             yield Line(f"engine {name}", *_usable(kind, version))
         else:
             state = "absent" if kind.builds else "missing"  # what needs a GPU is nobody's lack without one
-            yield Line(f"engine {name}", state, f"no package {kind.package!r}", f"pip install 'medseg[{kind.extra}]'")
+            yield Line(f"engine {name}", state, f"no package {kind.package!r}", _install(kind))
 
 
 def _usable(kind: Kind, version: str) -> tuple[str, str, str]:
     """State, fact and remedy of an engine that is installed: what is built for a GPU opens on a GPU alone."""
     from medseg.engines.gpu import gpu_name
 
-    if kind.builds and not gpu_name():
+    gpu = gpu_name()
+    if kind.builds and not gpu:
         if kind.builds == "anywhere":
             return "ok", f"{version}, builds engines here for other machines' GPUs", ""
         return "absent", f"{version}, no GPU", "it builds and opens engines on a machine with a GPU"
+    if gpu not in (kind.gpus or (gpu,)):
+        fact = f"{version} builds no engines for the GPU here, {gpu}, but for {', '.join(kind.gpus)}"
+        return "problem", fact, "use engine tensorrt"
+    if kind.builds and not _version("cuda.bindings", "cuda-bindings"):
+        return "problem", f"{version}, but no package 'cuda-bindings' to open engines with", _install(kind)
     return "ok", f"{version}, {named(kind.facts)()}" if kind.facts else version, ""
+
+
+def _install(kind: Kind) -> str:
+    return f"pip install 'medseg[{kind.extra}]'"
 
 
 def _plans(runs: list[Path], image: str) -> Iterator[Line]:

@@ -41,9 +41,14 @@ class Built:
     engine: Annotated[
         str, typer.Option(help="onnx (which openvino and onnxruntime open too), tensorrt or tensorrt-rtx.")
     ] = "onnx"
-    gpu: Annotated[str, typer.Option(help="For tensorrt-rtx: sm75, sm80, sm86, sm89 or sm120. Needs no GPU.")] = ""
+    gpu: Annotated[
+        str, typer.Option(help="For tensorrt-rtx: sm75, sm80, sm86, sm89 or sm120; not sm90 (H100). Needs no GPU.")
+    ] = ""
     batch: Annotated[str, typer.Option(help="The engine's batches: smallest:tuned:largest.")] = "1:4:8"
     workspace: Annotated[int | None, typer.Option(min=1, help="The engine's workspace limit in MiB.")] = None
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="Of fp32.onnx an engine that computes in TF32, which is then its precision.")
+    ] = False
 
     @property
     def gpu_build(self) -> GpuBuild | None:
@@ -62,7 +67,7 @@ class Built:
             raise InputError(f"--batch {self.batch!r} is not smallest:tuned:largest, such as 1:4:8") from error
         if smallest < 1:
             raise InputError(f"--batch {self.batch!r} starts below 1; expected smallest:tuned:largest, such as 1:4:8")
-        return GpuBuild(self.engine, self.gpu, (smallest, tuned, largest), self.workspace)
+        return GpuBuild(self.engine, self.gpu, (smallest, tuned, largest), self.workspace, self.tf32)
 
 
 @dataclass(frozen=True)

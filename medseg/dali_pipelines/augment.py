@@ -52,6 +52,7 @@ def training_pipeline(
     with pipeline:
         picture, mask, *matrix = fn.external_source(
             feed,
+            cycle="raise",  # an epoch ends with its feed, and the next begins with a feed of its own
             num_outputs=3 if moving else 2,
             dtype=[kind, DALIDataType.UINT8, DALIDataType.FLOAT][: 3 if moving else 2],
             ndim=[axes, 3, 2][: 3 if moving else 2],

@@ -48,12 +48,26 @@ class Fit:
     threads: int = 2
 
 
+class _Feeds:
+    """What a pipeline is fed with: the feed that is the next one when the first batch of an epoch is wanted.
+
+    Not sooner: DALI asks for the next epoch's iterator when an epoch has ended.
+    """
+
+    next: Iterator[tuple[list[Array], ...]] = iter(())
+
+    def __iter__(self) -> Iterator[tuple[list[Array], ...]]:
+        yield from self.next
+
+
 class DaliLoader:
     """Batches of augmented samples; seed and epoch fix order and changes. `sampler` is what Lightning looks for."""
 
     def __init__(self, samples: Samples, sampler: Order, fit: Fit) -> None:
         self.samples, self.sampler, self.fit = samples, sampler, fit
         self.numbers = {patient: number for number, patient in enumerate(sorted(set(samples.patients)))}
+        self._feeds = _Feeds()
+        self._built: DALIGenericIterator | None = None  # between epochs; building takes seconds on a GPU
 
     def __len__(self) -> int:
         return len(self._sizes())
@@ -64,18 +78,27 @@ class DaliLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """One epoch: every index of the sampler once, the last batch smaller where they do not divide."""
-        fit = self.fit
-        settings = {"batch_size": max(self._sizes()), "num_threads": fit.threads, "device_id": fit.device_id}
-        with ThreadPoolExecutor(fit.threads) as readers:
+        with ThreadPoolExecutor(self.fit.threads) as readers:
             fed: deque[list[Drawn]] = deque()  # of the batches that DALI works on
-            feed = self._feed(readers, fed)
-            pipeline = training_pipeline(fit.decode, fit.size, fit.how.moving, feed, settings)
-            batches = DALIGenericIterator([pipeline], list(RESULTS), last_batch_policy=LastBatchPolicy.PARTIAL)
+            self._feeds.next = self._feed(readers, fed)
+            batches = self._begun()
             for (batch,) in batches:
                 images, masks, drawn = batch["images"], batch["masks"], fed.popleft()
                 change(images, masks, drawn)
                 numbers = torch.tensor([self.numbers[self.samples.patients[one.index]] for one in drawn])
                 yield self._shown(images), masks, numbers
+        self._built = batches  # whole: of an epoch that was left or that failed, DALI may hold batches
+
+    def _begun(self) -> DALIGenericIterator:
+        """DALI's own iterator at the start of an epoch: that of the epoch before, where that was finished."""
+        built, self._built = self._built, None
+        if built is not None:
+            built.reset()
+            return built
+        fit = self.fit
+        settings = {"batch_size": max(self._sizes()), "num_threads": fit.threads, "device_id": fit.device_id}
+        pipeline = training_pipeline(fit.decode, fit.size, fit.how.moving, self._feeds, settings)
+        return DALIGenericIterator([pipeline], list(RESULTS), last_batch_policy=LastBatchPolicy.PARTIAL)
 
     def _shown(self, images: torch.Tensor) -> torch.Tensor:
         """A grey picture in each of the network's channels."""

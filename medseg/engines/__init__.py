@@ -29,6 +29,7 @@ class Kind:
     distributions: tuple[str, ...] = ()  # that may hold the package, where they are not called as it is
     backend: str = ""  # Triton's own backend of the engine's name runs on this device, cpu or gpu; "": there is none
     builds: str = ""  # its files are built from ONNX: "here", for this machine's GPU, or "anywhere", for a named GPU
+    gpus: tuple[str, ...] = ()  # that its files can be built for; () is any that the library itself knows
     facts: str = ""  # module:function that says in words what the installed package can do here
 
     def __post_init__(self) -> None:
@@ -72,6 +73,7 @@ ENGINES = {
         "rtx",
         ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
         builds="anywhere",
+        gpus=("sm75", "sm80", "sm86", "sm89", "sm120"),  # version 1.7: no Hopper, which sm90 (H100, H200) is
     ),
 }
 CPU_DEFAULT = "openvino"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import onnxruntime
 
+from medseg.engines.gpu import gpu_name
+from medseg.errors import EngineError
 from medseg.task import Array
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_EXACT = {"use_tf32": "0"}  # what is called fp32 is computed in it
 
 
 def facts() -> str:
@@ -15,7 +21,10 @@ def facts() -> str:
 
 
 class OnnxRuntimeEngine:
-    """An ONNX Runtime session, on CUDA where the installed package offers it, else on the CPU."""
+    """An ONNX Runtime session: on the GPU where there is one and the installed package has CUDA, else on the CPU.
+
+    Raises EngineError where there is a GPU that the package was made for, but the session did not come to it.
+    """
 
     def __init__(self, file: Path, threads: int, streams: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -23,13 +32,26 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 4  # errors are raised, and said once
         # Spinning threads take the cores from other processes on the machine, a server's steps above all.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        offered = onnxruntime.get_available_providers()
-        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in offered]
-        # Only a GPU has something to fall back to; on a CPU the same damaged file would be opened a second time.
-        self._session = onnxruntime.InferenceSession(str(file), options, providers, enable_fallback=len(providers) > 1)
+        gpu = gpu_name() if _CUDA in onnxruntime.get_available_providers() else ""
+        if gpu:
+            _load_cuda()
+        providers = [(_CUDA, _EXACT), (_CPU, {})] if gpu else [(_CPU, {})]
+        self._session = onnxruntime.InferenceSession(str(file), options, providers, enable_fallback=False)
+        if gpu and _CUDA not in self._session.get_providers():
+            raise EngineError(
+                f"ONNX Runtime {onnxruntime.__version__} was made for CUDA and here is a GPU ({gpu}), but CUDA and "
+                "cuDNN of its version were not found; expected to compute there: install them with "
+                "pip install 'onnxruntime-gpu[cuda,cudnn]', or set CUDA_VISIBLE_DEVICES= to compute on the CPU"
+            )
 
     def __call__(self, batch: Array) -> Array:
         return self._session.run(["output"], {"input": batch})[0]
 
     def close(self) -> None:
         del self._session
+
+
+def _load_cuda() -> None:
+    """Find CUDA and cuDNN where torch's or NVIDIA's own packages hold them; the session looks on the system alone."""
+    with redirect_stdout(None):  # it prints what it does not find; a command's output is the answer alone
+        onnxruntime.preload_dlls()

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
-from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from medseg.data.cache import cache_folder
-from medseg.engines import library
-from medseg.engines.gpu import checked, gpu_name
+from medseg.engines import ENGINES, library
+from medseg.engines.gpu import cuda_version, driver_version, gpu_name
+from medseg.engines.lanes import Lane, Lanes
 from medseg.errors import EngineError
 from medseg.files import sha256, whole_file
 from medseg.run import Run
 from medseg.task import Array
+
+_MOST_LANES = 4  # more calls than that at once only share the GPU, and each lane takes memory for its own work
 
 
 class TensorRtEngine:
@@ -25,34 +25,39 @@ class TensorRtEngine:
     name = "tensorrt"
 
     def __init__(self, file: Path, threads: int, streams: int) -> None:
-        del threads, streams  # the GPU has its own
+        del threads  # the GPU has its own
         trt = library(self.name)
-        if reason := unfit(_facts(file), gpu_name(), trt.__version__):
+        if reason := unfit({"engine": self.name} | _facts(file), gpu_name(), trt.__version__):
             raise EngineError(f"{file} cannot be opened: {reason}")
         self._log = trt.Logger(trt.Logger.ERROR)
-        self._engine = trt.Runtime(self._log).deserialize_cuda_engine(file.read_bytes())
+        self._engine = begun(trt.Runtime, self._log).deserialize_cuda_engine(file.read_bytes())
         if self._engine is None:
             raise EngineError(f"{file} is not an engine of {self.name} {trt.__version__} for this GPU: build it again")
-        self._context = self._started(file)
-        self._largest = tuple(self._engine.get_tensor_profile_shape("input", 0)[2])
-        self._smallest = tuple(self._engine.get_tensor_profile_shape("input", 0)[0])
-        self._lock = Lock()  # a context answers one call at a time
+        self._smallest, _, self._largest = map(tuple, self._engine.get_tensor_profile_shape("input", 0))
+        alone = int(trt.__version__.split(".")[0]) < 10  # before 10, two contexts could not share a profile
+        start, graphs = self._started(file), self._graphs()
+        self._lanes = Lanes(lambda: Lane(start(), graphs), 1 if alone else min(streams, _MOST_LANES))
 
     def __call__(self, batch: Array) -> Array:
         """(n, *input_shape) float32 -> (n, *output_shape) float32. Raises EngineError outside the profile."""
         if reason := outside(batch.shape, self._smallest, self._largest):
             raise EngineError(reason)
-        with self._lock:
-            return _answered(self._context, np.ascontiguousarray(batch, np.float32))
+        with self._lanes.one() as lane:
+            return lane(batch)
 
     def close(self) -> None:
         """Give back the GPU's memory."""
-        del self._context, self._engine
+        self._lanes.close()
+        del self._lanes, self._engine
 
-    def _started(self, file: Path) -> Any:
-        """A context to run the engine in."""
+    def _graphs(self) -> bool:
+        """Whether calls are recorded as CUDA graphs: where batches of one size always have one shape."""
+        return bool(self._smallest[1:] == self._largest[1:])
+
+    def _started(self, file: Path) -> Callable[[], Any]:
+        """What makes a context to run the engine in."""
         del file
-        return self._engine.create_execution_context()
+        return lambda: self._engine.create_execution_context()
 
 
 class TensorRtRtxEngine(TensorRtEngine):
@@ -74,14 +79,33 @@ class TensorRtRtxEngine(TensorRtEngine):
         del self._kernels
         super().close()
 
-    def _started(self, file: Path) -> Any:
+    def _graphs(self) -> bool:
+        """It compiles kernels while it runs, which cannot be recorded."""
+        return False
+
+    def _started(self, file: Path) -> Callable[[], Any]:
         config = self._engine.create_runtime_config()
         self._kernels = config.create_runtime_cache()
         self._cache = cache_folder() / self.name / f"{_facts(file).get('key') or sha256(file)}.kernels"
         if self._cache.is_file():
             self._kernels.deserialize(self._cache.read_bytes())
         config.set_runtime_cache(self._kernels)
-        return self._engine.create_execution_context(config)
+        return lambda: self._engine.create_execution_context(config)
+
+
+def begun(kind: Callable[[Any], Any], log: Any) -> Any:
+    """A library's builder or runtime. Raises EngineError where it finds no driver that it can work with.
+
+    Its own word for that is a TypeError about a factory function.
+    """
+    try:
+        return kind(log)
+    except TypeError as error:
+        found = f"{driver_version() or 'none'}, for CUDA up to {cuda_version() or 'none'}"
+        raise EngineError(
+            f"{kind.__module__.split('.')[0]} does not start with NVIDIA's driver here ({found}); expected one that is "
+            "not older than the library's CUDA: update the driver, or use the CPU engines"
+        ) from error
 
 
 def unfit(facts: dict[str, Any], gpu: str, version: str) -> str | None:
@@ -89,10 +113,18 @@ def unfit(facts: dict[str, Any], gpu: str, version: str) -> str | None:
     if not gpu:
         return "this machine has no NVIDIA GPU, or no driver; open the .onnx file with engine openvino or onnxruntime"
     if facts.get("gpu", gpu) != gpu:
-        return f"it was built for {facts['gpu']} and this GPU is {gpu}; export it with --gpu {gpu}"
+        return f"it was built for {facts['gpu']} and this GPU is {gpu}; {_instead(facts.get('engine', ''), gpu)}"
     if _release(facts.get("version", version)) != _release(version):
         return f"it was built with version {facts['version']} and {version} is installed; export it again"
     return None
+
+
+def _instead(engine: str, gpu: str) -> str:
+    """How an engine for this GPU can be had."""
+    kind = ENGINES.get(engine)
+    if kind and gpu in kind.gpus:
+        return f"export it with --gpu {gpu}"
+    return f"{engine} builds none for it: use --engine tensorrt" if kind and kind.gpus else "build it on this machine"
 
 
 def _release(version: str) -> list[str]:
@@ -117,32 +149,3 @@ def _facts(file: Path) -> dict[str, Any]:
     if not (file.parent / "manifest.json").is_file():
         return {}
     return Run(file.parent).files.get(file.name, {})
-
-
-def _answered(context: Any, batch: Array) -> Array:
-    """The context's output for one contiguous batch, back in host memory."""
-    from cuda.bindings import runtime
-
-    context.set_input_shape("input", batch.shape)
-    answer = np.empty(tuple(context.get_tensor_shape("output")), np.float32)
-    stream = checked(runtime.cudaStreamCreate())
-    held: list[Any] = []
-    try:
-        for tensor, array in (("input", batch), ("output", answer)):
-            held.append(checked(runtime.cudaMalloc(array.nbytes)))
-            context.set_tensor_address(tensor, held[-1])
-        kind = runtime.cudaMemcpyKind
-        _copy(runtime, held[0], batch.ctypes.data, batch.nbytes, kind.cudaMemcpyHostToDevice)
-        if not context.execute_async_v3(stream):
-            raise EngineError(f"the engine failed on a batch of shape {batch.shape}; see its log above: build it again")
-        checked(runtime.cudaStreamSynchronize(stream))
-        _copy(runtime, answer.ctypes.data, held[1], answer.nbytes, kind.cudaMemcpyDeviceToHost)
-    finally:
-        for memory in held:
-            runtime.cudaFree(memory)
-        runtime.cudaStreamDestroy(stream)
-    return answer
-
-
-def _copy(runtime: ModuleType, to: int, source: int, size: int, kind: Any) -> None:
-    checked(runtime.cudaMemcpy(to, source, size, kind))

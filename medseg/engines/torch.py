@@ -16,6 +16,7 @@ class TorchEngine:
     def __init__(self, file: Path, threads: int, streams: int) -> None:
         torch.set_num_threads(max(1, threads // streams))
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.backends.cudnn.allow_tf32 = False  # by default fp32 convolutions keep 10 bits of mantissa on a GPU
         logging.getLogger("torch.export").setLevel(logging.ERROR)  # of a damaged file it would print a traceback too
         self._module = torch.export.load(file).module().to(self._device)
 

@@ -1,4 +1,4 @@
-"""ONNX -> TensorRT plans and TensorRT-RTX engines, strongly typed, and what they really hold, read from the network.
+"""ONNX -> TensorRT plans and TensorRT-RTX engines in the file's types, and what they hold, read from the network.
 
 TensorRT and TensorRT-RTX are two Python modules with one API. What differs: TensorRT builds for the GPU it runs on and
 measures kernels there; TensorRT-RTX is told a compute capability, needs no GPU to build, and compiles kernels when run.
@@ -15,17 +15,19 @@ from time import perf_counter
 from types import ModuleType
 from typing import Any
 
+import onnx
+
 from medseg.data.cache import cache_folder
 from medseg.engines import kind_of, library
 from medseg.engines.gpu import gpu_name
+from medseg.engines.tensorrt import begun
 from medseg.errors import ExportError
 from medseg.export.files import add, write
 from medseg.export.readback import LEAST_SHARE, share
+from medseg.export.weakly import is_weakly_typed, older, tell_types
 from medseg.files import sha256
 from medseg.run import Run
 from medseg.task import Network
-
-GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120")  # that TensorRT-RTX builds for
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class GpuBuild:
     gpu: str = ""
     batches: tuple[int, int, int] = (1, 4, 8)  # smallest, the one it is tuned for, largest
     workspace_mib: int | None = None  # the library's own limit where None
+    tf32: bool = False  # whether products of an fp32 file may be computed in TF32; the engine is then called that
 
     @property
     def suffix(self) -> str:
@@ -52,15 +55,20 @@ def build(run: Run, network: Network, precision: str, gpu_build: GpuBuild, comma
     trt = library(gpu_build.engine)
     gpu = device(gpu_build)
     source = run.file(precision=precision, suffix=".onnx")
+    precision = "tf32" if gpu_build.tf32 and precision == "fp32" else precision
     name = f"{precision}.{gpu}{gpu_build.suffix}"
     key = _key(source, trt.__version__, gpu, gpu_build)
     recorded = run.files.get(name, {})
     if recorded.get("key") == key and (run.path / name).is_file() and sha256(run.path / name) == recorded["sha256"]:
         return name
-    started, log = perf_counter(), _log(trt)
-    definition = _parsed(trt, log, source)
-    held = _worthy(name, precision, share(trt, definition, precision))
-    plan = _serialized(trt, log, definition, network, gpu_build, key)
+    started, parsed = perf_counter(), _parsed(trt, source)
+    config = parsed.builder.create_builder_config()
+    if parsed.untyped:
+        tell_types(trt, config, parsed.definition, parsed.untyped)
+    held = _worthy(name, precision, share(trt, parsed.definition, precision))
+    _configure(trt, config, gpu_build)
+    _profiled(parsed, config, network, gpu_build)
+    plan = _serialized(parsed, config, network, gpu_build, key)
     facts = {
         "precision": precision,
         "suffix": gpu_build.suffix,
@@ -92,9 +100,12 @@ def shapes(network: Network, batches: Sequence[int]) -> list[tuple[int, ...]]:
 def device(gpu_build: GpuBuild) -> str:
     """The GPU an engine is built for, as "sm89". Raises ExportError where the library cannot build for it here."""
     if kind_of(gpu_build.engine).builds == "anywhere":
-        if gpu_build.gpu not in GPUS:
-            known = ", ".join(GPUS)
-            raise ExportError(f"GPU {gpu_build.gpu!r} is unknown to TensorRT-RTX; expected --gpu with one of {known}")
+        known = kind_of(gpu_build.engine).gpus
+        if gpu_build.gpu not in known:
+            raise ExportError(
+                f"TensorRT-RTX builds nothing for GPU {gpu_build.gpu!r}; expected --gpu with one of {', '.join(known)}: "
+                "for another GPU use --engine tensorrt on a machine that has it"
+            )
         return gpu_build.gpu
     here = gpu_name()
     if not here or gpu_build.gpu not in ("", here):
@@ -136,59 +147,90 @@ def _log(trt: ModuleType) -> Any:
     return type("Log", (trt.ILogger,), {"__init__": start, "log": log, "errors": errors})()
 
 
-def _parsed(trt: ModuleType, log: Any, source: Path) -> Any:
-    """The ONNX file as a strongly typed network: types are those of the file."""
-    builder = trt.Builder(log)
-    definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+@dataclass(frozen=True)
+class Parsed:
+    """An ONNX file as a library's own network, with what must live as long."""
+
+    log: Any
+    builder: Any
+    definition: Any
+    untyped: onnx.ModelProto | None  # the graph, where the network does not hold its types
+
+
+def _parsed(trt: ModuleType, source: Path) -> Parsed:
+    """The ONNX file as a strongly typed network: types are those of the file. TensorRT 8 is told them afterwards."""
+    log, flags = _log(trt), trt.NetworkDefinitionCreationFlag
+    untyped = _read(trt, source) if is_weakly_typed(trt) else None
+    builder = begun(trt.Builder, log)
+    definition = builder.create_network(1 << int(flags.EXPLICIT_BATCH if untyped else flags.STRONGLY_TYPED))
     parser = trt.OnnxParser(definition, log)
-    if not parser.parse(source.read_bytes()):
+    if not parser.parse(untyped.SerializeToString() if untyped else source.read_bytes()):
         reasons = "; ".join(_reason(parser.get_error(index)) for index in range(parser.num_errors))
         raise ExportError(
             f"{trt.__name__} cannot read {source}: {reasons or 'no reason given'}; export the ONNX file again"
         )
-    return definition
+    return Parsed(log, builder, definition, untyped)
+
+
+def _read(trt: ModuleType, source: Path) -> onnx.ModelProto:
+    """The ONNX file in an opset that TensorRT 8 reads. Raises ExportError where it cannot be read."""
+    try:
+        return older(onnx.load(source))
+    except Exception as error:  # damaged files raise whatever protobuf or the converter do
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ExportError(f"{trt.__name__} cannot read {source}: {reason[:200]}; export the ONNX file again") from error
 
 
 def _reason(error: Any) -> str:
-    """What the parser could not read, in words: for an operator that it lacks its description is a mere "false"."""
+    """What the parser could not read, in words: for an operator that it lacks its description is a mere "false".
+
+    TensorRT 8 names no operators, but describes them.
+    """
+    if not hasattr(error, "node_operator"):
+        return str(error.desc()).strip()
     if error.code().name == "UNSUPPORTED_NODE":
         return f"it has no operator {error.node_operator()} ({error.node_name()})"
     return f"{error.node_operator()} {error.desc()}".strip()
 
 
-def _serialized(trt: ModuleType, log: Any, definition: Any, network: Network, gpu_build: GpuBuild, key: str) -> bytes:
-    builder = definition.builder
-    config = builder.create_builder_config()
-    _limit(trt, config, gpu_build)
-    profile = builder.create_optimization_profile()
+def _configure(trt: ModuleType, config: Any, gpu_build: GpuBuild) -> None:
+    """What was asked for. FP32 is computed in FP32: TF32, whose mantissa has 10 bits, only where it is named."""
+    if not gpu_build.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if gpu_build.workspace_mib:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, gpu_build.workspace_mib << 20)
+    if kind_of(gpu_build.engine).builds == "anywhere":
+        config.num_compute_capabilities = 1
+        capability = trt.ComputeCapability.__members__[gpu_build.gpu.upper()]
+        _taken(config.set_compute_capability(capability, 0), gpu_build, f"GPU {gpu_build.gpu}")
+
+
+def _profiled(parsed: Parsed, config: Any, network: Network, gpu_build: GpuBuild) -> None:
+    """Tell the shapes that the engine must take."""
+    profile = parsed.builder.create_optimization_profile()
     profile.set_shape("input", *shapes(network, gpu_build.batches))
-    config.add_optimization_profile(profile)
-    timings = _configured(trt, config, gpu_build, key)
-    plan = builder.build_serialized_network(definition, config)
+    _taken(config.add_optimization_profile(profile) >= 0, gpu_build, f"batches {gpu_build.batches} of {network.name}")
+
+
+def _serialized(parsed: Parsed, config: Any, network: Network, gpu_build: GpuBuild, key: str) -> bytes:
+    """The engine, built. What TensorRT measures meanwhile is kept for the next build; TensorRT-RTX measures nothing."""
+    timings = cache_folder() / "tensorrt" / f"{key}.timings" if kind_of(gpu_build.engine).builds == "here" else None
+    if timings:
+        known = config.create_timing_cache(_timings(timings))
+        _taken(config.set_timing_cache(known, ignore_mismatch=False), gpu_build, f"the timings in {timings}")
+    plan = parsed.builder.build_serialized_network(parsed.definition, config)
     if plan is None:
-        raise ExportError(
-            f"{gpu_build.engine} cannot build {network.name}: {'; '.join(log.errors) or 'no reason given'}"
-        )
+        reason = "; ".join(parsed.log.errors) or "no reason given"
+        raise ExportError(f"{gpu_build.engine} cannot build {network.name}: {reason}")
     if timings:
         write(timings, bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
 
 
-def _limit(trt: ModuleType, config: Any, gpu_build: GpuBuild) -> None:
-    """The most memory that a layer may take on the side, where it was asked for."""
-    if gpu_build.workspace_mib:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, gpu_build.workspace_mib << 20)
-
-
-def _configured(trt: ModuleType, config: Any, gpu_build: GpuBuild, key: str) -> Path | None:
-    """What truly differs between the two libraries; where TensorRT's measurements are kept between builds."""
-    if kind_of(gpu_build.engine).builds == "anywhere":
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(trt.ComputeCapability.__members__[gpu_build.gpu.upper()], 0)
-        return None
-    path = cache_folder() / "tensorrt" / f"{key}.timings"
-    config.set_timing_cache(config.create_timing_cache(_timings(path)), ignore_mismatch=False)
-    return path
+def _taken(accepted: bool, gpu_build: GpuBuild, what: str) -> None:
+    """Raises ExportError where the library did not take what it was told."""
+    if not accepted:
+        raise ExportError(f"{gpu_build.engine} does not take {what}; expected that it does: choose another")
 
 
 def _timings(path: Path) -> bytes:

@@ -26,7 +26,7 @@ def share(trt: ModuleType, definition: Any, precision: str) -> dict[str, float]:
 
 def _half_share(trt: ModuleType, layers: list[Any]) -> dict[str, float]:
     kinds = (trt.DataType.FLOAT, trt.DataType.HALF)
-    moved = (trt.LayerType.CAST, trt.LayerType.CONSTANT)
+    moved = (getattr(trt.LayerType, "CAST", trt.LayerType.IDENTITY), trt.LayerType.CONSTANT)  # no casts in 8.5
     computed = [layer.get_output_type(0) for layer in layers if layer.type not in moved]
     floats = [kind for kind in computed if kind in kinds]
     weights = [weights for layer in layers for weights in _weights(trt, layer) if weights.dtype in kinds]

@@ -29,12 +29,12 @@ def _curved(images: torch.Tensor, exponents: torch.Tensor) -> torch.Tensor:
 def _replaced(images: torch.Tensor, how: Colours) -> torch.Tensor:
     """Some samples with one of the replaceable channels showing the channel `by` instead."""
     count, device = len(images), images.device
-    chosen = (torch.rand(count, device=device) < how.replaced).nonzero()[:, 0]
+    chosen = torch.rand(count, device=device) < how.replaced
     which = torch.randint(0, len(how.replaceable), (count,), device=device)
     channels = torch.tensor(how.replaceable, device=device)[which]
-    changed = images.clone()
-    changed[chosen, channels[chosen]] = images[chosen, how.by]
-    return changed
+    # where, not an index by what was chosen: a GPU would have to tell the CPU how many were
+    here = chosen[:, None] & (torch.arange(images.shape[1], device=device) == channels[:, None])
+    return torch.where(here.reshape(*here.shape, *(1 for _ in images.shape[2:])), images[:, how.by, None], images)
 
 
 def _uniform(images: torch.Tensor) -> torch.Tensor:

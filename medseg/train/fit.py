@@ -55,6 +55,7 @@ def trainer_for(run: Run, settings: Settings, best_score: str) -> pl.Trainer:
     if gpus and settings.devices > gpus:
         raise InputError(f"--devices is {settings.devices}; this machine has {gpus} GPUs: choose at most {gpus}")
     precision: Any = settings.recipe.precision  # a str to us; Lightning lists the words it takes
+    torch.backends.cudnn.allow_tf32 = precision != "32-true"  # which says FP32, where a GPU's default is TF32
     return pl.Trainer(
         accelerator="auto",
         devices=settings.devices,

@@ -198,20 +198,32 @@ def _array_of(parameters: dict[str, str]) -> ArrayOf:
     Through DLPack: the stub was built for numpy 1, its `as_numpy` is wrong under numpy 2.
     """
     if parameters.get("arrays") != "torch":
-        return np.from_dlpack
+        return _on_host
     from torch.utils.dlpack import from_dlpack
 
     return from_dlpack
 
 
+def _on_host(tensor: Any) -> Array:
+    """A view of a tensor as numpy's; a copy of one that came on a GPU, for the preferred memory is a mere wish."""
+    if tensor.is_cpu():
+        return np.from_dlpack(tensor)
+    from torch.utils.dlpack import from_dlpack
+
+    return from_dlpack(tensor).numpy(force=True)
+
+
 def _tensor(name: str, array: Any) -> Any:
     """A tensor that shares the memory of an array, numpy's or torch's.
 
-    The stub compares strides to the letter, also on axes of length 0 and 1, where numpy leaves them open; reshaping
-    sets them. It also renames the capsule to something else than the protocol says, of which numpy would print a
-    traceback into the log for every tensor: the right name is set again.
+    torch's is handed over as it is: of a bare capsule the stub could not know the stream on which its numbers are still
+    being computed. It compares strides to the letter, also on axes of length 0 and 1, where numpy leaves them open;
+    reshaping sets them. It also renames the capsule to something else than the protocol says, of which numpy would
+    print a traceback into the log for every tensor: the right name is set again.
     """
-    whole = array.contiguous() if is_torch_array(array) else np.require(array, requirements=("C", "W"))
+    if is_torch_array(array):
+        return pb_utils.Tensor.from_dlpack(name, array.contiguous().reshape(-1).reshape(array.shape))
+    whole = np.require(array, requirements=("C", "W"))
     capsule = whole.reshape(-1).reshape(array.shape).__dlpack__()
     tensor = pb_utils.Tensor.from_dlpack(name, capsule)
     _rename_capsule(capsule, _USED)

@@ -8,8 +8,10 @@ from typer.testing import CliRunner
 from medseg.cli.doctor import doctor
 from medseg.cli.export import export
 from medseg.cli.verify import verify
+from medseg.engines import ENGINES
 from medseg.errors import EngineError, ExportError, InputError, RunError
 from medseg.export.waterfall import Stage, write
+from tests.engines.cuda import driver
 
 app = typer.Typer()
 for command in (export, verify, doctor):
@@ -117,14 +119,53 @@ def test_doctor_does_not_call_cuda_the_driver_nor_a_missing_package_a_missing_dr
     from medseg.engines import gpu
 
     monkeypatch.setattr(gpu, "driver_version", lambda: "580.82.07")
-    monkeypatch.setattr(module, "_version", lambda *_: "")
-    lines = {line.what: line for line in module._gpu()}
-    assert lines["NVIDIA driver"].fact == "580.82.07"
-    assert lines["CUDA"].state == "missing" and "pip install" in lines["CUDA"].remedy and "GPU" not in lines
-    monkeypatch.setattr(module, "_version", lambda *_: "13.0")
-    monkeypatch.setattr(gpu, "cuda_version", lambda: "13.0")
-    monkeypatch.setattr(gpu, "gpu_name", lambda: "sm89")
-    assert [(line.what, line.fact) for line in module._gpu()][1:] == [("CUDA", "13.0"), ("GPU", "sm89")]
+    monkeypatch.setattr(gpu, "_library", lambda: driver(("1",)))
+    monkeypatch.setattr(module, "_version", lambda *_: "")  # not even CUDA's package is needed to ask
+    assert [line.fact for line in module._gpu()] == ["580.82.07", "13.0", "sm90"]
+    monkeypatch.setattr(module, "_version", lambda name, *_: "" if name == "cuda.bindings" else "11.4")
+    lines = {line.what: line for line in module._engines()}
+    assert lines["engine tensorrt"].state == "problem" and "no package 'cuda-bindings'" in lines["engine tensorrt"].fact
+    assert "pip install 'medseg[trt]'" in lines["engine tensorrt"].remedy
+
+
+@pytest.mark.parametrize(
+    ("visible", "states"),
+    [("0", {"tensorrt": "ok", "tensorrt-rtx": "ok"}), ("1", {"tensorrt": "ok", "tensorrt-rtx": "problem"})],
+)
+def test_doctor_says_which_tensorrt_can_do_something_with_the_gpu(monkeypatch, visible, states):
+    from medseg.cli import doctor as module
+    from medseg.engines import gpu
+
+    monkeypatch.setattr(gpu, "_library", lambda: driver((visible,)))
+    monkeypatch.setattr(module, "_version", lambda *_: "1.7.1")
+    lines = {line.what: line for line in module._engines()}
+    assert {name: lines[f"engine {name}"].state for name in states} == states
+    if visible == "1":
+        assert "builds no engines for the GPU here, sm90" in lines["engine tensorrt-rtx"].fact
+
+
+@pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx", "onnxruntime"])
+def test_doctor_and_benchmarks_know_every_name_that_a_package_comes_under(monkeypatch, engine):
+    import importlib.metadata
+
+    from medseg.bench.measure.machine import PACKAGES
+    from medseg.cli import doctor as module
+
+    kind = ENGINES[engine]
+    more = {"tensorrt": ["cu12", "cu13"], "tensorrt-rtx": ["cu12", "cu13"], "onnxruntime": ["gpu"]}[engine]
+    names = [engine, *(f"{engine}-{one}" for one in more)]
+    assert set(names) == set(kind.distributions) and set(names) <= set(PACKAGES)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: object())
+    for held in names:
+        found = {held: "1.2.3"}
+
+        def version(name, found=found):
+            if name not in found:
+                raise importlib.metadata.PackageNotFoundError
+            return found[name]
+
+        monkeypatch.setattr(importlib.metadata, "version", version)
+        assert module._version(kind.package, *kind.distributions) == "1.2.3"
 
 
 def test_runs_given_together_are_judged_on_the_list(luna_runs, tmp_path):

@@ -180,3 +180,26 @@ def test_bending_moves_a_line_as_far_as_asked_and_leaves_others_alone() -> None:
     assert torch.equal(changed[1], images[1])
     columns = changed[0, 0].argmax(1)
     assert (columns.min(), columns.max()) == (40, 60)
+
+
+def test_epochs_share_a_pipeline_and_differ_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Building one takes seconds on a GPU. An epoch that was left, or in which a picture failed, gives its own up."""
+    from medseg.dali_pipelines import loader as module
+
+    built: list[object] = []
+    build = module.training_pipeline
+    monkeypatch.setattr(module, "training_pipeline", lambda *how: (built.append(how), build(*how))[1])
+    order = Shares(20)
+    kept = DaliLoader(blobs(20), order, fit_of("gi-tract", SIZE, 6, seed=1))
+    for number, pipelines in ((0, 1), (1, 1), (2, 1), (3, 2), (4, 2)):
+        order.epoch = number
+        if number == 3:
+            batches = iter(kept)
+            next(batches)
+            batches.close()
+        batches, held = epoch(kept), len(built)
+        fresh = Shares(20)
+        fresh.epoch = number
+        assert all(map(torch.equal, batches, epoch(DaliLoader(blobs(20), fresh, fit_of("gi-tract", SIZE, 6, seed=1)))))
+        built.pop()
+        assert held == pipelines

@@ -2,28 +2,30 @@ import ast
 import inspect
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
+import cuda.bindings
 import numpy as np
 import pytest
 import torch
 from onnx import TensorProto, helper
 
-from medseg.engines import ENGINES, gpu, open_engine
+from medseg.engines import ENGINES, gpu, lanes, open_engine
 from medseg.engines import tensorrt as engine_module
+from medseg.engines.runs import exported_file
 from medseg.engines.tensorrt import outside, unfit
 from medseg.errors import EngineError, ExportError
-from medseg.export import plan, readback
+from medseg.export import plan, readback, weakly
 from medseg.export.chain import ExportOptions, export
 from medseg.export.files import write
 from medseg.export.graph import save_graph
 from medseg.export.plan import GpuBuild, build, shapes
 from medseg.run import Run
+from tests.engines.cuda import Runtime
 from tests.export.made import Hostile, network, run_of
 
-# Read from the bindings in the wheels tensorrt-cu12-bindings 10.13.3.9 and 11.4 and tensorrt-rtx-cu12 1.7.1.116: every
-# class that is used, with all its members.
+# Read from the bindings in the wheels tensorrt 8.5.3.1, tensorrt-cu12-bindings 10.13.3.9 and 11.4 and tensorrt-rtx-cu12
+# 1.7.1.116: every class that is used, with all its members.
 API = json.loads((Path(__file__).parent / "tensorrt_api.json").read_text())
 no_gpu = pytest.mark.skipif(bool(gpu.gpu_name()), reason="tells of a machine without a GPU")
 # What plan.py and the engine ask of each class of the two libraries.
@@ -32,15 +34,16 @@ USED = {
     "IBuilderConfig": [
         "set_memory_pool_limit",
         "add_optimization_profile",
+        "clear_flag",
         "create_timing_cache",
         "set_timing_cache",
         "get_timing_cache",
     ],
-    "NetworkDefinitionCreationFlag": ["STRONGLY_TYPED"],
+    "BuilderFlag": ["TF32"],
     "OnnxParser": ["parse", "num_errors", "get_error"],
     "ErrorCode": ["UNSUPPORTED_NODE"],
-    "ParserError": ["code", "desc", "node_name", "node_operator"],
-    "INetworkDefinition": ["num_layers", "get_layer", "builder"],
+    "ParserError": ["code", "desc"],
+    "INetworkDefinition": ["num_layers", "get_layer"],
     "IOptimizationProfile": ["set_shape"],
     "MemoryPoolType": ["WORKSPACE"],
     "ILayer": ["type", "get_output_type", "get_input", "get_output"],
@@ -49,7 +52,7 @@ USED = {
     "IConvolutionLayer": ["kernel", "bias"],
     "IDeconvolutionLayer": ["kernel", "bias"],
     "IScaleLayer": ["scale", "shift", "power"],
-    "LayerType": ["CAST", "CONSTANT", "CONVOLUTION", "DECONVOLUTION", "DEQUANTIZE", "MATRIX_MULTIPLY", "SCALE"],
+    "LayerType": ["CONSTANT", "CONVOLUTION", "DECONVOLUTION", "DEQUANTIZE", "MATRIX_MULTIPLY", "SCALE"],
     "DataType": ["FLOAT", "HALF", "INT8"],
     "Weights": ["dtype", "nbytes", "size"],
     "ILogger": ["ERROR", "INTERNAL_ERROR"],
@@ -57,7 +60,26 @@ USED = {
     "ITimingCache": ["serialize"],
     "Runtime": ["deserialize_cuda_engine"],
     "ICudaEngine": ["create_execution_context", "get_tensor_profile_shape"],
-    "IExecutionContext": ["set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3"],
+    "IExecutionContext": [
+        "active_optimization_profile",
+        "execute_async_v3",
+        "get_tensor_shape",
+        "set_input_shape",
+        "set_optimization_profile_async",
+        "set_tensor_address",
+    ],
+}
+# Of libraries whose networks are strongly typed, and of those whose networks are not.
+TYPED = {
+    "NetworkDefinitionCreationFlag": ["STRONGLY_TYPED"],
+    "ParserError": ["node_name", "node_operator"],
+    "LayerType": ["CAST"],
+}
+UNTYPED = {
+    "NetworkDefinitionCreationFlag": ["EXPLICIT_BATCH"],
+    "BuilderFlag": ["FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"],
+    "ILayer": ["num_outputs", "precision", "set_output_type"],
+    "LayerType": ["IDENTITY"],
 }
 ONLY_RTX = {
     "IBuilderConfig": ["num_compute_capabilities", "set_compute_capability"],
@@ -76,9 +98,11 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize("library", list(API))
-def test_both_libraries_have_what_is_used(library):
-    missing = [f"{name}.{member}" for name, used in USED.items() for member in used if member not in API[library][name]]
-    assert not missing
+def test_every_library_has_what_is_used(library):
+    typed = "STRONGLY_TYPED" in API[library]["NetworkDefinitionCreationFlag"]
+    assert typed == (library != "tensorrt 8.5.3")
+    for used in (USED, TYPED if typed else UNTYPED):
+        assert not [f"{name}.{member}" for name in used for member in used[name] if member not in API[library][name]]
 
 
 def test_what_differs_between_the_libraries_is_what_the_code_treats_apart():
@@ -96,12 +120,14 @@ def test_what_differs_between_the_libraries_is_what_the_code_treats_apart():
 
 def test_every_member_of_the_libraries_in_the_code_is_recorded():
     known = {name for api in API.values() for cls, members in api.items() for name in (cls, *members)}
-    for module in (plan, readback, engine_module):
+    for module in (plan, readback, weakly, engine_module, lanes):
         tree = ast.parse(inspect.getsource(module))
         asked = {
-            node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _root(node) in ("trt", "config")
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and _root(node) in ("trt", "config", "layer")
         }
-        assert asked - known <= {"__version__", "__name__", "__members__", "__init__"}
+        assert asked - known <= {"__version__", "__name__", "__members__", "__init__", "__class__", "split"}
 
 
 def _root(node):
@@ -155,7 +181,7 @@ def test_a_corrupt_onnx_is_one_error_and_leaves_nothing(tmp_path):
 
 
 def test_an_unknown_gpu_is_told_with_those_there_are():
-    with pytest.raises(ExportError, match=r"'sm90'.*sm75, sm80, sm86, sm89, sm120"):
+    with pytest.raises(ExportError, match=r"'sm90'.*sm75, sm80, sm86, sm89, sm120: for another .* --engine tensorrt"):
         plan.device(GpuBuild(gpu="sm90"))
 
 
@@ -180,6 +206,25 @@ def test_the_wrong_gpu_or_version_is_told_in_words():
     assert "built with version 1.7.1 and 1.8.0 is installed" in unfit(facts, "sm89", "1.8.0")
 
 
+@pytest.mark.parametrize(
+    ("engine", "gpu_name", "remedy"),
+    [
+        ("tensorrt-rtx", "sm120", "export it with --gpu sm120"),
+        ("tensorrt-rtx", "sm90", "tensorrt-rtx builds none for it: use --engine tensorrt"),
+        ("tensorrt", "sm90", "build it on this machine"),
+    ],
+)
+def test_the_remedy_for_the_wrong_gpu_is_one_that_export_takes(engine, gpu_name, remedy, monkeypatch):
+    assert unfit({"engine": engine, "gpu": "sm89"}, gpu_name, "1.7.1").endswith(remedy)
+    monkeypatch.setattr(plan, "gpu_name", lambda: gpu_name)
+    if "--gpu" in remedy:
+        assert plan.device(GpuBuild(engine, gpu_name)) == gpu_name
+    elif "--engine" in remedy:
+        assert plan.device(GpuBuild("tensorrt")) == gpu_name
+        with pytest.raises(ExportError, match="builds nothing for GPU"):
+            plan.device(GpuBuild(engine, gpu_name))
+
+
 def test_a_batch_outside_the_profile_is_told_with_the_profile():
     smallest, _, largest = shapes(network(Hostile), (1, 4, 8))
     assert outside((3, 1, 96, 96), smallest, largest) is None
@@ -199,7 +244,7 @@ def test_a_missing_package_is_told_with_its_remedy():
 @pytest.mark.parametrize("engine", [name for name, kind in ENGINES.items() if kind.builds])
 def test_an_engine_answers_as_its_onnx_file(exported, engine):
     pytest.importorskip(ENGINES[engine].package)
-    if engine == "tensorrt-rtx" and gpu.gpu_name() not in plan.GPUS:
+    if gpu.gpu_name() not in (ENGINES[engine].gpus or (gpu.gpu_name(),)):
         pytest.skip(f"TensorRT-RTX does not build for {gpu.gpu_name()}")
     name = build(exported, network(Hostile), "fp16", GpuBuild(engine, gpu.gpu_name()))
     batch = np.random.default_rng(0).uniform(-1000, 1000, (2, 1, 96, 96)).astype(np.float32)
@@ -215,8 +260,10 @@ def test_rtx_keeps_its_compiled_kernels_for_the_next_start(tmp_path, monkeypatch
     monkeypatch.setattr(engine_module, "gpu_name", lambda: "sm89")
     rtx = Mock(__version__="1.7.1")
     monkeypatch.setattr(engine_module, "library", lambda _: rtx)
+    monkeypatch.setattr(cuda.bindings, "runtime", Runtime(), raising=False)
     engine = rtx.Runtime.return_value.deserialize_cuda_engine.return_value
     engine.get_tensor_profile_shape.return_value = [(1, 1, 4, 4)] * 3
+    engine.create_execution_context.return_value.active_optimization_profile = 0
     config = engine.create_runtime_config.return_value
     kernels = config.create_runtime_cache.return_value
     kernels.serialize.return_value = b"kernels"
@@ -243,10 +290,26 @@ def test_the_workspace_limit_reaches_the_builder(exported):
     pytest.importorskip("tensorrt_rtx")
     name = build(exported, network(Hostile), "fp16", GpuBuild(gpu="sm80", workspace_mib=64))
     assert exported.files[name]["target"]["workspace_mib"] == 64
-    rtx, held = plan.library(GpuBuild().engine), {}
-    config = SimpleNamespace(set_memory_pool_limit=lambda pool, size: held.update({pool: size}))
-    plan._limit(rtx, config, GpuBuild(workspace_mib=64))
-    assert held == {rtx.MemoryPoolType.WORKSPACE: 64 << 20}
+    rtx = plan.library(GpuBuild().engine)
+    for tf32 in (False, True):
+        config = Mock()
+        plan._configure(rtx, config, GpuBuild(gpu="sm80", workspace_mib=64, tf32=tf32))
+        config.set_memory_pool_limit.assert_called_once_with(rtx.MemoryPoolType.WORKSPACE, 64 << 20)
+        assert config.clear_flag.call_args_list == ([] if tf32 else [call(rtx.BuilderFlag.TF32)])
+
+
+def test_tf32_is_a_row_of_its_own(exported):
+    pytest.importorskip("tensorrt_rtx")
+    assert build(exported, network(Hostile), "fp32", GpuBuild(gpu="sm80", tf32=True)) == "tf32.sm80.rtx"
+    assert exported.files["tf32.sm80.rtx"]["precision"] == "tf32"
+    assert exported_file(exported, "tensorrt-rtx", "tf32").name == "tf32.sm80.rtx"
+
+
+def test_what_the_library_does_not_take_is_an_error():
+    rtx, config = plan.library(GpuBuild().engine), Mock()
+    config.set_compute_capability.return_value = False
+    with pytest.raises(ExportError, match="tensorrt-rtx does not take GPU sm80"):
+        plan._configure(rtx, config, GpuBuild(gpu="sm80"))
 
 
 def test_an_operator_that_tensorrt_does_not_have_is_named(tmp_path):

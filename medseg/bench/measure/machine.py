@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
 
 import numpy as np
 import psutil
 
+from medseg.bench.measure.gpu import MIB, measured_gpu
 from medseg.bench.record import GpuRecord, MachineRecord
 from medseg.engines import ENGINES
 
@@ -23,9 +23,8 @@ BUSY = 0.25  # share of the cores that others used while a target was measured: 
 PACKAGES = (
     *("medseg", "numpy"),
     *(name for kind in ENGINES.values() for name in kind.distributions or (kind.package,)),
-    *("nvidia-dali-cuda130", "nvidia-pytriton", "tritonclient"),
+    *("nvidia-dali-cuda130", "nvidia-dali-cuda120", "nvidia-pytriton", "tritonclient"),
 )
-MIB = 2**20
 
 
 def facts() -> MachineRecord:
@@ -92,16 +91,17 @@ def sampling(pids: Sequence[int], every_s: float = 0.2) -> Iterator[Usage]:
 
 def _sample(usage: Usage, stop: Event, pids: Sequence[int], every_s: float) -> None:
     watts: list[float] = []
-    with _nvml() as nvml:
+    with measured_gpu() as gpu:
         while not stop.wait(every_s):
             client, server = _rss_mib([os.getpid()]), _rss_mib(pids)
             usage.samples.append((client, server))
             usage.peak_client_mib = max(usage.peak_client_mib, client)
             usage.peak_server_mib = max(usage.peak_server_mib, server)
-            if nvml:
-                handle = nvml.nvmlDeviceGetHandleByIndex(0)
-                usage.peak_gpu_mib = max(usage.peak_gpu_mib or 0.0, nvml.nvmlDeviceGetMemoryInfo(handle).used / MIB)
-                watts.append(nvml.nvmlDeviceGetPowerUsage(handle) / 1000)
+            used, drawn = (gpu.used_mib(), gpu.watts()) if gpu else (None, None)
+            if used is not None:
+                usage.peak_gpu_mib = max(usage.peak_gpu_mib or 0.0, used)
+            if drawn is not None:
+                watts.append(drawn)
     usage.mean_gpu_watts = sum(watts) / len(watts) if watts else None
 
 
@@ -138,31 +138,6 @@ def _others_share(before: tuple[float, float, float], after: tuple[float, float,
     return max(0.0, busy - own) / available if available else 0.0
 
 
-@contextmanager
-def _nvml() -> Iterator[Any]:
-    """NVIDIA's management library, or None where the package or a GPU is missing."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # no package, no driver, no GPU: each has an exception of its own
-        yield None
-        return
-    try:
-        yield pynvml
-    finally:
-        pynvml.nvmlShutdown()
-
-
 def _gpu_facts() -> GpuRecord | None:
-    with _nvml() as nvml:
-        if not nvml:
-            return None
-        handle = nvml.nvmlDeviceGetHandleByIndex(0)
-        return {
-            "name": str(nvml.nvmlDeviceGetName(handle)),
-            "driver": str(nvml.nvmlSystemGetDriverVersion()),
-            "memory_gib": round(nvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30, 1),
-            "clock_mhz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
-            "clock_limit_mhz": nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),
-        }
+    with measured_gpu() as gpu:
+        return gpu.facts() if gpu else None
