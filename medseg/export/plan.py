@@ -103,7 +103,7 @@ def device(gpu_build: GpuBuild) -> str:
         known = kind_of(gpu_build.engine).gpus
         if gpu_build.gpu not in known:
             raise ExportError(
-                f"TensorRT-RTX builds nothing for GPU {gpu_build.gpu!r}; expected --gpu with one of {', '.join(known)}: "
+                f"TensorRT-RTX builds nothing for GPU {gpu_build.gpu!r}; expected --gpu with {' or '.join(known)}: "
                 "for another GPU use --engine tensorrt on a machine that has it"
             )
         return gpu_build.gpu
