@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 READY := $(VENV)/.ready
 FOR_DEMO := $(VENV)/.ready-for-demo
 
-.PHONY: demo test test-long fuzz check install-check docs clean
+.PHONY: demo test test-long fuzz check install-check docs site clean
 
 demo: $(FOR_DEMO)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
@@ -27,12 +27,16 @@ check: $(READY)  ## linters, types and the import contract
 	$(BIN)/lint-imports
 
 install-check: $(READY)  ## a wheel of this tree, in a fresh environment as users make one: serves and predicts
-	$(BIN)/python -m pytest -m fresh tests/test_fresh_environment.py
+	$(BIN)/python -m pytest -m fresh tests/test_fresh_environment.py tests/test_release.py
 
 docs: $(READY)  ## docs/cli.md from the commands' own --help, the tables of docs/metrics.md and docs/licenses.md
 	$(BIN)/python -m medseg.cli.reference docs/cli.md
 	$(BIN)/python -m medseg.cli.definitions docs/metrics.md
 	$(BIN)/python .ci/licenses.py docs/licenses.md
+
+site: $(READY)  ## the documentation as a site with search, in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # --quiet would keep warnings from being errors
+	@echo "The site: build/site/index.html"
 
 SYNC = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --quiet --compile-bytecode --locked --active --inexact --extra cpu
 

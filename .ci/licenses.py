@@ -10,9 +10,10 @@ from packaging.requirements import Requirement
 RESTRICTED = re.compile(r"non-?commercial|NVIDIA|LicenseRef|proprietary|GPL", re.IGNORECASE)
 HEAD = """# Licenses of what medseg brings
 
-medseg itself is under the Apache License 2.0. The packages that `medseg[cpu,rtx,nvml,wandb]` brings, with the license
-that each one's metadata states; written by `make docs`. NVIDIA's are proprietary: free to use on NVIDIA's terms, which
-restrict passing them on.
+medseg itself is under the Apache License 2.0. The packages that `medseg[cpu,rtx,wandb]` brings, with the license that
+each one's metadata states; written by `make docs`. NVIDIA's are proprietary: free to use on NVIDIA's terms, which
+restrict passing them on. Not listed: `trt` brings more packages of NVIDIA, `nvml` brings nvidia-ml-py (BSD), and
+`medseg server install` brings the Triton server (BSD) from the wheel nvidia-pytriton (Apache 2.0).
 
 | package | license |
 | --- | --- |
@@ -45,7 +46,7 @@ def license_of(found: Distribution) -> str:
 def table() -> str:
     """The whole page."""
     seen: dict[tuple[str, frozenset[str]], Distribution] = {}
-    brought("medseg", frozenset({"cpu", "rtx", "nvml", "wandb"}), seen)
+    brought("medseg", frozenset({"cpu", "rtx", "wandb"}), seen)
     listed = {name: license_of(found) for (name, _), found in seen.items() if name != "medseg"}
     rows = (f"| {name} | {listed[name].replace('|', '/')} |" for name in sorted(listed))
     marked = [f"{name} ({listed[name]})" for name in sorted(listed) if RESTRICTED.search(listed[name])]

@@ -76,4 +76,3 @@ def test_the_changelogs_newest_version_is_ours() -> None:
 
     versions = [line.split()[1] for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## ")]
     assert versions[0] == __version__
-    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text()
