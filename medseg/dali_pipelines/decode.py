@@ -23,6 +23,7 @@ from medseg.task import Array, Decode, Networks, Tensors
 
 Node = Any  # nvidia.dali.data_node.DataNode
 BATCH = 32
+_LARGE = 8 << 20  # pixels of a request, after which DALI's buffers are too large to be kept for the next ones
 DECODERS = {"cpu": "cpu", "gpu": "mixed"}  # a JPEG's bytes start on the CPU and its pixels end on the GPU: "mixed"
 
 
@@ -119,8 +120,12 @@ class Decoder:
     def __init__(self, how: Decode, device: str = "cpu", threads: int = 2) -> None:
         self._build = partial(decode_pipeline, how, device, 0 if device == "gpu" else None, threads)
         self._how = how
+        self._begin()
+
+    def _begin(self) -> None:
+        """A new pipeline, run once: the first run is slow, so now, and not for somebody who waits."""
         self._pipeline = self._build()
-        self._run(pack([_tiny(how)]))  # the first run is slow: now, not for somebody who waits
+        self._run(pack([_tiny(self._how)]))
 
     def __call__(self, tensors: Tensors, _: Networks | None = None) -> Tensors:
         """The decoded tensor of `packed` (n, bytes) uint8. Raises InputError naming the picture that is damaged.
@@ -128,11 +133,13 @@ class Decoder:
         Sizes are looked at before: DALI would allocate whatever a header says.
         """
         packed = tensors["packed"]
-        files = files_of(packed, self._how)
+        files, pixels = files_of(packed, self._how)
         same = [portable(data, self._how.kind, name) for name, data in files.items()]  # where `check` was left out
         if any(one is not data for one, data in zip(same, files.values(), strict=True)):
             packed = pack(same)
         parts = [self._decode(packed, first) for first in range(0, len(packed), BATCH)]
+        if pixels > _LARGE:
+            self._begin()
         return {self._how.output: parts[0] if len(parts) == 1 else np.concatenate(parts)}
 
     def _decode(self, packed: Array, first: int) -> Array:

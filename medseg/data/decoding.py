@@ -20,19 +20,23 @@ def decoder(how: Decode) -> Callable[[Tensors, Networks], Tensors]:
     """
 
     def decoded(tensors: Tensors, _: Networks) -> Tensors:
-        files = files_of(tensors["packed"], how)
+        files = files_of(tensors["packed"], how)[0]
         pictures = [decode(data, how.kind, name) for name, data in files.items()]
         return {how.output: np.stack([prepared(picture, how) for picture in pictures])}
 
     return decoded
 
 
-def files_of(packed: Array, how: Decode) -> Mapping[str, bytes]:
-    """The pictures' bytes by what messages call them. Raises InputError where they would be too large together."""
+def files_of(packed: Array, how: Decode) -> tuple[Mapping[str, bytes], int]:
+    """The pictures' bytes by what messages call them, and how many pixels they have together.
+
+    Raises InputError where these are too many.
+    """
     names = [how.called] if how.most == 1 else [f"{how.called} {index}" for index in range(len(packed))]
     files = {name: row.tobytes() for name, row in zip(names, packed, strict=True)}
-    check_total([declared(data, how.kind, name) for name, data in files.items()], f"{how.called}s")
-    return files
+    sizes = [declared(data, how.kind, name) for name, data in files.items()]
+    check_total(sizes, f"{how.called}s")
+    return files, sum(height * width for height, width in sizes)
 
 
 def prepared(picture: Array, how: Decode) -> Array:

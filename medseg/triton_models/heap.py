@@ -11,20 +11,21 @@ import gc
 from contextlib import suppress
 from threading import Event
 
-# In tritonserver, which has no thread of ours to trim it. Two places to allocate from: with one for each thread, as
-# glibc has it, a server that was asked for much at a time kept 165 MB for ever.
-SERVER = {"MALLOC_ARENA_MAX": "2"} | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(4 << 20))
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
+# For tritonserver, which has no thread of ours to trim it, and for the front, which passes on bytes: one place to
+# allocate from, and what is larger than 128 KiB is given back when it is freed. As glibc has it, with a place for each
+# thread, a server that was asked for much at a time kept 165 MB for ever.
+GIVING = {"MALLOC_ARENA_MAX": "1"} | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(128 << 10))
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENAS = -1, -3, -8  # glibc's numbers for mallopt
 _KEPT = 32 << 20  # bytes, the most that glibc takes for the second
 TRIM_SECONDS = 10.0
 _settled = Event()
 
 
 def keep() -> None:
-    """From now on this process keeps what it frees, up to some megabytes, until it is trimmed."""
+    """From now on this process keeps what it frees, up to some megabytes, until it is trimmed; in two places."""
     with suppress(AttributeError):
-        for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            ctypes.CDLL(None).mallopt(option, _KEPT)
+        for option, value in ((_TRIM_THRESHOLD, _KEPT), (_MMAP_THRESHOLD, _KEPT), (_ARENAS, 2)):
+            ctypes.CDLL(None).mallopt(option, value)
 
 
 def settle() -> None:

@@ -32,7 +32,7 @@ from medseg.tasks import task_named
 from medseg.tasks.streaming import cancellable
 from medseg.tensor import check_bounds
 from medseg.triton_models.cancelled import is_marked
-from medseg.triton_models.heap import settle
+from medseg.triton_models.heap import keep, settle
 from medseg.triton_models.names import descriptions, network_model
 from medseg.triton_models.network import opened
 from medseg.triton_models.pulse import start_beating
@@ -53,6 +53,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the model's configuration and open what it names."""
         start_beating()
+        keep()
         config = json.loads(args["model_config"])
         parameters = {name: entry["string_value"] for name, entry in config["parameters"].items()}
         self._outputs = [output["name"] for output in config["output"]]

@@ -17,7 +17,7 @@ from threading import Thread
 
 import psutil
 
-from medseg.triton_models.heap import TRIM_SECONDS, keep, trim
+from medseg.triton_models.heap import TRIM_SECONDS, trim
 
 FOLDER = "MEDSEG_PULSES"  # the environment variable that tells a server's processes where
 SECONDS = 5.0
@@ -33,7 +33,6 @@ def beat(folder: Path, pid: int) -> None:
 
 def start_beating() -> None:
     """Give signs of life from now on, where the environment says where; and memory back that is kept for too long."""
-    keep()
     if folder := os.environ.get(FOLDER):
         Thread(target=_beat_on, args=(Path(folder),), daemon=True).start()
 

@@ -29,6 +29,7 @@ from medseg.triton_models.child import private
 from medseg.triton_models.control import did
 from medseg.triton_models.front.doors import Doors, grpc_socket, http_socket, metrics_socket
 from medseg.triton_models.front.guard import note_session
+from medseg.triton_models.heap import GIVING
 from medseg.triton_models.pulse import FOLDER
 from medseg.triton_models.wheel import backends, environment, wheel
 
@@ -61,6 +62,7 @@ class Server:
     process: subprocess.Popen[bytes] = field(init=False)
     front: subprocess.Popen[bytes] = field(init=False)
     closing: bool = field(init=False, default=False)  # it ends because it was asked to
+    start_seconds: float = field(init=False, default=0.0)  # until all its models were loaded, the last time
     _told: int = field(init=False, default=0)  # how much of the log is older than what is happening now
 
     @property
@@ -73,6 +75,7 @@ class Server:
         for name in (http_socket, metrics_socket, grpc_socket):
             Path(name(self.sockets)).unlink(missing_ok=True)
         self.mark()
+        started = time.monotonic()
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 self.command,
@@ -84,6 +87,7 @@ class Server:
             )
         note_session(self.sockets, self.process.pid)
         _await_ready(self)
+        self.start_seconds = time.monotonic() - started
 
     def open_front(self) -> None:
         """Start the front and wait until it listens. Raises ServerError where it cannot."""
@@ -201,7 +205,7 @@ def _open_front(told: str, log: Path, pulses: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as out:
         front = subprocess.Popen(
             [sys.executable, "-m", "medseg.triton_models.front"],
-            env=os.environ | {FOLDER: str(pulses)},
+            env=os.environ | GIVING | {FOLDER: str(pulses)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=out,

@@ -20,7 +20,7 @@ from medseg.triton_models.server import Server
 
 _LOOK_SECONDS = 1
 _RETRY_SECONDS = 2  # until a model that did not load is tried again
-_LOAD_SECONDS = 120
+_LEAST_LOAD_SECONDS, _LOAD_TIMES = 20.0, 3.0  # one model may take so many times what the whole server took to start
 _END_SECONDS = 2  # for a process that was killed to be gone
 _ALIVE_SECONDS = 2
 _MOST_STARTS, _START_WINDOW = 6, 600  # a server that ends more often than that within so many seconds is given up
@@ -110,10 +110,19 @@ def _replaced(server: Server, model: str, count: int, tell: Tell) -> bool:
     if back and processes(server)[model] >= count and _all_ready(server):
         server.front.send_signal(signal.SIGUSR1)  # what waits at the dead process is asked again
         tell(f"model {model} is back after {time.monotonic() - started:.1f} s")
+    elif server.process.poll() is None and time.monotonic() - started >= _patience(server):
+        tell(f"model {model} did not load in {_patience(server):.0f} s; tritonserver is ended")
+        server.process.kill()
+        server.process.wait()
     elif server.process.poll() is None:
         tell(f"model {model} did not load: {server.reason()}; it is tried again in {_RETRY_SECONDS} s")
         return False
     return back
+
+
+def _patience(server: Server) -> float:
+    """The seconds a model may take to load: a process that hangs at its start holds Triton's answer for ever."""
+    return max(_LEAST_LOAD_SECONDS, _LOAD_TIMES * server.start_seconds)
 
 
 def _all_ready(server: Server) -> bool:
@@ -181,4 +190,4 @@ def _kill(process: psutil.Process) -> None:
 
 def _control(server: Server, model: str, action: str) -> bool:
     """Whether the server did what was asked; if not, the next look finds the model still missing and tries again."""
-    return did(server.sockets, "POST", f"/v2/repository/models/{model}/{action}", _LOAD_SECONDS)
+    return did(server.sockets, "POST", f"/v2/repository/models/{model}/{action}", _patience(server))

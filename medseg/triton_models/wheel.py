@@ -14,7 +14,7 @@ import sysconfig
 from pathlib import Path
 
 from medseg.errors import ServerError
-from medseg.triton_models.heap import SERVER
+from medseg.triton_models.heap import GIVING
 
 
 def wheel() -> Path:
@@ -77,7 +77,7 @@ def environment() -> dict[str, str]:
     inherited = os.environ.get("LD_LIBRARY_PATH")
     return (
         os.environ
-        | SERVER
+        | GIVING
         | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in [*libraries, inherited] if path),

@@ -60,6 +60,17 @@ THRESHOLDS = {
 }
 
 
+def test_a_large_pictures_memory_is_given_back_and_small_ones_are_decoded_as_before() -> None:
+    noise = np.random.default_rng(0).integers(0, 2**16, (60, 80), np.uint16)
+    small, large = {"packed": pack([png(noise)])}, {"packed": pack([png(np.zeros((3000, 3000), np.uint16))])}
+    decode = Decoder(decoding("gi-tract"))
+    before, pipeline = decode(small)["input"], decode._pipeline
+    assert decode._pipeline is pipeline
+    decode(large)
+    assert decode._pipeline is not pipeline
+    assert np.array_equal(decode(small)["input"], before)
+
+
 @needs_shared
 @pytest.mark.parametrize("task", TASKS)
 def test_masks_are_the_same_whoever_decodes(task: str) -> None:
