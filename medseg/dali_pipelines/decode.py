@@ -140,7 +140,7 @@ class Decoder:
             packed = pack(same)
         parts = [self._decode(packed, first) for first in range(0, len(packed), BATCH)]
         if pixels > _LARGE:
-            gc.unfreeze()  # the pipeline refers to itself: a server that froze what it began with would keep it for ever
+            gc.unfreeze()  # the pipeline refers to itself: a server that froze what it began with would keep it
             self._begin()
         return {self._how.output: parts[0] if len(parts) == 1 else np.concatenate(parts)}
 
