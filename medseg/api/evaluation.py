@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -123,14 +123,26 @@ def evaluate_submission(
 
     Raises InputError where the task has no such format, or `out` holds a report that may not be overwritten.
     """
-    _check_new(out, overwrite)
     scoring = task_named(task).known_scoring("evaluate a submission")
-    if scoring.submission is None:
+    judge = scoring.submission
+    if judge is None:
         raise InputError(f"task {task!r} has no submission format, so --submission is not for it: give --run instead")
-    found = scoring.submission(data, submission)
-    whole = scored(scoring, found.rows, found.overall)
+
+    def found() -> Evaluated:
+        said = judge(data, submission)
+        return Evaluated(task, {submission.name: scored(scoring, said.rows, said.overall)}, notes=said.notes)
+
+    return reported(found, out, overwrite)
+
+
+def reported(found: Callable[[], Evaluated], out: Path | None, overwrite: bool) -> Evaluated:
+    """What is found, written to `out` in place of an earlier report, which may be there only with `overwrite`."""
+    _check_new(out, overwrite)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    evaluated = found()
     _remove_report(out)
-    return _kept(Evaluated(task, {submission.name: whole}, notes=found.notes), out)
+    return _kept(evaluated, out)
 
 
 def _report(out: Path | None, own: Sequence[str]) -> list[Path]:

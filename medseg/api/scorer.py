@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from medseg.data.picture import TRUTH, compared
 from medseg.errors import InputError
-from medseg.metrics.definitions import Metric, metric_of
+from medseg.metrics.definitions import HIGHER, LOWER, NEITHER, SHARE, Metric, metric_of
 from medseg.metrics.means import means, worst
 from medseg.scoring import Mean, Overall, Rows, Scoring
 from medseg.task import Array, Case, Task, Tensors, Unread
@@ -43,6 +45,35 @@ def _ordered(scores: Mapping[str, Value], metrics: Sequence[Metric]) -> dict[str
     return {key: scores[key] for key in sorted(scores, key=lambda key: order[key])}
 
 
+def nothing(task: Task, case: Case) -> Tensors:
+    """The answer to a case in which nothing is found: masks of its size without a voxel, empty lists."""
+    names = task.files.measured or task.pipeline.outputs
+    found = {name: task.pipeline.tensor(name) for name in names}
+    whole = {name: _sized(wire.shape, case) for name, wire in found.items()}
+    return {name: np.zeros(whole[name], wire.dtype) for name, wire in found.items() if wire.dtype != "bytes"}
+
+
+def _sized(shape: Sequence[int], case: Case) -> tuple[int, ...]:
+    """A wire's shape, its free axes those of the truth where it has as many at its end, else empty."""
+    free = sum(size == -1 for size in shape)
+    masks = case.mask is not None and free >= 2 and tuple(shape[-free:]) == (-1,) * free
+    if not masks or case.mask is None:
+        return tuple(max(size, 0) for size in shape)
+    return *shape[: len(shape) - free], *case.mask.shape[case.mask.ndim - free :]
+
+
+def worst_scores(row: Mapping[str, float], metrics: Sequence[Metric]) -> dict[str, float]:
+    """A row's scores as the worst that there are: 0 of a share, 1 where less is better; what has no worst is left out.
+
+    Counts that only describe a case stay.
+    """
+    known = {key: metric for key in row if (metric := metric_of(metrics, key))}
+    worst_of = {HIGHER: 0.0, LOWER: 1.0}
+    stay = {key: row[key] for key, metric in known.items() if metric.better == NEITHER}
+    shares = {key: metric for key, metric in known.items() if metric.unit == SHARE and metric.better in worst_of}
+    return {key: worst_of[metric.better] for key, metric in shares.items()} | stay
+
+
 class Scorer:
     """Counts answers to the cases of a data folder whose truth is known, whatever order they come in.
 
@@ -59,6 +90,7 @@ class Scorer:
         keep: Collection[str] | int = WORST,
     ) -> None:
         """`options` are those the cases are asked with instead of Data.cases'; `keep`: rows to draw, or how many."""
+        self._task = task
         self._scoring, self._data = task.known_scoring("score answers"), task.known_data("score answers")
         self._directory, self._options, self._keep = directory, dict(options or {}), keep
         self._patients: dict[str, str] = {}  # row -> whose it is
@@ -71,6 +103,7 @@ class Scorer:
         self._rows: Rows = {}
         self._kept: dict[str, Tensors] = {}  # case -> what Scoring.overall needs
         self._answers: dict[str, dict[str, Tensors]] = {}  # of rows that will be drawn
+        self._failed: set[str] = set()  # rows with a case that has no answer
         self._latest: tuple[str, list[Case]] = ("", [])  # the patient who was read last
 
     def add(self, case: str, answer: Tensors) -> None:
@@ -82,6 +115,15 @@ class Scorer:
         self._waiting.setdefault(row, {})[case] = answer
         if len(self._waiting[row]) == len(self._cases[row]):
             self._score(row)
+
+    def fail(self, case: str) -> None:
+        """Count a case that was asked and has no answer: as nothing found, and its row as the worst that there is."""
+        row = self._scoring.row_of(case)
+        if row in self._cases:
+            self._failed.add(row)
+            known = {one.id: one for one in self.read(self._patients[row])}
+            if case in known:
+                self.add(case, nothing(self._task, known[case]))
 
     def scored(self) -> Scored:
         """All scores; a row some of whose cases were not answered is that of the others."""
@@ -130,6 +172,8 @@ class Scorer:
             self._rows |= self._scoring.rows(self._directory, cases, [answers[case.id] for case in cases])
         except InputError as error:
             raise InputError(f"{self._directory}, {self._patients[row]}: {error}") from error
+        if row in self._failed:
+            self._rows[row] = worst_scores(self._rows[row], self._scoring.metrics)
         self._answers = {name: self._answers[name] for name in self.drawable}
 
     def _answered(self, row: str) -> list[Case]:

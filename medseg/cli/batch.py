@@ -37,6 +37,9 @@ class WorkerOptions:
         int | None,
         typer.Option(min=1, help="Cases at inference at a time in each worker.  [default: 1 volume, a picture a core]"),
     ] = None
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Tell Prometheus how it goes, on this port of 127.0.0.1.")
+    ] = None
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, help="What an hour of all workers together costs, for the report.")
     ] = None
@@ -98,7 +101,7 @@ def batch(
     from medseg.cohort.command import carried_out, joined, where
     from medseg.cohort.pools import Workers
 
-    place = where(out, parts.ledger)
+    place = where(out, parts.ledger, workers.metrics_port)
     if parts.merge:
         _print(joined(place), json)
         return

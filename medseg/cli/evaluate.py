@@ -34,6 +34,14 @@ def evaluate(
         Path | None,
         typer.Option(help="Score this CSV, in the task's own format, instead of runs.", callback=each(there)),
     ] = None,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Score the answers of `medseg batch --out DIR`; --run then leaves out whom these have learnt from.",
+            callback=each(there),
+        ),
+    ] = None,
     engine: EngineOption = "openvino",
     precision: PrecisionOption = "fp32",
     no_verify: NoVerifyOption = False,
@@ -55,8 +63,10 @@ def evaluate(
     from medseg.tasks import network_of, task_named
 
     Run.verify = not no_verify
-    if bool(run) == bool(submission):
-        raise InputError("--run and --submission: got both or neither; expected one of them")
+    if cohort and submission:
+        raise InputError("--cohort and --submission: got both; expected one of them")
+    if not cohort and bool(run) == bool(submission):
+        raise InputError("--run and --submission: got both or neither; expected one of them, or --cohort")
     task_named(task).known_scoring("evaluate")
     filled(task, data, "evaluate")
     if run and not submission:
@@ -64,7 +74,11 @@ def evaluate(
             network_of(Run(one))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before anything is computed: it may not be possible
-    if submission:
+    if cohort:
+        from medseg.cohort.scores import evaluate_cohort
+
+        found = evaluate_cohort(task, data, cohort, run or [], out, overwrite)
+    elif submission:
         found = evaluation.evaluate_submission(task, data, submission, out, overwrite)
     else:
         found = evaluation.evaluate(task, data, run or [], (engine, precision), out, overwrite)

@@ -75,7 +75,7 @@ def batch(
             place.unasked([one for one in left if one.error or one.skipped])
             known = replace(work, scratch=str(scratch), expected=expected(how))
             _answered([one for one in left if not (one.error or one.skipped)], known, place, pools, rules.retry)
-        whole = read_ledger(path)
+        whole = _ended(read_ledger(path))
         write_ledger(path, whole, order=[one.name for one in mine])
     return whole
 
@@ -122,6 +122,12 @@ def _is_done(item: Item, entry: Entry | None, out: Path, work: Work) -> bool:
 
 def _session(rules: Rules) -> dict[str, Any]:
     return {"began": round(time.time(), 3), "host": socket.gethostname(), **rules.session}
+
+
+def _ended(ledger: Ledger) -> Ledger:
+    """The ledger, whose latest call has ended."""
+    *earlier, latest = ledger.sessions
+    return replace(ledger, sessions=[*earlier, {**latest, "ended": round(time.time(), 3)}])
 
 
 @contextmanager

@@ -12,10 +12,12 @@ from medseg.cohort.batch import Rules, batch
 from medseg.cohort.case import DONE, FAILED, SKIPPED, Work
 from medseg.cohort.how import how_asked
 from medseg.cohort.ledger import Ledger
+from medseg.cohort.metrics import exported
 from medseg.cohort.pools import Workers, check
 from medseg.cohort.progress import Progress
 from medseg.cohort.remote import is_remote, sent
-from medseg.cohort.shards import MANIFEST, merge
+from medseg.cohort.report import write_report
+from medseg.cohort.shards import MANIFEST, WHOLE, merge
 from medseg.errors import InputError
 from medseg.task import Task
 
@@ -26,9 +28,10 @@ class Where:
 
     folder: Path
     url: str | None = None
+    metrics_port: int | None = None  # where it is told how it goes
 
 
-def where(out: str, ledger: Path | None) -> Where:
+def where(out: str, ledger: Path | None, metrics_port: int | None = None) -> Where:
     """Where a cohort is put. Raises InputError for an address without a folder for the ledger, or two folders."""
     if is_remote(out) and ledger is None:
         raise InputError(
@@ -39,7 +42,8 @@ def where(out: str, ledger: Path | None) -> Where:
         raise InputError(
             f"--ledger is {ledger} and --out a folder too; expected the ledger in --out: leave --ledger out"
         )
-    return Where(ledger, out.rstrip("/")) if ledger else Where(Path(out).absolute())
+    url = out.rstrip("/") if ledger else None
+    return Where((ledger or Path(out)).absolute(), url, metrics_port)
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,23 @@ def carried_out(task: Task, words: Sequence[str], place: Where, asked: tuple[Wor
         raise InputError("no INPUT was given; expected files, folders, patterns, addresses or lists")
     check(workers, work)
     how = how_asked(work, tuple(workers.urls))
-    with closing(Progress()) as progress:
+    with closing(Progress()) as progress, exported(progress, place.metrics_port):
         told = replace(rules, begun=progress.begun, heard=progress.heard)
         ledger = batch(task, words, place.folder, (work, how), workers.open, told)
-    return _ended(ledger, place, rules.shard.manifest(place.folder))
+    path = rules.shard.manifest(place.folder)
+    return _ended(ledger, place, path, write_report(place.folder, ledger) if rules.shard == WHOLE else [])
 
 
 def joined(place: Where) -> Summary:
     """The ledgers of all shards as one."""
-    return _ended(merge(place.folder), place, place.folder / MANIFEST)
+    ledger = merge(place.folder)
+    return _ended(ledger, place, place.folder / MANIFEST, write_report(place.folder, ledger))
 
 
-def _ended(ledger: Ledger, place: Where, path: Path) -> Summary:
+def _ended(ledger: Ledger, place: Where, path: Path, reports: Sequence[Path]) -> Summary:
     counts = Counter(entry.status for entry in ledger.entries.values())
-    files = [path]
+    written = [path, *reports]
     if place.url:
-        for one in files:
+        for one in written:
             sent(one, place.url)
-    return Summary(len(ledger.entries), counts[DONE], counts[FAILED], counts[SKIPPED], tuple(map(str, files)))
+    return Summary(len(ledger.entries), counts[DONE], counts[FAILED], counts[SKIPPED], tuple(map(str, written)))

@@ -98,6 +98,12 @@ class Local:
         elif monotonic() - self._answered > self._patience_s:
             raise ServerError(f"no server answered for {self._patience_s:g} s; the last said: {self._seats[-1].why}")
 
+    @property
+    def most(self) -> int:
+        """How many cases are held in all by the workers that are ready."""
+        held = (seat.process for seat in self._seats)
+        return sum(one.most for one in held if one is not None and one.ready)
+
     def pids(self) -> list[int]:
         """The processes there are now."""
         return [seat.process.pid for seat in self._seats if seat.process]

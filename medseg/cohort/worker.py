@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Lock
 from time import perf_counter
 from typing import Any
@@ -64,6 +65,11 @@ def _tell(pipe: Connection[Any, Any], lock: Lock, *message: object) -> None:
 @contextmanager
 def opened(work: Work) -> Iterator[Predictor]:
     """What answers. Raises RunError where its answers would be made by something else than was expected."""
+    if not Path(work.scratch).is_dir():
+        raise RunError(
+            f"{socket.gethostname()} does not see {work.scratch}; expected --out in a folder that all nodes share, or "
+            "--out with an address"
+        )
     opener: Callable[..., Any] = named(work.opener)
     with opener(work.task, work.runs, work.url, work.engine, work.precision) as predictor:
         about, expected = told(predictor), work.expected or {}

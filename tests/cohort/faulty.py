@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from medseg import __version__
 from medseg.api.predictor import Predictor
 from medseg.cohort.case import Item, Outcome, Work
 from medseg.cohort.stages import INFER, READ, WRITE, Asked, Stages
+from medseg.cohort.worker import opened as opened_predictor
 from medseg.errors import InputError
 from medseg.task import Files, Pipeline, Reading, Request, Source, Task, Tensor, Tensors
 
@@ -94,7 +95,8 @@ class Inline:
     """A pool in this process: cases are answered one by one, when their outcomes are asked for."""
 
     def __init__(self, work: Work) -> None:
-        self._stages, self._waiting = Stages(work, Predictor(TASK, _ask, MADE_BY)), list[Item]()
+        self._open, self._waiting = ExitStack(), list[Item]()
+        self._stages = Stages(work, self._open.enter_context(opened_predictor(work)))
 
     def take(self, item: Item, avoid: str = "") -> bool:
         if len(self._waiting) == 3:
@@ -115,4 +117,4 @@ class Inline:
         return self._stages.done(asked, found)
 
     def close(self) -> None:
-        self._waiting.clear()
+        self._open.close()

@@ -5,14 +5,14 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from medseg.cohort.batch import Rules, batch
-from medseg.cohort.case import DONE, FAILED, SKIPPED
+from medseg.cohort.case import DONE, FAILED, SKIPPED, Work
 from medseg.cohort.command import where
 from medseg.cohort.inputs import items
 from medseg.cohort.ledger import Ledger, read_ledger
@@ -54,7 +54,11 @@ def test_a_ledger_that_was_begun_in_another_way_is_refused_until_restarted(tmp_p
             batch(TASK, [str(folder)], out, (work(), other), Inline, Rules())
     written(folder, {"b": "good"})
     (folder / "a.txt").unlink()
-    ledger = batch(TASK, [str(folder)], out, (work(), HOW | {"precision": "int8"}), Inline, Rules(restart=True))
+
+    def pool(one: Work) -> Inline:
+        return Inline(replace(one, expected=None))
+
+    ledger = batch(TASK, [str(folder)], out, (work(), HOW | {"precision": "int8"}), pool, Rules(restart=True))
     assert statuses(ledger) == {"b": DONE} and ledger.how["precision"] == "int8"
     check_whole(out, ledger)
 

@@ -48,6 +48,7 @@ def check_whole(out: Path, ledger: Ledger) -> None:
     assert not (out / ".scratch").exists() or not list((out / ".scratch").iterdir())
 
 
+@pytest.mark.slow
 def test_bad_cases_fail_with_their_reasons_and_all_others_are_done(tmp_path: Path) -> None:
     good = {f"good-{number:02}": f"good {number}" for number in range(30)}
     once = {"once": f"once {tmp_path / 'marker'}"}

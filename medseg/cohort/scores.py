@@ -1,0 +1,130 @@
+"""A cohort's answers against truth: what has no answer counts as a failure, and nobody is left out in silence."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from medseg.api.evaluation import Evaluated, held_out, reported
+from medseg.api.scorer import Scored, Scorer
+from medseg.cohort.case import DONE, FAILED
+from medseg.cohort.ledger import Entry, Ledger, merged, read_ledger
+from medseg.cohort.shards import MANIFEST, manifests
+from medseg.cohort.writing import ANSWERS, ARRAYS
+from medseg.engines.runs import as_runs
+from medseg.errors import InputError
+from medseg.files import sha256
+from medseg.task import Task, Tensors, Unread
+from medseg.tasks import task_as, task_named
+
+Answers = Mapping[str, Entry | None]  # a case of the data -> what the cohort says of it
+
+
+def evaluate_cohort(
+    task: str,
+    data: Path,
+    cohort: Path,
+    runs: Sequence[Path] = (),
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> Evaluated:
+    """What a cohort's answers score on a data folder, and in notes what was asked and has no answer, or was not asked.
+
+    With `runs` the patients that these have learnt from are left out; a task that runs describe needs them. Raises
+    InputError where none of the data's cases was asked, or an answer is not as it was listed.
+    """
+    held = as_runs(runs)
+    subject = task_as(task, held) if held else task_named(task)
+    ledger = ledger_of(cohort)
+    if ledger.how.get("task") != task:
+        raise InputError(f"{cohort} holds answers of {ledger.how.get('task')}; expected those of {task}: name it")
+    patients = held_out(subject, data, held)
+
+    def found() -> Evaluated:
+        scored, notes = _scored(subject, data, patients, cohort, ledger)
+        return Evaluated(task, {cohort.resolve().name: scored}, notes=notes)
+
+    return reported(found, out, overwrite)
+
+
+def ledger_of(cohort: Path) -> Ledger:
+    """A cohort's ledger, those of its shards joined. Raises InputError where there is none."""
+    if (cohort / MANIFEST).exists():
+        return read_ledger(cohort / MANIFEST)
+    parts = manifests(cohort)
+    if not parts:
+        raise InputError(f"{cohort} holds no {MANIFEST}; expected the --out of `medseg batch`: check the folder")
+    return merged([read_ledger(path) for path in parts])
+
+
+def _scored(
+    task: Task, data: Path, patients: Sequence[str], cohort: Path, ledger: Ledger
+) -> tuple[Scored, tuple[str, ...]]:
+    layout = task.known_data("evaluate")
+    cases = {patient: layout.cases(data, patient) for patient in patients}
+    known = [one for one in chain.from_iterable(cases.values()) if one.known]
+    found = matched(known, ledger)
+    asked = [one for one in known if found[one.id] is not None]
+    if not asked:
+        raise InputError(
+            f"{cohort} has no answer to any of the {len(known)} cases of {data} whose truth is known; expected the "
+            "same files: evaluate it on the data that it was asked about"
+        )
+    options = {name: value for name, value in ledger.how.get("options", {}).items() if isinstance(value, float | int)}
+    scorer = Scorer(task, data, asked, options, keep=0)
+    for one in tqdm(asked, desc="scoring", disable=None, delay=2):
+        entry = found[one.id]
+        if entry is not None and entry.status == DONE:
+            scorer.add(one.id, arrays(cohort, entry))
+        else:
+            scorer.fail(one.id)
+    scored = scorer.scored()
+    failed = sum(entry.status == FAILED for entry in found.values() if entry is not None)
+    counts = {**scored.counts, "failed_cases": failed, "not_asked": len(known) - len(asked)}
+    return replace(scored, counts=counts), tuple(_notes(counts))
+
+
+def _notes(counts: Mapping[str, int]) -> list[str]:
+    notes = []
+    if counts["failed_cases"]:
+        notes.append(
+            f"{counts['failed_cases']} cases failed: their rows have the worst of each score, 0 or, where less is "
+            "better, 1; distances, which have no worst, are left out of their means"
+        )
+    if counts["not_asked"]:
+        notes.append(f"{counts['not_asked']} cases of the data were not asked in this cohort: they do not count")
+    return notes
+
+
+def matched(cases: Sequence[Unread], ledger: Ledger) -> Answers:
+    """What the ledger says of each case: by the files that it is read from, else by its name."""
+    by_path = {entry.input: entry for entry in ledger.entries.values() if entry.status in (DONE, FAILED)}
+    several = Counter(entry.own or entry.case for entry in by_path.values())
+    by_name = {entry.own or entry.case: entry for entry in by_path.values()}
+    found: dict[str, Entry | None] = {}
+    for case in cases:
+        files = [path.absolute() for path in case.files]
+        places = dict.fromkeys(str(place) for path in files for place in (path, path.parent))
+        entry = next((by_path[place] for place in places if place in by_path), None)
+        alone = several[case.id] == 1 and (entry is None)
+        found[case.id] = by_name[case.id] if alone else entry
+    return found
+
+
+def arrays(cohort: Path, entry: Entry) -> Tensors:
+    """The arrays of an answer. Raises InputError where they are not there as they were listed."""
+    name = f"{ANSWERS}/{entry.case}/{ARRAYS}"
+    path = cohort / name
+    if name not in entry.files:
+        raise InputError(f"{entry.case} has no {ARRAYS}, for --no-arrays left it out: carry the cohort out with it")
+    if not path.is_file() or sha256(path) != entry.files[name]:
+        raise InputError(f"{path} is not as the ledger lists it; expected its bytes unchanged: ask the case again")
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+        return {one: stored[one] for one in stored.files}
