@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,3 +144,23 @@ def run_step(step: Step, tensors: Tensors, networks: Networks) -> Tensors:
     if callable(step.run):
         return step.run(tensors, networks)
     return {step.outputs[0]: networks(step.run)(tensors[step.inputs[0]])}
+
+
+def contradictions(pipeline: Pipeline) -> Iterator[str]:
+    """What keeps a pipeline from being run, here or as an ensemble of Triton, in words that follow its task's name."""
+    wires, made = {tensor.name for tensor in pipeline.tensors}, set(pipeline.inputs)
+    for step in pipeline.steps:
+        said = f"has a step {step.name!r} "
+        yield from (f"{said}with {name!r}, which is no Tensor" for name in _wires(step) if name not in wires)
+        yield from (f"{said}that takes {name!r} before it is made" for name in step.inputs if name not in made)
+        yield from (
+            f"{said}that takes the output {name!r}; expected outputs that feed no step: an ensemble would wait for ever"
+            for name in step.inputs
+            if name in pipeline.outputs
+        )
+        made |= set(step.outputs)
+    yield from (f"has an output {name!r} that no step makes" for name in pipeline.outputs if name not in made)
+
+
+def _wires(step: Step) -> tuple[str, ...]:
+    return (*step.inputs, *step.outputs)

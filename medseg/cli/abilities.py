@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-_CPU_ENGINES = ("openvino", "onnxruntime", "torch")
-_GPU_ENGINES = ("tensorrt", "tensorrt-rtx")
+from medseg.engines import ENGINES
+
+_CPU_ENGINES = sorted(
+    (name for name, kind in ENGINES.items() if not kind.builds), key=lambda name: ENGINES[name].suffix
+)
+_GPU_ENGINES = [name for name, kind in ENGINES.items() if kind.builds]
 
 
 @dataclass(frozen=True)

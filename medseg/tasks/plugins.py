@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from medseg.data.decoding import problems
 from medseg.errors import TaskError
+from medseg.pipeline import contradictions
 from medseg.task import Task
 
 GROUP = "medseg.tasks"
@@ -78,6 +79,7 @@ def _problems(name: str, task: Task) -> Iterator[str]:
             yield f"has a network {network!r}, whose name {whose}; {expected}"
     if task.described:
         return  # what it names is there when a run has described it
+    yield from contradictions(task.pipeline)
     steps, pipeline = {step.name: step for step in task.pipeline.steps}, task.pipeline
     known = {
         "networks that are optional": (task.optional, networks),

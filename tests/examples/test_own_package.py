@@ -75,11 +75,12 @@ def _variables(environment: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def run(medseg, environment: Path) -> Path:
-    """A run of the package's network: fitted, exported in two precisions, judged on the package's own data."""
+    """A run of the package's network: fitted, exported in three precisions, judged on the package's own data."""
     medseg("data", "phantom", "cells", "--out", "data", "--patients", "8")
     assert json.loads(medseg("data", "check", "cells", "data", "--json"))["patients"] == 8
-    medseg("train", "cells", "data", "--out", "run", "--epochs", "2", "--features", "4", "--loader", "dali")
-    medseg("export", "run", "--fp16", "--calibration", "data")
+    fit = ["--epochs", "6", "--samples-per-epoch", "24", "--features", "4", "--loader", "dali"]
+    medseg("train", "cells", "data", "--out", "run", *fit)
+    medseg("export", "run", "--fp16", "--int8", "--calibration", "data")
     medseg("verify", "run")
     return environment / "run"
 
@@ -97,8 +98,9 @@ def test_it_is_medsegs_wheel_and_not_the_checkout(medseg, environment: Path) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_it_is_fitted_imported_exported_and_judged(medseg, run: Path, environment: Path) -> None:
-    assert {"weights.pt", "fp32.onnx", "fp16.onnx"} <= set(Run(run).files)
-    assert "dice" in json.dumps(Run(run).files["fp16.onnx"])
+    files = Run(run).files
+    assert {"weights.pt", "fp32.onnx", "fp16.onnx", "int8.onnx"} <= set(files)
+    assert all(files[name]["parity"]["dice"] >= bound for name, bound in (("fp16.onnx", 0.999), ("int8.onnx", 0.99)))
     medseg("import", "cells", run / "weights.pt", "--out", "imported", "--features", "4")
     assert Run(environment / "imported").network == "cells"
     told = json.loads(medseg("evaluate", "cells", "data", "--run", run, "--out", "report", "--json"))
@@ -163,9 +165,9 @@ def test_its_repositories_are_written_for_every_target(medseg, run: Path, enviro
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_it_is_measured(medseg, run: Path, environment: Path) -> None:
-    words = ["--out", "bench", "--quick", "--cases", "2", "--engine", "openvino", "--precision", "fp32"]
-    medseg("bench", "cells", "data", "--run", run, *words)
+    words = ["--out", "bench", "--quick", "--cases", "2", "--engine", "openvino"]
+    medseg("bench", "cells", "data", "--run", run, *words, "--precision", "fp32", "--precision", "int8")
     record = json.loads((environment / "bench/bench.json").read_text())
     assert record["task"] == "cells"
-    assert len(record["targets"]) == 2
+    assert len(record["targets"]) == 4
     assert "dice" in (environment / "bench/report.md").read_text()

@@ -25,6 +25,11 @@ def made(name, *networks, **more):
     fields = {"files": Files(lambda path, how: [], lambda *_: [], lambda *_: [])} | more
     return Task(name, "made up", known, pipeline, **fields)
 """
+TWO = (  # with a pipeline of its own
+    FINE.replace("{", "{{").replace("}", "}}") + "\nfrom dataclasses import replace\nONE = made('cells', 'cells')\n"
+    "WIRES = (*ONE.pipeline.tensors, Tensor('middle', 'float32', (-1, 1, 8, 8)))\n"
+    "TASK = replace(ONE, pipeline=replace(ONE.pipeline, tensors=WIRES, steps={steps}))\n"
+)
 OWN = f"{FINE}\nTASK = made('cells', 'cells', 'cells-large')\n"
 
 
@@ -37,7 +42,7 @@ def test_a_task_of_another_package_is_one_of_medsegs(tmp_path: Path, monkeypatch
     assert task_of(network_named("cells")) == "cells"
     with pytest.raises(InputError, match="'cells' has no data layout, so it cannot train"):
         training_of(network_named("cells"), "train")
-    with pytest.raises(InputError, match=r"'cells-small' is unknown; expected one of cells, cells-large$"):
+    with pytest.raises(InputError, match=r"'cells-small' is unknown; expected one of cells, cells-large: did you mean"):
         network_named("cells-small")
     with pytest.raises(InputError, match=r"'bones' is unknown; expected one of brain-lgg, cells, .*luna-segment"):
         network_named("bones")
@@ -72,6 +77,24 @@ BROKEN = {
         f"{FINE}\nfrom medseg.data.encoded import RGB\nfrom medseg.task import Decode\n"
         "TASK = made('cells', 'cells', decoding={'decode': Decode(RGB, 'picture')})",
         "names steps that decode that it does not have, 'decode'; expected of segment",
+    ),
+    "a wire that is none": (
+        TWO.format(steps="(Step('segment', 'cells', ('picture',), ('logits',)),)"),
+        "has a step 'segment' with 'logits', which is no Tensor",
+    ),
+    "a wire that is not made": (
+        TWO.format(steps="(Step('segment', 'cells', ('middle',), ('mask',)),)"),
+        "has a step 'segment' that takes 'middle' before it is made",
+    ),
+    "an output that feeds a step": (
+        TWO.format(
+            steps="(Step('segment', 'cells', ('picture',), ('mask',)), Step('more', 'cells', ('mask',), ('middle',)))"
+        ),
+        "has a step 'more' that takes the output 'mask'; expected outputs that feed no step",
+    ),
+    "no output": (
+        TWO.format(steps="(Step('segment', 'cells', ('picture',), ('middle',)),)"),
+        "has an output 'mask' that no step makes",
     ),
     "another output": (
         f"{FINE}\nfrom medseg.data.encoded import RGB\nfrom medseg.task import Decode\n"
