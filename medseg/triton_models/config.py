@@ -16,9 +16,14 @@ from medseg.triton_models.network import facts
 _TYPES = {
     "bool": pb.TYPE_BOOL,
     "uint8": pb.TYPE_UINT8,
+    "uint16": pb.TYPE_UINT16,
+    "uint32": pb.TYPE_UINT32,
+    "uint64": pb.TYPE_UINT64,
+    "int8": pb.TYPE_INT8,
     "int16": pb.TYPE_INT16,
     "int32": pb.TYPE_INT32,
     "int64": pb.TYPE_INT64,
+    "float16": pb.TYPE_FP16,
     "float32": pb.TYPE_FP32,
     "float64": pb.TYPE_FP64,
     "bytes": pb.TYPE_UINT8,  # framed, see medseg/data/byte_strings.py

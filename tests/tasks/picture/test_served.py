@@ -1,6 +1,7 @@
 """A run that brings its own network along, served: who asks the server needs no run, and gets the local answer."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,11 +13,13 @@ pytest.importorskip("openvino")
 
 import medseg
 from medseg.api.serve import Repository, write_repository
+from medseg.data.numpy_or_torch import host
 from medseg.errors import InputError, RunError
 from medseg.run import Run, describe
 from medseg.tasks import task_named
 from medseg.tasks.picture.choose import described
 from medseg.tasks.picture.description import Size
+from medseg.tasks.picture.pipeline import prepared
 from tests.bench.runs import bright_run
 from tests.tasks.picture.made import picture
 
@@ -42,8 +45,15 @@ def files(tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_a_served_run_answers_as_it_does_here(files: list[Path], tmp_path: Path) -> None:
-    run = run_of(tmp_path / "run", size=Size("pad", 64, 64, 32, 7))
+@pytest.mark.parametrize(
+    "kind", [{}, {"colours": "grey", "bits": 16, "count": 1, "normalisation": "picture-range"}], ids=["rgb8", "grey16"]
+)
+def test_a_served_run_answers_as_it_does_here(kind: dict[str, Any], files: list[Path], tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", size=Size("pad", 64, 64, 32, 7), **kind)
+    if kind:  # grey, of 16 bits
+        for file in files:
+            grey = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+            cv2.imwrite(str(file), grey.astype(np.uint16) * 40)
     here = medseg.predict("picture", files, runs=[run])
     with medseg.serve("picture", [run], log=tmp_path / "triton.log") as server:
         there = medseg.predict("picture", files, url=server.url)
@@ -89,3 +99,16 @@ def test_an_rtx_engine_which_triton_does_not_open_is_refused(engine, error, word
         file.write_bytes(b"rtx")
     with pytest.raises(error, match=words):
         _write(Run(run.path), tmp_path / "models", "gpu", engine)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("colours", ["rgb", "grey"])
+def test_a_picture_of_any_kind_is_prepared_where_it_lies(colours: str, bits: int) -> None:
+    """On a GPU's server pixels come as torch's, of 16 bits too."""
+    torch = pytest.importorskip("torch")
+    count, low = (3, 0) if colours == "rgb" else (1, 100)
+    one = picture(colours=colours, bits=bits, count=count, normalisation="picture-range", size=Size("fit", 64, 96))
+    pixels = np.random.default_rng(0).integers(low, 1 << bits, (1, 45, 70, count)).astype(f"uint{bits}")
+    here = prepared(one, {"pixels": pixels}, lambda _: None)["input"]
+    there = prepared(one, {"pixels": torch.from_numpy(pixels)}, lambda _: None)["input"]
+    assert np.allclose(host(there), here, atol=1e-5)
