@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,7 +25,8 @@ FEW_VOXELS = 100  # with fewer voxels inside or outside of torch's masks Dice sa
 class Budget:
     """The bound of an export: masks by Dice; a classifier, or empty or full masks, by the largest probability error.
 
-    Of the masks' lesions no greater share may be lost than of their Dice: none of fewer than 1,000 at 0.999. A
+    Of the masks' lesions no greater share may be lost than of their Dice: none of fewer than 1,000 at 0.999. Of several
+    classes each has to hold the Dice, for a small one hardly moves that of all, and none may be lost whole. A
     classifier's log-odds are bounded too: they rank what its probabilities call certain.
     """
 
@@ -69,10 +70,14 @@ class Parity:
     probability_error: float  # the largest
     odds_error: float  # the largest of a classifier's log-odds, as a share of their size or of CERTAIN; 0 of masks
     finite: bool
+    worst: str = ""  # of several classes the one with the least Dice, of those with enough voxels to tell
+    worst_dice: float = 1.0
+    vanished: str = ""  # of several classes the first that has lesions in torch's masks and lost them all
 
     def facts(self) -> dict[str, Any]:
         """The numbers as the manifest keeps them."""
-        rounded = {name: round(getattr(self, name), 6) for name in ("dice", "probability_error", "odds_error")}
+        numbers = ("dice", "worst_dice", "probability_error", "odds_error")
+        rounded = {name: round(getattr(self, name), 6) for name in numbers}
         return asdict(self) | rounded
 
 
@@ -85,6 +90,7 @@ def budget_for(precision: str, dice: float | None = None) -> Budget:
 def compare(network: Network, references: Iterable[Array], answers: Iterable[Array]) -> Parity:
     """The parity of logits with torch's logits, sample by sample. Raises ExportError where their shapes differ."""
     counts: Counter[str] = Counter()
+    by_class = np.zeros((5, 1), int)
     error, odds_error, finite = 0.0, 0.0, True
     for reference, answer in zip(references, answers, strict=True):
         if answer.shape != reference.shape:
@@ -92,32 +98,69 @@ def compare(network: Network, references: Iterable[Array], answers: Iterable[Arr
             raise ExportError(f"a file of {network.name} is not recorded: it {shapes}: build the network anew")
         reference, answer = (_each_fold(network, one) for one in (reference, answer))
         expected, found = probabilities(network, reference), probabilities(network, answer)
-        counts.update(_counts(marked(network, reference), marked(network, answer)))
+        mask, other = marked(network, reference), marked(network, answer)
+        counts.update(_counts(mask, other))
+        by_class = by_class + _by_class(mask, other)
         finite = finite and bool(np.isfinite(answer).all())
         error = max(error, float(np.nan_to_num(np.abs(expected - found), nan=1.0).max()))
         if is_classifier(network):
             odds = log_odds(reference)
             moved = np.abs(odds - log_odds(answer)) / np.maximum(np.abs(odds), CERTAIN)
             odds_error = max(odds_error, float(moved.max()))
-    total = counts["mask_voxels"] + counts["answer_voxels"]
-    dice = 2 * counts["overlap"] / total if total else 1.0
-    kept = {name: counts[name] for name in ("samples", "flipped", "mask_voxels", "voxels", "lesions", "lost", "gained")}
-    return Parity(dice=dice, probability_error=error, odds_error=odds_error, finite=finite, **kept)
+    overlap, masked, answered, lesions, lost = by_class
+    total = int(masked.sum() + answered.sum())
+    return Parity(
+        samples=counts["samples"],
+        dice=2 * int(overlap.sum()) / total if total else 1.0,
+        flipped=counts["flipped"],
+        mask_voxels=int(masked.sum()),
+        voxels=counts["voxels"],
+        lesions=int(lesions.sum()),
+        lost=int(lost.sum()),
+        gained=counts["gained"],
+        probability_error=error,
+        odds_error=odds_error,
+        finite=finite,
+        **_extremes(network, by_class),
+    )
 
 
 def _counts(mask: Array, other: Array) -> dict[str, int]:
     """What one sample's masks (n, classes, ...) add to a parity; `mask` is torch's."""
-    (lesions, lost), (_, gained) = untouched(mask, other), untouched(other, mask)
+    gained = sum(untouched(found, known)[1] for known, found in _classes(mask, other))
     return {
         "samples": len(mask),
-        "overlap": int((mask & other).sum()),
-        "mask_voxels": int(mask.sum()),
-        "answer_voxels": int(other.sum()),
         "flipped": int((mask != other).sum()),
         "voxels": mask.size,
-        "lesions": lesions,
-        "lost": lost,
         "gained": gained,
+    }
+
+
+def _by_class(mask: Array, other: Array) -> Array:
+    """Voxels that overlap, of the mask, of the other; the mask's lesions and those that are lost: (5, classes)."""
+    columns = [
+        ((one & found).sum(), one.sum(), found.sum(), *untouched(one, found)) for one, found in _classes(mask, other)
+    ]
+    return np.array(columns, int).T
+
+
+def _classes(mask: Array, other: Array) -> Iterator[tuple[Array, Array]]:
+    """Both masks of a class (n, 1, ...), class by class."""
+    return ((mask[:, at : at + 1], other[:, at : at + 1]) for at in range(mask.shape[1]))
+
+
+def _extremes(network: Network, by_class: Array) -> dict[str, Any]:
+    """Which of several classes has the least Dice, and which is lost whole."""
+    if len(network.classes) < 2 or is_classifier(network):
+        return {}
+    overlap, masked, answered, lesions, lost = by_class
+    dice = 2 * overlap / np.maximum(masked + answered, 1)
+    dice[np.maximum(masked, answered) < FEW_VOXELS] = np.inf
+    least = int(dice.argmin())
+    gone = np.flatnonzero((lesions > 0) & (lost == lesions))
+    return {
+        **({"worst": network.classes[least], "worst_dice": float(dice[least])} if np.isfinite(dice[least]) else {}),
+        "vanished": network.classes[gone[0]] if len(gone) else "",
     }
 
 
@@ -148,6 +191,10 @@ def shortfall(network: Network, parity: Parity, budget: Budget) -> str | None:
         return _by_errors(parity, budget)
     if parity.dice < budget.dice:
         return f"its masks have Dice {parity.dice:.5f} ({parity.flipped} voxels flipped), at least {budget.dice} is due"
+    if parity.worst_dice < budget.dice:
+        return f"its masks of {parity.worst!r} have Dice {parity.worst_dice:.5f}, at least {budget.dice} is due"
+    if parity.vanished:
+        return f"its masks have nothing of any lesion of {parity.vanished!r}, which torch finds"
     if parity.lost > (allowed := int((1 - budget.dice) * parity.lesions)):
         return f"its masks lose {parity.lost} of {parity.lesions} lesions, at most {allowed} may be lost"
     return None

@@ -116,7 +116,7 @@ def _tried(lowering: Lowering, network: Network, calibration: Calibration, kept:
 
 def _quality(network: Network, parity: Parity, budget: Budget) -> tuple[bool, bool, float, float, float]:
     held = not shortfall(network, parity, budget)
-    return held, parity.finite, parity.dice, -parity.probability_error, -parity.odds_error
+    return held, parity.finite, min(parity.dice, parity.worst_dice), -parity.probability_error, -parity.odds_error
 
 
 def _accepted(lowering: Lowering, network: Network, found: Lowered, budget: Budget) -> Lowered:

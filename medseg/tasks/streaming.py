@@ -11,16 +11,16 @@ from medseg.task import Array, Infer, Networks
 IN_FLIGHT = 4  # enough to keep two cores busy while the next batch is made; each batch holds at most 8 MB
 
 
-def answers(infer: Infer, batches: Iterable[Array]) -> Iterator[Array]:
-    """`infer` of every batch, in order; at most IN_FLIGHT batches exist at a time.
+def answers(infer: Infer, batches: Iterable[Array], at_once: int = IN_FLIGHT) -> Iterator[Array]:
+    """`infer` of every batch, in order; at most `at_once` batches exist at a time.
 
     After an error, or where the rest is not wanted, what waits is dropped; only the batches being computed are awaited.
     """
     waiting: deque[Future[Array]] = deque()
-    pool = ThreadPoolExecutor(IN_FLIGHT)
+    pool = ThreadPoolExecutor(at_once)
     try:
         for batch in batches:
-            if len(waiting) == IN_FLIGHT:
+            if len(waiting) == at_once:
                 yield waiting.popleft().result()
             waiting.append(pool.submit(infer, batch))
         while waiting:

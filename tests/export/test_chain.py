@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -163,6 +164,32 @@ def test_lesions_are_pieces_with_an_inside_and_lost_where_nothing_touches_them()
     touched = without.copy()
     touched[..., 54, 54] = 9.0
     assert compare(made, [mask], [touched]).lost == 0
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize(
+    ("lost", "reason"),
+    [
+        ((slice(10, 11), slice(1950, 1960)), "'class 40' have Dice 0.94"),  # a tenth of it
+        ((slice(30, 34), slice(1950, 1955)), "nothing of any lesion of 'class 41'"),  # too small for a Dice, and gone
+    ],
+)
+def test_a_class_that_suffers_is_refused_though_all_together_are_fine(activation, lost, reason):
+    """Classes 1 to 39 have 3,000 voxels each, class 40 has 100, class 41 has 20."""
+    classes = tuple(f"class {number}" for number in range(1, 42))
+    made = replace(network(Hostile), classes=classes, activation=activation, output_shape=(42, 64, 2000))
+    labels = np.zeros((64, 2000), int)
+    for number in range(1, 40):
+        labels[:60, 50 * (number - 1) : 50 * number] = number
+    labels[10:20, 1950:1960], labels[30:34, 1950:1955] = 40, 41
+    worse = labels.copy()
+    worse[lost] = 0
+    first = 0 if activation == "softmax" else 1
+    reference, answer = (9.0 * (one == np.arange(first, 42)[:, None, None])[None] - 4.5 for one in (labels, worse))
+    parity = compare(made, [reference], [answer])
+    assert parity.dice > 0.999
+    assert reason in shortfall(made, parity, budget_for("int8"))
+    assert not shortfall(made, compare(made, [reference], [reference]), budget_for("int8"))
 
 
 @pytest.mark.parametrize("name", ["brain-lgg", "gi-tract", "stas-efficientnet-b6"])

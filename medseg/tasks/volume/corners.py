@@ -51,22 +51,33 @@ def grid(where: Frame) -> Grid:
     return Grid((z, y, x))
 
 
-def uncropped(found: Iterator[Slab], where: Frame) -> Iterator[Slab]:
-    """Slabs on the network's grid of the whole image: nothing where the image was cropped away."""
-    shape = size(where)
-    start, done = where.start, 0
+def cropped_rows(rows: slice, where: Frame, height: int) -> slice:
+    """The rows of a network's input of so many rows that lie in rows of the whole image, at least one."""
+    low, high = (min(max(row - where.start[1], 0), height) for row in (rows.start, rows.stop))
+    return slice(low, high) if low < high else slice(min(low, height - 1), min(low, height - 1) + 1)
+
+
+def uncropped(found: Iterator[Slab], where: Frame, rows: slice, cropped: slice) -> Iterator[Slab]:
+    """Slabs of rows of the whole image on the network's grid: nothing where the image was cropped away.
+
+    `cropped` are the rows of the network's input that were found.
+    """
+    deep, _, wide = size(where)
+    z, y, x = where.start
+    low, high = max(cropped.start + y, rows.start), min(cropped.stop + y, rows.stop)
+    done = 0
     for first, part in found:
-        place = first + start[0]
-        empty = (len(part), place - done, *shape[1:])
+        place = first + z
         if place > done:
-            yield done, np.zeros(empty, part.dtype)
-        whole = np.zeros((*part.shape[:2], *shape[1:]), part.dtype)
-        rows, columns = (slice(low, low + wide) for low, wide in zip(start[1:], part.shape[2:], strict=True))
-        whole[:, :, rows, columns] = part
+            yield done, np.zeros((len(part), place - done, rows.stop - rows.start, wide), part.dtype)
+        whole = np.zeros((*part.shape[:2], rows.stop - rows.start, wide), part.dtype)
+        if low < high:
+            kept = slice(low - y - cropped.start, high - y - cropped.start)
+            whole[:, :, low - rows.start : high - rows.start, x : x + part.shape[3]] = part[:, :, kept]
         done = place + part.shape[1]
         yield place, whole
-    if done < shape[0]:
-        yield done, np.zeros((len(part), shape[0] - done, *shape[1:]), part.dtype)
+    if done < deep:
+        yield done, np.zeros((len(part), deep - done, rows.stop - rows.start, wide), part.dtype)
 
 
 def _normalise(data: Array, plan: Plan) -> None:

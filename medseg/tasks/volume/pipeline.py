@@ -5,9 +5,11 @@ A cascade is two such chains: the labels of the first are channels of the second
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import scipy
@@ -17,16 +19,18 @@ from medseg.errors import InputError
 from medseg.task import Array, Network, Networks, Pipeline, Step, Tensor, Tensors
 from medseg.tasks.on_request import requested, requested_tensor
 from medseg.tasks.volume import corners, post
+from medseg.tasks.volume.asking import asked, at_once
 from medseg.tasks.volume.plan import Plan
 from medseg.tasks.volume.prepare import Frame, prepared, turned_back
 from medseg.tasks.volume.resample import slice_axis
-from medseg.tasks.volume.restore import grid, labelled
-from medseg.tasks.volume.window import Slab, slabs
+from medseg.tasks.volume.restore import Grid, grid, labelled
+from medseg.tasks.volume.window import Ask, Slab, slabs, strip_bytes
 
 MIRROR_AS_FITTED, MIRROR_NO, MIRROR_YES = 0, 1, 2
 _SIDE = 4096  # voxels along an axis; more than any scanner's
 _VOXELS = 1 << 31
 _BATCH = {2: 4, 3: 1}  # tiles a call, by the patch's rank: as many as answer soonest on a CPU
+_SUMS = 3_500_000_000  # bytes of sums that exist at a time: a CT with 117 classes stays under 8 GB
 _FRAME = 18  # numbers
 _OUTPUTS = ("mask",)
 
@@ -132,13 +136,40 @@ def _segment(stage: Stage, names: _Names, tensors: Tensors, networks: Networks) 
     plan, image = stage.plan, tensors[names.input]
     frame = _frame(tensors[names.frame])
     mirrors = _mirrors(plan, int(tensors["mirror"][0]) if "mirror" in tensors else MIRROR_AS_FITTED)
+    infer, outputs = networks(stage.network.name), plan.folds * len(plan.heads.values)
     batch = _BATCH[len(plan.window.patch)]
-    found = averaged(slabs(image, networks(stage.network.name), plan.window, mirrors, batch), plan)
+    together = at_once(batch * outputs * math.prod(plan.window.patch) * 4)
+    ask = partial(asked, infer=infer, mirrors=mirrors, batch=batch, at_once=together)
+    to = _way_back(image, frame, plan)
+    labels = np.empty(to.shape, "uint8")
+    for rows in strips(to.shape[1], strip_bytes(image.shape[1:], outputs, plan.window)):
+        below, part = to.strip(rows)
+        labels[:, rows] = labelled(_logits(image, ask, frame, plan, below), part, plan.heads, "uint8")
+    return {names.labels: to.copied(labels)}
+
+
+def _way_back(image: Array, frame: Frame, plan: Plan) -> Grid:
     if plan.numerics == "monai":
-        found, to = corners.uncropped(found, frame), corners.grid(frame)
-    else:
-        to = grid(image.shape[1:], frame.size, slice_axis(plan.answer, frame.target_mm, frame.spacing_mm))
-    return {names.labels: labelled(found, to, plan.heads, "uint8")}
+        return corners.grid(frame)
+    return grid(image.shape[1:], frame.size, slice_axis(plan.answer, frame.target_mm, frame.spacing_mm))
+
+
+def _logits(image: Array, ask: Ask, frame: Frame, plan: Plan, rows: slice) -> Iterator[Slab]:
+    """Slabs of some rows, folds averaged."""
+    if plan.numerics == "monai":
+        cropped = corners.cropped_rows(rows, frame, image.shape[2])
+        return corners.uncropped(averaged(slabs(image, ask, plan.window, cropped), plan), frame, rows, cropped)
+    return averaged(slabs(image, ask, plan.window, rows), plan)
+
+
+def strips(count: int, size: int) -> Iterator[slice]:
+    """So many rows in as few strips as need no more memory than sums may have; all rows need `size` bytes.
+
+    Tiles between two strips are asked about twice: that is the price of a bound.
+    """
+    parts = min(count, max(1, math.ceil(size / _SUMS)))
+    ends = [round(count * part / parts) for part in range(parts + 1)]
+    return (slice(low, high) for low, high in pairwise(ends))
 
 
 def _mirrors(plan: Plan, asked: int) -> tuple[int, ...]:

@@ -41,6 +41,19 @@ class Grid:
         """The shape that is computed, before what is copied."""
         return tuple(len(line.low) for line in self.lines)
 
+    def strip(self, rows: slice) -> tuple[slice, Grid]:
+        """The rows (y) of logits that some rows of the answer need, and the way from these to those."""
+        z, y, x = self.lines
+        first, last = int(y.low[rows].min()), int(y.high[rows].max())
+        return slice(first, last + 1), Grid((z, Line(y.low[rows] - first, y.high[rows] - first, y.share[rows]), x))
+
+    def copied(self, labels: Array) -> Array:
+        """Labels with what is no more than a copy of others."""
+        for axis, line in enumerate(self.lines):
+            if line.copies is not None:
+                labels = np.take(labels, line.copies, axis)
+        return labels
+
 
 def grid(shape: Sequence[int], wanted: Sequence[int], axis: int | None) -> Grid:
     """The way from a shape (z, y, x) to a wanted one; slices along `axis` are the nearest where one is given."""
@@ -79,7 +92,7 @@ class _Kept:
 
 
 def labelled(found: Iterator[Slab], to: Grid, heads: Heads, dtype: str) -> Array:
-    """The labels (z, y, x) of all slabs on the grid that `to` leads to."""
+    """The labels (z, y, x) of all slabs on the grid that `to` leads to, what is only copied left out."""
     labels = np.zeros(to.shape, dtype)
     line, done, kept = to.lines[0], 0, _Kept()
     for _, logits in found:
@@ -89,9 +102,6 @@ def labelled(found: Iterator[Slab], to: Grid, heads: Heads, dtype: str) -> Array
             low, high = int(line.low[done]), int(line.high[ready - 1]) + 1
             _fill(labels, kept.take(low, high), to, heads, (done, ready))
             done = ready
-    for axis, one in enumerate(to.lines):
-        if one.copies is not None:
-            labels = np.take(labels, one.copies, axis)
     return labels
 
 

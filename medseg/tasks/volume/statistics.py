@@ -24,8 +24,12 @@ def statistics(
     """A record for each class, see `columns`; means are of the image (channels, z, y, x), None where it is empty."""
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     most = int(mask.max(initial=0)) + 1
-    counts = np.bincount(mask.ravel(), minlength=most)
-    sums = [np.bincount(mask.ravel(), channel.ravel(), most) for channel in image]
+    # A slice at a time: whole numbers and float64 of a whole CT are many times as large as it is.
+    counts = np.sum([np.bincount(part.ravel(), minlength=most) for part in mask], axis=0)
+    sums = [
+        np.sum([np.bincount(part.ravel(), values.ravel(), most) for part, values in zip(mask, channel, strict=True)], 0)
+        for channel in image
+    ]
     return [
         {
             "class": one.name,

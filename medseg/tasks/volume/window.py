@@ -1,26 +1,26 @@
 """The sliding window: tiles of a volume through the network, blended, as slabs of logits in the order of the slices.
 
-No more than a tile's depth of logits exists at a time. Each voxel's sums are made in the order of nnU-Net's loops and
-in the type of its accumulator, for both decide the last digit, and so which class wins where two are nearly equal.
+No more than a tile's depth of sums exists at a time, of some rows where even that is much. Each voxel's sums are made
+in the order of nnU-Net's loops and in the type of its accumulator, for both decide the last digit, and so which class
+wins where two are nearly equal.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
-from threading import Lock
+from itertools import product
 
 import numpy as np
 import scipy
 
 from medseg.errors import InputError
-from medseg.task import Array, Infer
-from medseg.tasks.streaming import answers
+from medseg.task import Array
 
 _SIGMA = 1 / 8  # of the tile
 _NNUNET_PEAK = 10.0
+_PIECE = 1 << 27  # bytes of logits that are given out at a time
 
 
 @dataclass(frozen=True)
@@ -35,79 +35,103 @@ class Window:
 
 
 Slab = tuple[int, Array]  # the first slice, and logits (channels, slices, y, x) in the accumulator's type
+Ask = Callable[[Iterator[Array]], Iterator[Array]]  # tiles (c, *patch) to answers (k, *patch) float32, in order
 
 
-def slabs(image: Array, infer: Infer, window: Window, mirrors: Sequence[int], batch: int = 1) -> Iterator[Slab]:
+def slabs(image: Array, ask: Ask, window: Window, rows: slice | None = None) -> Iterator[Slab]:
     """Blended logits of an image (c, z, y, x) float32, slab by slab from the first slice to the last.
 
-    `mirrors` are the axes along which tiles are mirrored too, counted from the patch's first. `batch` tiles are asked
-    at a time. Raises InputError where the sums leave the accumulator's range.
+    Of `rows` (y) alone where they are given: only the tiles that reach them are asked for. Raises InputError where the
+    sums leave the accumulator's range.
     """
-    flat = len(window.patch) == 2
     shape = image.shape[-len(window.patch) :]
     pads = [_centred(max(0, tile - size)) for size, tile in zip(shape, window.patch, strict=True)]
     padded = np.pad(image, [(0, 0)] * (image.ndim - len(pads)) + pads) if any(map(any, pads)) else image
-    inside = tuple(slice(low, low + size) for (low, _), size in zip(pads, shape, strict=True))
-    ask = _once_alike(infer)
-    if flat:
-        found = _planes(padded, ask, window, mirrors, batch)
-        return ((index, one[:, :, inside[0], inside[1]]) for index, one in found)
-    return _trimmed(_rows(padded, ask, window, mirrors, batch), inside)
+    inside = [slice(low, low + size) for (low, _), size in zip(pads, shape, strict=True)]
+    if rows is not None:
+        inside[-2] = slice(inside[-2].start + rows.start, inside[-2].start + rows.stop)
+    if len(window.patch) == 2:
+        return ((index, one[:, :, inside[0], inside[1]]) for index, one in _planes(padded, ask, window))
+    return _trimmed(_layers(padded, ask, window, inside[1]), inside)
 
 
-def _trimmed(found: Iterator[Slab], inside: tuple[slice, ...]) -> Iterator[Slab]:
-    """Slabs without the padding."""
+def strip_bytes(shape: Sequence[int], outputs: int, window: Window) -> int:
+    """How much memory the sums of an image (z, y, x) take while its slabs are made, all rows at once."""
+    if len(window.patch) == 2:
+        return 0  # a slice of them
+    slice_size = math.prod(max(size, tile) for size, tile in zip(shape[1:], window.patch[1:], strict=True))
+    return outputs * window.patch[0] * slice_size * np.dtype(window.accumulator).itemsize
+
+
+def _trimmed(found: Iterator[Slab], inside: Sequence[slice]) -> Iterator[Slab]:
+    """Slabs without the padding before and after the slices, and beside them."""
     low, high = inside[0].start, inside[0].stop
     for first, logits in found:
         begin, end = max(first, low), min(first + logits.shape[1], high)
         if begin < end:
-            yield begin - low, logits[:, begin - first : end - first, inside[1], inside[2]]
+            yield begin - low, logits[:, begin - first : end - first, :, inside[2]]
 
 
-def _planes(image: Array, ask: Infer, window: Window, mirrors: Sequence[int], batch: int) -> Iterator[Slab]:
+def _planes(image: Array, ask: Ask, window: Window) -> Iterator[Slab]:
     """Slice by slice, each a picture of its own; the tiles of several are in flight."""
     places = _places(image.shape[2:], window)
-    tiles = (image[:, index, place[0], place[1]] for index in range(image.shape[1]) for place in places)
-    blended = _blended(_asked(tiles, ask, mirrors, batch), window)
-    total: Array | None = None
+    found = ask(image[:, index, place[0], place[1]] for index in range(image.shape[1]) for place in places)
+    weight = _importance(window).astype(np.float32)
+    total = _weights(image.shape[2:], places, window)
     for index in range(image.shape[1]):
         sums: Array | None = None
         for place in places:
-            tile = next(blended)
+            tile = next(found)
             if sums is None:
                 sums = np.zeros((len(tile), *image.shape[2:]), window.accumulator)
-            _add(sums[(slice(None), *place)], tile)
+            _add(sums[(slice(None), *place)], tile, weight)
         assert sums is not None, "an image has at least one tile"
-        total = _weights(image.shape[2:], places, window) if total is None else total
         yield index, _divided(sums, total)[:, None]
 
 
-def _rows(image: Array, ask: Infer, window: Window, mirrors: Sequence[int], batch: int) -> Iterator[Slab]:
-    """Row after row of tiles along the first axis: what no later row reaches is given out."""
+def _layers(image: Array, ask: Ask, window: Window, rows: slice) -> Iterator[Slab]:
+    """Layer after layer of tiles along the first axis: what no later layer reaches is given out, a few slices each."""
     depth, shape = window.patch[0], image.shape[1:]
-    places = _places(shape, window)
-    blended = _blended(_asked((image[(slice(None), *place)] for place in places), ask, mirrors, batch), window)
+    places = [one for one in _places(shape, window) if one[1].start < rows.stop and one[1].stop > rows.start]
+    found = ask(image[(slice(None), *place)] for place in places)
     starts = sorted({place[0].start for place in places})
-    layer = [place[1:] for place in places if place[0].start == starts[0]]
+    layer = [_cut(place, rows) for place in places if place[0].start == starts[0]]
     sums: Array | None = None
-    total = np.zeros((depth, *shape[1:]), window.accumulator)
+    total = np.zeros((depth, rows.stop - rows.start, shape[2]), window.accumulator)
+    importance = _importance(window)
+    weight = importance.astype(np.float32)
     for start, following in zip(starts, [*starts[1:], shape[0]], strict=True):
-        for place in layer:
-            tile = next(blended)
-            sums = np.zeros((len(tile), depth, *shape[1:]), window.accumulator) if sums is None else sums
-            _add(sums[(slice(None), slice(None), *place)], tile)
-            total[(slice(None), *place)] += _importance(window)
+        for part, to in layer:
+            tile = next(found)
+            sums = np.zeros((len(tile), *total.shape), window.accumulator) if sums is None else sums
+            _add(sums[(slice(None), slice(None), *to)], tile[:, :, part], weight[:, part])
+            total[(slice(None), *to)] += importance[:, part]
         assert sums is not None, "a layer has at least one tile"
         done = min(following - start, depth)
-        yield start, _divided(sums[:, :done], total[:done])
+        for first, last in _pieces(done, sums[:, 0].nbytes):
+            yield start + first, _divided(sums[:, first:last], total[first:last])
         _move_on(sums, done)
         _move_on(total[None], done)
 
 
-def _add(sums: Array, tile: Array) -> None:
-    """Add a tile in place; what leaves the accumulator's range is told when the sums are divided."""
+def _cut(place: tuple[slice, ...], rows: slice) -> tuple[slice, tuple[slice, slice]]:
+    """The rows of a tile that are wanted, and where they and its columns lie among those that are wanted."""
+    low, high = max(place[1].start, rows.start), min(place[1].stop, rows.stop)
+    part = slice(low - place[1].start, high - place[1].start)
+    return part, (slice(low - rows.start, high - rows.start), place[2])
+
+
+def _pieces(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """So many slices of so many bytes cut into pieces that are small enough to be copied, first and end of each."""
+    step = max(1, _PIECE // size)
+    return ((first, min(first + step, count)) for first in range(0, count, step))
+
+
+def _add(sums: Array, tile: Array, weight: Array) -> None:
+    """Add a tile in place, a class at a time; what leaves the accumulator's range is told when the sums are divided."""
     with np.errstate(over="ignore", invalid="ignore"):
-        sums += tile
+        for one, answer in zip(sums, tile, strict=True):
+            one += answer * weight
 
 
 def _move_on(sums: Array, done: int) -> None:
@@ -137,62 +161,6 @@ def _weights(shape: tuple[int, ...], places: Sequence[tuple[slice, ...]], window
     for place in places:
         total[place] += _importance(window)
     return total
-
-
-def _blended(tiles: Iterator[Array], window: Window) -> Iterator[Array]:
-    importance = _importance(window)
-    weight = importance.astype(np.float32)
-    for tile in tiles:
-        tile *= weight
-        yield tile
-
-
-def _asked(tiles: Iterator[Array], ask: Infer, mirrors: Sequence[int], batch: int) -> Iterator[Array]:
-    """The network's answer (k, ...) float32 to each tile, the mean of its mirrored answers where mirrored."""
-    ways = [way for count in range(len(mirrors) + 1) for way in combinations(mirrors, count)]
-    inputs = (np.ascontiguousarray(np.flip(tile, _axes(way))) for tile in tiles for way in ways)
-    singles = (one for many in answers(ask, _batches(inputs, batch)) for one in many)
-    for first in singles:
-        mean = np.array(first)
-        for way in ways[1:]:
-            mean += np.flip(next(singles), _axes(way))
-        if len(ways) > 1:
-            mean /= len(ways)
-        yield mean
-
-
-def _axes(way: Sequence[int]) -> tuple[int, ...]:
-    return tuple(axis + 1 for axis in way)  # a tile's first axis is its channels
-
-
-def _batches(inputs: Iterator[Array], batch: int) -> Iterator[Array]:
-    group: list[Array] = []
-    for one in inputs:
-        group.append(one)
-        if len(group) == batch:
-            yield np.stack(group)
-            group = []
-    if group:
-        yield np.stack(group)
-
-
-def _once_alike(infer: Infer) -> Infer:
-    """The network, asked once for tiles in which every channel has one value: padding, and air after clipping."""
-    known: dict[bytes, Array] = {}
-    lock = Lock()
-
-    def ask(batch: Array) -> Array:
-        corner = batch[(slice(None), slice(None), *(slice(1) for _ in batch.shape[2:]))]
-        if not (batch == corner).all():
-            return infer(batch)
-        key = corner.tobytes()
-        if key not in known:
-            answer = infer(batch)
-            with lock:
-                known[key] = answer
-        return known[key]
-
-    return ask
 
 
 def _places(shape: Sequence[int], window: Window) -> list[tuple[slice, ...]]:

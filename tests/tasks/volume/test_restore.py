@@ -39,7 +39,8 @@ CASES = [((12, 20, 30), (25, 33, 41)), ((20, 40, 35), (11, 20, 30)), ((9, 9, 9),
 def test_the_largest_class_wins_as_if_all_were_interpolated(old, new, axis):
     logits = smooth(5, old)
     heads = Heads((0, 1, 2, 3, 4), exclusive=True)
-    found = labelled(streamed(logits, 4), grid(old, new, axis), heads, "uint8")
+    to = grid(old, new, axis)
+    found = to.copied(labelled(streamed(logits, 4), to, heads, "uint8"))
     assert np.array_equal(found, at_once(logits, new, axis).argmax(0))
 
 

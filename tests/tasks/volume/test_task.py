@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from medseg.data.geometry import geometry_tensor
 from medseg.errors import InputError, RunError
 from medseg.task import Geometry
 from medseg.tasks.volume import described
+from medseg.tasks.volume.pipeline import strips
 from tests.tasks.volume.test_nnunet import DATASET, PLANS, changed, made
 
 WHERE = Geometry((1.0, 1.0, 1.0))
@@ -171,3 +174,48 @@ def test_a_model_made_on_the_spot_is_imported_exported_and_answers_as_torch_does
     assert [row["class"] for row in rows] == list(DATASET["labels"])[1:]
     assert int(rows[0]["voxels"]) == np.count_nonzero(found == 1)
     assert float(rows[0]["volume_ml"]) == pytest.approx(np.count_nonzero(found == 1) * 0.005)
+
+
+@pytest.mark.parametrize("rest", [{}, {"crop": True}, {"axes": [2, 0, 1], "folds": 2}, {"numerics": "monai"}])
+@pytest.mark.parametrize("patch", [[8, 16, 16], [40, 40, 40], [16, 16]])
+def test_strips_that_bound_memory_change_no_voxel(monkeypatch, rest, patch):
+    """Whole and in strips: cropped or not, by nnU-Net's numerics and MONAI's, resampled, beside tiles of every size."""
+    more = dict(rest)
+    resampling = description()["resampling"] | {"numerics": more.pop("numerics", "nnunet")}
+    window = description()["window"] | {"patch": patch}
+    spacing = [1.3, 0.8, 1.1][-len(patch) :]
+    crop = {"crop": True, "orientation": "RAS"} if resampling["numerics"] == "monai" else {}
+    rest = more | crop | {"spacing_mm": spacing, "mirror_axes": [1]}
+    text = json.dumps(description(window=window, resampling=resampling, **rest))
+    labels = np.pad(LABELS, 4)
+    rng = np.random.default_rng(1).normal(size=(8, 1, 1, 1)).astype(np.float32)
+
+    def infer(batch: np.ndarray) -> np.ndarray:
+        outputs = 4 * more.get("folds", 1)
+        return np.concatenate([np.sin(batch * (3 + at)) * rng[at] for at in range(outputs)], 1).astype(np.float32)
+
+    def answer() -> np.ndarray:
+        tensors = {"image": labels[None].astype(np.float32), "geometry": geometry_tensor(WHERE)}
+        return described([text]).pipeline(tensors, lambda _: infer)["mask"]
+
+    whole = answer()
+    counted: list[int] = []
+    many = lambda rows, size: counted.append(size) or strips(rows, size * 10**6)  # noqa: E731
+    monkeypatch.setattr(sys.modules["medseg.tasks.volume.pipeline"], "strips", many)
+    assert np.array_equal(answer(), whole) and len(np.unique(whole)) == 4
+    assert (counted[0] > 0) == (len(patch) == 3)
+
+
+def test_strips_are_as_few_as_the_bound_allows_and_hold_every_row():
+    assert list(strips(7, 10)) == [slice(0, 7)]
+    parts = list(strips(512, 8 * 10**9))
+    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]] and len(parts) == 3
+    assert (parts[0].start, parts[-1].stop) == (0, 512) and len(list(strips(3, 10**15))) == 3
+
+
+@pytest.mark.long
+def test_a_ct_of_800_slices_with_117_classes_needs_no_more_than_8_gb():
+    command = [sys.executable, "-m", "tests.tasks.volume.known_ct", "0.9766"]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert found["right"] > 0.999
+    assert found["peak_gb"] < 8

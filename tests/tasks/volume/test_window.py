@@ -1,11 +1,13 @@
 """Tiles put together slab by slab give what sums over the whole volume at once give, bit by bit."""
 
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from medseg.errors import InputError
+from medseg.tasks.volume.asking import asked
 from medseg.tasks.volume.window import Window, _importance, _places, slabs
 
 RNG = np.random.default_rng(0)
@@ -43,7 +45,7 @@ def whole(image: np.ndarray, window: Window, mirrors: tuple[int, ...] = ()) -> n
 
 
 def joined(image, window, mirrors=(), infer=scaled, batch=1):
-    parts = list(slabs(image, infer, window, mirrors, batch))
+    parts = list(slabs(image, partial(asked, infer=infer, mirrors=mirrors, batch=batch), window))
     firsts = np.cumsum([0, *(part.shape[1] for _, part in parts)])
     assert [first for first, _ in parts] == firsts[:-1].tolist()
     return np.concatenate([part for _, part in parts], 1)
@@ -73,30 +75,40 @@ def test_mirrored_answers_are_summed_in_nnunets_order(mirrors):
 
 
 def test_no_more_than_a_tiles_depth_is_held_and_the_first_slab_comes_before_the_last_tile():
-    asked = []
+    batches = []
 
     def count(batch):
-        asked.append(len(batch))
+        batches.append(len(batch))
         return scaled(batch)
 
     image = RNG.normal(size=(1, 80, 8, 6)).astype(np.float32)
-    found = slabs(image, count, CUBE, ())
+    found = slabs(image, partial(asked, infer=count), CUBE)
     first, part = next(found)
     assert (first, part.shape[1]) == (0, 4)
-    assert sum(asked) < 8  # of 19: those in flight, not all
+    assert sum(batches) < 8  # of 19: those in flight, not all
 
 
 def test_tiles_of_one_value_are_asked_once():
-    asked = []
+    batches = []
 
     def count(batch):
-        asked.append(batch)
+        batches.append(batch)
         return scaled(batch)
 
     image = np.zeros((1, 40, 8, 6), np.float32)
     image[:, :8] = RNG.normal(size=(8, 8, 6))
     assert np.array_equal(joined(image, CUBE, (0,), count), whole(image, CUBE, (0,)))
-    assert sum(not batch.any() for batch in asked) <= 4  # as many as are in flight at the time
+    assert sum(not batch.any() for batch in batches) <= 4  # as many as are in flight at the time
+
+
+@pytest.mark.parametrize("accumulator", ["float16", "float32"])
+@pytest.mark.parametrize("rows", [slice(0, 5), slice(4, 6), slice(9, 17), slice(3, 17)])
+@pytest.mark.parametrize("patch", [(8, 8, 6), (8, 6), (30, 30, 30)])
+def test_strips_of_rows_are_those_of_the_whole(patch, rows, accumulator):
+    image = RNG.normal(size=(1, 12, 17, 13)).astype(np.float32)
+    window = Window(patch, accumulator=accumulator)
+    parts = [part for _, part in slabs(image, partial(asked, infer=scaled), window, rows)]
+    assert np.array_equal(np.concatenate(parts, 1), whole(image, window)[:, :, rows])
 
 
 def test_sums_beyond_float16_are_an_error():
