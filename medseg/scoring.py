@@ -64,7 +64,8 @@ class Scoring:
     overall: Callable[[Path, Rows, Mapping[str, Tensors], Mapping[str, float]], Overall] | None = None
     kept: tuple[str, ...] = ()  # the outputs that `overall` needs
     measured: Mapping[str, float] = field(default_factory=dict)  # options that a benchmark asks for, as Data.cases else
-    drawn: Callable[[Path, Case, Tensors], Array] | None = None  # one answer beside its truth, where masks do not do
+    # Answers by name beside their truth, where masks do not do: a data folder, the case.
+    drawn: Callable[[Path, Case, Mapping[str, Tensors]], Array] | None = None
     submission: Callable[[Path, Path], Submitted] | None = None  # a data folder, a CSV file; `evaluate --submission`
     unlisted: tuple[str, ...] = ()  # metrics that stand in an evaluation's files alone, not in its printed table
     # Files in the field's own layout beside an evaluation's, by name: a data folder, the rows -> the text.

@@ -17,7 +17,6 @@ from medseg.scoring import Mean, Overall, Rows, Scoring
 from medseg.task import Array, Case, Task, Tensors, Unread
 
 WORST = 3  # rows that can be drawn
-ANSWER = "answer"  # what a lone answer is called beside its truth
 
 
 Value = TypeVar("Value")
@@ -158,12 +157,13 @@ class Scorer:
         truth = [case.mask for case in cases if case.mask is not None]
         return compared(self._scoring.views(cases, {TRUTH: truth, **masks}))
 
-    def beside_truth(self, row: str) -> Array:
-        """A drawable row's answer beside its truth, RGB (h, w, 3) uint8."""
+    def together(self, row: str, scorers: Mapping[str, Scorer]) -> Array:
+        """A drawable row's truth with what each of these scorers kept of it, by name, RGB (h, w, 3) uint8."""
         if not self._scoring.drawn:
-            return self.picture(row, {ANSWER: self.masks(row)})
+            return self.picture(row, {name: one.masks(row) for name, one in scorers.items()})
         case = self._answered(row)[0]
-        return self._scoring.drawn(self._directory, case, self._answers[row][case.id])
+        answers = {name: one._answers[row][case.id] for name, one in scorers.items()}
+        return self._scoring.drawn(self._directory, case, answers)
 
     def _score(self, row: str) -> None:
         answers = self._answers[row] = self._waiting.pop(row)

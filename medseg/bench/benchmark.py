@@ -11,7 +11,8 @@ from statistics import median
 from typing import cast
 
 from medseg import __version__
-from medseg.bench.cases import scorer_of
+from medseg.api.scorer import Scorer
+from medseg.bench.cases import PICTURES, scorer_of
 from medseg.bench.judge.score_changes import score_changes
 from medseg.bench.lineup import Opening
 from medseg.bench.measure.load import Crew, Plan, ask_within
@@ -20,6 +21,7 @@ from medseg.bench.measure.recorded import target_record, unmeasured_record
 from medseg.bench.measure.rounds import Loads, Say, measure
 from medseg.bench.measure.target import BenchTarget
 from medseg.bench.measure.waterfalls import waterfalls
+from medseg.bench.pictures import pictures
 from medseg.bench.record import SCHEMA, CaseRecord, MeanRecord, Record, RunRecord, TargetRecord, UsageRecord
 from medseg.errors import MedsegError
 from medseg.files import sha256
@@ -86,25 +88,41 @@ def benchmark(
         "networks": [],
         "waterfalls": [],
         "score_changes": [],
+        "pictures": [],
         "interrupted": False,
     }
+    scorers: dict[str, Scorer] = {}  # by target, with the answers that will be drawn
     try:
-        _measure_targets(record, task, openings, (cases, extras.data), settings)
+        _measure_targets(record, task, openings, (cases, extras.data), settings, scorers)
         for opening, case in extras.alone:
-            record["networks"].append(_measured(task, opening, ([case], None), _alone(settings), {}))
+            record["networks"].append(_measured(task, opening, [case], _alone(settings), {}))
             _stop_if_interrupted(record["networks"][-1])
         for found in waterfalls(task, extras.runs, extras.data) if extras.waterfall else ():
             record["waterfalls"].append(found)
     except KeyboardInterrupt:
         record["interrupted"] = True
+    record["pictures"] = pictures(scorers, record["targets"], record["main"])
     record["score_changes"] = score_changes(record["targets"], record["main"])
     return record
 
 
-def _measure_targets(record: Record, task: Task, openings: Sequence[Opening], asked: Asked, settings: Settings) -> None:
+def _measure_targets(
+    record: Record,
+    task: Task,
+    openings: Sequence[Opening],
+    asked: Asked,
+    settings: Settings,
+    scorers: dict[str, Scorer],
+) -> None:
+    """Measure each target; those with scores leave their scorers, which keep the first one's worst answers."""
+    cases, data = asked
     inside: dict[str, dict[str, None]] = {}  # step -> the networks it calls, as seen in targets that ran here
     for opening in openings:
-        latest = _measured(task, opening, asked, settings, inside)
+        drawn = next(iter(scorers.values())).drawable if scorers else PICTURES
+        scorer = scorer_of(task, data, cases, drawn) if data else None
+        latest = _measured(task, opening, cases, settings, inside, scorer)
+        if scorer and latest["scores"]:
+            scorers[latest["name"]] = scorer
         first = record["targets"][0] if record["targets"] else None
         latest["paired"] = _paired(latest, first) if first else {}
         record["targets"].append(latest)
@@ -148,10 +166,13 @@ def _case(case: Unread) -> CaseRecord:
 
 
 def _measured(
-    task: Task, opening: Opening, asked: Asked, settings: Settings, inside: dict[str, dict[str, None]]
+    task: Task,
+    opening: Opening,
+    cases: Sequence[Unread],
+    settings: Settings,
+    inside: dict[str, dict[str, None]],
+    scorer: Scorer | None = None,
 ) -> TargetRecord:
-    cases, data = asked
-    scorer = scorer_of(task, data, cases) if data else None
     try:
         with opening.open() as target, sampling(target.pids) as usage:
             yardstick = yardstick_s()

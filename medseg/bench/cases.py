@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from medseg.errors import InputError
 from medseg.task import Reading, Source, Task, Tensors, Unread
 
 PHANTOMS = 4  # made-up patients where no data is given
-PICTURES = 4  # worst rows shown of each target
+PICTURES = 4  # worst rows shown
 
 
 def cases_of(task: Task, data: Path) -> list[Unread]:
@@ -39,11 +39,14 @@ def made_up(task: Task, folder: Path) -> Path:
     return folder
 
 
-def scorer_of(task: Task, data: Path, cases: Sequence[Unread]) -> Scorer | None:
-    """Who scores a target's answers to these cases; None where the task has no scores, or no case a known truth."""
+def scorer_of(task: Task, data: Path, cases: Sequence[Unread], keep: Collection[str] | int = PICTURES) -> Scorer | None:
+    """Who scores a target's answers to these cases; None where the task has no scores, or no case a known truth.
+
+    `keep` are the rows whose answers will be drawn, or how many of the worst.
+    """
     if task.scoring is None or not any(case.known for case in cases):
         return None
-    return Scorer(task, data, cases, task.scoring.measured, PICTURES)
+    return Scorer(task, data, cases, task.scoring.measured, keep)
 
 
 def _of_folder(task: Task, data: Path) -> list[Unread]:

@@ -97,11 +97,11 @@ class LedgerRecord(TypedDict):
 
 
 class PictureRecord(TypedDict):
-    """One of the worst rows drawn, a PNG in base64."""
+    """One of the first target's worst rows, drawn with every target's answer: a PNG in base64."""
 
     case: str
     metric: str
-    value: float
+    scores: dict[str, float]  # target -> its score there
     png: str
 
 
@@ -133,7 +133,6 @@ class TargetRecord(TypedDict):
     counts: dict[str, int]
     paired: dict[str, MeanRecord]  # to the first target
     answers: dict[str, str]  # case -> sha256
-    pictures: list[PictureRecord]
     problems: list[str]
     interrupted: bool
     usage: UsageRecord | None
@@ -242,6 +241,16 @@ class ClientRecord(TypedDict):
     overhead_s: float
 
 
+class PartRecord(TypedDict):
+    """One of the runs that a merged record was made of."""
+
+    label: str  # stands behind the names of its targets
+    started: str
+    medseg: str
+    machine: MachineRecord
+    command: list[str]
+
+
 class Record(TypedDict):
     """A whole bench.json."""
 
@@ -262,5 +271,7 @@ class Record(TypedDict):
     networks: list[TargetRecord]
     waterfalls: list[WaterfallRecord]
     score_changes: list[ScoreChange]
+    pictures: list[PictureRecord]
     interrupted: bool
     against: NotRequired[Against]
+    merged: NotRequired[list[PartRecord]]

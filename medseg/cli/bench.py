@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from medseg.cli import words
 from medseg.cli.groups import grouped
-from medseg.cli.options import JsonOption, NoVerifyOption, RunsOption, TaskArgument
+from medseg.cli.options import JsonOption, NoVerifyOption, RunsOption
 from medseg.cli.words import each
 
 if TYPE_CHECKING:
@@ -81,15 +83,28 @@ class Report:
         str | None,
         typer.Option(help="What --against fails on; score:-0.1%,p50:+10% if absent, without truth p50 alone."),
     ] = None
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE...", help="Measure nothing: one report of these bench.json of the same cases."),
+    ] = None
+    history: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE...", help="Measure nothing: a page of how these bench.json went over time."),
+    ] = None
     json: JsonOption = False
 
 
 @grouped
 def bench(
-    task: TaskArgument,
     targets: Targets,
     effort: Effort,
     report: Report,
+    task: Annotated[
+        str | None,
+        typer.Argument(
+            help="The task; `medseg info` lists them.", callback=each(words.known_task), autocompletion=words.tasks
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Argument(
@@ -104,8 +119,12 @@ def bench(
     Exits with 1 where a request failed, --against found something worse, or Ctrl-C ended it early; the report is
     written all the same.
 
+    Example: medseg bench --merge here/bench.json there/bench.json --out both
     Example: medseg bench luna ct.mhd --run runs/segment --run runs/nodule --precision fp32 --precision fp16 --out bench
     """
+    if report.merge or report.history:
+        _told(report)
+        return
     from medseg.api.predictor import served_as
     from medseg.bench.cases import made_up
     from medseg.bench.command import measured
@@ -117,6 +136,8 @@ def bench(
 
     Run.verify = not no_verify
     settings = _settings(effort)
+    if task is None:
+        raise InputError("`medseg bench` got no task; expected one, or --merge or --history with bench.json files")
     if bool(run) == bool(targets.url):
         raise InputError("--run and --url: got both or neither; expected runs to open, or a server to ask")
     before, limits = _earlier(report)
@@ -134,6 +155,41 @@ def bench(
     typer.echo((report.out / "bench.json" if report.json else report.out / "report.md").read_text())
     typer.echo(f"report: {written}", err=True)
     raise typer.Exit(bad(record))
+
+
+def _told(report: Report) -> None:
+    """One report of several benchmarks, or their history."""
+    from medseg.bench.merge import merged
+    from medseg.bench.show.history import write_history
+    from medseg.bench.show.report import write_report
+    from medseg.bench.stored import check_new
+
+    if report.history:
+        typer.echo(f"history: {write_history(report.history, report.out)}", err=True)
+    if report.merge:
+        check_new(report.out / "bench.json")
+        written = write_report(report.out, merged(report.merge))
+        typer.echo((report.out / ("bench.json" if report.json else "report.md")).read_text())
+        typer.echo(f"report: {written}", err=True)
+
+
+class SeveralFiles(TyperCommand):
+    """A command whose --merge and --history take all the files that follow them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As every command, after each of those files has got the option of its own."""
+        return super().parse_args(ctx, [*_each_its_own(args)])
+
+
+def _each_its_own(args: Sequence[str]) -> Iterator[str]:
+    option = before = ""
+    for word in args:
+        if word.startswith("-"):
+            option = word if word in ("--merge", "--history") else ""
+        elif option and before != option:
+            yield option
+        before = word
+        yield word
 
 
 def _settings(effort: Effort) -> Settings:

@@ -11,7 +11,7 @@ import typer
 
 from medseg import __version__
 from medseg.cli.batch import batch
-from medseg.cli.bench import bench
+from medseg.cli.bench import SeveralFiles, bench
 from medseg.cli.data import data
 from medseg.cli.disks import of_a_disk
 from medseg.cli.doctor import doctor
@@ -66,7 +66,7 @@ app.command("serve")(serve)
 app.add_typer(server, name="server")
 app.command("predict", cls=TaskCommand)(predict)
 app.command("batch", cls=TaskCommand)(batch)
-app.command("bench")(bench)
+app.command("bench", cls=SeveralFiles)(bench)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from medseg.task import Array
 Colour = tuple[int, int, int]
 RED, GREEN, BLUE = (255, 64, 64), (48, 205, 96), (70, 130, 255)  # pure ones are too dark on grey, or glare
 AMBER = (255, 176, 0)
-_PAPER, _INK = (255, 255, 255), (30, 30, 30)
+_PAPER, _INK = (24, 28, 34), (235, 238, 242)  # dark, as the pictures are, on a light page and on a dark one
 _LEGEND_PX, _FONT_PX, _MARGIN_PX = 30, 15, 8.0
 _SUBPIXELS = 4  # cv2 draws at 1/16 of a pixel when coordinates carry 4 binary digits behind the point
 
@@ -43,7 +43,7 @@ def painted(picture: Array, mask: Array, colour: Colour, tint: float = 0.25, wid
 
 
 def legend(picture: Array, entries: Mapping[str, Colour], title: str = "") -> Array:
-    """The picture with a white strip below: a title, then each name beside its colour, on as many lines as it takes."""
+    """The picture with a dark strip below: a title, then each name beside its colour, on as many lines as it takes."""
     font, width = ImageFont.load_default(_FONT_PX), picture.shape[1]
     words: list[tuple[str, Colour | None]] = [(title, None)] if title else []
     words += entries.items()
@@ -73,7 +73,7 @@ def sheet(pictures: Sequence[Array], captions: Sequence[str], columns: int) -> A
     for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         corner = (index % columns * width, index // columns * height)
         paper.paste(Image.fromarray(picture), corner)
-        draw.text((corner[0] + 6, corner[1] + 4), caption, _PAPER, font, stroke_width=2, stroke_fill=_INK)
+        draw.text((corner[0] + 6, corner[1] + 4), caption, _INK, font, stroke_width=2, stroke_fill=_PAPER)
     return np.array(paper)
 
 

@@ -17,6 +17,7 @@ TRUTH_COLOUR = overlay.GREEN
 RUN_COLOURS = (overlay.AMBER, overlay.BLUE, overlay.RED, (214, 93, 255), (0, 214, 214), (255, 255, 255))
 _SMALLEST_PX, _LARGEST_PX, _COLUMNS = 420, 1800, 3
 _WIDEST_PX = 6
+_FILLED = 0.4  # how much of the truth's colour covers the picture
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,17 @@ def compared(views: Sequence[View]) -> Array:
 
 
 def outlined(view: View, colours: Mapping[str, overlay.Colour]) -> Array:
-    """The view's image with its masks' outlines, enlarged where it is small, made smaller where it is large."""
+    """The view's image with the truth filled and outlines over it, enlarged where small, made smaller where large."""
     width = view.image.shape[1]
     step = max(1, -(-width // _LARGEST_PX))
     picture = overlay.enlarged(view.image[::step, ::step], max(1, -(-_SMALLEST_PX // width)))
     for number, (name, mask) in enumerate(view.masks.items()):
         width_px = min(
             4 * (len(view.masks) - number) - 2, _WIDEST_PX
-        )  # what is below shows on both sides of what hits it
+        )  # where two outlines hit each other, the wider one shows on both sides of the other
+        tint, width_px = (_FILLED, 1) if name == TRUTH else (0.0, width_px)
         for one in mask.reshape(-1, *mask.shape[-2:]):
-            picture = overlay.painted(picture, one[::step, ::step], colours[name], tint=0.0, width=width_px)
+            picture = overlay.painted(picture, one[::step, ::step], colours[name], tint=tint, width=width_px)
     return picture
 
 

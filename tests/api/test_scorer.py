@@ -86,7 +86,7 @@ def test_a_benchmark_scores_as_an_evaluation_does(name: str, folders: dict[str, 
     for key in both:
         assert one.means[key].mean == pytest.approx(other.means[key].mean, abs=1e-12), key
     for row in evaluated.drawable:
-        picture = evaluated.beside_truth(row)
+        picture = evaluated.together(row, {"fp32": evaluated, "fp16": evaluated})
         assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
 
 

@@ -76,7 +76,7 @@ def test_a_ct_is_drawn_with_its_annotated_nodules_and_the_answers_marks(tmp_path
         scorer = scorer_of(task, data, [case])
         scorer.add(case.id, {"nodules": np.array(rows).reshape(-1, 8), "candidates": bits})
         assert scorer.scored().rows[case.id]["sensitivity"] == (1 / (1 + len(others)) if crosses else 0)
-        picture = scorer.beside_truth(case.id)
+        picture = scorer.together(case.id, {"fp32": scorer})
         red, green, blue = picture.astype(int).transpose(2, 0, 1)
         assert ((green > red + 60) & (green > blue + 30)).sum() > 50  # the nodules' circles
         assert (((red > blue + 100) & (red > green + 30)).sum() > 5) == crosses  # the marks

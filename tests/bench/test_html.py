@@ -81,7 +81,7 @@ def test_the_page_loads_without_errors_draws_its_plots_and_sorts(page: Path):
     assert len(found["plots"]) == 4
     for plot in found["plots"]:
         assert plot["width"] > 300 and plot["height"] > 150 and plot["marks"] > 10 and plot["name"]
-    assert len(found["images"]) == 8 and all(found["images"])
+    assert len(found["images"]) == 4 and all(found["images"])
 
 
 @needs_chromium

@@ -41,10 +41,11 @@ def test_the_ledger_sums_to_the_median_and_the_report_has_every_part(made: dict,
         assert took[0] <= one["ledger"]["total_s"] <= took[-1] and took[0] <= one["ledger"]["median_s"] <= took[-1]
         assert sum(row["share"] for row in one["ledger"]["rows"]) == pytest.approx(1)
     assert made["targets"][1]["paired"]["dice"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "cases": 6}
-    assert [one["case"] for one in made["targets"][0]["pictures"]] == ["case 0", "case 1", "case 2", "case 3"]
+    assert [one["case"] for one in made["pictures"]] == ["case 0", "case 1", "case 2", "case 3"]
+    assert made["pictures"][0]["scores"] == {"fast": 0.8, "slow": 0.8}  # each case once, with all targets
     assert made["client"]["overhead_s"] > 0
     page = write_report(tmp_path, made).read_text()
-    assert page.count("<svg") == 4 and page.count('alt="Case') == 8
+    assert page.count("<svg") == 4 and page.count('alt="Case') == 4
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert not bad(made)
 

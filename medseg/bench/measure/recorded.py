@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import cast
 
-import cv2
 import numpy as np
 
 from medseg.bench.measure.ledger import Ledger, amdahl, ledger
@@ -23,15 +21,12 @@ from medseg.bench.record import (
     LedgerRow,
     LevelRecord,
     MeanRecord,
-    PictureRecord,
     Summary,
     TargetRecord,
     TimingRecord,
     WindowRecord,
 )
 from medseg.task import Task
-
-_WIDEST_PX = 1280  # of a picture in the report
 
 
 def target_record(measured: Measured, task: Task | None, inside: Mapping[str, Iterable[str]]) -> TargetRecord:
@@ -55,7 +50,6 @@ def target_record(measured: Measured, task: Task | None, inside: Mapping[str, It
         "counts": dict(measured.scored.counts),
         "paired": {},
         "answers": measured.digests,
-        "pictures": [_picture_record(measured, row, task) for row in measured.pictures],
         "problems": measured.problems,
         "interrupted": measured.interrupted,
         "usage": None,
@@ -84,16 +78,6 @@ def _client_s(measured: Measured) -> float | None:
     """The client's own CPU time of a request, in the mean; None where no server was asked."""
     own = [timing.client_s for timing in measured.serial if timing.error is None and SERVER in timing.stages]
     return sum(own) / len(own) if own else None
-
-
-def _picture_record(measured: Measured, row: str, task: Task | None) -> PictureRecord:
-    assert task is not None and task.scoring is not None, "without scores nothing is drawn"
-    metric, picture = task.scoring.main, measured.pictures[row]
-    share = min(1.0, _WIDEST_PX / picture.shape[1])
-    small = cv2.resize(picture, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
-    _, png = cv2.imencode(".png", small[..., ::-1])
-    value = measured.scored.rows[row][metric]
-    return {"case": row, "metric": metric, "value": value, "png": base64.b64encode(png.tobytes()).decode()}
 
 
 def _ledger_record(book: Ledger) -> LedgerRecord:

@@ -28,7 +28,7 @@ from medseg.bench.measure.served import Spent, spent
 from medseg.bench.measure.target import BenchTarget, Statistics
 from medseg.bench.record import Facts
 from medseg.errors import MedsegError
-from medseg.task import Array, Tensors, Unread
+from medseg.task import Tensors, Unread
 
 Say = Callable[[str], None]
 PINGS = 20  # requests for nothing, of which the median counts
@@ -46,7 +46,6 @@ class Measured:
     levels: list[Level] = field(default_factory=list)
     scored: Scored = field(default_factory=Scored)
     digests: dict[str, str] = field(default_factory=dict)  # case -> sha256 of the answer
-    pictures: dict[str, Array] = field(default_factory=dict)  # the worst rows, (h, w, 3) uint8
     problems: list[str] = field(default_factory=list)
     interrupted: bool = False
     silent: int = 0  # the latest requests, in a row, that nobody answered in time
@@ -111,7 +110,6 @@ def measure(
         result.problems.append(f"{late}: the rest was not measured")
     if scorer:
         result.scored = scorer.scored()
-        result.pictures = {row: scorer.beside_truth(row) for row in scorer.drawable}
     result.problems += _failures(result)
     return result
 

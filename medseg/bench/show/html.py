@@ -10,27 +10,42 @@ from markupsafe import Markup
 from medseg.bench.measure.ledger import shown
 from medseg.bench.record import LedgerRecord, LedgerRow, Record
 from medseg.bench.show import plots, tables
-from medseg.bench.show.notes import ledger_notes, problems, shown_metrics, unhashed, warnings
+from medseg.bench.show.notes import ledger_notes, parts_of, problems, shown_metrics, unhashed, warnings
+from medseg.bench.show.terms import terms
+from medseg.bench.show.verdict import verdict
 
 COLOURS = 8
 
 
 def html(record: Record) -> str:
     """The page."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = page_maker()
     environment.filters["seconds"] = tables.seconds
-    environment.globals |= {"tables": tables, "bands": bands, "shown": shown, "ledger_notes": ledger_notes}
+    environment.globals |= {
+        "tables": tables,
+        "bands": bands,
+        "shown": shown,
+        "ledger_notes": ledger_notes,
+        "terms": terms(record),
+    }
     metrics = shown_metrics(record)
-    template = files("medseg.bench.show").joinpath("report.html.j2").read_text()
-    return environment.from_string(template).render(
+    return environment.get_template("report.html.j2").render(
         record=record,
+        parts=parts_of(record),
         metrics=metrics,
+        verdict=verdict(record),
         problems=problems(record),
         warnings=warnings(record),
         stages=_by_size(record),
         unhashed=unhashed(record),
         figures=[(title, Markup(drawing)) for title, drawing in _figures(record, metrics) if drawing],  # noqa: S704 - ours
     )
+
+
+def page_maker() -> jinja2.Environment:
+    """What makes pages of the templates beside this file."""
+    loader = jinja2.FunctionLoader(lambda name: files("medseg.bench.show").joinpath(name).read_text())
+    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 def _figures(record: Record, metrics: list[str]) -> list[tuple[str, str | None]]:

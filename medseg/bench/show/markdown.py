@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from medseg.bench.measure.ledger import shown
-from medseg.bench.record import LedgerRecord, Record, TargetRecord, WaterfallRecord
+from medseg.bench.record import LedgerRecord, PartRecord, Record, TargetRecord, WaterfallRecord
 from medseg.bench.show import tables
-from medseg.bench.show.notes import ledger_notes, problems, unhashed, warnings
+from medseg.bench.show.notes import ledger_notes, parts_of, problems, unhashed, warnings
 from medseg.bench.show.tables import seconds, table
+from medseg.bench.show.verdict import verdict
 
 INTERRUPTED = "**Interrupted: Ctrl-C ended this run before everything was measured.**"
 
@@ -14,7 +15,14 @@ INTERRUPTED = "**Interrupted: Ctrl-C ended this run before everything was measur
 def markdown(record: Record) -> str:
     """The report: speed and score of every target, then where the time goes."""
     parts = [f"# medseg bench {record['task']}", INTERRUPTED if record["interrupted"] else "", _machine_line(record)]
-    parts += [table(*tables.target_rows(record)), _overall(record), _score_changes(record), _voters(record)]
+    parts += [
+        " ".join(verdict(record)),
+        table(*tables.target_rows(record)),
+        _all_scores(record),
+        _overall(record),
+        _score_changes(record),
+        _voters(record),
+    ]
     parts += [_waterfall(found) for found in record["waterfalls"]]
     parts += [_ledger(target, target["ledger"]) for target in record["targets"] if target["ledger"]]
     parts += [_levels(target) for target in record["targets"] if target["levels"]]
@@ -43,6 +51,11 @@ def _overall(record: Record) -> str:
     return f"## {tables.OVERALL}\n\n{table(header, rows)}" if rows else ""
 
 
+def _all_scores(record: Record) -> str:
+    header, rows = tables.score_rows(record)
+    return f"## Scores\n\n{table(header, rows)}" if rows else ""
+
+
 def _score_changes(record: Record) -> str:
     return (
         f"## Where the score went\n\n{table(*tables.score_change_rows(record))}"
@@ -66,9 +79,15 @@ def _levels(target: TargetRecord) -> str:
 
 
 def _machine_line(record: Record) -> str:
-    machine = record["machine"]
-    gpu = f", {machine['gpu']['name']}" if machine["gpu"] else ", no GPU"
-    what = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB{gpu}; {len(record['cases'])} cases"
+    made = [_made_on(part) for part in parts_of(record)]
+    what = f"{'; '.join(made)}; {len(record['cases'])} cases"
     times = "Times are the client's, one request at a time unless a load is named"
     own = f"the load generator's own share is {seconds(record['client']['overhead_s'])} a request"
-    return f"{record['started']}, {what}. {times}; {own}. {unhashed(record)}".strip()
+    return f"{what}. {times}; {own}. {unhashed(record)}".strip()
+
+
+def _made_on(part: PartRecord) -> str:
+    machine = part["machine"]
+    gpu = machine["gpu"]["name"] if machine["gpu"] else "no GPU"
+    where = f"{part['started']}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {gpu}"
+    return f"{part['label']}: {where}" if part["label"] else where

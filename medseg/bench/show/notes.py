@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from medseg.bench.measure.machine import BUSY
-from medseg.bench.record import LedgerRecord, LevelRecord, Record, TargetRecord
+from medseg.bench.record import LedgerRecord, LevelRecord, PartRecord, Record, TargetRecord
 from medseg.metrics.voters import is_voters
+
+
+def parts_of(record: Record) -> list[PartRecord]:
+    """The runs that a report is of: several where it was merged, each with a label."""
+    alone: PartRecord = {
+        "label": "",
+        "started": record["started"],
+        "medseg": record["medseg"],
+        "machine": record["machine"],
+        "command": record["command"],
+    }
+    return record.get("merged", [alone])
 
 
 def problems(record: Record) -> list[str]:

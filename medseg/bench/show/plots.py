@@ -58,7 +58,8 @@ def latency_throughput(record: Record) -> str | None:
         axes.yaxis.set_minor_formatter("")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
-    return svg(draw, "Latency against throughput of every target at every load", len(targets)) if targets else None
+    several = any(len(_loaded(target)) > 1 for target in targets)
+    return svg(draw, "Latency against throughput of every target at every load", len(targets)) if several else None
 
 
 def _loaded(target: TargetRecord) -> list[LevelRecord]:
@@ -89,7 +90,7 @@ def pareto(record: Record, metric: str) -> str | None:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
-    return svg(draw, f"{metric} against median latency of every target", len(targets)) if points else None
+    return svg(draw, f"{metric} against median latency of every target", len(targets)) if len(points) > 1 else None
 
 
 def _p50_ms(target: TargetRecord) -> float:
@@ -116,7 +117,7 @@ def strips(record: Record, metric: str) -> str | None:
         axes.set(ylabel=metric, xlim=(-0.5, len(targets) - 0.5))
 
     title = f"{metric} of each of {len(cases)} cases, by target"
-    return svg(draw, title, _slant_lines(targets)) if cases else None
+    return svg(draw, title, _slant_lines(targets)) if len(cases) > 1 else None
 
 
 def waterfall(steps: Sequence[ScoreChange]) -> str | None:
@@ -157,7 +158,7 @@ def latencies(record: Record) -> str | None:
         axes.set(ylabel="latency, ms", ylim=(0, top), xlim=(-0.5, len(series) - 0.5))
 
     title = "Latency of every request sent alone, in the order sent, by target"
-    return svg(draw, title, _slant_lines(series)) if series else None
+    return svg(draw, title, _slant_lines(series)) if any(len(values) > 1 for _, values in series) else None
 
 
 def _serial_ms(target: TargetRecord) -> list[float]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 from medseg.bench.measure.ledger import shown
 from medseg.bench.record import (
@@ -15,71 +14,81 @@ from medseg.bench.record import (
     MeanRecord,
     Record,
     ScoreChange,
+    Serial,
     StageRecord,
+    Summary,
     TargetRecord,
     UsageRecord,
     WaterfallRecord,
 )
+from medseg.bench.show.cells import Cell, interval, number, percent, seconds, signed, table, time
 from medseg.bench.show.notes import best_per_s, counts, level_name, shown_metrics
+from medseg.bench.show.terms import is_count
 from medseg.bench.show.voters import VoterRow, voter_rows
 
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell's text, and in HTML what it is sorted by (None: its text; empty: nothing, last) and how it looks."""
-
-    text: str
-    key: str | None = None
-    soft: str = ""  # behind the text, in small print
-    bad: bool = False
-
-    def __str__(self) -> str:
-        return self.text
-
-
+__all__ = ["seconds", "table", "time"]
 OVERALL = "All cases together"
 Table = tuple[list[str], list[list[str | Cell]]]
 
 
-def number(value: float | None, form: str, soft: str = "") -> Cell:
-    """A number in a format such as "{:.4f}", sorted by its value."""
-    return Cell("-", "") if value is None else Cell(form.format(value), repr(float(value)), soft)
-
-
-def time(value_s: float | None) -> Cell:
-    """A time in the unit that reads best, sorted by its seconds."""
-    return number(value_s, seconds(value_s))
-
-
-def seconds(value: float | None) -> str:
-    """A time with the unit that reads best."""
-    if value is None:
-        return "-"
-    if value >= 1:
-        return f"{value:.2f} s"
-    return f"{value * 1e3:.3g} ms" if value >= 1e-4 or value == 0 else f"{value * 1e6:.2g} µs"
-
-
 def target_rows(record: Record) -> Table:
-    """A row a target: the first score, latency one at a time, the best throughput, and the other scores."""
-    metrics = shown_metrics(record)
-    middle = [*(f"p{quantile}" for quantile in PERCENTILES), "best throughput", "failed"]
-    header = ["target", *metrics[:1], *middle, *metrics[1:], "first answer"]
-    return header, [_target(target, metrics) for target in record["targets"]]
+    """A row a target: the main score, latency one at a time, the best throughput, failures, the first answer."""
+    metrics, quantiles = shown_metrics(record)[:1], told_quantiles(target["serial"] for target in record["targets"])
+    header = ["target", *metrics, *(f"p{quantile}" for quantile in quantiles), "best throughput", "failed"]
+    return [*header, "first answer"], [_target(target, record, quantiles) for target in record["targets"]]
 
 
-def _target(target: TargetRecord, metrics: Sequence[str]) -> list[str | Cell]:
-    scores = [_score(target["accuracy"].get(name)) for name in metrics]
-    times = [time(target["serial"]["summary"].get(f"p{quantile}_s")) for quantile in PERCENTILES]
+def _target(target: TargetRecord, record: Record, quantiles: Sequence[int]) -> list[str | Cell]:
+    scores = [_score(target["accuracy"].get(name), is_count(record, name)) for name in shown_metrics(record)[:1]]
     rate = number(best_per_s(target), "{:.3g}/s")
-    return [target["name"], *scores[:1], *times, rate, _failed(*counts(target)), *scores[1:], time(target["first_s"])]
+    times = percentiles(target["serial"]["summary"], quantiles)
+    return [target["name"], *scores, *times, rate, _failed(*counts(target)), time(target["first_s"])]
 
 
-def _score(entry: MeanRecord | None) -> Cell:
+def score_rows(record: Record) -> Table:
+    """A row a target: every score with its interval; no rows where there is none but the main one."""
+    metrics = shown_metrics(record)
+    if len(metrics) < 2:
+        return ["target"], []
+    whole = {name: is_count(record, name) for name in metrics}
+    scored = [target for target in record["targets"] if target["accuracy"]]
+    return ["target", *metrics], [[target["name"], *_scores(target, whole)] for target in scored]
+
+
+def _scores(target: TargetRecord, whole: Mapping[str, bool]) -> list[Cell]:
+    return [_score(target["accuracy"].get(name), count) for name, count in whole.items()]
+
+
+def told_quantiles(measured: Iterable[Serial | LevelRecord]) -> list[int]:
+    """The percentiles that at least one of several sums of requests can tell: p99 takes 100 requests, p90 takes 10."""
+    most = max((_answered(one["summary"]) for one in measured), default=0)
+    return [quantile for quantile in PERCENTILES if _tells(most, quantile) or quantile == PERCENTILES[0]]
+
+
+def percentiles(summary: Summary, quantiles: Sequence[int]) -> list[Cell]:
+    """The latencies at these percentiles; of too few requests only their median, of one its time, said so."""
+    answered = _answered(summary)
+    first = number(summary.get("p50_s"), seconds(summary.get("p50_s")), "one request" if answered == 1 else "")
+    told = [time(summary.get(f"p{one}_s") if _tells(answered, one) else None) for one in quantiles[1:]]
+    return [first, *told]
+
+
+def _answered(summary: Summary) -> int:
+    return int(summary["requests"] - summary["errors"])
+
+
+def _tells(requests: int, quantile: int) -> bool:
+    return requests * (100 - quantile) >= 100
+
+
+def _score(entry: MeanRecord | None, count: bool = False) -> Cell:
+    """A mean with its interval; of things that are counted with no more decimals than their mean needs."""
     if entry is None:
         return Cell("-", "")
-    band = "" if entry["low"] is None else f"({entry['low']:.3f} to {entry['high']:.3f})"
-    return number(entry["mean"], "{:.4f}", band)
+    form, ends = ("{:.4g}", "{:.3g}") if count else ("{:.4f}", "{:.3f}")
+    low, high = entry["low"], entry["high"]
+    band = "" if low is None or high is None else f"({ends.format(low)} to {ends.format(high)})"
+    return number(entry["mean"], form, band)
 
 
 def _failed(requests: int, failed: int) -> Cell:
@@ -94,12 +103,13 @@ def overall_rows(record: Record) -> Table:
     counts = list(dict.fromkeys(name for target in targets for name in target["counts"]))
     if not names and not counts:
         return ["target"], []
-    return ["target", *names, *counts], [[target["name"], *_overall(target, names, counts)] for target in targets]
+    whole = {name: is_count(record, name) for name in names}
+    return ["target", *names, *counts], [[target["name"], *_overall(target, whole, counts)] for target in targets]
 
 
-def _overall(target: TargetRecord, names: Sequence[str], counts: Sequence[str]) -> list[Cell]:
+def _overall(target: TargetRecord, names: Mapping[str, bool], counts: Sequence[str]) -> list[Cell]:
     return [
-        *(_score(target["accuracy"].get(name)) for name in names),
+        *(_score(target["accuracy"].get(name), count) for name, count in names.items()),
         *(number(target["counts"].get(name), "{:.0f}") for name in counts),
     ]
 
@@ -130,10 +140,10 @@ def _check(check: CheckRecord) -> list[str | Cell]:
     values = [
         time(check[when]) if unit == "s" else number(check[when], f"{{:.4g}}{unit}") for when in ("before", "after")
     ]
-    low, high = (_percent(check[end]) for end in ("low", "high"))
+    low, high = (percent(check[end]) for end in ("low", "high"))
     band = Cell(f"{low} to {high}", low.key)
     verdict = Cell(check["verdict"], bad=check["verdict"] == "worse")
-    change, limit = (_percent(check[name]) for name in ("change", "limit"))
+    change, limit = (percent(check[name]) for name in ("change", "limit"))
     return [check["target"], check["what"], *values, change, band, limit, verdict]
 
 
@@ -142,7 +152,7 @@ def pair_rows(record: Record) -> Table:
     header = ["target", "metric", "difference", "95 % interval", "cases"]
     metrics = shown_metrics(record)
     return header, [
-        [target["name"], name, number(entry["mean"], "{:+.5f}"), _interval(entry, 5), number(entry["cases"], "{:.0f}")]
+        [target["name"], name, number(entry["mean"], "{:+.5f}"), interval(entry, 5), number(entry["cases"], "{:.0f}")]
         for target in record["targets"]
         for name, entry in target["paired"].items()
         if name in metrics
@@ -163,13 +173,14 @@ def _items(row: LedgerRow) -> Cell:
 
 def level_rows(target: TargetRecord) -> Table:
     """A row a level of load."""
-    header = ["load", *(f"p{quantile}" for quantile in PERCENTILES), "throughput", "failed", "stable", "sent late, p99"]
-    return header, [_level(level) for level in target["levels"]]
+    quantiles = told_quantiles(target["levels"])
+    header = ["load", *(f"p{quantile}" for quantile in quantiles), "throughput", "failed", "stable", "sent late, p99"]
+    return header, [_level(level, quantiles) for level in target["levels"]]
 
 
-def _level(level: LevelRecord) -> list[str | Cell]:
+def _level(level: LevelRecord, quantiles: Sequence[int]) -> list[str | Cell]:
     sums = level["summary"]
-    times = [time(sums.get(f"p{quantile}_s")) for quantile in PERCENTILES]
+    times = percentiles(sums, quantiles)
     load, rate = Cell(level_name(level), str(level["load"])), number(level["per_s"], "{:.3g}/s")
     failed, stable = _failed(int(sums["requests"]), int(sums["errors"])), "yes" if level["stable"] else "no"
     late = time(None if level["mode"] == "closed" else sums.get("sent_late_p99_s"))  # an asker is never late
@@ -187,7 +198,7 @@ def _score_change(step: ScoreChange) -> list[str | Cell]:
     if not change:
         return [step["target"], "the start", "", score, Cell("", ""), Cell("", "")]
     changed = ", ".join(step["changed"])
-    return [step["target"], changed, step["from"], score, _signed(change["mean"]), _interval(change, 4)]
+    return [step["target"], changed, step["from"], score, signed(change["mean"]), interval(change, 4)]
 
 
 def voter_table(record: Record) -> Table:
@@ -200,7 +211,7 @@ def voter_table(record: Record) -> Table:
 
 def _voter(row: VoterRow) -> list[str | Cell]:
     asked = Cell(f"{row.asked} of {row.requests}", str(row.asked))
-    adds = Cell("-", "") if row.adds is None else _signed(row.adds)
+    adds = Cell("-", "") if row.adds is None else signed(row.adds)
     return [row.name, number(row.alone, "{:.4f}"), adds, time(row.seconds), asked]
 
 
@@ -231,27 +242,3 @@ def _network(target: TargetRecord) -> list[str | Cell]:
     names = [str(facts[name]) for name in ("network", "engine", "precision")]
     item_s = middle_s and middle_s / batch
     return [*names, number(batch, "{:.0f}"), time(middle_s), time(item_s), number(item_s and 1 / item_s, "{:.3g}")]
-
-
-def _interval(entry: MeanRecord, digits: int) -> Cell:
-    """An interval's two ends, sorted by the lower one."""
-    if entry["low"] is None or entry["high"] is None:
-        return Cell("one case", "")
-    low, high = (_signed(end, digits) for end in (entry["low"], entry["high"]))
-    return Cell(f"{low} to {high}", low.key)
-
-
-def _signed(change: float, digits: int = 4) -> Cell:
-    """A change; one that rounds to nothing is +0.0000, never -0.0000."""
-    return number(round(change, digits) + 0.0, f"{{:+.{digits}f}}")
-
-
-def _percent(change: float) -> Cell:
-    """A relative change; one that rounds to nothing is +0.0%, never -0.0%."""
-    return Cell(f"{round(change, 3) + 0.0:+.1%}", repr(change))
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; numbers, everything but the first column, to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

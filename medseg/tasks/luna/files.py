@@ -22,6 +22,7 @@ from medseg.tasks.luna.picture import draw
 from medseg.tasks.luna.pieces import labels
 from medseg.tasks.luna.pipeline import MALIGNANCY_COLUMN, NODULE_COLUMNS, geometry_tensor, mask_from_bits
 
+SLICE_COLUMN = "slice"  # of the file as it is stored, counted from 1 as viewers do; center_index counts from 0
 NUMBER_COLUMN = "nodule"  # 1 for the most probable; the label in mask.nii.gz and the segment in mask.dcm
 _FILES = ("nodules.csv", "nodules.json", "mask.nii.gz", "nodules.png", "candidates.nii.gz", "mask.dcm")
 _MOST_SEGMENTS = 1000
@@ -55,10 +56,12 @@ def mask(request: Request, answer: Tensors) -> Array:
 
 
 def nodules(table: Array) -> list[dict[str, Any]]:
-    """The rows of the answer's table with their columns' names, numbered from 1."""
+    """The rows of the answer's table with their columns' names, numbered from 1, and the slice as viewers count."""
     names = (*NODULE_COLUMNS, MALIGNANCY_COLUMN)[: table.shape[1]]
+    found = [dict(zip(names, row, strict=True)) for row in table.tolist()]
     return [
-        {NUMBER_COLUMN: number, **dict(zip(names, row, strict=True))} for number, row in enumerate(table.tolist(), 1)
+        {NUMBER_COLUMN: number, **row, SLICE_COLUMN: round(row["center_index"]) + 1}
+        for number, row in enumerate(found, 1)
     ]
 
 
@@ -72,13 +75,15 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     rows = nodules(answer["nodules"])
     labelled = mask(request, answer)
     paths = [folder / name for name in ("nodules.csv", "mask.nii.gz", "nodules.png")]
-    _write_table(paths[0], rows, (NUMBER_COLUMN, *NODULE_COLUMNS, MALIGNANCY_COLUMN)[: 1 + answer["nodules"].shape[1]])
+    columns = (*NODULE_COLUMNS, MALIGNANCY_COLUMN)[: answer["nodules"].shape[1]]
+    _write_table(paths[0], rows, (NUMBER_COLUMN, *columns, SLICE_COLUMN))
     write_mask(paths[1], labelled, volume.geometry)
-    draw(paths[2], volume, labelled, rows)
+    candidates = mask_from_bits(answer["candidates"], labelled.shape)
+    draw(paths[2], volume, labelled, rows, candidates)
     notes = [note for note in map(bytes.decode, answer["notes"]) if not any(note in one for one in volume.notes)]
     if "candidates" in request.extras:
         paths.append(folder / "candidates.nii.gz")
-        write_mask(paths[-1], mask_from_bits(answer["candidates"], labelled.shape).view("uint8"), volume.geometry)
+        write_mask(paths[-1], candidates.view("uint8"), volume.geometry)
     if volume.is_dicom:
         try:
             _write_segments(folder / "mask.dcm", volume, labelled, rows)

@@ -15,7 +15,8 @@ from medseg.metrics.definitions import COUNT, HIGHER, LOWER, NEITHER, SHARE, Met
 from medseg.metrics.froc import FALSE_POSITIVES, judged
 from medseg.scoring import Overall, Rows, Scoring
 from medseg.task import Array, Case, Request, Tensors
-from medseg.tasks.luna import files, picture, tables
+from medseg.tasks.luna import files, tables
+from medseg.tasks.luna.beside import beside_truth
 from medseg.tasks.luna.crops import crop
 from medseg.tasks.luna.froc import froc_of, marks, overall_of, submitted, truth_of
 from medseg.tasks.luna.pipeline import mask_from_bits
@@ -103,13 +104,14 @@ def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[V
     return [_place(image, found, np.round(centre).astype(int)) for centre in centres]
 
 
-def drawn(directory: Path, case: Case, answer: Tensors) -> Array:
-    """A CT's annotated nodules beside the answer's marks, (h, w, 3) uint8."""
+def drawn(directory: Path, case: Case, answers: Mapping[str, Tensors]) -> Array:
+    """A CT's annotated nodules beside the answers' marks, (h, w, 3) uint8."""
     assert case.geometry is not None, "a CT's file holds its geometry"
     volume = Volume(Path(case.id), case.image, case.geometry)
     truth = [row for row in tables.nodules(directory) if row.series == case.id]
-    mask = mask_from_bits(answer["candidates"], case.image.shape)
-    return picture.beside_truth(volume, mask, files.nodules(answer["nodules"]), truth)
+    masks = {name: mask_from_bits(one["candidates"], case.image.shape) for name, one in answers.items()}
+    rows = {name: files.nodules(one["nodules"]) for name, one in answers.items()}
+    return beside_truth(volume, masks, rows, truth)
 
 
 def _place(image: Array, masks: Mapping[str, Array], centre: Array) -> View:

@@ -1,0 +1,64 @@
+"""Cells: numbers in a form that is read at once and sorted by what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from medseg.bench.record import MeanRecord
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell's text, and in HTML what it is sorted by (None: its text; empty: nothing, last) and how it looks."""
+
+    text: str
+    key: str | None = None
+    soft: str = ""  # behind the text, in small print
+    bad: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def number(value: float | None, form: str, soft: str = "") -> Cell:
+    """A number in a format such as "{:.4f}", sorted by its value."""
+    return Cell("-", "") if value is None else Cell(form.format(value), repr(float(value)), soft)
+
+
+def time(value_s: float | None) -> Cell:
+    """A time in the unit that reads best, sorted by its seconds."""
+    return number(value_s, seconds(value_s))
+
+
+def seconds(value: float | None) -> str:
+    """A time with the unit that reads best."""
+    if value is None:
+        return "-"
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{value * 1e3:.3g} ms" if value >= 1e-4 or value == 0 else f"{value * 1e6:.2g} µs"
+
+
+def interval(entry: MeanRecord, digits: int) -> Cell:
+    """An interval's two ends, sorted by the lower one."""
+    if entry["low"] is None or entry["high"] is None:
+        return Cell("one case", "")
+    low, high = (signed(end, digits) for end in (entry["low"], entry["high"]))
+    return Cell(f"{low} to {high}", low.key)
+
+
+def signed(change: float, digits: int = 4) -> Cell:
+    """A change; one that rounds to nothing is +0.0000, never -0.0000."""
+    return number(round(change, digits) + 0.0, f"{{:+.{digits}f}}")
+
+
+def percent(change: float) -> Cell:
+    """A relative change; one that rounds to nothing is +0.0%, never -0.0%."""
+    return Cell(f"{round(change, 3) + 0.0:+.1%}", repr(change))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; numbers, everything but the first column, to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,103 @@
+"""The verdict: two sentences on top of a report, which claim no more than what was measured can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medseg.bench.record import MeanRecord, Record, TargetRecord
+from medseg.bench.show.tables import seconds
+
+_Z = 1.96  # of a 95 % interval
+_FEWEST = 6  # requests of which a median's interval can be told
+
+
+def verdict(record: Record) -> list[str]:
+    """Which target to take and what it costs in score, then what to speed up next; empty where nothing answered."""
+    good = [target for target in record["targets"] if _sound(target)]
+    if not good:
+        return []
+    chosen = min((one for one in good if not _clearly_worse(one, good[0], record["main"])), key=_median_s)
+    return [_take(chosen, good, record["main"]), _next(chosen)]
+
+
+def _sound(target: TargetRecord) -> bool:
+    return not target["problems"] and not target["interrupted"] and "p50_s" in target["serial"]["summary"]
+
+
+def _median_s(target: TargetRecord) -> float:
+    return target["serial"]["summary"]["p50_s"]
+
+
+def _clearly_worse(target: TargetRecord, first: TargetRecord, main: str) -> bool:
+    """Whether a target's score lies below the first one's, on the same cases, by more than chance."""
+    change = None if target is first else target["paired"].get(main)
+    if change is None:
+        return False
+    return change["mean"] < 0 if change["high"] is None else change["high"] < 0
+
+
+def _take(chosen: TargetRecord, good: Sequence[TargetRecord], main: str) -> str:
+    others = [one["name"] for one in good if one is not chosen and not _clearly_slower(one, chosen)]
+    beside = [one for one in others if not _clearly_worse(_named(good, one), good[0], main)]
+    as_fast = f"; {' and '.join(beside)} may be as fast: their times overlap" if beside else ""
+    alone = " (nothing else was measured)" if len(good) == 1 else ""
+    return f"Take {chosen['name']}: {_speed(chosen)}{alone}{_score(chosen, good[0], main)}{as_fast}."
+
+
+def _named(targets: Sequence[TargetRecord], name: str) -> TargetRecord:
+    return next(one for one in targets if one["name"] == name)
+
+
+def _speed(target: TargetRecord) -> str:
+    answered = int(target["serial"]["summary"]["requests"] - target["serial"]["summary"]["errors"])
+    times = "of one request" if answered == 1 else f"in the median of {answered} requests"
+    return f"{seconds(_median_s(target))} {times}"
+
+
+def _score(chosen: TargetRecord, first: TargetRecord, main: str) -> str:
+    """What its score is, and what that costs beside the first target's."""
+    mean = chosen["accuracy"].get(main)
+    if mean is None:
+        return "; what it costs in score was not measured"
+    whole = f", with {main} {mean['mean']:.4f} on {_cases(mean)}"
+    change = None if chosen is first else chosen["paired"].get(main)
+    if change is None:
+        return whole
+    return f"{whole}, {_cost(change)} {first['name']}"
+
+
+def _cost(change: MeanRecord) -> str:
+    low, high = change["low"], change["high"]
+    if low is None or high is None:
+        return f"{change['mean']:+.4f} on one case, which tells no interval, to"
+    band = f"{change['mean']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+    if low == high == 0:
+        return "the same on every case as"
+    return f"better ({band}) than" if low > 0 else f"within chance ({band}) of" if high >= 0 else f"worse ({band}) than"
+
+
+def _cases(mean: MeanRecord) -> str:
+    return "one case" if mean["cases"] == 1 else f"{mean['cases']} cases"
+
+
+def _next(chosen: TargetRecord) -> str:
+    book = chosen["ledger"]
+    return book["next"] if book else "Where its time goes was not measured, so what to speed up next is not known."
+
+
+def _clearly_slower(target: TargetRecord, chosen: TargetRecord) -> bool:
+    """Whether the medians' 95 % intervals are apart; of too few requests that cannot be told."""
+    theirs, ours = median_interval(target), median_interval(chosen)
+    return theirs is not None and ours is not None and theirs[0] > ours[1]
+
+
+def median_interval(target: TargetRecord) -> tuple[float, float] | None:
+    """The median latency's 95 % interval in seconds, by the ranks that hold it whatever the distribution."""
+    times = sorted(one["done_s"] - one["intended_s"] for one in target["serial"]["timings"] if one["error"] is None)
+    if len(times) < _FEWEST:
+        return None
+    reach = _Z * np.sqrt(len(times)) / 2
+    low, high = int(np.floor(len(times) / 2 - reach)), int(np.ceil(len(times) / 2 + reach))
+    return times[max(0, low)], times[min(len(times) - 1, high)]
