@@ -16,7 +16,7 @@ from medseg.cli.options import (
     RunsOption,
     TaskArgument,
 )
-from medseg.cli.words import each, filled, there
+from medseg.cli.words import filled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ def evaluate(
     run: RunsOption = None,
     submission: Annotated[
         Path | None,
-        typer.Option(help="Score this CSV, in the task's own format, instead of runs.", callback=each(there)),
+        typer.Option(help="Score this CSV, in the task's own format, instead of runs."),
     ] = None,
     cohort: Annotated[
         Path | None,
@@ -68,10 +68,10 @@ def evaluate(
     if not cohort and bool(run) == bool(submission):
         raise InputError("--run and --submission: got both or neither; expected one of them, or --cohort")
     task_named(task).known_scoring("evaluate")
-    filled(task, data, "evaluate")
-    if run and not submission:
-        for one in run:
-            network_of(Run(one))
+    if not submission:  # which needs the folder's tables alone
+        filled(task, data, "evaluate")
+    for one in run or ():
+        network_of(Run(one))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before anything is computed: it may not be possible
     if cohort:

@@ -50,7 +50,7 @@ def outlined(view: View, colours: Mapping[str, overlay.Colour]) -> Array:
         width_px = min(
             4 * (len(view.masks) - number) - 2, _WIDEST_PX
         )  # where two outlines hit each other, the wider one shows on both sides of the other
-        tint, width_px = (_FILLED, 1) if name == TRUTH else (0.0, width_px)
+        tint, width_px = (_FILLED, 2) if name == TRUTH else (0.0, width_px)
         for one in mask.reshape(-1, *mask.shape[-2:]):
             picture = overlay.painted(picture, one[::step, ::step], colours[name], tint=tint, width=width_px)
     return picture

@@ -45,7 +45,7 @@ WRONG = {
     "predict luna none.mhd --url http://127.0.0.1:1 --out x": NO_PATH,
     "predict luna ct.mhd --url http://127.0.0.1:1 --out x --overwrte": "did you mean --overwrite?",
     "evaluate luna nowhere --submission ct.mhd": NO_PATH,
-    "evaluate brain-lgg empty --submission ct.mhd": NOTHING,
+    "evaluate brain-lgg empty --run none": NO_RUN,
     "evaluate picture empty --run none": NO_RUN,
     "export none --fp16": NO_RUN,
     "verify empty": NO_RUN,

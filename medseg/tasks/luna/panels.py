@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Voxel = tuple[float, float, float]  # index, row, col
-AMBER, GREEN, PAPER, INK = "#ffb000", "#40d070", "#0b0d10", "#e8ecf1"
+AMBER, GREEN, FRAME, PAPER, INK = "#ffb000", "#40d070", "#9fd0ff", "#0b0d10", "#e8ecf1"
 _SIDE_MM = 60.0
 _LUNG_WINDOW_HU = (-1350, 150)  # radiology's lung window: centre -600, width 1500
 _LOCATOR = (0.66, 0.66, 0.33, 0.33)  # of a panel: left, bottom, width, height
@@ -97,7 +97,7 @@ def letters(panel: Any) -> None:
         sides = {0.02: "left", 0.5: "center", 0.98: "right"}
         heights = {0.02: "bottom", 0.5: "center", 0.98: "top"}
         how = {"ha": sides[across], "va": heights[up], "transform": panel.transAxes, "path_effects": _dark()}
-        panel.text(across, up, word, color="#9fd0ff", fontsize=8, **how)
+        panel.text(across, up, word, color=FRAME, fontsize=8, **how)
 
 
 def _locate(panel: Any, volume: Volume, voxel: Voxel, box: tuple[float, float, float, float]) -> None:
@@ -106,7 +106,7 @@ def _locate(panel: Any, volume: Volume, voxel: Voxel, box: tuple[float, float, f
 
     inset = panel.inset_axes(_LOCATOR)
     slice_shown(inset, volume, plane_of(volume, voxel))
-    inset.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor=AMBER, lw=1))
+    inset.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor=FRAME, lw=1.2))
     inset.set(xticks=[], yticks=[], xlim=(0, volume.array.shape[2]), ylim=(volume.array.shape[1], 0))
     for side in inset.spines.values():
         side.set(color=INK, linewidth=0.6)
