@@ -16,7 +16,7 @@ from medseg.cli.options import (
     RunsOption,
     TaskArgument,
 )
-from medseg.cli.words import filled
+from medseg.cli.words import each, filled, there
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from medseg.bench.show.tables import Cell, Table, number, time
+from medseg.bench.show.cells import Cell, number, time
+from medseg.bench.show.tables import Table
 from medseg.cohort.case import DONE, FAILED
 from medseg.cohort.ledger import Entry, Ledger
 

@@ -6,9 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from medseg.bench.show.html import page_maker
 from medseg.bench.show.plots import SERIES, svg
 from medseg.bench.show.tables import Table, table
 from medseg.cohort import figures
@@ -44,15 +44,11 @@ def markdown(ledger: Ledger) -> str:
 def html(ledger: Ledger) -> str:
     """The report as one page that needs nothing else."""
     template = files("medseg.cohort").joinpath("report.html.j2").read_text()
-    bench = files("medseg.bench.show").joinpath("report.html.j2").read_text()
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    look = environment.from_string(_between(bench, "style")).render()
+    environment = page_maker()  # the benchmark's: both reports look and sort alike
     return environment.from_string(template).render(
         task=ledger.how.get("task", ""),
         made_by=made_by(ledger),
         tables=_tables(ledger),
-        look=Markup(look),  # noqa: S704 - the benchmark's own, as is the next one
-        script=Markup(_between(bench, "script")),  # noqa: S704
         drawing=Markup(_drawing(ledger)),  # noqa: S704 - ours
     )
 
@@ -69,11 +65,6 @@ def made_by(ledger: Ledger) -> str:
 def _tables(ledger: Ledger) -> list[tuple[str, Table]]:
     found = [(title, part(ledger)) for title, part in PARTS.items()]
     return [(title, one) for title, one in found if one[1]]
-
-
-def _between(text: str, tag: str) -> str:
-    """The benchmark report's style or script: both reports look and sort alike."""
-    return text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
 
 
 def _drawing(ledger: Ledger) -> str:

@@ -38,7 +38,8 @@ def test_every_task_is_measured_scored_and_drawn(name: str, tmp_path: Path):
     )
     for target in record["targets"]:
         assert metric in target["accuracy"] and record["main"] == metric and len(target["answers"]) == 2
-        assert len(target["pictures"]) == (1 if name == "gi-tract" else 2)  # of slices the scan that they are of
         assert target["ledger"]["total_s"] == pytest.approx(target["ledger"]["median_s"], rel=0.03)
         assert any(row["items"] for row in target["ledger"]["rows"]) or target["fan_out"][networks[0]] > 1
+    assert len(record["pictures"]) == (1 if name == "gi-tract" else 2)  # of slices the scan that they are of
+    assert all(len(picture["scores"]) == len(record["targets"]) for picture in record["pictures"])
     assert len({json.dumps(target["answers"], sort_keys=True) for target in record["targets"]}) == 1
