@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import onnx
 
-from medseg.engines import library, open_engine
+from medseg.engines import ENGINES, library, open_engine
 from medseg.errors import EngineError, ExportError, RunError
 from medseg.export import files
 from medseg.export.given import yardstick
@@ -157,9 +158,25 @@ def _lowered(begun: Begun, options: ExportOptions, lower: Callable[..., Lowered]
     found = lower(begun.full, begun.network, begun.known, _budget(precision, options))
     facts = {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
     with _written(begun, found.model, precision) as file:
+        if precision == "int8":
+            judge_by_engines(begun, file, _budget(precision, options))
         facts |= _list_facts(begun, precision, file, options)
     facts["seconds"] = round(perf_counter() - started, 1)
     _record(begun.run, begun.network, found.model, _facts(precision, found.parity, begun.known, options) | facts)
+
+
+def judge_by_engines(begun: Begun, file: Path, budget: Budget) -> None:
+    """Raise ExportError where an engine that is installed here answers otherwise than the file says.
+
+    Engines join int8's steps to kernels of their own; OpenVINO's then answer some graphs quite otherwise.
+    """
+    for name, kind in ENGINES.items():
+        if kind.suffix != file.suffix or find_spec(kind.package) is None:
+            continue
+        engine = open_engine(name, file)
+        parity = compare(begun.network, begun.known.references, map(engine, begun.known.samples))
+        engine.close()
+        judged(begun.network, f"{file.name} in {name}", parity, budget)
 
 
 def _bfloat(begun: Begun, options: ExportOptions) -> None:
