@@ -36,7 +36,7 @@ docs: $(READY)  ## docs/cli.md from the commands' own --help, the tables of docs
 
 site: $(READY)  ## the documentation as a site with search, in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # --quiet would keep warnings from being errors
-	@echo "The site: build/site/index.html"
+	@echo "The site: build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
 
 SYNC = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --quiet --compile-bytecode --locked --active --inexact --extra cpu
 
