@@ -1,6 +1,6 @@
 """Tensor: a named wire of a pipeline, with its bounds: what passes it is looked at before anything is done with it.
 
-The same bounds hold in this process and on a server, where whoever reaches it may ask each step's model by itself.
+The same bounds hold in this process and on a server, where a client may ask each step's model by itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Tensor:
 
 
 def check_bounds(tensors: Mapping[str, Array], wires: Iterable[Tensor]) -> None:
-    """Raise InputError where a tensor is not what its wire says, or one that is no option is not there."""
+    """Raise InputError where a tensor is not what its wire says, or a required one is missing."""
     for wire in wires:
         if wire.name in tensors:
             _check(tensors[wire.name], wire)

@@ -25,7 +25,7 @@ Place = Callable[[Node], Node]  # a picture onto the network's grid, float32
 def trained(picture: Node, how: Decode | None, place: Place, device: str) -> Node:
     """A network's input (c, *size) float32 of an encoded picture, or of one (h, w, c) float32 that is prepared.
 
-    A grey picture may stay one plane: whoever takes it shows it to each channel.
+    A grey picture may stay one plane: the step that takes it shows it to each channel.
     """
     if how is None:
         return planes(place(picture.gpu() if device == "gpu" else picture), 0.0, 1.0, device)

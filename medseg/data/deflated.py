@@ -29,7 +29,7 @@ class Guarded(io.BufferedReader):
 
 
 def _check(path: Path, packed: bytes) -> None:
-    """Unpack piece by piece, keeping nothing. What is no deflated data at all is left to who reads it."""
+    """Unpack piece by piece, keeping nothing. Data that is not deflated at all is left to the reader."""
     most, stream, size = _MOST_TIMES * len(packed) + _FREE_BYTES, zlib.decompressobj(-zlib.MAX_WBITS), 0
     while packed and not stream.eof:
         try:

@@ -227,7 +227,7 @@ def _has_pixels(path: Path, header: pydicom.Dataset, file: BinaryIO, syntax: str
 
 
 def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], frame: int, real: bool) -> Slice | None:
-    """A slice, of which `places` say in this order where it lies and what its values are; None for a localizer."""
+    """A slice; `places` say in this order where it lies and what its values are. None for a localizer."""
     kinds = [str(word) for word in _values(_found(places, "CTImageFrameTypeSequence", "FrameType"))]
     if any(word in _NO_SLICES for word in kinds):
         return None

@@ -113,7 +113,7 @@ def too_large(sizes: Array) -> str:
 
 @contextmanager
 def _known(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
-    """The picture, of which only the header was read, where it is of this kind and size."""
+    """The picture with only its header read, if it is of this kind and size."""
     if not 0 < len(data) <= MAX_BYTES:
         raise InputError(f"{name} has {len(data)} bytes; expected {kind.words} of at most {MAX_BYTES >> 20} MiB")
     with _reading(data, kind, name) as picture:
@@ -148,7 +148,7 @@ def mode_of(data: bytes, name: str = "picture") -> str:
 
 
 def _deep(data: bytes, picture: Image.Image, name: str) -> Array:
-    """An RGB picture of 16 bits (h, w, 3) uint16, of which Pillow keeps 8. OpenCV turns TIFFs by itself, as Pillow."""
+    """An RGB picture of 16 bits (h, w, 3) uint16; Pillow would keep 8. OpenCV turns TIFFs by itself, as Pillow does."""
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16 or found.shape[2:] != (3,):
         raise InputError(f"{name} cannot be read; expected {RGB16.words}: save it again")

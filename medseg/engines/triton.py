@@ -23,7 +23,9 @@ from medseg.task import Array, Task, Tensors
 
 MADE_BY = "made_by"  # the parameter of a served ensemble that says which runs answer
 DESCRIPTIONS = "descriptions"  # and the one that says what networks these are, where the runs brought that along
-VERSION = "1"  # the only one of each model; it is asked for by name, for then Triton calls what it loads unavailable
+VERSION = (
+    "1"  # the only one of each model; requests name it, so that Triton calls a model that it is loading unavailable
+)
 _LARGEST_MESSAGE = 2**31 - 1  # gRPC's own limit; its default of 4 MB is less than one mask
 _CHANNEL = [
     *((f"grpc.max_{way}_message_length", _LARGEST_MESSAGE) for way in ("send", "receive")),

@@ -27,7 +27,7 @@ _CHANNELS_LAST = {3: torch.channels_last, 4: torch.channels_last_3d}  # by the a
 class Fit(pl.LightningModule):
     """Augments, steps and scores a network; `best_score` names what the best weights are chosen by.
 
-    `augments` False is for batches whose pictures come moved; their values are changed here whoever moved them.
+    `augments` False is for batches whose pictures were moved by the loader. Their values are changed here in any case.
     """
 
     def __init__(

@@ -24,18 +24,18 @@ def _reasons(config: pb.ModelConfig) -> Mapping[str, str]:
         "version_policy": "one version: a change is another repository, swapped whole, never two side by side",
         "max_batch_size": _batch(config),
         "instance_group": _instances(config),
-        "dynamic_batching": "a GPU answers a batch in little more time than one; a lone request waits for nobody",
+        "dynamic_batching": "a GPU answers a batch in little more time than one request; a single one does not wait",
         "model_warmup": "the first inference loads kernels and allocates: before the model is ready, not for a user",
-        "default_model_filename": "else this backend looks for OpenVINO's own format",
+        "default_model_filename": "without it this backend looks for OpenVINO's own format",
         "parameters": _parameters(config),
     }
 
 
 def _batch(config: pb.ModelConfig) -> str:
     if config.max_batch_size:
-        return "the most that one call holds; larger ones gain nothing, or do not fit what the file was built for"
+        return "the most that one call holds: larger ones are not faster, or the file was not built for them"
     if config.backend == "openvino":
-        return "the batch axis is the tensor's own: told of a batch size, this backend takes full batches alone"
+        return "the batch axis is part of the tensor: with a batch size set, this backend takes only full batches"
     return "a request is one picture or one volume, of its own size: there is nothing that Triton could batch"
 
 
@@ -43,12 +43,12 @@ def _instances(config: pb.ModelConfig) -> str:
     if config.backend == "dali":
         return "one: each keeps decoders and buffers of its own"
     if config.instance_group[:1] and config.instance_group[0].kind == pb.ModelInstanceGroup.KIND_GPU:
-        return "one: a second would keep the weights twice, and wait for the same GPU"
+        return "one: a second would load the weights again and wait for the same GPU"
     if config.max_batch_size or config.backend == "openvino":
         threads = [config.parameters[name].string_value for name in _THREADS if name in config.parameters]
         if threads != ["1"]:
-            return "asked for; they share out the cores: a lone request is answered sooner, fewer are at the same time"
-        return "one for each core, of one thread: concurrent requests get a core each, and no threads fight"
+            return "as asked for; they share the cores: a single request is answered sooner, fewer at the same time"
+        return "one for each core, with one thread: each request gets a core, and threads do not compete"
     return "one: a step is short beside the networks, and each process has its own memory"
 
 
@@ -57,5 +57,5 @@ def _parameters(config: pb.ModelConfig) -> str:
         read = "what medseg/triton_models/node.py reads: which step or which file this model is"
         return read + ("; inputs stay on their GPU" if "FORCE_CPU_ONLY_INPUT_TENSORS" in config.parameters else "")
     if config.platform == "ensemble":
-        return "what answers are made by: clients write it into their files"
-    return "left open, every instance would start a thread for every core, and they would fight"
+        return "what makes the answers: clients write it into their files"
+    return "without these, every instance would start a thread for every core, and they would compete"

@@ -206,7 +206,7 @@ def _array_of(parameters: dict[str, str]) -> ArrayOf:
 
 
 def _on_host(tensor: Any) -> Array:
-    """A view of a tensor as numpy's; a copy of one that came on a GPU, for the preferred memory is a mere wish."""
+    """A view of a tensor as numpy's; a copy if it came on a GPU: the preferred memory is not always used."""
     if tensor.is_cpu():
         return np.from_dlpack(tensor)
     from torch.utils.dlpack import from_dlpack

@@ -25,7 +25,7 @@ def test_statistics_between_two_readings_are_seconds_per_request():
     after = {
         "net": entry(queue=2.0, compute_infer=8.0),
         "new": {"queue": {"count": "3"}},
-    }  # as gRPC's JSON leaves zeros away
+    }  # gRPC's JSON leaves out zeros
     assert spent(before, after, 2) == {"net": {"queue": 0.5, "compute_infer": 3.0}, "new": {"queue": 0.0}}
 
 

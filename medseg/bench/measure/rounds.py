@@ -31,7 +31,7 @@ from medseg.errors import MedsegError
 from medseg.task import Tensors, Unread
 
 Say = Callable[[str], None]
-PINGS = 20  # requests for nothing, of which the median counts
+PINGS = 20  # empty requests; their median counts
 PATIENCE = 3  # requests in a row without an answer in time, after which a target is asked no more
 
 

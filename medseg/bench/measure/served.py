@@ -26,7 +26,7 @@ def spent(before: Statistics, after: Statistics, requests: int) -> dict[str, dic
 
 
 def _amount(stats: Mapping[str, Any], kind: str) -> float:
-    """JSON from gRPC has text for numbers and leaves zeros away."""
+    """A statistic's number: gRPC's JSON writes numbers as text and leaves out zeros."""
     if kind == INPUTS:
         return int(stats.get(kind, 0))
     return int(stats.get(kind, {}).get("ns", 0)) / 1e9
@@ -75,8 +75,8 @@ def stage_items(given: Mapping[str, float], steps: Sequence[Step], inside: Mappi
 def opened_up(book: Ledger, stages: Mapping[str, float], server_s: float, client_s: float, items: Mapping) -> Ledger:
     """The ledger with its `server` row replaced by the server's stages, the client's share and the transfer.
 
-    Statistics are means over all requests, of which `server_s` was the mean time that the client waited, and
-    `client_s` what it worked itself meanwhile. `items` are the inputs of each stage.
+    Statistics are means over all requests: `server_s` is the mean time that the client waited, `client_s` the time in
+    which it worked itself. `items` are the inputs of each stage.
     """
     outside_s = max(0.0, server_s - sum(stages.values()))
     client_s = min(client_s, outside_s)

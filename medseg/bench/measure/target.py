@@ -13,7 +13,7 @@ from medseg.task import Networks, Pipeline, Task, Tensors, Unread
 
 SERVER = "server"  # the stage of a remote request that the server's own statistics break down further
 INPUTS = "inference_count"  # how many inputs a model was given, whatever the batches they came in
-_GRACE_S = 1.0  # the client gives up this much later than whoever measures, who thus calls it a timeout
+_GRACE_S = 1.0  # the client gives up this much later than the measurement, which so calls it a timeout
 
 Statistics = Mapping[str, Mapping[str, Any]]  # model -> Triton's inference_stats, and its inference_count
 

@@ -2,8 +2,8 @@
 
 Only what can change the answer is computed. A candidate is a piece of the eroded mask, and a voxel outlives the erosion
 only together with its six neighbours, two of them in the slices above and below. So every third slice is computed
-first; of the next ones only what could still belong to a candidate, given what is known; of the last ones what is then
-left. Air is known beforehand.
+first. In the slices next to these, only pixels are computed that can still belong to a candidate, and in the last third
+only those that remain after that. The answer for air is known beforehand.
 """
 
 from __future__ import annotations

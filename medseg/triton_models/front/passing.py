@@ -59,7 +59,7 @@ class Behind:
 
 
 async def answered(behind: Behind, line: str, text: bytes, body: Body, name: str) -> Answer:
-    """Triton's answer, of which the head has come.
+    """Triton's answer, whose head has arrived.
 
     Raises RefusedError where Triton is away, GoneError where the client is.
     """
@@ -92,7 +92,7 @@ async def _awaited(answer: Coroutine[Any, Any, Answer], body: Body) -> Answer:
 
 
 async def _asked(behind: Behind, message: bytes, body: Body) -> Answer:
-    """Triton's answer, of which the head has come. Raises ConnectionError where Triton is away or goes away."""
+    """Triton's answer, whose head has arrived. Raises ConnectionError where Triton is away or goes away."""
     if body.is_spent():
         return _unavailable(LOST)
     try:

@@ -24,5 +24,5 @@ def died(said: str) -> bool:
 
 
 def trouble(said: str) -> str:
-    """The sentence for a trouble of the server's own, of which a request is not the cause; "" for anything else."""
+    """The sentence for a fault of the server itself, which no request caused; "" for anything else."""
     return LOST if died(said) else NO_ROOM if _FULL.search(said) else ""
