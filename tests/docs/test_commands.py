@@ -18,7 +18,7 @@ ROOT_COMMAND = typer.main.get_command(app)
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 TRIED = re.compile(r"executed: (tests/\S+\.py|Makefile)|not run: (.{10,})")
 PLACEHOLDER = {"TASK": "luna", "NETWORK": "luna-nodule", "cells": "brain-lgg", "...": "x"}
-OTHERS = ("cohorts.md", "gpu.md")
+OTHERS = ("gpu.md",)
 UNFINISHED = ("MissingParameter", "BadOptionUsage")  # of a command that prose names without all that it needs
 
 
