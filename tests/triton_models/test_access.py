@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from medseg.engines.shared_memory import LARGE_BYTES
 from medseg.engines.triton import TritonModel
 from medseg.errors import InputError, ServerError
 from medseg.tasks import task_named
-from medseg.triton_models.access import Access, check
+from medseg.triton_models.access import Access, check, doors
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Server, free_ports, serving
 from tests.dali_pipelines.damage import grey16
@@ -208,3 +209,19 @@ def test_a_certificate_whose_time_is_over_is_said_at_the_start(tmp_path: Path) -
 
 def test_loopback_needs_nothing() -> None:
     check(Access())
+
+
+def test_the_address_that_is_told_is_the_one_that_works() -> None:
+    files = {"certificate": Path("a"), "key": Path("b"), "token_file": Path("c")}
+    assert Access().url(8001) == "grpc://127.0.0.1:8001"
+    assert Access("127.0.0.1", **files).url(8001) == "grpcs://127.0.0.1:8001"
+    assert Access("10.0.0.7", **files).url(9000) == "grpcs://10.0.0.7:9000"
+    assert Access("0.0.0.0", **files).url(9000) == f"grpcs://{socket.gethostname()}:9000"
+    assert Access("::1", **files).url(9000) == "grpcs://[::1]:9000"
+
+
+def test_the_metrics_may_have_a_host_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--metrics-host is 'nowhere'; expected an address"):
+        check(Access(metrics_host="nowhere"))
+    told = doors(Access(metrics_host="0.0.0.0"), (1, 2, 3), tmp_path, "key")
+    assert (told.host, told.metrics_host) == ("127.0.0.1", "0.0.0.0")
