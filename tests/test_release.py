@@ -55,7 +55,7 @@ def of_extra(name: str) -> list[str]:
 @pytest.mark.fresh
 def test_the_package_index_would_take_the_wheel_and_the_source(tmp_path):
     """They say the version, and the description renders."""
-    subprocess.run(["uv", "build", "--quiet", "--out-dir", tmp_path, ROOT], check=True)
+    subprocess.run([sys.executable, "-m", "uv", "build", "--quiet", "--out-dir", tmp_path, ROOT], check=True)
     files = sorted(one for one in tmp_path.iterdir() if one.name != ".gitignore")
     assert [one.name for one in files] == [f"medseg-{__version__}-py3-none-any.whl", f"medseg-{__version__}.tar.gz"]
     checked = subprocess.run(
