@@ -17,7 +17,7 @@ from tests.shared import SHARED, needs_shared
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3 * 3600)]
 HERE = "executed: tests/docs/test_executed.py"
-SERVED = """{{ {command} ; }} > served.txt &
+SERVED = """{command} > served.txt &
 server=$!
 trap 'kill $server; wait $server' EXIT
 until grep -q '^serving' served.txt; do kill -0 $server; sleep 1; done"""  # before the second terminal
