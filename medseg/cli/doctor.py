@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -178,11 +179,15 @@ def _dali() -> Line:
 
 def _server() -> Line:
     from medseg.errors import ServerError
-    from medseg.triton_models.wheel import wheel
+    from medseg.triton_models.wheel import CHOSEN, NVIDIAS, wheel
 
     try:
         return Line("tritonserver", "ok", str(wheel()))
-    except ServerError:
+    except ServerError as error:
+        if os.environ.get(CHOSEN):
+            return Line("tritonserver", "problem", str(error), f"change {CHOSEN}")
+        if (NVIDIAS / "bin" / "tritonserver").is_file():
+            return Line("tritonserver", "ok", f"{NVIDIAS}, with `medseg serve --tritonserver {NVIDIAS}`")
         return Line("tritonserver", "missing", "none", "medseg server install")
 
 

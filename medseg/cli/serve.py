@@ -87,12 +87,17 @@ def serve(
         Path | None, typer.Option(metavar="DIR", help="Write the model repository here and stop.")
     ] = None,
     log: Annotated[Path, typer.Option(metavar="FILE", help="The server's log.")] = Path("triton.log"),
+    tritonserver: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Another build of the server, such as /opt/tritonserver in NVIDIA's images."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Serve a task's whole pipeline as a Triton ensemble, until interrupted.
 
     Example: medseg serve luna --run runs/segment --run runs/nodule
     """
+    import os
     import signal
     from contextlib import suppress
     from json import dumps
@@ -112,7 +117,10 @@ def serve(
     from medseg.api.serve import serve as started
     from medseg.triton_models.server import Ports
     from medseg.triton_models.watch import watch
+    from medseg.triton_models.wheel import CHOSEN
 
+    if tritonserver:
+        os.environ[CHOSEN] = str(tritonserver.absolute())
     subject, wanted = task_named(task), Repository(**asdict(networks))
     if write_only:
         with whole_folder(write_only, last=subject.name) as folder:  # the ensemble, which needs all the others

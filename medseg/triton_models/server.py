@@ -27,7 +27,7 @@ from medseg.triton_models import memory
 from medseg.triton_models.access import LOOPBACK, Access, doors
 from medseg.triton_models.child import private
 from medseg.triton_models.control import did
-from medseg.triton_models.front.doors import Doors, grpc_socket, http_socket, metrics_socket
+from medseg.triton_models.front.doors import Doors, drain_seconds, grpc_socket, http_socket, metrics_socket
 from medseg.triton_models.front.guard import note_session
 from medseg.triton_models.heap import GIVING
 from medseg.triton_models.pulse import FOLDER
@@ -94,10 +94,10 @@ class Server:
         self.front = _open_front(json.dumps(asdict(self.behind)), self.log, self.sockets)
 
     def close_front(self) -> None:
-        """End the front: first, so that nobody's connection keeps tritonserver."""
+        """End the front, when it has answered: first, so that nobody's connection keeps tritonserver."""
         self.front.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self.front.wait(_STOP_SECONDS)
+            self.front.wait(drain_seconds() + _STOP_SECONDS)
         self.front.kill()
         self.front.wait()
 
@@ -142,6 +142,7 @@ def serving(
     HTTP listens on loopback, whatever the access. Raises ServerError where the wheel is missing, a port
     is taken, or a model does not load: with the log's reason.
     """
+    drain_seconds()  # refused before anything is started
     for port in (ports.http, ports.grpc, ports.metrics):
         _check_free(port)
     memory.end_orphans()

@@ -1,5 +1,8 @@
 """What the nvidia-pytriton wheel holds: tritonserver, the stub for this Python, and what both need around them.
 
+Another build of the server takes its place where MEDSEG_TRITONSERVER names its folder, as /opt/tritonserver in NVIDIA's
+images: with a python backend whose one stub is for this Python.
+
 Its Python code is not used, and what that asks for (numpy before 2) could not be installed beside medseg. So the wheel
 is no dependency: `medseg server install` takes the server out of it (install.py).
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -16,9 +20,20 @@ from pathlib import Path
 from medseg.errors import ServerError
 from medseg.triton_models.heap import GIVING
 
+NVIDIAS = Path("/opt/tritonserver")  # where NVIDIA's images have theirs
+CHOSEN = "MEDSEG_TRITONSERVER"  # the environment variable; `medseg serve --tritonserver` sets it
+_STUB = "triton_python_backend_stub"
+
 
 def wheel() -> Path:
     """The tritonserver folder. Raises ServerError naming the command that brings it where there is none."""
+    if chosen := os.environ.get(CHOSEN):
+        if not Path(chosen, "bin", "tritonserver").is_file():
+            raise ServerError(
+                f"there is no Triton server in {chosen} ({CHOSEN}); expected a folder with bin/tritonserver, as "
+                "/opt/tritonserver in NVIDIA's images: choose that, or leave it out"
+            )
+        return Path(chosen)
     found = next((folder for folder in homes() if (folder / "bin" / "tritonserver").is_file()), None)
     if found is None:
         raise ServerError("there is no Triton server here: `medseg server install` brings it (a download of 55 MB)")
@@ -44,15 +59,7 @@ def roots() -> list[Path]:
 
 def backends(scratch: Path) -> Path:
     """A backend folder whose python backend uses the stub built for this Python."""
-    stub = (
-        wheel()
-        / "python_backend_stubs"
-        / f"{sys.version_info.major}.{sys.version_info.minor}"
-        / "triton_python_backend_stub"
-    )
-    if not stub.is_file():
-        found = ", ".join(sorted(folder.name for folder in stub.parents[1].iterdir()))
-        raise ServerError(f"the Triton server has no stub for Python {stub.parent.name}; expected one of {found}")
+    stub = _stub(wheel(), f"{sys.version_info.major}.{sys.version_info.minor}")
     folder = scratch / "python"
     folder.mkdir()
     for file in [*(wheel() / "backends" / "python").iterdir(), stub]:
@@ -61,6 +68,25 @@ def backends(scratch: Path) -> Path:
         link.symlink_to(file)
     _check_stub(folder / stub.name)
     return scratch
+
+
+def _stub(server: Path, python: str) -> Path:
+    """The program that runs python models under this Python. Raises ServerError naming those that there are."""
+    several, one = server / "python_backend_stubs", server / "backends" / "python" / _STUB
+    if several.is_dir():
+        known = sorted(folder.name for folder in several.iterdir())
+    else:
+        known = [python.decode() for python in re.findall(rb"libpython(3\.\d+)\.so", _read(one))[:1]]
+    if python not in known:
+        found = ", ".join(known) or "none"
+        raise ServerError(
+            f"the Triton server has no stub for Python {python}; expected one of {found}: use that Python"
+        )
+    return several / python / _STUB if several.is_dir() else one
+
+
+def _read(stub: Path) -> bytes:
+    return stub.read_bytes() if stub.is_file() else b""
 
 
 def _check_stub(stub: Path) -> None:

@@ -225,3 +225,14 @@ def test_the_metrics_may_have_a_host_of_their_own(tmp_path: Path) -> None:
         check(Access(metrics_host="nowhere"))
     told = doors(Access(metrics_host="0.0.0.0"), (1, 2, 3), tmp_path, "key")
     assert (told.host, told.metrics_host) == ("127.0.0.1", "0.0.0.0")
+
+
+@pytest.mark.parametrize("told", ["soon", "-1", "", "1e9"])
+def test_a_drain_that_is_no_time_is_refused_before_anything_starts(tmp_path, monkeypatch, told):
+    monkeypatch.setenv("MEDSEG_DRAIN_SECONDS", told)
+    with (
+        pytest.raises(InputError, match=r"MEDSEG_DRAIN_SECONDS is .*expected seconds"),
+        serving(tmp_path, [], free_ports(), tmp_path / "log"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())

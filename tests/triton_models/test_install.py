@@ -2,15 +2,23 @@
 
 import hashlib
 import importlib.util
+import shutil
 import sys
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from medseg.cli.doctor import _server
 from medseg.errors import ServerError
+from medseg.tasks import task_named
 from medseg.triton_models import install as installing
-from medseg.triton_models.wheel import homes, wheel
+from medseg.triton_models.repository import write
+from medseg.triton_models.server import free_ports, serving
+from medseg.triton_models.wheel import backends, homes, wheel
 
+STUB = "triton_python_backend_stub"
 REAL = importlib.util.find_spec
 INFO = f"nvidia_pytriton-{installing.VERSION}.dist-info"
 FILES = {
@@ -76,3 +84,42 @@ def test_neither_pip_nor_uv(given, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(ServerError, match="neither pip nor uv"):
         installing.install()
+
+
+@pytest.fixture
+def other_build(tmp_path: Path) -> Callable[[str], Path]:
+    """A server laid out as in NVIDIA's images, whose one stub is for this version of Python."""
+    ours = wheel()
+
+    def made(python: str) -> Path:
+        folder = tmp_path / "opt" / "tritonserver"
+        (folder / "backends").mkdir(parents=True)
+        for name in ("bin", "lib"):
+            if (ours / name).exists():
+                (folder / name).symlink_to(ours / name)
+        shutil.copytree(ours / "backends" / "python", folder / "backends" / "python")
+        shutil.copy(ours / "python_backend_stubs" / python / STUB, folder / "backends" / "python")
+        return folder
+
+    return made
+
+
+def test_another_build_of_the_server_is_taken_where_it_is_named(other_build, tmp_path, monkeypatch):
+    folder = other_build(f"{sys.version_info.major}.{sys.version_info.minor}")
+    libraries = str(wheel().parents[1] / "nvidia_pytriton.libs")  # which NVIDIA's image has on the system
+    monkeypatch.setenv("LD_LIBRARY_PATH", libraries)
+    monkeypatch.setenv("MEDSEG_TRITONSERVER", str(folder))
+    assert wheel() == folder and _server().fact == str(folder)
+    write(tmp_path / "models", task_named("gi-tract"), [])
+    with serving(tmp_path / "models", ["gi-tract-check-step"], free_ports(), tmp_path / "log") as server:
+        assert str(folder) in server.command[0]
+
+
+def test_a_build_that_does_not_fit_is_one_sentence(other_build, tmp_path, monkeypatch):
+    other = next(one for one in ("3.12", "3.11") if one != f"{sys.version_info.major}.{sys.version_info.minor}")
+    monkeypatch.setenv("MEDSEG_TRITONSERVER", str(other_build(other)))
+    with pytest.raises(ServerError, match=f"no stub for Python .*expected one of {other}: use that Python"):
+        backends(tmp_path)
+    monkeypatch.setenv("MEDSEG_TRITONSERVER", str(tmp_path))
+    with pytest.raises(ServerError, match=r"there is no Triton server in .*bin/tritonserver, as /opt/tritonserver"):
+        wheel()

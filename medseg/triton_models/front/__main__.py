@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medseg.triton_models.front import http, rpc
 from medseg.triton_models.front.again import Replaced
-from medseg.triton_models.front.doors import Doors
+from medseg.triton_models.front.doors import Doors, drain_seconds
 from medseg.triton_models.front.guard import clean_up
 from medseg.triton_models.heap import settle
 from medseg.triton_models.pulse import start_beating
@@ -31,7 +31,7 @@ async def _run(doors: Doors) -> None:
     await stop.wait()
     for one in listening:
         one.close()
-    await server.stop(grace=0)
+    await server.stop(grace=drain_seconds())
 
 
 def main() -> None:

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import hmac
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from medseg.errors import InputError
+
+DRAIN = "MEDSEG_DRAIN_SECONDS"  # the environment variable
+
+
+def drain_seconds() -> float:
+    """How long gRPC requests that are there when the server is asked to end may take; none is taken any more.
+
+    Raises InputError for what is no time.
+    """
+    told = os.environ.get(DRAIN, "20")
+    if not re.fullmatch(r"\d{1,5}(\.\d+)?", told):
+        raise InputError(f"{DRAIN} is {told!r}; expected seconds, such as 20: change it, or unset it")
+    return float(told)
 
 
 @dataclass(frozen=True)
