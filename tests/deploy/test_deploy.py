@@ -120,15 +120,17 @@ def test_the_image_has_the_locked_versions(tmp_path: Path) -> None:
     """What the Dockerfile asks uv for, asked here."""
     text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
     assert not re.findall(r"^(?:CMD|.* CMD) +[^\[\s]", text, re.MULTILINE)  # no shell between Docker and the program
-    words = re.search(r"uv (export [^&]*?) --output-file", text)
-    assert words and "--require-hashes" in text
-    for extras in ("", "--extra torch"):
-        command = [sys.executable, "-m", "uv", *words[1].replace("${EXTRAS}", extras).split(), "--offline"]
+    embedded, nvidias = re.findall(r"uv (export [^&]*?) +--output-file", text)
+    assert text.count("--require-hashes") == 2
+    asked = [(nvidias.replace("${EXTRAS}", extras), bool(extras)) for extras in ("", "--extra torch")]
+    asked += [(embedded.replace("${ENGINE}", engine), False) for engine in ("openvino", "onnxruntime")]
+    for words, torch in asked:
+        command = [sys.executable, "-m", "uv", *words.split(), "--offline"]
         done = subprocess.run(command, cwd=DEPLOY.parent, capture_output=True, text=True)
         if "No module named uv" in done.stderr:
             pytest.skip("needs uv")
         assert done.returncode == 0, done.stderr
-        assert "--hash=sha256:" in done.stdout and ("torch==" in done.stdout) == bool(extras)
+        assert "--hash=sha256:" in done.stdout and ("torch==" in done.stdout) == torch
 
 
 @needs_compose
