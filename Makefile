@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 READY := $(VENV)/.ready
 FOR_DEMO := $(VENV)/.ready-for-demo
 
-.PHONY: demo test test-long fuzz check install-check docs site clean
+.PHONY: demo gpu test test-long fuzz check install-check docs site clean
 
 demo: $(FOR_DEMO)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
@@ -19,6 +19,9 @@ test-long: $(READY)  ## what the suite leaves out: hundreds of damaged files, do
 
 fuzz: $(READY)  ## 3,000 damaged inputs of every kind, here and served, counted in one table
 	$(BIN)/python -m tests.fuzz --cases 3000
+
+gpu: $(READY)  ## on a machine with an NVIDIA GPU: what the tests cannot see elsewhere; else says what is missing
+	$(BIN)/python -m benchmarks.gpu_tests
 
 check: $(READY)  ## linters, types and the import contract
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import cuda.bindings
 import numpy as np
 import pytest
 
+from benchmarks.gpu_tests import missing
 from medseg.engines import ENGINES, gpu, onnxruntime, open_engine
 from medseg.engines import tensorrt as engines
 from medseg.engines.lanes import Lane, Lanes
@@ -157,3 +158,13 @@ def test_onnx_runtime_made_for_cuda_does_not_fall_back_to_the_cpu_in_silence(
     engine = open_engine("onnxruntime", file)
     assert engine(np.zeros((1, 1, 32, 48, 48), np.float32)).shape == (1, 2)
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("visible", "said"), [(None, "there is no NVIDIA driver here"), ((), "it sees no GPU"), (("1",), "")]
+)
+def test_make_gpu_says_in_one_sentence_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, visible: tuple[str, ...] | None, said: str
+) -> None:
+    monkeypatch.setattr(gpu, "_library", lambda: None if visible is None else driver(visible))
+    assert said in missing() and bool(missing()) == bool(said) and "\n" not in missing()
