@@ -76,6 +76,7 @@ def _predict(model: Path, case: Path, out: Path) -> None:
 
     predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False, allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(model), [0])
+    out.mkdir()  # the package writes its arguments there before it makes the folder
     predictor.predict_from_files_sequential(str(case), str(out))
 
 
