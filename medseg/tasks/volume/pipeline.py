@@ -30,7 +30,7 @@ MIRROR_AS_FITTED, MIRROR_NO, MIRROR_YES = 0, 1, 2
 _SIDE = 4096  # voxels along an axis; more than any scanner's
 _VOXELS = 1 << 31
 _BATCH = {2: 4, 3: 1}  # tiles a call, by the patch's rank: as many as answer soonest on a CPU
-_SUMS = 3_000_000_000  # bytes of sums that exist at a time: a CT with 117 classes stays under 8 GB
+_SUMS = 2_000_000_000  # bytes of sums that exist at a time: a CT with 117 classes stays under 8 GB
 _FRAME = 18  # numbers
 _OUTPUTS = ("mask",)
 

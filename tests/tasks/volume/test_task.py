@@ -209,7 +209,7 @@ def test_strips_that_bound_memory_change_no_voxel(monkeypatch, rest, patch):
 def test_strips_are_as_few_as_the_bound_allows_and_hold_every_row():
     assert list(strips(7, 10)) == [slice(0, 7)]
     parts = list(strips(512, 8 * 10**9))
-    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]] and len(parts) == 3
+    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]] and len(parts) == 4
     assert (parts[0].start, parts[-1].stop) == (0, 512) and len(list(strips(3, 10**15))) == 3
 
 
