@@ -17,7 +17,7 @@ from medseg.api.predictor import Predictor
 from medseg.cohort.case import Item, Outcome, Work
 from medseg.cohort.stages import INFER, READ, WRITE, Asked, Stages
 from medseg.cohort.worker import opened as opened_predictor
-from medseg.errors import InputError
+from medseg.errors import InputError, ServerError
 from medseg.task import Files, Pipeline, Reading, Request, Source, Task, Tensor, Tensors
 
 MADE_BY = {"medseg": __version__, "engine": "none", "precision": "fp32", "runs": []}
@@ -84,6 +84,20 @@ def _ask(tensors: Tensors) -> Tensors:
 def opened(*_: object) -> Iterator[Predictor]:
     """What answers."""
     yield Predictor(TASK, _ask, MADE_BY)
+
+
+@contextmanager
+def served(_: str, __: object, url: str, *more: object) -> Iterator[Predictor]:
+    """A server that answers unless a file with its port's name lies in the folder that MEDSEG_TEST_AWAY names."""
+    away = Path(os.environ["MEDSEG_TEST_AWAY"], url.rpartition(":")[2])
+
+    def ask(tensors: Tensors) -> Tensors:
+        if away.exists():
+            raise ServerError(f"{url} does not answer; expected a server: start one")
+        return _ask(tensors)
+
+    ask({"words": np.zeros(64, np.uint8)})
+    yield Predictor(TASK, ask, MADE_BY | {"server": url})
 
 
 def work(**more: object) -> Work:
