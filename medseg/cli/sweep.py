@@ -20,6 +20,11 @@ def sweep(
         list[str],
         typer.Option(help="An option of `medseg train` and its values, such as loss=dice,iou; more may follow."),
     ],
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster that carries fits out side by side: auto or ray://HOST:10001.")
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, help="With --address: the cores of each fit.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="With --address: the GPUs of each fit.")] = 0,
     json: JsonOption = False,
 ) -> None:
     """Fit every combination; print the table, best first. Run again, it goes on where it stopped; every run is kept.
@@ -31,10 +36,16 @@ def sweep(
     from json import dumps
 
     filled(network, data, "train")  # before a process of its own imports torch
-    from medseg.train.sweep import grid_from, markdown
+    from medseg.train.sweep import Fits, grid_from, markdown, one_by_one
     from medseg.train.sweep import sweep as run_sweep
 
     words = [word for word in context.args if "=" in word and not word.startswith("-")]
     more = [word for word in context.args if word not in words]
-    rows = run_sweep(network, data, out, grid_from([*grid, *words]), more)
+    fits: Fits = one_by_one
+    if address:
+        from medseg.cohort.fits import on_ray
+
+        out, data = out.absolute(), data.absolute()  # as every node sees them
+        fits = on_ray(address, cores, gpus)
+    rows = run_sweep(network, data, out, grid_from([*grid, *words]), more, fits)
     typer.echo(dumps(rows) if json else markdown(rows), nl=json)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -48,24 +49,53 @@ def grid_from(words: Sequence[str]) -> list[Choice]:
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
-def sweep(network: str, data: Path, out: Path, choices: Sequence[Choice], more: Sequence[str]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Asked:
+    """A fit that is to be carried out: its run's folder, and the words of `medseg train`."""
+
+    folder: Path
+    words: tuple[str, ...]
+
+
+Tell = Callable[[str], object]
+Fits = Callable[[Sequence[Asked], Tell], Iterator[Asked]]  # carries fits out; gives each when it has ended
+
+
+def one_by_one(asked: Sequence[Asked], tell: Tell) -> Iterator[Asked]:
+    """Carry out one fit after the other, here."""
+    for one in asked:
+        carry_out(one, tell)
+        yield one
+
+
+def sweep(
+    network: str,
+    data: Path,
+    out: Path,
+    choices: Sequence[Choice],
+    more: Sequence[str],
+    fits: Fits = one_by_one,
+) -> list[dict[str, Any]]:
     """The table's rows, best first, once every combination has its finished run in `out`; kept up to date on the way.
 
     A run that is there and finished is left alone, one that was stopped goes on; `more` goes to all runs.
-    Each fit is a process of its own, so that one that dies takes nothing with it. Raises MedsegError where one fails,
-    and RunError where a run is there that was asked for something else, or cannot be ranked.
+    Each fit is a process of its own, so that one that dies takes nothing with it; `fits` says where. Raises MedsegError
+    where one fails, and RunError where a run is there that was asked for something else, or cannot be ranked.
     """
     common = {"network": network, "data": str(data), **named(more)}
     for choice in choices:
         _refuse_another(out / name_of(choice), common | choice)
-    bar = tqdm(choices, desc="sweep", unit="fit", disable=None)
-    for choice in bar:
+    left = [choice for choice in choices if not finished(out / name_of(choice))]
+    asked = []
+    for choice in left:
         folder = out / name_of(choice)
-        if not finished(folder):
-            _note(folder, common | choice)
-            words = [network, str(data), "--out", str(folder), *_options(choice), *more]
-            _train(words, folder, bar.set_postfix_str)
+        _note(folder, common | choice)
+        asked.append(Asked(folder, (network, str(data), "--out", str(folder), *_options(choice), *more)))
+    with tqdm(total=len(choices), initial=len(choices) - len(left), desc="sweep", unit="fit", disable=None) as bar:
         write_tables(out, table(out, choices))
+        for _ in fits(asked, bar.set_postfix_str):
+            bar.update()
+            write_tables(out, table(out, choices))
     return table(out, choices)
 
 
@@ -183,12 +213,19 @@ def _row(folder: Path, choice: Choice) -> dict[str, Any]:
     }
 
 
-def _train(words: Sequence[str], folder: Path, tell: Callable[[str], object]) -> None:
-    """Fit in a process of its own; `tell` hears which run it is, and how many epochs it has behind it."""
+def carry_out(asked: Asked, tell: Tell, prepare: Callable[[], object] | None = None) -> None:
+    """Fit in a process of its own; `tell` hears which run it is, and how many epochs it has behind it.
+
+    `prepare` is called in that process before it begins. Raises MedsegError, with the reason that the fit gave, where
+    it fails.
+    """
+    folder = asked.folder
     resume = ["--resume"] if (folder / MANIFEST).is_file() else []
     with TemporaryFile("w+") as said:
-        command = [sys.executable, "-m", "medseg", "train", *words, *resume]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, text=True) as process:
+        command = [sys.executable, "-m", "medseg", "train", *asked.words, *resume]
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=said, text=True, preexec_fn=prepare
+        ) as process:
             while process.poll() is None:
                 tell(f"{folder.name}: {_epochs(folder)} epochs")
                 with suppress(subprocess.TimeoutExpired):

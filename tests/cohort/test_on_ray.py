@@ -93,3 +93,32 @@ def test_an_address_without_a_cluster_is_one_sentence(tmp_path: Path) -> None:
     for address in ("nonsense://x", "127.0.0.1:1", "ray://127.0.0.1:1"):
         with pytest.raises(InputError, match="no Ray cluster answers there"):
             carried_out([folder], tmp_path / "out", lambda one, where=address: Actors(one, where, 1, 0, None))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_sweep_over_two_nodes_one_of_which_stops_has_the_table_of_an_undisturbed_one(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    from medseg.cohort.fits import on_ray
+    from medseg.tasks import task_named
+    from medseg.train.sweep import grid_from, sweep
+
+    task_named("brain-lgg").known_data("test").phantom(tmp_path / "data", 4, 0)
+    more = ["--features=2", "--size=32", "--batch-size=8", "--epochs=3", "--loader=torch", "--workers=0"]
+    grid = grid_from(["loss=dice,iou", "lr=0.001,0.01"])
+    tables = []
+    for name in ("calm", "stormy"):
+        fits = on_ray(nodes.address, 1, 0)
+
+        def watched(asked: Any, tell: Any, fits: Any = fits, name: str = name) -> Iterator[Any]:
+            for number, one in enumerate(fits(asked, tell)):
+                if name == "stormy" and not number:
+                    nodes.lose_second()
+                    nodes.again()
+                yield one
+
+        rows = sweep("brain-lgg", tmp_path / "data", tmp_path / name, grid, more, watched)
+        tables.append([{key: value for key, value in row.items() if key != "seconds"} for row in rows])
+    assert tables[0] == tables[1] and len(tables[0]) == 4
+    assert (tmp_path / "stormy/sweep.csv").read_text() == (tmp_path / "calm/sweep.csv").read_text()

@@ -1,0 +1,121 @@
+"""Cohorts elsewhere: Ray's and Kubernetes' files are what their owners take, and a Slurm array is run for real."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from medseg.cohort.ledger import read_ledger
+from medseg.tasks import task_named
+from tests.bench.runs import bright_run
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DAEMONS = "munged", "slurmctld", "slurmd"
+CONF = """ClusterName=one
+SlurmctldHost={host}
+AuthType=auth/munge
+SlurmUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/ctld.pid
+SlurmdPidFile={folder}/d.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+NodeName={host} CPUs={cores} State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES State=UP
+"""
+
+
+def test_the_cluster_file_is_one_that_ray_takes() -> None:
+    ray, jsonschema = pytest.importorskip("ray"), pytest.importorskip("jsonschema")
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler/ray-schema.json").read_text())
+    jsonschema.validate(yaml.safe_load((DEPLOY / "ray/cluster.yaml").read_text()), schema)
+
+
+def test_the_ray_job_asks_each_pod_for_what_it_may_use_and_gives_a_command_that_there_is() -> None:
+    job = yaml.safe_load((DEPLOY / "ray/rayjob.yaml").read_text())
+    spec = job["spec"]["rayClusterSpec"]
+    pods = [spec["headGroupSpec"]["template"], *(one["template"] for one in spec["workerGroupSpecs"])]
+    for pod in pods:
+        (container,) = pod["spec"]["containers"]
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+        assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["spec"]["volumes"]}
+    words = [word for word in job["spec"]["entrypoint"].split() if word.startswith("--")]
+    said = subprocess.run([sys.executable, "-m", "medseg", "batch", "luna", "--help"], capture_output=True, text=True)
+    assert words and all(word in said.stdout for word in words)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a Slurm of one node, which this machine is."""
+    missing = [name for name in DAEMONS if not shutil.which(name)]
+    if missing or os.geteuid():
+        pytest.skip("needs Debian's slurm-wlm, and root")
+    folder = Path("/tmp") / f"medseg-test-slurm-{os.getpid()}"  # sockets' paths are short
+    for name in ("state", "spool"):
+        (folder / name).mkdir(parents=True)
+    host = socket.gethostname().partition(".")[0]
+    (folder / "slurm.conf").write_text(CONF.format(host=host, folder=folder, cores=len(os.sched_getaffinity(0))))
+    environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+    if subprocess.run(["munge", "-n"], capture_output=True).returncode:
+        Path("/run/munge").mkdir(exist_ok=True)
+        shutil.chown("/run/munge", "munge", "munge")
+        subprocess.run(["runuser", "-u", "munge", "--", shutil.which("munged")], check=True)
+    running = [subprocess.Popen([name, "-D"], env=environment) for name in ("slurmctld", "slurmd")]
+    yield environment
+    for one in running:
+        one.kill()
+        one.wait()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.long
+def test_a_slurm_array_does_the_parts_of_a_cohort(slurm: dict[str, str], tmp_path: Path) -> None:
+    task = task_named("gi-tract")
+    task.known_data("test").phantom(tmp_path / "data", 1, 0)
+    run = bright_run(tmp_path / "run", task.networks[0])
+    python = tmp_path / "medseg"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -m medseg "$@"\n')
+    python.chmod(0o755)
+    words = ["--parsable", "--array=1-2", f"--chdir={tmp_path}", str(DEPLOY / "slurm/cohort.sbatch")]
+    asked = [str(tmp_path / "out"), "gi-tract", str(tmp_path / "data"), "--run", str(run.path)]
+    environment = slurm | {"MEDSEG": str(python), "PYTHONPATH": str(DEPLOY.parent)}
+    deadline = time.monotonic() + 60
+    while (begun := subprocess.run(["sbatch", *words, *asked], env=environment, capture_output=True)).returncode:
+        assert time.monotonic() < deadline, begun.stderr
+        time.sleep(1)
+    deadline = time.monotonic() + 250
+    while subprocess.run(["squeue", "-h"], env=environment, capture_output=True).stdout:
+        assert time.monotonic() < deadline, "the array has not ended"
+        time.sleep(1)
+    subprocess.run(
+        [str(python), "batch", "gi-tract", "--out", str(tmp_path / "out"), "--merge"], check=True, env=environment
+    )
+    entries = read_ledger(tmp_path / "out/manifest.jsonl").entries.values()
+    assert len(entries) == len(list((tmp_path / "data").rglob("*.png"))) and {one.status for one in entries} == {"done"}
+
+
+@pytest.mark.long
+def test_a_snakemake_workflow_does_the_parts_and_joins_them(tmp_path: Path) -> None:
+    snakemake = shutil.which("snakemake")
+    if not snakemake:
+        pytest.skip("needs snakemake")
+    task = task_named("gi-tract")
+    task.known_data("test").phantom(tmp_path / "data", 1, 0)
+    run = bright_run(tmp_path / "run", task.networks[0])
+    asked = {"task": "gi-tract", "inputs": tmp_path / "data", "out": tmp_path / "out", "runs": run.path, "parts": 2}
+    words = [f"{name}={value}" for name, value in asked.items()] + [f"medseg={sys.executable} -m medseg"]
+    file = DEPLOY / "snakemake/Snakefile"
+    subprocess.run([snakemake, "--snakefile", file, "--cores", "2", "--config", *words], cwd=tmp_path, check=True)
+    entries = read_ledger(tmp_path / "out/manifest.jsonl").entries.values()
+    assert len(entries) == len(list((tmp_path / "data").rglob("*.png"))) and {one.status for one in entries} == {"done"}
