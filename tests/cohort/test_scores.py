@@ -19,7 +19,9 @@ from tests.cohort.faulty import Inline
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["brain-lgg", "gi-tract", pytest.param("stas", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "name", ["brain-lgg", *(pytest.param(name, marks=pytest.mark.long) for name in ("gi-tract", "stas"))]
+)
 def test_scores_are_those_of_the_runs_and_a_failed_case_has_the_worst(name: str, tmp_path: Path) -> None:
     task = task_named(name)
     data, out = tmp_path / "data", tmp_path / "out"
