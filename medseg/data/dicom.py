@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,36 +12,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from medseg.data.deflated import Guarded
+from medseg.data.dicom_kinds import NO_SLICES, is_image, other, values
 from medseg.errors import InputError
 from medseg.task import Array
 
 if TYPE_CHECKING:
     import pydicom
 
-_CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-_MORE = (  # MR, enhanced MR, PET, enhanced PET
-    *("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"),
-    *("1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.130"),
-)
-_ROOT = "1.2.840.10008."
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNITS = ("", "HU", "HU_MOD", "US", "UNSPECIFIED")  # of a rescale; what is left out is some other material's
-_NO_SLICES = {  # values of ImageType, and what they say that a picture is
-    "LOCALIZER": "a localizer",
-    "SCOUT": "a localizer",
-    "TOPOGRAM": "a localizer",
-    "MIP": "a projection",
-    "MINIP": "a projection",
-    "MAXIP": "a projection",
-    "PROJECTION IMAGE": "a projection",
-    "CSA MIP": "a projection",
-    "VOLUME RENDERED": "a rendering",
-    "VRT": "a rendering",
-    "SCREEN SAVE": "a screen capture",
-    "DOSE_INFO": "a dose report",
-    "PROTOCOL": "a protocol page",
-}
 _TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID"),
     *("SeriesInstanceUID", "SeriesNumber", "FrameOfReferenceUID", "Modality", "ImageType", "ImagePositionPatient"),
@@ -156,9 +136,9 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO, real: bool) ->
         return ()
     number = str(header.get("SeriesNumber") or "unknown")
     whole = _has_pixels(path, header, file, str(meta.get("TransferSyntaxUID", "")))
-    if not whole and (_is_image(kind) or "Modality" not in header):
+    if not whole and (is_image(kind) or "Modality" not in header):
         raise damaged(path, "it ends before its pixels")
-    what = _other(header, kind, real)
+    what = other(header, kind, real)
     if what:
         return Other(path, what, number)
     groups = header.get("PerFrameFunctionalGroupsSequence")
@@ -173,38 +153,6 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO, real: bool) ->
     if frames > 1:
         return Other(path, "several frames without a place for each", number)
     return (replace(one, frame=None),) if (one := _slice(path, header, [header], 0, real)) else ()
-
-
-def _is_image(kind: str) -> bool:
-    """Whether a SOP class is that of a picture, or the beginning of one's name, as in a file that was cut there."""
-    from pydicom.uid import UID
-
-    name = UID(kind).name
-    return kind in ("", *_CT) or "Image Storage" in name or (name == kind and kind.startswith(_ROOT))
-
-
-def _other(header: pydicom.Dataset, kind: str, real: bool) -> str:
-    """What an object is that is no CT slice, "" for a CT's."""
-    from pydicom.uid import UID
-
-    modality = str(header.get("Modality") or ("CT" if kind in _CT else ""))
-    own = (
-        (real or modality == "CT") and "ImagePositionPatient" in header and UID(kind).is_private
-    )  # a scanner's own kind of CT
-    if kind and kind not in (*_CT, *(_MORE if real else ())) and not own:
-        name = UID(kind).name
-        return "an object of a private kind" if name == kind else name.removesuffix(" Storage")
-    if modality != "CT" and not real:
-        return f"an image of modality {modality}" if modality.isalpha() else "an image of no modality"
-    words = [str(word).upper() for word in _values(header.get("ImageType"))]
-    if found := [what for word, what in _NO_SLICES.items() if word in words]:
-        return found[0]
-    shown = str(header.get("PhotometricInterpretation") or "")
-    if int(header.get("SamplesPerPixel") or 1) != 1 or not shown.startswith("MONOCHROME") * bool(shown) + (not shown):
-        return "a colour picture"
-    if header.get("ModalityLUTSequence"):
-        return "a picture with a table in place of a rescale to HU"
-    return ""
 
 
 def _has_pixels(path: Path, header: pydicom.Dataset, file: BinaryIO, syntax: str) -> bool:
@@ -228,8 +176,8 @@ def _has_pixels(path: Path, header: pydicom.Dataset, file: BinaryIO, syntax: str
 
 def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], frame: int, real: bool) -> Slice | None:
     """A slice; `places` say in this order where it lies and what its values are. None for a localizer."""
-    kinds = [str(word) for word in _values(_found(places, "CTImageFrameTypeSequence", "FrameType"))]
-    if any(word in _NO_SLICES for word in kinds):
+    kinds = [str(word) for word in values(_found(places, "CTImageFrameTypeSequence", "FrameType"))]
+    if any(word in NO_SLICES for word in kinds):
         return None
     where = _found(places, "PlanePositionSequence", "ImagePositionPatient")
     turned = _found(places, "PlaneOrientationSequence", "ImageOrientationPatient")
@@ -245,7 +193,7 @@ def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], f
     if not (np.isfinite(position).all() and abs(np.linalg.norm(np.cross(*axes)) - 1) < 0.01):
         raise damaged(path, "its position and orientation span no plane")
     between = _found(places, "PixelMeasuresSequence", "PixelSpacing")
-    types = [str(word) for word in _values(header.get("ImageType"))] + kinds
+    types = [str(word) for word in values(header.get("ImageType"))] + kinds
     return Slice(
         path=path,
         owner=tuple(str(header.get(name) or "") for name in _OWNER),
@@ -295,11 +243,6 @@ def _found(places: list[pydicom.Dataset], group: str, name: str) -> Any:
             if one.get(name) is not None:
                 return one.get(name)
     return None
-
-
-def _values(value: Any) -> list[Any]:
-    several = not isinstance(value, str | bytes) and isinstance(value, Sequence)  # pydicom's MultiValue is one too
-    return list(value) if several else [value] if value else []
 
 
 def _floats(value: Any, count: int) -> Array:
