@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medseg.api.loaders import fed
-from medseg.data.augmentation import Colours
+from medseg.data.augmentation import Augmentation, Colours
 from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Network
@@ -100,3 +100,15 @@ def test_a_further_process_of_a_fit_takes_the_loader_that_the_first_one_chose(
     with pytest.raises(SystemExit):
         train("brain-lgg", folders("brain-lgg"), tmp_path / "run", devices=2, size=64, features=2)
     assert seen == [loader == "dali"]
+
+
+def test_both_loaders_are_timed_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device of the fit, where torch's batches are moved as the fit moves them."""
+    from medseg.api import loaders
+
+    where: list[str] = []
+    monkeypatch.setattr(loaders, "augment", lambda images, masks, how: where.append(f"{images.device} {masks.device}"))
+    batch = (torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2))
+    assert loaders.seconds_a_batch([batch] * 3, Augmentation(flip=1), torch.device("meta")) >= 0
+    assert where == ["meta meta"] * 3
+    assert loaders.seconds_a_batch([batch], None, torch.device("meta")) == float("inf")
