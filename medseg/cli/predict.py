@@ -12,7 +12,7 @@ from medseg.cli.task_options import own
 from medseg.cli.words import enough
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from medseg.api.sources import Destination
     from medseg.errors import InputError
@@ -46,10 +46,6 @@ def predict(
 
     Example: medseg predict luna ct.mhd --run runs/segment --run runs/nodule --out answers
     """
-    from json import dumps
-
-    from tqdm import tqdm
-
     from medseg.api.predict import Asked, predictions
     from medseg.api.predictor import open_predictor
     from medseg.api.sources import Destination, check_new, found
@@ -66,21 +62,29 @@ def predict(
         return
     where = Destination(out, overwrite, apart=subject.files.volumes and len(sources) > 1)
     check_new(subject, sources, where)
-    if bool(run) != bool(url) and not any(
-        isinstance(one, Source) for one in sources
-    ):  # told before anything is opened to ask
+    refused = not any(isinstance(one, Source) for one in sources)
+    if bool(run) != bool(url) and refused:  # told before anything is opened to ask
         list(predictions(subject, sources, dict, where, Asked()))
     if run:
         enough(task, run)
-    written = {}
     with open_predictor(task, run or [], url, engine, precision) as predictor:
         at_once = concurrency or ((2 if subject.files.volumes else 4) if url else 1)
         about = dict(predictor.made_by) | {"options": asked_for.options}
         asked = Asked(at_once, asked_for.options, about, asked_for.extras)
-        for name, paths in predictions(predictor.task, sources, predictor.ask, where, asked):
-            written[name] = [str(path) for path in paths]
-            if not json:
-                tqdm.write("\n".join(written[name]))
+        _told(predictions(predictor.task, sources, predictor.ask, where, asked), json)
+
+
+def _told(answers: Iterable[tuple[str, list[Path]]], json: bool) -> None:
+    """Say which files were written, as they are, or as JSON when all are."""
+    from json import dumps
+
+    from tqdm import tqdm
+
+    written = {}
+    for name, paths in answers:
+        written[name] = [str(path) for path in paths]
+        if not json:
+            tqdm.write("\n".join(written[name]))
     if json:
         typer.echo(dumps(written, indent=2))
 

@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,11 +214,6 @@ def test_a_packed_chart_renders_the_same_far_from_its_checkout(helm: Helm, tmp_p
     assert done.returncode == 0, done.stderr
     (packed,) = tmp_path.glob("medseg-*.tgz")
     assert _render(helm, OPTIONS["scaled"], packed) == _render(helm, OPTIONS["scaled"])
-
-
-def test_the_chart_has_the_version_of_the_package() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert _yaml("helm/medseg/Chart.yaml")["appVersion"] == project["version"]
 
 
 def test_every_value_has_a_schema() -> None:

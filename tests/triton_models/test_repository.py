@@ -156,7 +156,9 @@ def test_the_served_dali_pipeline_is_loaded_back_as_its_config_says_and_decodes(
 
 def test_what_a_target_does_not_have_is_refused(tmp_path: Path) -> None:
     task, runs = task_named("brain-lgg"), _runs(tmp_path, "brain-lgg", "onnxruntime")
-    with pytest.raises(RunError, match=r"has no fp32 .plan file for tensorrt; it holds fp32.onnx: `medseg export`"):
+    with pytest.raises(
+        RunError, match=r"no fp32 .plan file for tensorrt; it holds fp32.onnx: `medseg export --engine tensorrt`"
+    ):
         write_repository(tmp_path / "models", task, runs, Repository("gpu", None, "fp32", "dali"))
     with pytest.raises(InputError, match="--engine is 'openvino'; target 'gpu' has tensorrt"):
         write_repository(tmp_path / "models", task, runs, Repository("gpu", "openvino", "fp32", "dali"))
@@ -171,7 +173,7 @@ def test_instances_share_out_the_cores(tmp_path: Path, monkeypatch: pytest.Monke
     text = (tmp_path / "models" / "brain-lgg-network" / "config.pbtxt").read_text()
     config = text_format.Parse(text, pb.ModelConfig())
     assert (config.instance_group[0].count, config.parameters["threads"].string_value) == (2, "3")
-    assert "# asked for; they share out the cores" in text
+    assert "# as asked for; they share the cores" in text
     for wrong in (0, 7):
         with pytest.raises(InputError, match=f"--instances is {wrong}; expected 1 to 6, the cores here"):
             write_repository(tmp_path / "models", task, runs, Repository("embedded", None, "fp32", "dali", wrong))
