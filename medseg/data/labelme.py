@@ -22,6 +22,8 @@ from medseg.task import Array
 MAX_BYTES = 256 << 20  # of a file, which may embed its picture
 _FARTHEST = 4 * MAX_SIDE  # pixels; a point farther out lies in no picture
 
+Piece = tuple[Array, tuple[int, int]]  # a connected part of a mask in its box, and where (x, y) that box begins
+
 
 @dataclass(frozen=True)
 class Annotation:
@@ -83,10 +85,9 @@ def labelme_from_mask(mask: Array, image_name: str, label: str) -> dict[str, Any
 
     LabelMe's polygons have no holes, so a piece with holes is cut through them into pieces without.
     """
-    pieces = [piece for component in _components(mask) for piece in _without_holes(component)]
     shapes: list[dict[str, Any]] = [
-        {"label": label, "points": points, "group_id": None, "shape_type": "polygon", "flags": {}}
-        for points in map(_outline, pieces)
+        {"label": label, "points": _outline(*piece), "group_id": None, "shape_type": "polygon", "flags": {}}
+        for piece in _without_holes(mask)
     ]
     size = {"imageHeight": mask.shape[0], "imageWidth": mask.shape[1]}
     return {"version": "5.0.1", "flags": {}, "shapes": shapes, "imagePath": image_name, "imageData": None, **size}
@@ -194,28 +195,32 @@ def _within(value: object, least: int, most: int) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
-def _components(mask: Array) -> Iterator[Array]:
-    count, labels = cv2.connectedComponents((mask > 0).astype(np.uint8), connectivity=8)
-    return ((labels == number).astype(np.uint8) for number in range(1, count))
+def _components(mask: Array, corner: tuple[int, int] = (0, 0)) -> Iterator[Piece]:
+    """The connected pieces of a mask whose first pixel is at this corner, each in a box of its own."""
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats((mask > 0).astype(np.uint8), connectivity=8)
+    for number in range(1, count):
+        x, y, width, height = map(int, boxes[number, :4])
+        box = labels[y : y + height, x : x + width] == number
+        yield box.astype(np.uint8), (corner[0] + x, corner[1] + y)
 
 
-def _without_holes(piece: Array) -> Iterator[Array]:
-    """The piece itself, or the pieces it is cut into along a row through its first hole."""
-    contours, hierarchy = cv2.findContours(piece, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    holes = [contour for contour, links in zip(contours, hierarchy[0], strict=True) if links[3] >= 0]
-    if not holes:
-        yield piece
-        return
-    row = int(holes[0][:, 0, 1].min()) + 1
-    for part in (slice(0, row), slice(row, None)):
-        half = np.zeros_like(piece)
-        half[part] = piece[part]
-        for component in _components(half):
-            yield from _without_holes(component)
+def _without_holes(mask: Array) -> Iterator[Piece]:
+    """The pieces of a mask; one with holes as the pieces that it is cut into along a row through its first hole."""
+    waiting = list(_components(mask))[::-1]
+    while waiting:
+        piece, (x, y) = waiting.pop()
+        contours, hierarchy = cv2.findContours(piece, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        holes = [contour for contour, links in zip(contours, hierarchy[0], strict=True) if links[3] >= 0]
+        if not holes:
+            yield piece, (x, y)
+            continue
+        row = int(holes[0][:, 0, 1].min()) + 1
+        halves = [*_components(piece[:row], (x, y)), *_components(piece[row:], (x, y + row))]
+        waiting.extend(halves[::-1])
 
 
-def _outline(piece: Array) -> list[list[float]]:
+def _outline(piece: Array, corner: tuple[int, int]) -> list[list[float]]:
     """A piece's border pixels as a polygon (x, y); the smallest repeat a point, for LabelMe wants three."""
-    contours, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=corner)
     points = [[float(x), float(y)] for x, y in contours[0][:, 0]]
     return points + [points[-1]] * (3 - len(points))
