@@ -33,7 +33,7 @@ def script(page: str) -> str:
     """The page's executed commands as one script; a server of theirs runs beside those that follow."""
     lines = [command for block in blocks(ROOT / page) if block.mark == HERE for command in block.commands]
     assert lines
-    return "\n".join(SERVED.format(command=line) if line.startswith("medseg serve") else line for line in lines)
+    return "\n".join(SERVED.format(command=line) if line.startswith("medseg serve ") else line for line in lines)
 
 
 def execute(text: str, folder: Path, programs: Path, **more: str) -> None:
