@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medseg.errors import InputError
+
 
 @dataclass(frozen=True)
 class NetworkOptions:
@@ -45,3 +47,10 @@ class Bringing:
     projects: Mapping[str, Callable[[Path, NetworkOptions], Brought]] = field(
         default_factory=dict
     )  # models of these, by name
+
+
+def refuse_chosen(network: str, chosen: Mapping[str, object]) -> None:
+    """Raise InputError for the first of these options that was given: the network has no use for it."""
+    for name, value in chosen.items():
+        if value is not None:
+            raise InputError(f"network {network!r} has no option --{name.replace('_', '-')}: leave it out")

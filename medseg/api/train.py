@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.api.loaders import fed
-from medseg.bringing import NetworkOptions
-from medseg.errors import InputError
+from medseg.bringing import NetworkOptions, refuse_chosen
 from medseg.export.graph import save_program
 from medseg.run import Run
 from medseg.task import Network
@@ -87,10 +86,3 @@ def _network(name: str, data: Path, chosen: TrainOptions) -> tuple[Network, dict
     refuse_chosen(name, vars(replace(chosen.network, arch=None, size=None)))
     network = network_named(name)
     return network, build_options(network, {"arch": chosen.network.arch, "features": chosen.features})
-
-
-def refuse_chosen(network: str, chosen: Mapping[str, object]) -> None:
-    """Raise InputError for the first of these options that was given: the network has no use for it."""
-    for name, value in chosen.items():
-        if value is not None:
-            raise InputError(f"network {network!r} has no option --{name.replace('_', '-')}: leave it out")

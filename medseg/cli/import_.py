@@ -108,11 +108,11 @@ def _imported(
     network: str, checkpoint: Path, out: Path, choices: NetworkOptions, features: int | None
 ) -> Sequence[str]:
     """Make the run; what was taken for granted, in words."""
+    from medseg.bringing import refuse_chosen  # not from medseg.api.train, which needs more than an import does
     from medseg.run import whole_run
     from medseg.tasks import brought_along, network_named
 
     with doing("loading torch"):
-        from medseg.api.train import refuse_chosen
         from medseg.export.given import save_given
         from medseg.export.graph import save_program
         from medseg.train.weights import bring, import_weights
