@@ -11,8 +11,8 @@ FOR_DEMO := $(VENV)/.ready-for-demo
 demo: $(FOR_DEMO)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
 
-test: $(READY)  ## the whole suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole suite, a file of tests at a time in each of two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: $(READY)  ## what the suite leaves out: hundreds of damaged files, dozens of cold processes
 	$(BIN)/python -m pytest -m long
