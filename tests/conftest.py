@@ -24,6 +24,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's backgro
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def _runs_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command with --no-verify changes this for its process, and here the process is that of other tests too."""
+    monkeypatch.setattr(Run, "verify", True)
+
+
 @pytest.fixture(scope="session")
 def luna_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     """A run of each of LUNA's networks with its fp32 files."""

@@ -141,7 +141,8 @@ def _whole_cohort(folder: Path) -> None:
     assert [(name, one.status, one.files) for name, one in ledger.entries.items()] == [
         (name, one.status, one.files) for name, one in whole.entries.items()
     ]
-    listed = {name for one in ledger.entries.values() for name in one.files} | {"manifest.jsonl"}
+    listed = {name for one in ledger.entries.values() for name in one.files}
+    listed |= {"manifest.jsonl", "report.md", "report.html"}
     assert {
         str(one.relative_to(folder / "cohort")) for one in (folder / "cohort").rglob("*") if one.is_file()
     } == listed

@@ -51,7 +51,7 @@ def test_runs_that_cannot_answer_are_refused_at_once(tmp_path, luna_runs, monkey
     for words in (
         ("serve", "luna", *runs),
         ("serve", "luna", *runs, "--write-only", tmp_path / "repository"),
-        ("bench", "luna", tmp_path / "none", *runs, "--out", tmp_path / "bench"),
+        ("bench", "luna", tmp_path, *runs, "--out", tmp_path / "bench"),
     ):
         error = medseg(monkeypatch, *words)
         assert error.startswith("error: luna got ") and "expected" in error

@@ -56,7 +56,7 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
 
 def parsed(*words: str) -> typer.Context:
     command = typer.main.get_command(app).commands["predict"]
-    context = command.make_context("predict", [*words, "--out", "x", "--run", "r"])
+    context = command.make_context("predict", [*words, "--out", "x", "--url", "http://127.0.0.1:8000"])
     context.meta[task_options._GIVEN] = {one.name: context.params[one.name] for one in context.meta[task_options._OWN]}
     return context
 
@@ -109,7 +109,7 @@ def test_what_the_task_does_not_take_is_refused_in_one_sentence(words: list[str]
 def test_a_task_named_like_the_folder_of_its_answers_is_the_task(cells: Task) -> None:
     command = typer.main.get_command(app).commands["predict"]
     assert isinstance(command, TaskCommand)
-    context = command.make_context("predict", ["--out", "luna", "cells", "luna", "--run", "r"])
+    context = command.make_context("predict", ["--out", "luna", "cells", "luna", "--url", "http://127.0.0.1:8000"])
     assert (context.params["task"], context.params["inputs"]) == ("cells", [Path("luna")])
 
 
