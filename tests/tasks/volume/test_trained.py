@@ -13,8 +13,8 @@ from medseg.cli.main import app
 from medseg.data.volume import read_volume
 from medseg.task import Reading
 
-# Of the voxels, by another engine than torch: after two batches a network's norms divide by next to nothing, and that
-# turns the last digit of its sums into tenths of a logit. Networks that have learnt differ in none (docs/nnunet.md).
+# Of the voxels, by another engine than torch: the engines' instance norms are less exact than torch's, and the classes
+# of a network that saw two batches lie close together (docs/nnunet.md).
 FEW = 0.01
 
 
