@@ -65,10 +65,11 @@ def test_it_serves_and_predicts_what_was_exported_elsewhere(fresh, exported, tmp
 
 def test_what_is_not_installed_is_named_with_its_extra(fresh, exported, tmp_path):
     (tmp_path / "weights.pt").write_bytes(b"weights")
+    task_named("luna").known_data("make patients").phantom(tmp_path / "data", 1, 0)
     for words, extra in (
         (("export", exported), "export"),
         (("import", "luna-segment", "weights.pt", "--out", "a"), "torch|export"),
-        (("train", "luna-segment", ".", "--out", "b"), "train|torch|export"),
+        (("train", "luna-segment", "data", "--out", "b"), "train|torch|export"),
     ):
         told = subprocess.run([fresh / "medseg", *map(str, words)], cwd=tmp_path, capture_output=True, text=True)
         assert told.returncode == 1 and told.stderr.count("\n") == 1, told.stderr
