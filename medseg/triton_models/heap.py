@@ -12,9 +12,11 @@ from contextlib import suppress
 from threading import Event
 
 # For tritonserver, which has no thread of ours to trim it, and for the front, which passes on bytes: one place to
-# allocate from, and what is larger than 128 KiB is given back when it is freed. As glibc has it, with a place for each
-# thread, a server that was asked for much at a time kept 165 MB for ever.
-GIVING = {"MALLOC_ARENA_MAX": "1"} | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(128 << 10))
+# allocate from. As glibc has it, with a place for each thread, a server that was asked for much at a time kept 165 MB.
+# In the front what is larger than 128 KiB is given back when it is freed; not in tritonserver, whose environment its
+# python processes inherit: there that made DALI keep 64 MB of a large picture.
+SERVER = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": str(128 << 10)}
+FRONT = SERVER | {"MALLOC_MMAP_THRESHOLD_": str(128 << 10)}
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENAS = -1, -3, -8  # glibc's numbers for mallopt
 _KEPT = 32 << 20  # bytes, the most that glibc takes for the second
 TRIM_SECONDS = 10.0

@@ -29,7 +29,7 @@ from medseg.triton_models.child import private
 from medseg.triton_models.control import did
 from medseg.triton_models.front.doors import Doors, drain_seconds, grpc_socket, http_socket, metrics_socket
 from medseg.triton_models.front.guard import note_session
-from medseg.triton_models.heap import GIVING
+from medseg.triton_models.heap import FRONT
 from medseg.triton_models.pulse import FOLDER
 from medseg.triton_models.wheel import backends, environment, wheel
 
@@ -206,7 +206,7 @@ def _open_front(told: str, log: Path, pulses: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as out:
         front = subprocess.Popen(
             [sys.executable, "-m", "medseg.triton_models.front"],
-            env=os.environ | GIVING | {FOLDER: str(pulses)},
+            env=os.environ | FRONT | {FOLDER: str(pulses)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=out,

@@ -18,7 +18,7 @@ import sysconfig
 from pathlib import Path
 
 from medseg.errors import ServerError
-from medseg.triton_models.heap import GIVING
+from medseg.triton_models.heap import SERVER
 
 NVIDIAS = Path("/opt/tritonserver")  # where NVIDIA's images have theirs
 CHOSEN = "MEDSEG_TRITONSERVER"  # the environment variable; `medseg serve --tritonserver` sets it
@@ -103,7 +103,7 @@ def environment() -> dict[str, str]:
     inherited = os.environ.get("LD_LIBRARY_PATH")
     return (
         os.environ
-        | GIVING
+        | SERVER
         | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in [*libraries, inherited] if path),

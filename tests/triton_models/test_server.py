@@ -272,10 +272,12 @@ def test_serve_leaves_no_process_and_no_memory_behind(
         time.sleep(0.2)
     assert not alive
     if front_too:
-        assert list(Path("/dev/shm").glob(f"medseg-key_{process.pid}_*"))
         with serving(tmp_path, [], free_ports(), tmp_path / "next"):
             pass
-    assert not list(Path("/dev/shm").glob(f"medseg*_{process.pid}_*"))
+    # the front goes with its files, unless a server that another test starts ends it and removes them in its stead
+    while (left := list(Path("/dev/shm").glob(f"medseg*_{process.pid}_*"))) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
     assert (tmp_path / "log").stat().st_size > 0
 
 
