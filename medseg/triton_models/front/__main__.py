@@ -17,7 +17,7 @@ from medseg.triton_models.heap import settle
 from medseg.triton_models.pulse import start_beating
 
 
-async def _run(doors: Doors) -> None:
+async def _run(doors: Doors, owner: int) -> None:
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
@@ -31,18 +31,19 @@ async def _run(doors: Doors) -> None:
     await stop.wait()
     for one in listening:
         one.close()
-    await server.stop(grace=drain_seconds())
+    await server.stop(grace=drain_seconds() if os.getppid() == owner else 0)
 
 
 def main() -> None:
     """Open the doors, and guard what is behind them."""
     owner, doors = os.getppid(), Doors(**json.load(sys.stdin))
     try:
-        asyncio.run(_run(doors))
+        asyncio.run(_run(doors, owner))
     except OSError as error:
         sys.exit(f"the front did not open: {error}")
-    if os.getppid() != owner:
-        clean_up(Path(doors.sockets), owner)
+    finally:
+        if os.getppid() != owner:
+            clean_up(Path(doors.sockets), owner)
 
 
 if __name__ == "__main__":
