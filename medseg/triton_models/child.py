@@ -23,14 +23,16 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.POINTER(_Instruction))]
 
 
-def private() -> None:
-    """Be told to stop when the parent ends, however it ends; make files that nobody else may read.
+def private(told: int = signal.SIGTERM) -> None:
+    """Be told by this signal when the parent ends, however it ends; make files that nobody else may read.
+
+    The kernel tells it at the end of each of the parent's threads that the child falls to: several times.
 
     Triton gives its memory for tensors the mode 0644 by fchmod, whatever the umask, so that anybody may read what
     patients' pictures lie there. A system call filter makes fchmod do nothing in this process and its children; where
     the kernel does not offer that, the mode stays.
     """
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _libc.prctl(_PR_SET_PDEATHSIG, told)
     os.umask(0o077)
     if _program:
         _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

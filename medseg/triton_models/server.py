@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -28,7 +29,7 @@ from medseg.triton_models.access import LOOPBACK, Access, doors
 from medseg.triton_models.child import private
 from medseg.triton_models.control import did
 from medseg.triton_models.front.doors import Doors, drain_seconds, grpc_socket, http_socket, metrics_socket
-from medseg.triton_models.front.guard import note_session
+from medseg.triton_models.front.guard import ORPHANED, note_session
 from medseg.triton_models.heap import FRONT
 from medseg.triton_models.pulse import FOLDER
 from medseg.triton_models.wheel import backends, environment, wheel
@@ -211,7 +212,7 @@ def _open_front(told: str, log: Path, pulses: Path) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=out,
             start_new_session=True,
-            preexec_fn=private,
+            preexec_fn=partial(private, ORPHANED),
         )
     assert front.stdin and front.stdout
     front.stdin.write(told.encode())

@@ -7,22 +7,30 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from medseg.triton_models.front import http, rpc
 from medseg.triton_models.front.again import Replaced
 from medseg.triton_models.front.doors import Doors, drain_seconds
-from medseg.triton_models.front.guard import clean_up
+from medseg.triton_models.front.guard import ORPHANED, clean_up, is_gone
 from medseg.triton_models.heap import settle
 from medseg.triton_models.pulse import start_beating
 
 
-async def _run(doors: Doors, owner: int) -> None:
-    stop = asyncio.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+async def _run(doors: Doors, told: list[int]) -> None:
+    """Serve until a signal comes; `told` then holds it. Later ones change nothing, after the loop's end too."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def end(number: int, _: object) -> None:
+        told.append(number)
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(stop.set)
+
+    for sign in (signal.SIGTERM, signal.SIGINT, ORPHANED):
+        signal.signal(sign, end)
     replaced = Replaced()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, replaced.tell)  # from who watches the models
+    loop.add_signal_handler(signal.SIGUSR1, replaced.tell)  # from who watches the models
     listening = await http.listen(doors, replaced)
     server = await rpc.listen(doors, replaced)
     settle()
@@ -31,18 +39,18 @@ async def _run(doors: Doors, owner: int) -> None:
     await stop.wait()
     for one in listening:
         one.close()
-    await server.stop(grace=drain_seconds() if os.getppid() == owner else 0)
+    await server.stop(grace=0 if ORPHANED in told else drain_seconds())
 
 
 def main() -> None:
     """Open the doors, and guard what is behind them."""
-    owner, doors = os.getppid(), Doors(**json.load(sys.stdin))
+    owner, doors, told = os.getppid(), Doors(**json.load(sys.stdin)), list[int]()
     try:
-        asyncio.run(_run(doors, owner))
+        asyncio.run(_run(doors, told))
     except OSError as error:
         sys.exit(f"the front did not open: {error}")
     finally:
-        if os.getppid() != owner:
+        if ORPHANED in told and is_gone(owner):
             clean_up(Path(doors.sockets), owner)
 
 

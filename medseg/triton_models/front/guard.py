@@ -13,13 +13,23 @@ import psutil
 
 from medseg.triton_models import memory
 
+ORPHANED = signal.SIGHUP  # from the kernel, when the owner's threads end; SIGTERM is from who asks the front to end
 _SESSION = "session"
+_DEATH_SECONDS = 5  # from the end of a process's first thread to that of its last
 _STOP_SECONDS = 8  # more than tritonserver takes for a clean end, which the kernel told it to begin
 
 
 def note_session(sockets: Path, session: int) -> None:
     """Keep which process group is tritonserver's, for the front."""
     (sockets / _SESSION).write_text(str(session))
+
+
+def is_gone(owner: int) -> bool:
+    """Whether this process's parent is another by now, or very soon: its threads end one after the other."""
+    until = time.monotonic() + _DEATH_SECONDS
+    while os.getppid() == owner and time.monotonic() < until:
+        time.sleep(0.01)
+    return os.getppid() != owner
 
 
 def clean_up(sockets: Path, owner: int) -> None:
