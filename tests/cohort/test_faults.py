@@ -18,8 +18,8 @@ FAULTS = {  # what a file says -> what the ledger says of it
     "refuse": "is damaged; expected words",
     "raise": "ValueError: something broke",
     "memory": "MemoryError",
-    "crash": "its worker was killed by SIGSEGV while it was ",
-    "kill": "its worker was killed by SIGKILL (out of memory, or by a person) while it was ",
+    "crash": "its worker was killed by SIGSEGV while it was at its infer stage",
+    "kill": "its worker was killed by SIGKILL (out of memory, or by a person) while it was at its infer stage",
     "hang": "its infer stage took over 1 s (--timeout)",
 }
 
