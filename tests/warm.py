@@ -32,8 +32,11 @@ for line in sys.stdin:
         try:
             main()
             code = 0
-        except SystemExit as end:
+        except SystemExit as end:  # as Python itself ends: words are said, and count as 1
             code = end.code or 0
+            if isinstance(code, str):
+                print(code, file=sys.stderr, flush=True)
+                code = 1
         finally:  # libraries that were loaded before the fork may not outlive their own cleaning up
             weakref.finalize._exitfunc()
             sys.stdout.flush()
