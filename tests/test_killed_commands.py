@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -265,6 +266,27 @@ def _served_at_moments(count: int, folder: Path, process: Warm) -> None:
     _nobody_left(process)
     assert not list(process.scratch.glob("medseg-*.*"))
     assert not list(Path("/dev/shm").glob(f"medseg*_{child}_*"))
+
+
+@pytest.mark.parametrize("first", ["triton_models.front", "bin/tritonserver", "triton_python_backend_stub"])
+def test_serve_killed_while_it_starts_leaves_nothing(first: str, tmp_path: Path, process: Warm) -> None:
+    _slice(tmp_path)
+    child = process.start(_serve(tmp_path))
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(first in " ".join(_words(one)) for one in process.family()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and "serving" not in process.said
+    _nobody_left(process)
+    assert not list(process.scratch.glob("medseg-triton*"))
+    assert not list(Path("/dev/shm").glob(f"medseg*_{child}_*"))
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 @pytest.mark.slow

@@ -84,15 +84,36 @@ class Server:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
-                preexec_fn=private,
+                preexec_fn=partial(_guarded, self.sockets),
             )
-        note_session(self.sockets, self.process.pid)
         _await_ready(self)
         self.start_seconds = time.monotonic() - started
 
+    def start_front(self) -> None:
+        """Start the front, which listens when it is told to; from now on it cleans up should this process be killed."""
+        with self.log.open("ab") as out:
+            self.front = subprocess.Popen(
+                [sys.executable, "-m", "medseg.triton_models.front", str(os.getpid()), str(self.sockets)],
+                env=os.environ | FRONT | {FOLDER: str(self.sockets)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=out,
+                start_new_session=True,
+                preexec_fn=_guarding,
+            )
+
     def open_front(self) -> None:
-        """Start the front and wait until it listens. Raises ServerError where it cannot."""
-        self.front = _open_front(json.dumps(asdict(self.behind)), self.log, self.sockets)
+        """Tell the front to listen, and wait until it does. Raises ServerError where it cannot."""
+        assert self.front.stdin and self.front.stdout
+        with suppress(BrokenPipeError), self.front.stdin as pipe:
+            pipe.write(json.dumps(asdict(self.behind)).encode())
+        with self.front.stdout as pipe:
+            if pipe.readline() == b"open\n":
+                return
+        self.front.kill()
+        self.front.wait()
+        lines = self.log.read_text(errors="replace").splitlines() or ["?"]
+        raise ServerError(f"the front did not open: {lines[-1]}")
 
     def close_front(self) -> None:
         """End the front, when it has answered: first, so that nobody's connection keeps tritonserver."""
@@ -156,15 +177,14 @@ def serving(
         behind = doors(access, (ports.http, ports.grpc, ports.metrics), folder, key)
         _emptied(log)
         server = Server(ports, log, folder, models, _command(repository, models, backends(folder), folder), behind)
+        server.start_front()
         try:
             server.start()
             server.open_front()
-            try:
-                yield server
-            finally:
-                server.closing = True
-                server.close_front()
+            yield server
         finally:
+            server.closing = True
+            server.close_front()
             server.stop()
 
 
@@ -202,27 +222,16 @@ def _key(ports: Ports) -> Iterator[str]:
             file.unlink(missing_ok=True)
 
 
-def _open_front(told: str, log: Path, pulses: Path) -> subprocess.Popen[bytes]:
-    """The front's process, listening. Raises ServerError where it cannot."""
-    with log.open("ab") as out:
-        front = subprocess.Popen(
-            [sys.executable, "-m", "medseg.triton_models.front"],
-            env=os.environ | FRONT | {FOLDER: str(pulses)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=out,
-            start_new_session=True,
-            preexec_fn=partial(private, ORPHANED),
-        )
-    assert front.stdin and front.stdout
-    front.stdin.write(told.encode())
-    front.stdin.close()
-    if front.stdout.readline() != b"open\n":
-        front.kill()
-        front.wait()
-        raise ServerError(f"the front did not open: {(log.read_text(errors='replace').splitlines() or ['?'])[-1]}")
-    front.stdout.close()
-    return front
+def _guarded(sockets: Path) -> None:
+    """What tritonserver does before it is tritonserver: it notes its session, for the front."""
+    private()
+    note_session(sockets, os.getpid())
+
+
+def _guarding() -> None:
+    """What the front does before it is the front: its owner's death ends no process that cannot clean up yet."""
+    private(ORPHANED)
+    signal.signal(ORPHANED, signal.SIG_IGN)
 
 
 def _command(repository: Path, models: Sequence[str], found: Path, sockets: Path) -> list[str]:

@@ -74,6 +74,7 @@ def _started_again(server: Server, starts: list[float], tell: Tell) -> None:
 def _opened_again(server: Server, tell: Tell) -> None:
     started = time.monotonic()
     tell("the front ended; it is opened again")
+    server.start_front()
     server.open_front()
     tell(f"the front is back after {time.monotonic() - started:.1f} s")
 

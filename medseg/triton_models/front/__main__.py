@@ -1,4 +1,7 @@
-"""The front as a process: its doors come as JSON on stdin, "open" goes to stdout, and it ends with its parent."""
+"""The front as a process: `python -m medseg.triton_models.front OWNER FOLDER`, the parent and the sockets' folder.
+
+It waits for its doors, as JSON on stdin, opens them and writes "open" to stdout. It ends when its parent does.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from medseg.triton_models.heap import settle
 from medseg.triton_models.pulse import start_beating
 
 
-async def _run(doors: Doors, told: list[int]) -> None:
+async def _run(doors: Doors, owner: int, told: list[int]) -> None:
     """Serve until a signal comes; `told` then holds it. Later ones change nothing, after the loop's end too."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
@@ -29,6 +32,8 @@ async def _run(doors: Doors, told: list[int]) -> None:
 
     for sign in (signal.SIGTERM, signal.SIGINT, ORPHANED):
         signal.signal(sign, end)
+    if os.getppid() != owner:  # its signal came before anybody listened
+        end(ORPHANED, None)
     replaced = Replaced()
     loop.add_signal_handler(signal.SIGUSR1, replaced.tell)  # from who watches the models
     listening = await http.listen(doors, replaced)
@@ -43,15 +48,17 @@ async def _run(doors: Doors, told: list[int]) -> None:
 
 
 def main() -> None:
-    """Open the doors, and guard what is behind them."""
-    owner, doors, told = os.getppid(), Doors(**json.load(sys.stdin)), list[int]()
+    """Open the doors when they are told, and guard what is behind them from the first moment."""
+    owner, sockets, told = int(sys.argv[1]), Path(sys.argv[2]), list[int]()
+    doors = sys.stdin.read()  # ends without a word where the owner does
     try:
-        asyncio.run(_run(doors, told))
+        if doors:
+            asyncio.run(_run(Doors(**json.loads(doors)), owner, told))
     except OSError as error:
         sys.exit(f"the front did not open: {error}")
     finally:
-        if ORPHANED in told and is_gone(owner):
-            clean_up(Path(doors.sockets), owner)
+        if (ORPHANED in told or not doors) and is_gone(owner):
+            clean_up(sockets, owner)
 
 
 if __name__ == "__main__":
