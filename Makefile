@@ -20,8 +20,8 @@ test-long: $(READY)  ## what the suite leaves out: hundreds of damaged files, do
 fuzz: $(READY)  ## 3,000 damaged inputs of every kind, here and served, counted in one table
 	$(BIN)/python -m tests.fuzz --cases 3000
 
-gpu: $(READY)  ## on a machine with an NVIDIA GPU: what the tests cannot see elsewhere; else says what is missing
-	$(BIN)/python -m benchmarks.gpu_tests
+gpu: $(READY)  ## on a machine with an NVIDIA GPU: the tests that need one, then docs/gpu.md's tiers; else says what is missing
+	$(BIN)/python -m benchmarks.gpu
 
 check: $(READY)  ## linters, types and the import contract
 	$(BIN)/ruff check .

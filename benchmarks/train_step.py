@@ -78,7 +78,7 @@ def main() -> None:
             sides = _sides(name, _data(name, options.data, Path(folder)), Path(folder))
             rates: dict[tuple[str, str], list[float]] = {both: [] for both in itertools.product(sides, MEASURES)}
             for _, (side, measure) in itertools.product(range(options.rounds), rates):
-                rates[side, measure].append(_rate(sides[side](measure)))
+                rates[side, measure].append(rate(sides[side](measure)))
                 print(f"{name}, {side}, {measure}: {rates[side, measure][-1]:.2f}/s", file=sys.stderr, flush=True)
             lines += [[name, side, *(_said(rates[side, measure]) for measure in MEASURES)] for side in sides]
     print(table(["network", "loop", *(f"{measure}, samples/s" for measure in MEASURES)], lines))
@@ -87,31 +87,41 @@ def main() -> None:
 def _sides(name: str, data: Path, folder: Path) -> dict[str, Callable[[str], Ends]]:
     """Who fits, by name: each measures its input, its step or its loop."""
     network, family = network_named(name), FAMILIES[name]
-    recipe = replace(recipe_with(network, {}), batch_size=family.batch_size, epochs=1)
-    settings = Settings(recipe, samples_per_epoch=family.batch_size * (family.steps + 1), workers=0, size=family.size)
-    module = DataModule(network, data, settings)
-    chosen = fed(module, "auto").loader
+    module = prepared(network, data, family, "auto")
+    recipe, settings = module.settings.recipe, module.settings
     files = PlainFiles(module.training, network.name, folder / "crops", list(range(settings.samples_per_epoch or 0)))
     return {
-        f"medseg, --loader {chosen}": partial(_ours, network, module),
+        f"medseg, --loader {settings.loader}": partial(ours, module),
         "plain PyTorch, no loader processes": partial(_plain, network, recipe, files, 0),
         "plain PyTorch, 2 loader processes": partial(_plain, network, recipe, files, 2),
     }
 
 
-def _ours(network: Network, data: DataModule, measure: str) -> Ends:
+def prepared(network: Network, data: Path, family: Family, loader: str, workers: int | None = 0) -> DataModule:
+    """A fit's data for one epoch of a family's steps and one more, fed by this loader."""
+    recipe = replace(recipe_with(network, {}), batch_size=family.batch_size, epochs=1)
+    count = family.batch_size * (family.steps + 1)
+    module = DataModule(network, data, Settings(recipe, samples_per_epoch=count, workers=workers, size=family.size))
+    fed(module, loader)
+    return module
+
+
+def ours(data: DataModule, measure: str, accelerator: str = "cpu", precision: Any = "32-true") -> Ends:
     """Our loader, or the Trainer's loop as `medseg train` runs it."""
+    network, recipe = data.network, data.settings.recipe
     batches: Iterable[Any] = data.train_dataloader()
     if measure == "input":
-        return [(time.perf_counter(), len(images)) for images, *_ in batches]
+        return [(_done(accelerator), len(images)) for images, *_ in batches]
     if measure == "step":
-        batches = Again(next(iter(batches)), FAMILIES[network.name].steps + 1)
+        batches = Again(next(iter(batches)), (data.settings.samples_per_epoch or 0) // recipe.batch_size)
     torch.manual_seed(0)
-    fit = Fit(network, network.build(**network.options), data.settings.recipe, 1, augments=data.feed is None)
-    noted = _Noted()
+    fit = Fit(network, network.build(**network.options), recipe, 1, augments=data.feed is None)
+    noted = _Noted(accelerator)
     with quiet():
         trainer = pl.Trainer(
-            accelerator="cpu",
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,
             max_epochs=1,
             callbacks=[noted],
             logger=False,
@@ -140,12 +150,21 @@ class Again:
 class _Noted(pl.Callback):
     """Notes when each batch ended."""
 
-    def __init__(self) -> None:
-        self.ends: Ends = []
+    def __init__(self, accelerator: str) -> None:
+        self.accelerator, self.ends = accelerator, Ends()
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         """Lightning's call after each step: trainer, module, outputs, batch, number."""
-        self.ends.append((time.perf_counter(), len(arguments[3][0])))
+        first = not self.ends  # between, the device may lag behind, as it does in a fit
+        last = len(self.ends) + 1 == arguments[0].num_training_batches
+        self.ends.append((_done(self.accelerator if first or last else "cpu"), len(arguments[3][0])))
+
+
+def _done(accelerator: str) -> float:
+    """The time at which all that the device was told is done."""
+    if accelerator == "gpu":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _plain(network: Network, recipe: Recipe, files: Dataset[Any], workers: int, measure: str) -> Ends:
@@ -225,7 +244,7 @@ def _data(name: str, data: Path, folder: Path) -> Path:
     return folder / "data"
 
 
-def _rate(ends: Ends) -> float:
+def rate(ends: Ends) -> float:
     """Samples a second from the end of the first batch on."""
     return sum(count for _, count in ends[1:]) / (ends[-1][0] - ends[0][0])
 

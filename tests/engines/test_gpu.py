@@ -10,7 +10,7 @@ import cuda.bindings
 import numpy as np
 import pytest
 
-from benchmarks.gpu_tests import missing
+from benchmarks.gpu.setting import missing
 from medseg.engines import ENGINES, gpu, onnxruntime, open_engine
 from medseg.engines import tensorrt as engines
 from medseg.engines.lanes import Lane, Lanes

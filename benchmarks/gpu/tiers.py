@@ -1,0 +1,136 @@
+"""The tiers, in order of what they are worth, each in a process of its own that ends when its time is up."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from importlib import import_module
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import cast
+
+from benchmarks.gpu.setting import Setting
+from benchmarks.gpu.sheet import Result, Sheet, read, write
+from medseg.engines.gpu import gpu_name
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One question, and how long it may take."""
+
+    name: str
+    title: str
+    module: str  # with `run(setting, sheet)`
+    limit_s: float
+
+
+TIERS = (
+    Tier("facts", "Device, software, and the tests marked `gpu`", "benchmarks.gpu.facts", 120),
+    Tier("precisions", "Networks in torch: FP32, TF32, mixed precision, compiled", "benchmarks.gpu.precisions", 180),
+    Tier("fits", "`medseg train` in FP32 and in mixed precision", "benchmarks.gpu.fits", 180),
+    Tier("dlpack", "Triton's steps on CUDA tensors: the same answer 20 times", "benchmarks.gpu.dlpack", 120),
+    Tier("plans", "TensorRT: built, read back, judged, timed", "benchmarks.gpu.plans", 300),
+    Tier("dali", "DALI: decoding, and a training step with and without loading", "benchmarks.gpu.dali", 150),
+    Tier("ensembles", "Whole answers, here and served", "benchmarks.gpu.ensembles", 240),
+    Tier("lgg", "brain-lgg fitted to all data there is", "benchmarks.gpu.lgg", 300),
+)
+HEAVY = ["torch", "pytorch_lightning", "medseg.api.train", "medseg.export.chain", "medseg.bench.benchmark"]
+_GRACE_S = 5.0  # between being asked to end and being ended
+
+
+def chosen(names: Sequence[str] | None) -> list[Tier]:
+    """The tiers of these names, all of them without names."""
+    return [tier for tier in TIERS if names is None or tier.name in names]
+
+
+def run_all(setting: Setting, tiers: Sequence[Tier]) -> list[Result]:
+    """Every tier's result, in order; one that fails or takes too long stops no other."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(HEAVY)  # imported once for all tiers, and before CUDA has been started
+    results = []
+    with _ended_when_told():
+        for tier in tiers:
+            print(f"{tier.name}: {tier.title}, at most {tier.limit_s:g} s", file=sys.stderr, flush=True)
+            results.append(_bounded(context.Process(target=_one, args=(setting, tier)), setting, tier))
+            print("\n".join(_said(results[-1])), file=sys.stderr, flush=True)
+    return results
+
+
+def _said(result: Result) -> Iterator[str]:
+    """A result in lines, for who waits."""
+    for item in result.items:
+        found = ", ".join(f"{name} {value}" for name, value in item.facts.items() if value is not None)
+        yield f"  {item.name}: {'; '.join(filter(None, (found, item.short, item.problem)))} ({item.seconds} s)"
+    yield f"  {result.state} in {result.seconds} s{result.problem and ': '}{result.problem}"
+
+
+def file_of(setting: Setting, tier: Tier) -> Path:
+    """Where a tier's result lies."""
+    return setting.out / f"{tier.name}.json"
+
+
+def _bounded(process: ForkServerProcess, setting: Setting, tier: Tier) -> Result:
+    """The tier's result, when it ends or when its time is up."""
+    file = file_of(setting, tier)
+    file.unlink(missing_ok=True)
+    started = time.monotonic()
+    process.start()
+    try:
+        process.join(tier.limit_s)
+        late = process.exitcode is None
+    finally:
+        _end(process)
+    result = read(file) if file.is_file() else Result(tier.name, tier.title, setting.rehearsal)
+    if result.state == "running":  # it had no time to say how it ended
+        state = "stopped" if late else "failed"
+        why = f"not done in {tier.limit_s:g} s" if late else f"its process ended with code {process.exitcode}"
+        result = replace(result, state=state, problem=why, seconds=round(time.monotonic() - started, 1))
+        write(file, result)
+    return result
+
+
+def _one(setting: Setting, tier: Tier) -> None:
+    """In the tier's own process, which leads a session: what it starts ends with it. Its own words go to a log."""
+    os.setsid()
+    said = setting.out / f"{tier.name}.log"
+    with said.open("w") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    sheet = Sheet(file_of(setting, tier), Result(tier.name, tier.title, setting.rehearsal, gpu_name()))
+    try:
+        cast(Callable[[Setting, Sheet], None], import_module(tier.module).run)(setting, sheet)
+    except BaseException as error:
+        sheet.end("failed", f"{type(error).__name__}: {error}")
+        raise
+    sheet.end()
+
+
+def _end(process: ForkServerProcess) -> None:
+    """End the tier's process and all that it started."""
+    if process.pid is None:
+        return
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, how)
+        process.join(_GRACE_S)
+    process.join()
+
+
+@contextmanager
+def _ended_when_told() -> Iterator[None]:
+    """Within it SIGTERM ends this process as Ctrl-C does, so that what it started ends too."""
+
+    def told(*_: object) -> None:
+        raise SystemExit("ended by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, told)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
