@@ -194,7 +194,11 @@ def _reason(error: Any) -> str:
 
 
 def _configure(trt: ModuleType, config: Any, gpu_build: GpuBuild) -> None:
-    """What was asked for. FP32 is computed in FP32: TF32, whose mantissa has 10 bits, only where it is named."""
+    """What was asked for. FP32 is computed in FP32: TF32, whose mantissa has 10 bits, only where it is named.
+
+    The engine keeps what its layers compute in, so that it can be asked.
+    """
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not gpu_build.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if gpu_build.workspace_mib:

@@ -29,9 +29,14 @@ def older(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def tell_types(trt: ModuleType, config: Any, definition: Any, model: onnx.ModelProto) -> None:
-    """Tell every layer that computes floats its type; the builder must obey. What the file does not name is float32."""
+    """Tell every layer that computes floats its type; the builder must obey. What the file does not name is float32.
+
+    Kernels are TensorRT's own alone, so that neither cuBLAS 11 nor cuDNN 8 need be where the plan runs.
+    """
     known = {int(TensorProto.FLOAT): trt.DataType.FLOAT, int(TensorProto.FLOAT16): trt.DataType.HALF}
     types = {name: known[kind] for name, kind in _types(model).items() if kind in known}
+    own = (trt.TacticSource.EDGE_MASK_CONVOLUTIONS, trt.TacticSource.JIT_CONVOLUTIONS)
+    config.set_tactic_sources(sum(1 << int(source) for source in own))
     config.set_flag(trt.BuilderFlag.FP16)
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):

@@ -37,7 +37,9 @@ USED = {
         "create_timing_cache",
         "set_timing_cache",
         "get_timing_cache",
+        "profiling_verbosity",
     ],
+    "ProfilingVerbosity": ["DETAILED"],
     "BuilderFlag": ["TF32"],
     "OnnxParser": ["parse", "num_errors", "get_error"],
     "ErrorCode": ["UNSUPPORTED_NODE"],
@@ -79,6 +81,8 @@ UNTYPED = {
     "BuilderFlag": ["FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"],
     "ILayer": ["num_outputs", "precision", "set_output_type"],
     "LayerType": ["IDENTITY"],
+    "IBuilderConfig": ["set_tactic_sources"],
+    "TacticSource": ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"],
 }
 ONLY_RTX = {
     "IBuilderConfig": ["num_compute_capabilities", "set_compute_capability"],

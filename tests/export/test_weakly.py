@@ -98,6 +98,7 @@ class Definition:
 class Config:
     def __init__(self):
         self.flags = {Flags.TF32}
+        self.set_tactic_sources = lambda mask: setattr(self, "sources", {"sources": mask})
         self.set_flag, self.clear_flag = self.flags.add, self.flags.discard
         self.create_timing_cache = lambda content: SimpleNamespace(serialize=lambda: b"timings")
         self.get_timing_cache = lambda: self.create_timing_cache(b"")
@@ -125,7 +126,9 @@ class Builder:
             layer.tensor: [layer.told.name, layer.precision and layer.precision.name] for layer in definition.layers
         }
         opset = definition.model.opset_import[0].version
-        return json.dumps({"layers": layers, "flags": sorted(f.name for f in config.flags), "opset": opset}).encode()
+        return json.dumps(
+            {"layers": layers, "flags": sorted(f.name for f in config.flags), "opset": opset, "sources": config.sources}
+        ).encode()
 
 
 TRT = SimpleNamespace(
@@ -136,6 +139,8 @@ TRT = SimpleNamespace(
     Builder=Builder,
     OnnxParser=Parser,
     BuilderFlag=Flags,
+    ProfilingVerbosity=SimpleNamespace(DETAILED=1),
+    TacticSource=IntEnum("TacticSource", "CUBLAS CUBLAS_LT CUDNN EDGE_MASK_CONVOLUTIONS JIT_CONVOLUTIONS", start=0),
     DataType=Types,
     LayerType=Layers,
     Weights=Weights,
@@ -167,6 +172,7 @@ def _built(run, precision):
 def test_every_layer_has_the_type_that_the_file_gives_it(exported, tensorrt_8, precision):
     built = _built(exported, precision)
     assert built["opset"] == 17
+    assert built["sources"] == 0b11000, "none that needs cuBLAS or cuDNN"
     assert built["flags"] == ["FP16", "OBEY_PRECISION_CONSTRAINTS"]  # and not TF32
     file = onnx.shape_inference.infer_shapes(onnx.load(exported.path / f"{precision}.onnx"))
     types = {one.name: one.type.tensor_type.elem_type for one in (*file.graph.value_info, *file.graph.output)}
