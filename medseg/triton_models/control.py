@@ -1,4 +1,4 @@
-"""What is asked of Triton itself, over its own HTTP socket, which only its owner can reach."""
+"""What is asked of Triton itself, over its own HTTP socket, or inside of a container over the loopback there."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def did(sockets: Path, method: str, path: str, seconds: float) -> bool:
-    """Whether Triton answered with 200, in this time."""
-    connection = _Connection(http_socket(sockets), seconds)
+def did(where: Path | str, method: str, path: str, seconds: float) -> bool:
+    """Whether Triton, by the folder of its sockets or its HTTP address, answered with 200 in this time."""
+    if isinstance(where, Path):
+        connection: http.client.HTTPConnection = _Connection(http_socket(where), seconds)
+    else:
+        connection = http.client.HTTPConnection(where, timeout=seconds)
     try:
         connection.request(method, path, b"{}" if method == "POST" else None)
         response = connection.getresponse()

@@ -123,6 +123,18 @@ class Server:
         self.front.kill()
         self.front.wait()
 
+    def did(self, method: str, path: str, seconds: float) -> bool:
+        """Whether tritonserver did what was asked of it, in this time."""
+        return did(self.sockets, method, path, seconds)
+
+    def others(self) -> dict[int, str]:
+        """What else must be alive, by process."""
+        return {self.front.pid: "the front"}
+
+    def ask_again(self) -> None:
+        """What waits at a process that died is asked again."""
+        self.front.send_signal(signal.SIGUSR1)
+
     def ending(self) -> str:
         """How tritonserver ended."""
         code = self.process.returncode

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
 from medseg.errors import ServerError
-from medseg.triton_models.control import did
 from medseg.triton_models.pulse import SECONDS, Pulses, beat
 from medseg.triton_models.server import Server
 
@@ -29,6 +30,35 @@ Stubs = list[tuple[str, psutil.Process]]  # python processes, each with its mode
 Tell = Callable[[str], None]
 
 
+class Watched(Protocol):
+    """What can be kept whole: tritonserver behind our front, or in a container (supervise.py)."""
+
+    process: subprocess.Popen[bytes]
+    sockets: Path  # where processes give signs of life
+    models: Sequence[str]
+    start_seconds: float
+
+    def did(self, method: str, path: str, seconds: float) -> bool:
+        """Whether tritonserver did what was asked of it, in this time."""
+        ...
+
+    def others(self) -> dict[int, str]:
+        """What else must be alive, by process."""
+        ...
+
+    def ask_again(self) -> None:
+        """What waits at a process that died is asked again, where somebody can."""
+        ...
+
+    def mark(self) -> None:
+        """From here on `reason` tells of what happens now."""
+        ...
+
+    def reason(self) -> str:
+        """Why something failed, as far as is known."""
+        ...
+
+
 def watch(server: Server, tell: Tell) -> None:
     """Keep the server whole until it cannot be: what died or froze is replaced, and `tell` hears of it.
 
@@ -41,12 +71,17 @@ def watch(server: Server, tell: Tell) -> None:
             whole, pulses = whole or processes(server), Pulses(server.sockets)
         if server.front.poll() is not None and not server.closing:
             _opened_again(server, tell)
-        stubs = _stubs(server)
-        _kill_frozen(server, stubs, pulses, tell)
-        missing = sorted(set(whole - Counter(model for model, _ in stubs)))
-        back = [_replaced(server, model, whole[model], tell) for model in missing]
-        if not any(back):
-            _await_end(server, stubs, _RETRY_SECONDS if missing else _LOOK_SECONDS)
+        mend(server, whole, pulses, tell)
+
+
+def mend(server: Watched, whole: Counter[str], pulses: Pulses, tell: Tell) -> None:
+    """One look at a server that had `whole` processes: what died or froze is replaced, or the next ending awaited."""
+    stubs = _stubs(server)
+    _kill_frozen(server, stubs, pulses, tell)
+    missing = sorted(set(whole - Counter(model for model, _ in stubs)))
+    back = [_replaced(server, model, whole[model], tell) for model in missing]
+    if not any(back):
+        _await_end(server, stubs, _RETRY_SECONDS if missing else _LOOK_SECONDS)
 
 
 def _started_again(server: Server, starts: list[float], tell: Tell) -> None:
@@ -83,12 +118,12 @@ def _pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _kill_frozen(server: Server, stubs: Stubs, pulses: Pulses, tell: Tell) -> None:
+def _kill_frozen(server: Watched, stubs: Stubs, pulses: Pulses, tell: Tell) -> None:
     """End who is frozen: then it is replaced as what has died."""
-    if did(server.sockets, "GET", "/v2/health/live", _ALIVE_SECONDS):
+    if server.did("GET", "/v2/health/live", _ALIVE_SECONDS):
         beat(server.sockets, server.process.pid)
     names = {process.pid: f"a process of model {model}" for model, process in stubs}
-    names |= {server.process.pid: "tritonserver", server.front.pid: "the front"}
+    names |= {server.process.pid: "tritonserver", **server.others()}
     for process in pulses.frozen(one for pid in names if (one := _process(pid))):
         tell(f"{names[process.pid]} gave no sign of life for {SECONDS:.0f} s; it is ended")
         _kill(process)
@@ -101,7 +136,7 @@ def _process(pid: int) -> psutil.Process | None:
     return None
 
 
-def _replaced(server: Server, model: str, count: int, tell: Tell) -> bool:
+def _replaced(server: Watched, model: str, count: int, tell: Tell) -> bool:
     """Unload a model that lacks a process, and load it again; whether it is back."""
     tell(f"a process of model {model} died; the model is loaded again")
     started = time.monotonic()
@@ -109,7 +144,7 @@ def _replaced(server: Server, model: str, count: int, tell: Tell) -> bool:
     _end_others(server, model)
     back = _control(server, model, "unload") and _control(server, model, "load")
     if back and processes(server)[model] >= count and _all_ready(server):
-        server.front.send_signal(signal.SIGUSR1)  # what waits at the dead process is asked again
+        server.ask_again()
         tell(f"model {model} is back after {time.monotonic() - started:.1f} s")
     elif server.process.poll() is None and time.monotonic() - started >= _patience(server):
         tell(f"model {model} did not load in {_patience(server):.0f} s; tritonserver is ended")
@@ -121,21 +156,21 @@ def _replaced(server: Server, model: str, count: int, tell: Tell) -> bool:
     return back
 
 
-def _patience(server: Server) -> float:
+def _patience(server: Watched) -> float:
     """The seconds a model may take to load: a process that hangs at its start holds Triton's answer for ever."""
     return max(_LEAST_LOAD_SECONDS, _LOAD_TIMES * server.start_seconds)
 
 
-def _all_ready(server: Server) -> bool:
+def _all_ready(server: Watched) -> bool:
     """Whether every model, and so every ensemble, can be asked again."""
-    return all(did(server.sockets, "GET", f"/v2/models/{name}/ready", _ALIVE_SECONDS) for name in server.models)
+    return all(server.did("GET", f"/v2/models/{name}/ready", _ALIVE_SECONDS) for name in server.models)
 
 
-def _await_end(server: Server, stubs: Stubs, seconds: float) -> None:
-    """Sleep until the server, the front or one of these processes ends, but no longer than this."""
+def _await_end(server: Watched, stubs: Stubs, seconds: float) -> None:
+    """Sleep until the server, what belongs to it or one of these processes ends, but no longer than this."""
     with ExitStack() as stack:
         waiting = select.poll()
-        for pid in (server.process.pid, server.front.pid, *(stub.pid for _, stub in stubs)):
+        for pid in (server.process.pid, *server.others(), *(stub.pid for _, stub in stubs)):
             try:
                 descriptor = os.pidfd_open(pid)
             except ProcessLookupError:  # it ended since
@@ -145,12 +180,12 @@ def _await_end(server: Server, stubs: Stubs, seconds: float) -> None:
         waiting.poll(seconds * 1000)
 
 
-def processes(server: Server) -> Counter[str]:
+def processes(server: Watched) -> Counter[str]:
     """How many living processes each python model of the server has."""
     return Counter(model for model, _ in _stubs(server))
 
 
-def _stubs(server: Server) -> Stubs:
+def _stubs(server: Watched) -> Stubs:
     found: Stubs = []
     parent = _process(server.process.pid)
     for child in parent.children(recursive=True) if parent else ():
@@ -163,7 +198,7 @@ def _stubs(server: Server) -> Stubs:
     return found
 
 
-def _end_others(server: Server, model: str) -> None:
+def _end_others(server: Watched, model: str) -> None:
     """End the other processes of a model, before it is unloaded: Triton would wait seconds for their farewell.
 
     What they were doing is asked again by the front. One that died while it takes leave is waited for without end.
@@ -189,6 +224,6 @@ def _kill(process: psutil.Process) -> None:
         os.close(descriptor)
 
 
-def _control(server: Server, model: str, action: str) -> bool:
+def _control(server: Watched, model: str, action: str) -> bool:
     """Whether the server did what was asked; if not, the next look finds the model still missing and tries again."""
-    return did(server.sockets, "POST", f"/v2/repository/models/{model}/{action}", _patience(server))
+    return server.did("POST", f"/v2/repository/models/{model}/{action}", _patience(server))

@@ -163,7 +163,7 @@ def test_the_target_decides_whether_a_gpu_is_asked_for(helm: Helm, options: str,
 
 def test_triton_is_started_as_in_the_image(helm: Helm) -> None:
     text = (DEPLOY / "Dockerfile").read_text()
-    image = ast.literal_eval(text[text.index('CMD ["tritonserver') + 4 :].replace("\\\n", ""))
+    image = ast.literal_eval(text[text.index('CMD ["python3", "-m"') + 4 :].replace("\\\n", ""))
     behind_front = [argument.replace("--grpc-address=0.0.0.0", "--grpc-address=127.0.0.1") for argument in image]
     assert _containers(_render(helm))["triton"]["args"] == behind_front
 
@@ -172,7 +172,7 @@ def test_every_option_of_the_server_exists(rendered: Objects) -> None:
     pytest.importorskip("pytriton")
     from tests.deploy.options import server_options
 
-    options = {text.split("=")[0] for text in _containers(rendered)["triton"]["args"][1:]}
+    options = {text.split("=")[0] for text in _containers(rendered)["triton"]["args"] if text.startswith("--")}
     assert options <= server_options()
 
 
