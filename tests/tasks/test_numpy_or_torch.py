@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 import torch
 
+from medseg.data import numpy_or_torch
 from medseg.data.grid import resized
 from medseg.data.numpy_or_torch import host
 from medseg.engines.gpu import gpu_name
@@ -79,6 +80,36 @@ def test_torch_tensors_get_the_same_answer_where_they_lie(task: str, step: Step,
             assert np.array_equal(same, expected[name]), name
         largest_piece = task == "brain-lgg" and name == "mask"  # found on the host
         assert largest_piece or array.device.type == device
+
+
+@pytest.mark.parametrize(("task", "step"), STEPS, ids=lambda one: one if isinstance(one, str) else one.name)
+def test_what_a_step_computes_with_is_made_where_its_tensors_lie(
+    monkeypatch: pytest.MonkeyPatch, task: str, step: Step
+) -> None:
+    """On torch's `meta` device, which has no values: whatever was left on the CPU cannot be computed with there.
+
+    A step that asks for a value, for which a GPU would have to stop, raises too. What it takes to the host is zeros.
+    """
+
+    def moved(array: torch.Tensor, where: torch.device | str) -> torch.Tensor:
+        fetched = array.device.type == "meta" and str(where) == "cpu"
+        return torch.zeros(array.shape, dtype=array.dtype) if fetched else array.to(where)
+
+    tensors = _inputs(task, step)
+    expected = step.run(tensors, _networks)
+    monkeypatch.setattr(numpy_or_torch, "to_device", moved)
+    found = step.run(_on("meta", tensors), _networks)
+    there = {name: array for name, array in found.items() if isinstance(array, torch.Tensor)}
+    assert set(found) - set(there) <= ON_HOST | ({"mask"} if task == "brain-lgg" else set())
+    assert there, "nothing was computed there"
+    for name, array in there.items():
+        kind = str(expected[name].dtype)
+        assert (array.device.type, f"torch.{kind}", array.shape) == ("meta", str(array.dtype), expected[name].shape)
+
+
+def test_a_tensor_that_is_left_on_the_host_is_noticed() -> None:
+    with pytest.raises(RuntimeError, match="device"):
+        torch.zeros(2, 3) + torch.zeros(2, 3, device="meta")
 
 
 def test_the_steps_that_can_are_the_ones_behind_the_networks() -> None:
