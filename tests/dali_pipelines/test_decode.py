@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nvidia.dali.pipeline import Pipeline as DaliPipeline
+from simplejpeg import decode_jpeg
 
 from medseg.dali_pipelines.decode import Decoder, serialize
-from medseg.data.decoding import decoder, problems
-from medseg.data.encoded import GREY16, RGB, Kind, encoded_tensor, pack
+from medseg.data.decoding import decoder, prepared, problems
+from medseg.data.encoded import GREY16, RGB, Kind, decode, encoded_tensor, pack
 from medseg.data.grid import png
+from medseg.engines.gpu import gpu_name
 from medseg.errors import InputError
 from medseg.task import Decode
 from medseg.tasks import task_named, task_names
@@ -87,6 +89,40 @@ def test_masks_are_the_same_whoever_decodes(task: str) -> None:
         assert plain.any() and not plain.all()
         scores.append(dice(by_dali, plain))
     assert min(scores) >= (1 if task == "brain-lgg" else 0.9999)
+
+
+# How far another JPEG decoder may lie from ours: a value in 4 of 255, in the mean one. nvJPEG is one, on a GPU.
+JPEG_LARGEST, JPEG_MEAN, JPEG_DICE = 4, 1.0, 0.997
+
+
+@needs_shared
+@pytest.mark.parametrize("how", [{"fastdct": True}, {"fastupsample": True}])
+def test_what_another_jpeg_decoder_does_to_masks_is_known(how: dict[str, bool]) -> None:
+    """libjpeg's quick transform rounds as a decoder may; chroma that is not interpolated lies outside the tolerance."""
+    record, inside = decoding("stas"), []
+    for file in FILES["stas"][0]:
+        content = file.read_bytes()
+        ours, other = decode(content, record.kind, file.name), decode_jpeg(content, **how)
+        apart = np.abs(ours.astype(int) - other)
+        masks = [THRESHOLDS["stas"](prepared(one, record)[np.newaxis]) > 0 for one in (ours, other)]
+        small = apart.max() <= JPEG_LARGEST and apart.mean() <= JPEG_MEAN
+        inside.append(small and dice(*masks) >= JPEG_DICE)
+    assert all(inside) if "fastdct" in how else not any(inside)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not gpu_name(), reason="needs an NVIDIA GPU")
+@needs_shared
+@pytest.mark.parametrize("task", TASKS)
+def test_on_a_gpu_pictures_are_decoded_within_the_tolerance(task: str) -> None:
+    record, files = decoding(task), FILES[task][0][:6]
+    on_gpu, plain, name = Decoder(record, "gpu"), step(task, "decode"), record.output
+    scale = 1 if record.size else 255
+    for group in [files] if task == "brain-lgg" else [[file] for file in files]:
+        apart = np.abs(on_gpu(packed(*group))[name] / scale - plain(packed(*group), None)[name] / scale)
+        lossy = files[0].suffix == ".jpg"  # whose darkest and brightest values scale the others
+        assert apart.max() <= (2 * JPEG_LARGEST / 255 if lossy else FILES[task][1])
+        assert apart.mean() <= JPEG_MEAN / 255
 
 
 @needs_shared
