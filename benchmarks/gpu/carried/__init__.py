@@ -34,9 +34,8 @@ def unpack_all(parts: Path, to: Path) -> None:
     for manifest in sorted(parts.glob("*.json")):
         unpack(manifest, to / manifest.stem)
         print(f"{manifest.stem}: in {to / manifest.stem}")
-    found = [
-        str(folder.resolve()) for folder in sorted(to.glob("*/site")) if (folder.parent / "python").is_dir() is False
-    ]
+    own = [folder for folder in sorted(to.glob("*/site")) if not (folder.parent / "python").is_dir()]
+    found = [str(folder.resolve()) for folder in own]
     place = Path(sysconfig.get_paths()["purelib"]) / PTH
     place.write_text("\n".join(found) + "\n")
     print(f"{place} names them to {sys.executable}")

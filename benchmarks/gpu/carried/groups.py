@@ -68,7 +68,8 @@ def _download(group: Group, to: Path) -> None:
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
     how = ["--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", group.python]
     command = [sys.executable, "-m", "pip", "download", "--quiet", *how, *platforms, "--dest", str(to)]
-    done = subprocess.run([*command, *pinned(group.packages)], capture_output=True, text=True)
+    wanted = group.packages if group.python < "3.11" else pinned(group.packages)  # ours need a newer Python than that
+    done = subprocess.run([*command, *wanted], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise InputError(f"packages of {group.what} cannot be had ({reason}); expected them from the package index")
@@ -140,11 +141,12 @@ def _dali(to: Gathering) -> None:
 
 def _tensorrt8(to: Gathering) -> None:
     """TensorRT 8.5 knows sm90 and has a whole wheel, for Python 3.10 at most; so that Python comes along."""
-    program = shutil.which("python3.10")
-    if program is None:
-        raise InputError("group 'tensorrt8' needs Python 3.10; expected python3.10 on the PATH")
     ask = "import sys, sysconfig; print(sys.base_prefix, sysconfig.get_config_var('LIBDIR'))"
-    prefix, libraries = subprocess.run([program, "-c", ask], capture_output=True, text=True, check=True).stdout.split()
+    program = shutil.which("python3.10")
+    told = subprocess.run([program, "-c", ask], capture_output=True, text=True).stdout.split() if program else []
+    if len(told) != 2:
+        raise InputError("group 'tensorrt8' needs Python 3.10; expected python3.10 on the PATH, and that it starts")
+    prefix, libraries = told
     python = to.folder / "python"
     _copy(Path(prefix) / "bin/python3.10", python / "bin/python3.10")
     for library in Path(libraries).glob("libpython3.10.so.1.0"):
