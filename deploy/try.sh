@@ -18,16 +18,7 @@ fail() { echo "try: $*" >&2; podman logs "$name" 2>/dev/null | tail -20 >&2; exi
 clean() { podman rm --force --time 0 "$name" >/dev/null 2>&1 || true; podman system reset --force >/dev/null 2>&1 || true; rm -rf "$work"; }
 trap clean EXIT
 
-# An image store of its own, which holds nothing yet; vfs runs wherever files do. runc, where crun does not know the
-# machine's cgroups; no more open files than this shell may have, for podman asks for more.
-printf '[storage]\ndriver="vfs"\ngraphroot="%s/store"\nrunroot="%s/run"\n' "$work" "$work" > "$work/storage.conf"
-files=$(ulimit -Hn); [ "$files" = unlimited ] && files=1048576
-{
-  printf '[containers]\ndefault_ulimits=["nofile=%s:%s","nproc=4096:4096"]\n' "$files" "$files"
-  printf '[engine]\nevents_logger="file"\ncgroup_manager="cgroupfs"\n'
-  command -v runc >/dev/null && printf 'runtime="runc"\n'
-} > "$work/containers.conf" || true
-export CONTAINERS_STORAGE_CONF=$work/storage.conf CONTAINERS_CONF=$work/containers.conf
+source deploy/store.sh
 
 if ! timeout 20 podman pull --quiet "$base" >/dev/null 2>&1; then
   say "$base cannot be pulled; made out of Debian's packages"
@@ -36,11 +27,6 @@ if ! timeout 20 podman pull --quiet "$base" >/dev/null 2>&1; then
   podman import --quiet "$work/base.tar" "$base" >/dev/null
 fi
 
-# How pip reaches its index is this machine's business: lent to the build, and no part of the image.
-lent=()
-for file in ${PIP_CONFIG_FILE:-/etc/pip.conf} /etc/ssl/certs/ca-certificates.crt; do
-  [ -f "$file" ] && lent+=(--volume "$file:${file/#${PIP_CONFIG_FILE:-none}//etc/pip.conf}:ro")
-done
 podman build --quiet --layers=false --format docker --network host "${lent[@]}" --file deploy/Dockerfile --target embedded --tag medseg-try . \
   > "$work/build.log" 2>&1 || { tail -20 "$work/build.log" >&2; fail "the image was not built"; }
 size=$(($(podman image inspect --format '{{.Size}}' medseg-try) / 1000000))

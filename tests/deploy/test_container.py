@@ -26,9 +26,18 @@ def _text(name: str) -> str:
     return (DEPLOY / name).read_text()
 
 
-def _lacks() -> str:
+COMPOSED = (
+    "the Dockerfile's image is built on a stand-in for NVIDIA's",
+    r"a picture is answered through the front: .*\.png",
+    r"a killed step is back after [\d.]+ s",
+    "Prometheus counts the answers",
+    "stopped, with code 0",
+)
+
+
+def _lacks(*more: str) -> str:
     """What is missing to run containers here, in words; "" where nothing is."""
-    for program in ("podman", "mmdebstrap", "openssl", "slirp4netns"):
+    for program in ("podman", "mmdebstrap", "openssl", "slirp4netns", *more):
         if shutil.which(program) is None:
             return f"needs {program}"
     return "" if os.geteuid() == 0 else "needs root, to make a base image"
@@ -53,6 +62,19 @@ def test_the_image_does_what_it_promises(luna_runs: list[Run], tmp_path: Path) -
         assert re.search(f"^try: {promise}", done.stdout, re.MULTILINE), (promise, done.stdout)
 
 
+@pytest.mark.long  # minutes: images are built from nothing
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(bool(_lacks("docker-compose", "iptables")), reason=_lacks("docker-compose", "iptables") or "can")
+def test_compose_starts_server_front_and_prometheus() -> None:
+    environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(DEPLOY.parent)}
+    done = subprocess.run(["bash", DEPLOY / "try_compose.sh"], env=environment, capture_output=True, text=True)
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("containers may not run here")
+    assert done.returncode == 0, done.stderr
+    for promise in COMPOSED:
+        assert re.search(f"^try: {promise}", done.stdout, re.MULTILINE), (promise, done.stdout)
+
+
 def test_the_embedded_image_comes_first_and_takes_what_is_locked() -> None:
     text = _text("Dockerfile").replace("\\\n", " ")
     stages = re.findall(r"^FROM (\S+)(?: AS (\w+))?", text, re.MULTILINE)
@@ -65,7 +87,9 @@ def test_the_embedded_image_comes_first_and_takes_what_is_locked() -> None:
     assert ignored[0] == "*" and copied <= {line[1:] for line in ignored if line.startswith("!")}
 
 
-def test_the_script_is_sound_bash_and_says_how_it_is_called() -> None:
-    assert subprocess.run(["bash", "-n", DEPLOY / "try.sh"]).returncode == 0
-    done = subprocess.run(["bash", DEPLOY / "try.sh"], capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith("usage: deploy/try.sh RUN...")
+@pytest.mark.parametrize(("name", "words"), [("try.sh", []), ("try_compose.sh", ["what"])])
+def test_the_scripts_are_sound_bash_and_say_how_they_are_called(name: str, words: list[str]) -> None:
+    for script in (name, "store.sh"):
+        assert subprocess.run(["bash", "-n", DEPLOY / script]).returncode == 0
+    done = subprocess.run(["bash", DEPLOY / name, *words], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith(f"usage: deploy/{name}")

@@ -32,6 +32,7 @@ from medseg.data.byte_strings import framed
 from medseg.data.encoded import encoded_tensor
 from medseg.engines.triton import TritonModel
 from medseg.tasks import task_named
+from medseg.triton_models.front.rpc import _OPEN
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Server, free_ports, serving
 from tests.dali_pipelines.damage import grey16
@@ -39,7 +40,7 @@ from tests.deploy.options import server_options
 from tests.triton_models.certificates import certificate, needs_openssl
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-MODEL, TOKEN = "gi-tract-check-step", "a-token-of-some-length"
+MODEL, TOKEN = "gi-tract-check-step", "3f" * 32  # as long as what `openssl rand -hex 32` makes
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
 needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Prometheus")
 needs_compose = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")
@@ -97,9 +98,9 @@ def test_every_option_of_medseg_exists() -> None:
 
 def test_compose_mounts_files_that_exist_and_keeps_the_server_inside() -> None:
     (compose,) = _documents("compose.yaml")
-    made_by_the_user = {"./models", "./secrets"}
+    made_elsewhere = {"./models", "./secrets", "front-made"}
     for service in compose["services"].values():
-        sources = {volume.split(":")[0] for volume in service["volumes"]} - made_by_the_user
+        sources = {volume.split(":")[0] for volume in service["volumes"]} - made_elsewhere
         assert all((DEPLOY / source).is_file() for source in sources)
     for name in ("triton-cpu", "triton-gpu"):
         triton = compose["services"][name]
@@ -259,6 +260,13 @@ def test_our_own_client_passes_the_front(front: tuple[int, Path], monkeypatch: p
     model = TritonModel(f"grpcs://127.0.0.1:{port}", MODEL)
     assert model.ask({"encoded": encoded_tensor([grey16(20, 30)])}, ("size",))["size"].ravel().tolist() == [20, 30]
     model.close()
+
+
+def test_the_front_forwards_what_our_own_front_does() -> None:
+    """`medseg predict` reads an ensemble's configuration, `medseg bench` statistics."""
+    text = (DEPLOY / "front.conf.template").read_text()
+    (methods,) = re.findall(r"GRPCInferenceService/\(([\w|]+)\)", text)
+    assert set(methods.split("|")) == {"ModelInfer", *_OPEN}
 
 
 @needs_nginx
