@@ -6,11 +6,14 @@ import json
 import re
 import shutil
 import subprocess
+from html import escape
 from pathlib import Path
 
 import pytest
 
 from medseg.bench.measure.recorded import unmeasured_record
+from medseg.bench.merge import merged
+from medseg.bench.show.history import write_history
 from medseg.bench.show.report import with_comparison, write_report
 from tests.bench.test_report import record
 
@@ -43,6 +46,21 @@ addEventListener("load", () => {
 </script>
 """
 
+PHONE = 390
+RULER = """
+<script>
+const frame = document.querySelector("iframe");
+frame.addEventListener("load", () => {
+  const page = frame.contentDocument, red = "rgb(179, 38, 30)";
+  const boxes = [...page.querySelectorAll(".box")];
+  const result = { wide: page.documentElement.scrollWidth, tables: page.querySelectorAll("table").length,
+                   red: boxes.filter((one) => getComputedStyle(one).borderLeftColor === red).length };
+  document.body.innerHTML = "<pre id=found></pre>";
+  document.getElementById("found").textContent = JSON.stringify(result);
+});
+</script>
+"""
+
 _NUMBER = re.compile(r"[-+]?\d[\d.]*( |%|/s|$)")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not installed")
 
@@ -61,6 +79,11 @@ def seen(page: Path, width: int, *flags: str) -> dict:
     """What the browser makes of the page at this width in CSS pixels."""
     probed = page.with_name("probed.html")
     probed.write_text(page.read_text().replace("<head>", "<head>" + PROBE, 1))
+    return told(probed, width, *flags)
+
+
+def told(page: Path, width: int, *flags: str) -> dict:
+    """What a page writes of itself into its element `found`, in a browser of this width."""
     command = [
         str(CHROMIUM),
         "--headless=new",
@@ -69,7 +92,7 @@ def seen(page: Path, width: int, *flags: str) -> dict:
         "--dump-dom",
         f"--window-size={width},900",
     ]
-    done = subprocess.run([*command, *flags, probed.as_uri()], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([*command, *flags, page.as_uri()], capture_output=True, text=True, timeout=60, check=True)
     text = done.stdout.split('<pre id="found">')[1].split("</pre>")[0]
     return json.loads(text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 
@@ -111,6 +134,28 @@ def test_dark_mode_changes_paper_and_plots(page: Path):
 def test_nothing_but_tables_is_wider_than_a_small_window(page: Path):
     found = seen(page, 500)  # the narrowest window that headless Chromium opens
     assert found["seen"] <= 500 and found["wide"] <= found["seen"]
+
+
+@needs_chromium
+def test_pages_of_every_kind_fit_a_phone_and_are_red_only_for_what_failed(tmp_path: Path):
+    first = record()
+    other = first | {
+        "started": "2026-01-02T10:00:00+00:00",
+        "medseg": "9.9",
+        "machine": first["machine"] | {"cores": 64},
+    }
+    paths = [write_report(tmp_path / name, one).with_name("bench.json") for name, one in (("a", first), ("b", other))]
+    pages = [
+        paths[0].with_name("report.html"),
+        write_report(tmp_path / "m", merged(paths)),
+        write_history(paths, tmp_path),
+    ]
+    for page in pages:
+        framed = page.with_name("framed.html")  # no window is as narrow as a phone's
+        framed.write_text(f'<iframe width="{PHONE}" height="800" srcdoc="{escape(page.read_text())}"></iframe>{RULER}')
+        found = told(framed, 800)
+        assert found["wide"] <= PHONE and found["tables"] > 0, page
+        assert found["red"] == 0, page
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

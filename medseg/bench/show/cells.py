@@ -40,6 +40,12 @@ def seconds(value: float | None) -> str:
     return f"{value * 1e3:.3g} ms" if value >= 1e-4 or value == 0 else f"{value * 1e6:.2g} µs"
 
 
+def moment(started: str) -> str:
+    """A record's start for people: 2026-11-27 18:00 UTC."""
+    zone = " UTC" if started.endswith("+00:00") else started[19:]
+    return started[:16].replace("T", " ") + zone
+
+
 def interval(entry: MeanRecord, digits: int) -> Cell:
     """An interval's two ends, sorted by the lower one."""
     if entry["low"] is None or entry["high"] is None:

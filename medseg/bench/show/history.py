@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from medseg.bench.merge import machine_name
 from medseg.bench.record import Record, TargetRecord
-from medseg.bench.show.cells import Cell, number, time
+from medseg.bench.show.cells import Cell, moment, number, time
 from medseg.bench.show.html import page_maker
 from medseg.bench.show.notes import best_per_s
 from medseg.bench.show.plots import MARKERS, SERIES, svg
@@ -132,24 +132,24 @@ def _changes(records: Sequence[Record]) -> Iterator[str]:
     """What else changed between two benchmarks, so that a step in a line is not blamed on the code."""
     for before, after in pairwise(records):
         if machine_name(before) != machine_name(after):
-            yield f"{after['started']}: another machine, {machine_name(after)}"
+            yield f"{moment(after['started'])}: another machine, {machine_name(after)}"
         if before["medseg"] != after["medseg"]:
-            yield f"{after['started']}: medseg {after['medseg']}"
+            yield f"{moment(after['started'])}: medseg {after['medseg']}"
         if [case["sha256"] for case in before["cases"]] != [case["sha256"] for case in after["cases"]]:
-            yield f"{after['started']}: other cases, so scores before and after are not comparable"
+            yield f"{moment(after['started'])}: other cases, so scores before and after are not comparable"
 
 
 def _rows(records: Sequence[Record], main: str) -> tuple[list[str], list[list[str | Cell]]]:
     """A row a benchmark and target, the newest first."""
-    header = ["started", "medseg", "target", "p50", main or "score", "best throughput"]
+    header = ["started", "target", "p50", main or "score", "best throughput", "medseg"]
     rows: list[list[str | Cell]] = [
         [
-            record["started"],
-            record["medseg"],
+            Cell(moment(record["started"]), record["started"]),
             target["name"],
             time(target["serial"]["summary"].get("p50_s")),
             number((_score(target, main) or (None,))[0], "{:.4f}"),
             number(best_per_s(target), "{:.3g}/s"),
+            record["medseg"],
         ]
         for record in reversed(records)
         for target in record["targets"]

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from medseg.bench.measure.ledger import shown
 from medseg.bench.record import LedgerRecord, LedgerRow, Record
-from medseg.bench.show import plots, tables
+from medseg.bench.show import cells, plots, tables
 from medseg.bench.show.notes import ledger_notes, parts_of, problems, shown_metrics, unhashed, warnings
 from medseg.bench.show.terms import terms
 from medseg.bench.show.verdict import verdict
@@ -20,7 +20,6 @@ COLOURS = 8
 def html(record: Record) -> str:
     """The page."""
     environment = page_maker()
-    environment.filters["seconds"] = tables.seconds
     environment.globals |= {
         "tables": tables,
         "bands": bands,
@@ -45,7 +44,9 @@ def html(record: Record) -> str:
 def page_maker() -> jinja2.Environment:
     """What makes pages of the templates beside this file."""
     loader = jinja2.FunctionLoader(lambda name: files("medseg.bench.show").joinpath(name).read_text())
-    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"seconds": cells.seconds, "moment": cells.moment}
+    return environment
 
 
 def _figures(record: Record, metrics: list[str]) -> list[tuple[str, str | None]]:

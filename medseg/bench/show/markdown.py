@@ -5,6 +5,7 @@ from __future__ import annotations
 from medseg.bench.measure.ledger import shown
 from medseg.bench.record import LedgerRecord, PartRecord, Record, TargetRecord, WaterfallRecord
 from medseg.bench.show import tables
+from medseg.bench.show.cells import moment
 from medseg.bench.show.notes import ledger_notes, parts_of, problems, unhashed, warnings
 from medseg.bench.show.tables import seconds, table
 from medseg.bench.show.verdict import verdict
@@ -30,7 +31,7 @@ def markdown(record: Record) -> str:
         parts.append(f"## Networks alone, by batch\n\n{table(*tables.network_rows(record))}")
     parts.append(f"## Memory and power\n\n{table(*tables.usage_rows(record))}")
     if "against" in record:
-        parts.append(_listed(f"Against {record['against']['started']}", record["against"]["sentences"]))
+        parts.append(_listed(f"Against {moment(record['against']['started'])}", record["against"]["sentences"]))
     parts += [_listed("Problems", problems(record)), _listed("Warnings", warnings(record))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -89,5 +90,5 @@ def _machine_line(record: Record) -> str:
 def _made_on(part: PartRecord) -> str:
     machine = part["machine"]
     gpu = machine["gpu"]["name"] if machine["gpu"] else "no GPU"
-    where = f"{part['started']}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {gpu}"
+    where = f"{moment(part['started'])}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {gpu}"
     return f"{part['label']}: {where}" if part["label"] else where
