@@ -48,7 +48,7 @@ def mediastinum(axes: Axes) -> Array:
     width = 7 + 17 * np.exp(-(((y - 2) / 24) ** 2)) - 4 * np.clip(z / 60, -1, 1)
     parts = np.abs(x - 3) - width + 0 * z
     for centre, radii in (
-        *((middle, tuple(radius + 2 for radius in radii)) for middle, radii in HEART),
+        *((middle, np.add(radii, 2)) for middle, radii in HEART),
         ((0, AORTA_AT[1], AORTA_AT[2]), (INF, AORTA_MM + 1, AORTA_MM + 1)),
         ((0, 40, 0), (INF, 17, 18)),
         ((36, 8, 8), (14, 20, 20)),

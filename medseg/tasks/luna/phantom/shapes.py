@@ -28,7 +28,7 @@ def oval(y: Array, x: Array, half_depth: float, half_width: float) -> Array:
 
 def ball(axes: Axes, centre: Place, radii: Place) -> Array:
     """An ellipsoid; an infinite radius makes a cylinder, as many-dimensional as the axes that are left."""
-    square, slope = np.float32(0), np.float32(0)
+    square, slope = np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32)
     for axis, middle, radius in zip(axes, centre, radii, strict=True):
         if np.isfinite(radius):
             share = ((axis - middle) / radius) ** 2
