@@ -18,6 +18,8 @@ from medseg.tasks.luna.phantom.organs import diaphragm, mediastinum, paint_airwa
 from medseg.tasks.luna.phantom.shapes import EDGE_MM, Axes, axes_mm, oval
 
 HALF_MM = np.array([60.0, 115.0, 115.0])  # half of the scan that the chest is drawn for
+# Where vessels enter the lungs: an artery and a vein for each.
+ROOTS = ((8.0, 0.0, -28.0), (-8.0, 8.0, -26.0), (9.0, 2.0, 30.0), (-8.0, 8.0, 28.0))
 AIR, LUNG, FAT, MUSCLE, SKIN = -1000, -865, -105, 50, 15
 COUCH, FOAM = -350, -940
 SKIN_MM = 1.6

@@ -9,11 +9,11 @@ import numpy as np
 
 from medseg.data.phantom import paint
 from medseg.task import Array
-from medseg.tasks.luna.phantom.chest import Chest
+from medseg.tasks.luna.phantom.chest import ROOTS, Chest
 from medseg.tasks.luna.phantom.shapes import EDGE_MM, around, ball, paint_tube, part_of
 
 TISSUE = 45
-FROM_PLEURA_MM, FROM_END_MM, APART_MM = 4.0, 8.0, 12.0  # from the lung's surface, the scan's ends, each other
+FROM_PLEURA_MM, FROM_END_MM, FROM_ROOT_MM, APART_MM = 4.0, 8.0, 12.0, 12.0  # the last: from each other
 SPICULATED_MM, LOBULATED_MM = 13.0, 9.0  # from here on nodules are of this kind more often than not
 USUALLY, FED = 0.7, 0.6  # how often a nodule is of its size's kind, and hangs on a vessel
 
@@ -78,6 +78,8 @@ def _places(chest: Chest, radius: float, side: int, others: Sequence[Nodule]) ->
     voxels = np.nonzero(chest.lungs < -radius - FROM_PLEURA_MM)
     places = np.stack([axis.ravel()[where] for axis, where in zip(chest.axes, voxels, strict=True)], 1)
     room = (places[:, 2] * side > 0) & (np.abs(places[:, 0]) < np.abs(chest.axes[0]).max() - radius - FROM_END_MM)
+    for root in ROOTS:
+        room &= np.linalg.norm(places - root * chest.stretch, axis=1) > radius + FROM_ROOT_MM
     for other in others:
         room &= np.linalg.norm(places - other.centre, axis=1) > radius + other.radius + APART_MM
     return places[room]

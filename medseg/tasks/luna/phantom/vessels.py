@@ -8,18 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.task import Array
-from medseg.tasks.luna.phantom.chest import Chest
+from medseg.tasks.luna.phantom.chest import ROOTS, Chest
 from medseg.tasks.luna.phantom.nodules import Nodule
 from medseg.tasks.luna.phantom.shapes import paint_tube
 
-# An artery and a vein for each lung, where they enter it.
-ROOTS = ((8.0, 0.0, -28.0), (-8.0, 8.0, -26.0), (9.0, 2.0, 30.0), (-8.0, 8.0, 28.0))
 TIPS, TIP_MM = 130, (0.45, 0.7)  # of each tree; the radius of a vessel that does not fork any more
 FEEDING_MM = 1.2  # of a vessel that ends in a nodule
 JOINING = 2.4  # radii to this power add up where vessels join, about as they do in bodies
 STEP_MM, SWAY = 6.0, 0.1  # a vessel's straight pieces, and how far it strays as a share of its length
 FROM_PLEURA_MM = 2.0
-CLEARANCE_MM = 4.0  # between a nodule and a vessel that does not end in it
+CLEARANCE_MM = 6.0  # between a nodule and a vessel that does not end in it
 BLOOD = 45
 
 
