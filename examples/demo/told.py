@@ -36,7 +36,7 @@ def _verdict(missed: int, wrongly: int) -> str:
     if not missed and not wrongly:
         return "As good as it gets: every nodule, and nothing else. These are made-up CTs; real ones are much harder."
     parts = [f"{missed} missed"] * bool(missed) + [f"{wrongly} too many"] * bool(wrongly)
-    return f"Not perfect ({', '.join(parts)}): both networks were fitted for a minute or so, on 24 made-up CTs."
+    return f"Not perfect ({', '.join(parts)}): both networks were fitted for minutes alone, on 24 made-up CTs."
 
 
 def _hits(mark: Row, nodule: Row) -> bool:
