@@ -14,7 +14,7 @@ python=${PYTHON:-python3} work=$(mktemp -d) tag=0.0 project=medsegtry$$
 [ $# -eq 0 ] || { echo "usage: deploy/try_compose.sh" >&2; exit 2; }
 
 say() { echo "try: $*"; }
-compose() { (cd "$work/deploy" && TRITON_TAG=$tag DOCKER_HOST=unix://$work/podman docker-compose --profile cpu --project-name "$project" "$@"); }
+compose() { (cd "$work/deploy" && TRITON_TAG=$tag COMPOSE_HTTP_TIMEOUT=600 DOCKER_HOST=unix://$work/podman docker-compose --profile cpu --project-name "$project" "$@"); }
 fail() { echo "try: $*" >&2; podman logs "${project}_triton-cpu_1" 2>&1 | tail -20 >&2; exit 1; }
 clean() { compose down >/dev/null 2>&1 || true; [ -z "${service:-}" ] || kill "$service"; podman system reset --force >/dev/null 2>&1 || true; rm -rf "$work"; }
 trap clean EXIT
