@@ -104,8 +104,9 @@ def _begun(run: Run, network: Network, options: ExportOptions, tell: Tell, lists
     tell(GRAPH)
     started = perf_counter()
     full = stick.graph()
-    parity = judged(network, GRAPH, _parity(network, full, known), _budget("fp32", options))
-    _record(run, network, full, _facts("fp32", parity, known, options) | stick.facts | _since(started))
+    exact = stick.exact(full)
+    parity = judged(network, GRAPH, _parity(network, exact, known), _budget("fp32", options))
+    _record(run, network, exact, _facts("fp32", parity, known, options) | stick.facts | _since(started))
     return Begun(run, network, full, known, lists)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from medseg.export.graph import OPSET, onnx_from_program, save_program, torch_infer
+from medseg.export.norms import with_exact_norms
 from medseg.models.given_onnx import alone, infer_of, ours, read_graph
 from medseg.run import GIVEN_GRAPH, Run
 from medseg.task import Array, Network
@@ -20,6 +21,7 @@ class Yardstick:
     infer: Callable[[Array], Array]
     graph: Callable[[], onnx.ModelProto]
     facts: dict[str, str]  # for the manifest: nothing where it is torch
+    exact: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda graph: graph  # the graph as fp32.onnx holds it
 
 
 def yardstick(run: Run, network: Network, command: str = "") -> Yardstick:
@@ -29,7 +31,7 @@ def yardstick(run: Run, network: Network, command: str = "") -> Yardstick:
     """
     if GIVEN_GRAPH not in run.files:
         program = save_program(run, network, command)
-        return Yardstick(torch_infer(program), lambda: onnx_from_program(program, network), {})
+        return Yardstick(torch_infer(program), lambda: onnx_from_program(program, network), {}, with_exact_norms)
     model = read_graph(run.held(GIVEN_GRAPH))
     return Yardstick(alone(infer_of(model), model), lambda: ours(model, OPSET), {"yardstick": GIVEN_GRAPH})
 
