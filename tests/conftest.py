@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's backgro
 def _runs_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command with --no-verify changes this for its process, and here the process is that of other tests too."""
     monkeypatch.setattr(Run, "verify", True)
+
+
+@pytest.fixture(autouse=True)
+def _random_networks_are_the_same_every_time() -> None:
+    """What a network of random weights answers, and how far its lower precisions are from it, is no matter of luck."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
