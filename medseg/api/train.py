@@ -16,7 +16,8 @@ from medseg.tasks import brought_along, network_named
 from medseg.train.begin import beginning
 from medseg.train.data import DataModule
 from medseg.train.fit import fit, starting_module
-from medseg.train.settings import Settings, keep_for, leads, recipe_with, resumed_run, size_for, start_run
+from medseg.train.processes import joined
+from medseg.train.settings import Settings, keep_for, recipe_with, resumed_run, size_for, start_run
 from medseg.train.weights import build_options
 
 
@@ -60,11 +61,12 @@ def train(
     made, options = _network(network, folder, chosen)
     settings = _settings(made, chosen)
     module = starting_module(made, options, settings)
-    with beginning(where, resume):
+    with joined(settings) as joint, beginning(where, resume, joint):
         samples = DataModule(made, folder, settings)
-        settings = fed(samples, loader, Run(where) if resume or not leads() else None)
-        run = (resumed_run if resume else start_run)(made, folder, where, options, settings)
-        fit(run, samples, settings, module)
+        settings = fed(samples, loader, Run(where) if resume or not joint.leads else None)
+        begun = resumed_run if resume else start_run
+        run = begun(made, folder, where, options, settings) if joint.leads else Run(where)
+        fit(run, samples, settings, module, joint)
         save_program(run, made)
     return run
 

@@ -69,7 +69,8 @@ class CarriedOut:
     samples_per_epoch: Annotated[
         int | None, typer.Option(help="Samples per epoch; as many as there are if not given.")
     ] = None
-    devices: Annotated[int, typer.Option(help="How many GPUs, or processes on a CPU.")] = 1
+    devices: Annotated[int, typer.Option(help="How many GPUs, or processes on a CPU, of each machine.")] = 1
+    nodes: Annotated[int, typer.Option(help="How many machines; torchrun, srun or Ray starts the command on each.")] = 1
     accumulate: Annotated[int, typer.Option(help="Batches per optimizer step.")] = 1
     patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better score.")] = None
     keep: Annotated[str, typer.Option(help="Whose weights the run keeps: the best epoch's, or the last one's.")] = (

@@ -15,7 +15,7 @@ from medseg.files import present
 from medseg.lock import same_file
 from medseg.manifest import MANIFEST
 from medseg.run import LAST, PROGRAM, WEIGHTS, Run, refuse_run
-from medseg.train.settings import leads
+from medseg.train.processes import ALONE, Joint
 
 FITTING = ".fitting"  # locked for as long as a fit goes on
 _LAST = Path("checkpoints") / "last.ckpt"
@@ -25,13 +25,15 @@ _WRITTEN = (*_MADE[:-1], WEIGHTS, LAST, PROGRAM)
 
 
 @contextmanager
-def beginning(out: Path, resume: bool = False) -> Iterator[None]:
+def beginning(out: Path, resume: bool = False, joint: Joint = ALONE) -> Iterator[None]:
     """The folder, for one fit alone. What an earlier fit left that ended or was killed before its first epoch goes.
 
     Where this one fails before its first epoch ended, all it made goes too, and nothing else: it begins only where
     nothing has a name that it writes. Raises RunError where something has, or another process fits into the folder.
+    Only the process that leads the fit does so; the others wait until it has made the run.
     """
-    if not leads():
+    if not joint.leads:
+        joint.hear()
         yield
         return
     there = out.exists()

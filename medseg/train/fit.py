@@ -27,21 +27,27 @@ from medseg.models.checkpoint import built, load_file
 from medseg.models.encoder import load_encoder
 from medseg.run import LAST, WEIGHTS, Run
 from medseg.task import Network
+from medseg.train.batch_norms import share_batch_norms
 from medseg.train.data import DataModule
 from medseg.train.history import History, draw_curves, read_history
 from medseg.train.module import Fit
+from medseg.train.processes import ALONE, Joint
 from medseg.train.settings import TRAINABLE, Settings
 from medseg.train.weights import save_weights
 
 
-def fit(run: Run, data: DataModule, settings: Settings, module: nn.Module) -> Run:
+def fit(run: Run, data: DataModule, settings: Settings, module: nn.Module, joint: Joint = ALONE) -> Run:
     """The run, fitted: from its last whole epoch where it has one, else from the weights that `module` has."""
-    record_split(run, data.split)
+    if joint.leads:
+        record_split(run, data.split)
+        joint.tell()
+    if settings.processes > 1 and not torch.cuda.is_available():
+        share_batch_norms(module)
     patients = len(set(data.validation.patients))
     lightning = Fit(data.network, module, settings.recipe, patients, augments=data.feed is None)
     last = run.path / "checkpoints" / "last.ckpt"
     with quiet():
-        trainer = trainer_for(run, settings, lightning.best_score)
+        trainer = trainer_for(run, settings, lightning.best_score, joint)
         trainer.fit(lightning, data, ckpt_path=last if last.is_file() else None, weights_only=True)
     if not trainer.is_global_zero:  # the other processes of a distributed fit end here; the first one writes the run
         raise SystemExit(0)
@@ -49,7 +55,7 @@ def fit(run: Run, data: DataModule, settings: Settings, module: nn.Module) -> Ru
     return run
 
 
-def trainer_for(run: Run, settings: Settings, best_score: str) -> pl.Trainer:
+def trainer_for(run: Run, settings: Settings, best_score: str, joint: Joint = ALONE) -> pl.Trainer:
     """A Trainer that keeps everything it makes inside the run. Raises InputError for more devices than there are."""
     gpus = torch.cuda.device_count()
     if gpus and settings.devices > gpus:
@@ -59,14 +65,15 @@ def trainer_for(run: Run, settings: Settings, best_score: str) -> pl.Trainer:
     return pl.Trainer(
         accelerator="auto",
         devices=settings.devices,
-        strategy="ddp" if settings.devices > 1 else "auto",
+        num_nodes=settings.nodes,
+        strategy="ddp" if settings.processes > 1 else "auto",
         precision=precision,
         max_epochs=settings.recipe.epochs,
         accumulate_grad_batches=settings.accumulate,
         callbacks=list(_callbacks(run, settings, best_score)),
         logger=list(_loggers(run, settings)),
-        plugins=[WholeCheckpoints()],
-        sync_batchnorm=settings.devices > 1 and gpus > 0,
+        plugins=[WholeCheckpoints(), *joint.plugins()],
+        sync_batchnorm=settings.processes > 1 and gpus > 0,
         use_distributed_sampler=False,
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,

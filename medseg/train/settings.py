@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from medseg.task import Network, Recipe
 from medseg.tasks import description_of, training_of
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-FREE = ("epochs", "devices", "workers", "wandb")  # may differ when a run is resumed
+FREE = ("epochs", "devices", "nodes", "workers", "wandb")  # may differ when a run is resumed
 TRAINABLE = ("all", "last-block", "head")
 KEPT = ("best", "last")  # epochs
 
@@ -30,7 +29,8 @@ class Settings:
     size: int | None = None  # height and width the pictures are resized to; None keeps the network's own
     fold: int = 0
     samples_per_epoch: int | None = None  # None: as many as there are
-    devices: int = 1
+    devices: int = 1  # of each node
+    nodes: int = 1  # machines
     accumulate: int = 1  # batches per optimizer step
     patience: int | None = None  # epochs without a better score before the fit stops; None: never
     keep: str = (
@@ -42,6 +42,11 @@ class Settings:
     start: str | None = None  # the run whose weights the fit starts from
     trainable: str = "all"
     loader: str = "torch"  # what makes the training batches: torch or dali; they augment by different random numbers
+
+    @property
+    def processes(self) -> int:
+        """How many fit together, each with batches of its own."""
+        return self.nodes * self.devices
 
 
 def recipe_with(network: Network, chosen: Mapping[str, Any]) -> Recipe:
@@ -95,15 +100,8 @@ def recorded(settings: Settings) -> dict[str, Any]:
     return {"recipe": asdict(settings.recipe), **others}
 
 
-def leads() -> bool:
-    """Whether this process makes the run: Lightning starts the same command again for every further device."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
 def start_run(network: Network, data: Path, out: Path, options: Mapping[str, Any], settings: Settings) -> Run:
     """A new run for this fit. Raises RunError where the folder already holds one."""
-    if not leads():
-        return Run(out)
     source = {"kind": "train", "data": str(data), **recorded(settings)}
     run = Run.create(out, network.name, options, source)
     if network.described_by:

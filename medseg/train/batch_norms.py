@@ -1,0 +1,49 @@
+"""Batch norms over the batches of all processes, also on CPUs, where torch's own SyncBatchNorm does not run."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def share_batch_norms(module: nn.Module) -> None:
+    """Let every batch norm that learns take its means over all processes: as one process with all their samples."""
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.forward = partial(_normalised, part)  # type: ignore[method-assign]
+
+
+def _normalised(norm: _BatchNorm, values: torch.Tensor) -> torch.Tensor:
+    """A batch (n, channels, ...) normalised by the means of all processes' batches; by the fit's own in evaluation."""
+    if not norm.training:
+        return F.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+    shape = (1, -1, *[1] * (values.ndim - 2))
+    count = all_reduce(torch.tensor(float(values.numel() // values.shape[1])))
+    mean = _mean(values, count)
+    variance = _mean((values - mean.view(shape)).square(), count)
+    _keep(norm, mean.detach(), variance.detach() * count / (count - 1))
+    scale = torch.rsqrt(variance + norm.eps)
+    shift = -mean * scale
+    if norm.affine:
+        scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
+    return values * scale.view(shape) + shift.view(shape)
+
+
+def _mean(values: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """Of each channel, over all processes."""
+    return all_reduce(values.sum([0, *range(2, values.ndim)])) / count
+
+
+def _keep(norm: _BatchNorm, mean: torch.Tensor, variance: torch.Tensor) -> None:
+    """Move the norm's own means, which evaluation takes, towards these."""
+    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
+        return
+    norm.num_batches_tracked += 1
+    share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean, share)
+    norm.running_var.lerp_(variance, share)

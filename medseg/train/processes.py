@@ -1,0 +1,122 @@
+"""The processes of one fit: started by Lightning for each device, or by torchrun, Slurm or Ray on several machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from torch import distributed
+
+from medseg.errors import InputError, MedsegError, RunError
+from medseg.train.settings import Settings
+
+_STEP = "SLURM_STEP_NUM_TASKS"  # srun's alone: a batch script, whose processes Lightning starts, has it not
+_SLURM = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": _STEP}
+# What torch's errors say where another process of a fit went away: their types differ from one version to the next.
+_GONE = ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+
+class Joint:
+    """This process as one of a fit's. The first one leads: it makes the run, and tells the others that it is there."""
+
+    def __init__(self, outside: bool) -> None:
+        self.outside = outside  # whether somebody else than Lightning started the processes
+        self.leads = os.environ.get("RANK" if outside else "LOCAL_RANK", "0") == "0"
+        self._told = False
+
+    def plugins(self) -> list[Any]:
+        """What Lightning must know of who started the processes."""
+        return [TorchElasticEnvironment()] if self.outside else []
+
+    def tell(self, reason: str = "") -> None:
+        """To the others: go on, or why the fit cannot begin. Said once; later words change nothing."""
+        if self.outside and self.leads and not self._told:
+            self._told = True
+            distributed.broadcast_object_list([reason])
+
+    def hear(self) -> None:
+        """Wait for the leader's word. Raises RunError with its reason, so that every process ends by the same one."""
+        if self.outside and not self.leads:
+            words: list[Any] = [None]
+            distributed.broadcast_object_list(words)
+            if words[0]:
+                raise RunError(words[0])
+
+
+ALONE = Joint(outside=False)
+
+
+@contextmanager
+def joined(settings: Settings) -> Iterator[Joint]:
+    """This process among those of its fit.
+
+    Raises InputError where others were started than the settings say, RunError where one of them is lost.
+    """
+    outside = _started_outside(settings)
+    if outside:
+        _meet()
+    joint = Joint(outside)
+    try:
+        yield joint
+    except Exception as error:
+        with suppress(RuntimeError):  # the others may have ended too
+            joint.tell(str(error))
+        if settings.processes > 1 and not isinstance(error, MedsegError) and _is_of_another(error):
+            raise RunError(
+                "another process of this fit ended, or cannot be reached; expected all of them until its end: see what "
+                "that one wrote, and go on with `medseg train --resume`"
+            ) from error
+        raise
+    finally:
+        if outside and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _started_outside(settings: Settings) -> bool:
+    """Whether torchrun, Slurm or Ray started this process as one of several. Raises InputError for a wrong number."""
+    if settings.processes > 1 and "RANK" not in os.environ and int(os.environ.get(_STEP, 1)) > 1:
+        _as_torchrun_says()
+    started = int(os.environ.get("WORLD_SIZE", 1)) if "RANK" in os.environ else 1
+    if started == 1 and settings.nodes > 1:
+        raise InputError(
+            f"--nodes is {settings.nodes}, and this process was started alone; expected torchrun, srun or Ray to start "
+            f"{settings.processes} of them: see docs/training.md"
+        )
+    if started > 1 and started != settings.processes:
+        raise InputError(
+            f"--nodes {settings.nodes} --devices {settings.devices} are {settings.processes} processes, and {started} "
+            "were started; expected as many: choose --nodes and --devices as they were started"
+        )
+    return started > 1
+
+
+def _as_torchrun_says() -> None:
+    """Slurm's words for the place of a process, as torch reads them."""
+    slurm = SLURMEnvironment()
+    os.environ |= {name: os.environ[word] for name, word in _SLURM.items()}
+    os.environ |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
+
+
+def _meet() -> None:
+    """Join the group of all processes, over which gradients go too: NCCL on GPUs, gloo on CPUs."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    try:
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    except Exception as error:
+        where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
+        raise RunError(
+            f"the processes of this fit did not meet at {where} ({str(error).splitlines()[0]}); expected all of them "
+            "there: check that each machine reaches that address"
+        ) from error
+
+
+def _is_of_another(error: BaseException) -> bool:
+    return any(word in str(error) for word in _GONE)
