@@ -86,6 +86,8 @@ class _Kept:
         """The slices from `low` to `end`; those before `low` are let go."""
         while self.parts and self.first + self.parts[0].shape[1] <= low:
             self.first += self.parts.pop(0).shape[1]
+        if self.first < low:  # else what was put together once would stay for ever
+            self.parts[0], self.first = self.parts[0][:, low - self.first :], low
         whole = self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts, 1)
         self.parts = [whole]
         return whole[:, low - self.first : end - self.first]

@@ -1,5 +1,7 @@
 """Labels made block by block of few classes are those of all classes interpolated at once."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -67,3 +69,18 @@ def test_regions_are_painted_in_their_order_above_a_half():
     for value, one in zip((2, 1, 3), probability, strict=True):
         expected[one > 0.5] = value
     assert np.array_equal(found, expected)
+
+
+def test_of_a_deep_volume_a_few_slices_are_in_memory(monkeypatch):
+    slices, classes, plane = 300, 20, (16, 16)
+    to = grid((slices, *plane), (slices + 50, *plane), None)
+    tracemalloc.start()
+    labelled(
+        ((first, np.ones((classes, 1, *plane), "float16")) for first in range(slices)),
+        to,
+        Heads(tuple(range(classes)), True),
+        "uint8",
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < slices * classes * np.prod(plane) * 2 / 4  # a quarter of all logits, blocks in float64 included
