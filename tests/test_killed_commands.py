@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
@@ -23,7 +22,7 @@ from medseg.run import PROGRAM, WEIGHTS, Run
 from medseg.tasks import network_named, task_named
 from medseg.triton_models.server import free_ports
 from tests.bench.runs import bright_run
-from tests.warm import Warm, warm
+from tests.warm import Warm, warm, words_of
 
 pytest.importorskip("pytriton")
 PATIENCE_S = 120  # until what a killed process started has ended, on a machine that is busy
@@ -274,20 +273,13 @@ def test_serve_killed_while_it_starts_leaves_nothing(first: str, tmp_path: Path,
     _slice(tmp_path)
     child = process.start(_serve(tmp_path))
     deadline = time.monotonic() + PATIENCE_S
-    while not any(first in " ".join(_words(one)) for one in process.family()) and time.monotonic() < deadline:
+    while not any(first in " ".join(words_of(one)) for one in process.family()) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and "serving" not in process.said
     _nobody_left(process)
     assert not list(process.scratch.glob("medseg-triton*"))
     assert not list(Path("/dev/shm").glob(f"medseg*_{child}_*"))
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
 
 
 @pytest.mark.slow

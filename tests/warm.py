@@ -97,6 +97,14 @@ class Warm:
         self._process.stdout.close()
 
 
+def words_of(process: psutil.Process) -> list[str]:
+    """A process's command line; empty where it has ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 @contextmanager
 def warm(folder: Path) -> Iterator[Warm]:
     """A warm process whose temporary files lie in the folder."""
