@@ -98,7 +98,7 @@ class Definition:
 class Config:
     def __init__(self):
         self.flags = {Flags.TF32}
-        self.set_tactic_sources = lambda mask: setattr(self, "sources", {"sources": mask})
+        self.set_tactic_sources = lambda mask: setattr(self, "sources", mask)
         self.set_flag, self.clear_flag = self.flags.add, self.flags.discard
         self.create_timing_cache = lambda content: SimpleNamespace(serialize=lambda: b"timings")
         self.get_timing_cache = lambda: self.create_timing_cache(b"")
