@@ -11,6 +11,7 @@ from medseg.bench.show.tables import seconds
 
 _Z = 1.96  # of a 95 % interval
 _FEWEST = 6  # requests of which a median's interval can be told
+_MOST_NAMED = 2  # targets of which a sentence gives the names
 
 
 def verdict(record: Record) -> list[str]:
@@ -41,7 +42,8 @@ def _clearly_worse(target: TargetRecord, first: TargetRecord, main: str) -> bool
 def _take(chosen: TargetRecord, good: Sequence[TargetRecord], main: str) -> str:
     others = [one["name"] for one in good if one is not chosen and not _clearly_slower(one, chosen)]
     beside = [one for one in others if not _clearly_worse(_named(good, one), good[0], main)]
-    as_fast = f"; {' and '.join(beside)} may be as fast: their times overlap" if beside else ""
+    named = "all others" if len(beside) == len(good) - 1 > _MOST_NAMED else " and ".join(beside)
+    as_fast = f"; {named} may be as fast: their times overlap" if beside else ""
     alone = " (nothing else was measured)" if len(good) == 1 else ""
     return f"Take {chosen['name']}: {_speed(chosen)}{alone}{_score(chosen, good[0], main)}{as_fast}."
 
