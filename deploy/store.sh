@@ -1,4 +1,5 @@
 # Sourced by try.sh and try_compose.sh, which set $work: an image store of its own, and what a build here is lent.
+# They empty the store when they end, so it must be theirs before that is arranged: else it is the user's.
 
 # An image store of its own, which holds nothing yet; vfs runs wherever files do. runc, where crun does not know the
 # machine's cgroups; no more open files than this shell may have, for podman asks for more.

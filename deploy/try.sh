@@ -16,9 +16,9 @@ base=docker.io/library/python:3.11-slim-bookworm most_mb=1500 memory=${MEMORY:-3
 say() { echo "try: $*"; }
 fail() { echo "try: $*" >&2; podman logs "$name" 2>/dev/null | tail -20 >&2; exit 1; }
 clean() { podman rm --force --time 0 "$name" >/dev/null 2>&1 || true; podman system reset --force >/dev/null 2>&1 || true; rm -rf "$work"; }
-trap clean EXIT
 
 source deploy/store.sh
+trap clean EXIT
 
 if ! timeout 20 podman pull --quiet "$base" >/dev/null 2>&1; then
   say "$base cannot be pulled; made out of Debian's packages"

@@ -17,8 +17,8 @@ say() { echo "try: $*"; }
 compose() { (cd "$work/deploy" && TRITON_TAG=$tag COMPOSE_HTTP_TIMEOUT=600 DOCKER_HOST=unix://$work/podman docker-compose --profile cpu --project-name "$project" "$@"); }
 fail() { echo "try: $*" >&2; podman logs "${project}_triton-cpu_1" 2>&1 | tail -20 >&2; exit 1; }
 clean() { compose down >/dev/null 2>&1 || true; [ -z "${service:-}" ] || kill "$service"; podman system reset --force >/dev/null 2>&1 || true; rm -rf "$work"; }
-trap clean EXIT
 source deploy/store.sh
+trap clean EXIT
 printf 'unqualified-search-registries=["docker.io"]\n' > "$work/registries.conf"
 export CONTAINERS_REGISTRIES_CONF=$work/registries.conf
 

@@ -48,7 +48,7 @@ def _lacks(*more: str) -> str:
 @pytest.mark.skipif(bool(_lacks()), reason=_lacks() or "can")
 def test_the_image_does_what_it_promises(luna_runs: list[Run], tmp_path: Path) -> None:
     medseg = tmp_path / "medseg"
-    medseg.write_text(f'#!/bin/sh\nexec {sys.executable} -m medseg.cli.main "$@"\n')
+    medseg.write_text(f'#!/bin/sh\nexec {sys.executable} -m medseg "$@"\n')
     medseg.chmod(0o755)
     for run in luna_runs[:2]:
         shutil.copytree(run.path, tmp_path / run.path.name)
@@ -91,5 +91,7 @@ def test_the_embedded_image_comes_first_and_takes_what_is_locked() -> None:
 def test_the_scripts_are_sound_bash_and_say_how_they_are_called(name: str, words: list[str]) -> None:
     for script in (name, "store.sh"):
         assert subprocess.run(["bash", "-n", DEPLOY / script]).returncode == 0
+    lines = _text(name).splitlines()
+    assert lines.index("source deploy/store.sh") < lines.index("trap clean EXIT"), "it would empty the user's store"
     done = subprocess.run(["bash", DEPLOY / name, *words], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith(f"usage: deploy/{name}")
