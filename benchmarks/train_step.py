@@ -33,7 +33,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.decode_throughput import Files, albumentations_change
-from medseg.api.loaders import fed
+from medseg.api.loaders import fed, now
 from medseg.bench.show.tables import table
 from medseg.data.samples import Samples
 from medseg.models.losses import loss_named
@@ -111,7 +111,7 @@ def ours(data: DataModule, measure: str, accelerator: str = "cpu", precision: An
     network, recipe = data.network, data.settings.recipe
     batches: Iterable[Any] = data.train_dataloader()
     if measure == "input":
-        return [(_done(accelerator), len(images)) for images, *_ in batches]
+        return [(now(_device(accelerator)), len(images)) for images, *_ in batches]
     if measure == "step":
         batches = Again(next(iter(batches)), (data.settings.samples_per_epoch or 0) // recipe.batch_size)
     torch.manual_seed(0)
@@ -157,14 +157,12 @@ class _Noted(pl.Callback):
         """Lightning's call after each step: trainer, module, outputs, batch, number."""
         first = not self.ends  # between, the device may lag behind, as it does in a fit
         last = len(self.ends) + 1 == arguments[0].num_training_batches
-        self.ends.append((_done(self.accelerator if first or last else "cpu"), len(arguments[3][0])))
+        self.ends.append((now(_device(self.accelerator if first or last else "cpu")), len(arguments[3][0])))
 
 
-def _done(accelerator: str) -> float:
-    """The time at which all that the device was told is done."""
-    if accelerator == "gpu":
-        torch.cuda.synchronize()
-    return time.perf_counter()
+def _device(accelerator: str) -> torch.device:
+    """Lightning's word as torch has it."""
+    return torch.device("cuda" if accelerator == "gpu" else "cpu")
 
 
 def _plain(network: Network, recipe: Recipe, files: Dataset[Any], workers: int, measure: str) -> Ends:

@@ -106,11 +106,11 @@ def seconds_a_batch(batches: Iterable[Any], how: Augmentation | None, device: to
         if how:
             augment(images, masks, how)
         if count == 0:
-            start = _now(device)
-    return (_now(device) - start) / count if count else float("inf")
+            start = now(device)
+    return (now(device) - start) / count if count else float("inf")
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
     """The time at which all that the device was told is done."""
     if device.type == "cuda":
         torch.cuda.synchronize()

@@ -30,14 +30,12 @@ def with_exact_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     shapes = _shapes(model)
     nodes: list[NodeProto] = []
     for node in graph.node:
-        axes, known = shapes.get(node.input[0], ())[2:] if node.input else (), constants.keys() >= {*node.input[1:]}
-        row = _row(axes[0]) if len(axes) == 1 else 0
-        if node.op_type == _NORM and known and (len(axes) > 1 or row > 1):
-            norm = _Norm(node, len(axes), row, constants)
-            graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in norm.constants.items())
-            nodes += norm.nodes()
-        else:
+        norm = _norm(node, shapes, constants)
+        if norm is None:
             nodes.append(node)
+            continue
+        graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in norm.constants.items())
+        nodes += norm.nodes()
     del graph.node[:]
     graph.node.extend(nodes)
     _drop_unused(graph)
@@ -111,6 +109,15 @@ class _Norm:
 
     def _of(self, name: str) -> str:
         return f"{self.node.name}_{name}"
+
+
+def _norm(node: NodeProto, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, Array]) -> _Norm | None:
+    """The node's norm, where it is one that can be taken apart: its shape and its constants are known."""
+    if node.op_type != _NORM or not constants.keys() >= {*node.input[1:]}:
+        return None
+    axes = shapes.get(node.input[0], ())[2:]
+    row = _row(axes[0]) if len(axes) == 1 else 0
+    return _Norm(node, len(axes), row, constants) if len(axes) > 1 or row > 1 else None
 
 
 def _row(length: int) -> int:

@@ -21,7 +21,8 @@ def share_batch_norms(module: nn.Module) -> None:
 def _normalised(norm: _BatchNorm, values: torch.Tensor) -> torch.Tensor:
     """A batch (n, channels, ...) normalised by the means of all processes' batches; by the fit's own in evaluation."""
     if not norm.training:
-        return F.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        known = norm.running_mean, norm.running_var
+        return F.batch_norm(values, *known, norm.weight, norm.bias, training=known[0] is None, eps=norm.eps)
     shape = (1, -1, *[1] * (values.ndim - 2))
     count = all_reduce(torch.tensor(float(values.numel() // values.shape[1])))
     mean = _mean(values, count)

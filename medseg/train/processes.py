@@ -8,10 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import distributed
 
 from medseg.errors import InputError, MedsegError, RunError

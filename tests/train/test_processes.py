@@ -1,4 +1,4 @@
-"""A fit of several processes, as torchrun starts them on two machines: both are this one, and talk over its network."""
+"""A fit of several processes, as torchrun or srun starts them on two machines: both are this one here."""
 
 import os
 import socket
@@ -38,10 +38,20 @@ def machine(number: int, port: int, *words: object) -> "subprocess.Popen[str]":
     """torchrun on one of two machines, with one process."""
     agent = ["--nnodes=2", "--nproc-per-node=1", f"--node-rank={number}", "--max-restarts=0"]
     agent += ["--master-addr=127.0.0.1", f"--master-port={port}"]
-    command = [sys.executable, "-m", "torch.distributed.run", *agent, "-m", "medseg", "train", *map(str, words)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return begun(["-m", "torch.distributed.run", *agent, "-m", "medseg", "train", *map(str, words)], {})
+
+
+def step(number: int, port: int, *words: object) -> "subprocess.Popen[str]":
+    """One of two processes as srun starts them, which tells each its place and the names of the machines."""
+    told = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": str(number), "SLURM_LOCALID": "0"}
+    told |= {"SLURM_NODELIST": "127.0.0.1", "SLURM_JOB_ID": "7", "MASTER_PORT": str(port)}
+    return begun(["-m", "medseg", "train", *map(str, words)], told)
+
+
+def begun(command: list[str], told: dict[str, str]) -> "subprocess.Popen[str]":
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | told
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
+    return subprocess.Popen([sys.executable, *command], env=environment, text=True, start_new_session=True, **pipes)
 
 
 def free_port() -> int:
@@ -75,7 +85,7 @@ def test_a_killed_process_ends_the_fit_with_a_reason_and_resume_goes_on(pictures
     more = SAME | {"epochs": 200, "loader": "torch"}
     words = ["picture", pictures, "--out", tmp_path / "run", *flags(**more, batch_size=4, nodes=2)]
     port = free_port()
-    leader, other = (machine(number, port, *words) for number in (0, 1))
+    leader, other = (step(number, port, *words) for number in (0, 1))
     last = tmp_path / "run/checkpoints/last.ckpt"
     while not last.is_file() and leader.poll() is None:
         time.sleep(0.1)
