@@ -15,6 +15,7 @@ EXTRAS = {
     "grpc": "triton",
     "h11": "triton",
     "highdicom": "dicom",
+    "lightning_fabric": "train",
     "monai": "train",
     "nvidia.dali": "dali",
     "onnx": "export",
