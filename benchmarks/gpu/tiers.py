@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import cast
 
@@ -41,6 +42,7 @@ TIERS = (
     Tier("lgg", "brain-lgg fitted to all data there is", "benchmarks.gpu.lgg", 300),
 )
 HEAVY = ["torch", "pytorch_lightning", "medseg.api.train", "medseg.export.chain", "medseg.bench.benchmark"]
+_now = time.monotonic
 _GRACE_S = 5.0  # between being asked to end and being ended
 
 
@@ -50,20 +52,28 @@ def chosen(names: Sequence[str] | None) -> list[Tier]:
 
 
 def run_all(setting: Setting, tiers: Sequence[Tier]) -> list[Result]:
-    """Every tier's result, in order; one that fails or takes too long stops no other."""
+    """Every tier's result, in order; one that fails or takes too long stops no other. A rehearsal runs two at once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)  # imported once for all tiers, and before CUDA has been started
-    results = []
+    waiting, running, results = list(tiers), list[_Started](), dict[str, Result]()
     with _ended_when_told():
-        for tier in tiers:
-            print(f"{tier.name}: {tier.title}, at most {tier.limit_s:g} s", file=sys.stderr, flush=True)
-            results.append(_bounded(context.Process(target=_one, args=(setting, tier)), setting, tier))
-            print("\n".join(_said(results[-1])), file=sys.stderr, flush=True)
-    return results
+        try:
+            while waiting or running:
+                while waiting and len(running) < (2 if setting.rehearsal else 1):
+                    running.append(_start(context, setting, waiting.pop(0)))
+                wait([one.process.sentinel for one in running], max(0, min(one.until for one in running) - _now()))
+                for one in [one for one in running if one.over()]:
+                    running.remove(one)
+                    results[one.tier.name] = _result(one, setting)
+        finally:
+            for one in running:
+                _end(one.process)
+    return [results[tier.name] for tier in tiers]
 
 
 def _said(result: Result) -> Iterator[str]:
     """A result in lines, for who waits."""
+    yield f"{result.tier}:"
     for item in result.items:
         found = ", ".join(f"{name} {value}" for name, value in item.facts.items() if value is not None)
         yield f"  {item.name}: {'; '.join(filter(None, (found, item.short, item.problem)))} ({item.seconds} s)"
@@ -75,23 +85,41 @@ def file_of(setting: Setting, tier: Tier) -> Path:
     return setting.out / f"{tier.name}.json"
 
 
-def _bounded(process: ForkServerProcess, setting: Setting, tier: Tier) -> Result:
-    """The tier's result, when it ends or when its time is up."""
-    file = file_of(setting, tier)
-    file.unlink(missing_ok=True)
-    started = time.monotonic()
+@dataclass(frozen=True)
+class _Started:
+    """A tier under way; when its time is up, by the monotonic clock."""
+
+    tier: Tier
+    process: ForkServerProcess
+    began: float
+    until: float
+
+    def over(self) -> bool:
+        return self.process.exitcode is not None or _now() >= self.until
+
+
+def _start(context: ForkServerContext, setting: Setting, tier: Tier) -> _Started:
+    """The tier's process; those of a rehearsal, which run beside each other, work in folders of their own."""
+    print(f"{tier.name}: {tier.title}, at most {tier.limit_s:g} s", file=sys.stderr, flush=True)
+    file_of(setting, tier).unlink(missing_ok=True)
+    own = replace(setting, work=setting.work / tier.name) if setting.rehearsal else setting
+    process = context.Process(target=_one, args=(own, tier))
+    began = _now()
     process.start()
-    try:
-        process.join(tier.limit_s)
-        late = process.exitcode is None
-    finally:
-        _end(process)
-    result = read(file) if file.is_file() else Result(tier.name, tier.title, setting.rehearsal)
+    return _Started(tier, process, began, began + tier.limit_s)
+
+
+def _result(one: _Started, setting: Setting) -> Result:
+    """The result of a tier that has ended, or whose time is up: then it is ended here."""
+    late, file = one.process.exitcode is None, file_of(setting, one.tier)
+    _end(one.process)
+    result = read(file) if file.is_file() else Result(one.tier.name, one.tier.title, setting.rehearsal)
     if result.state == "running":  # it had no time to say how it ended
         state = "stopped" if late else "failed"
-        why = f"not done in {tier.limit_s:g} s" if late else f"its process ended with code {process.exitcode}"
-        result = replace(result, state=state, problem=why, seconds=round(time.monotonic() - started, 1))
+        why = f"not done in {one.tier.limit_s:g} s" if late else f"its process ended with code {one.process.exitcode}"
+        result = replace(result, state=state, problem=why, seconds=round(_now() - one.began, 1))
         write(file, result)
+    print("\n".join(_said(result)), file=sys.stderr, flush=True)
     return result
 
 

@@ -1,4 +1,4 @@
-"""Tiers of every kind of ending, for the kit's own tests; which one it is stands in the output folder's name."""
+"""Tiers of every kind of ending, for the kit's own tests; which one it is stands in the name of their work folder."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import time
 
 
 def run(setting, sheet):
-    kind = setting.work.name
+    kind = setting.work.parent.name
     sheet.item("first", lambda: {"found": 1})
     if kind == "dies":
         os._exit(3)
