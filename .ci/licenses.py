@@ -8,12 +8,13 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 RESTRICTED = re.compile(r"non-?commercial|NVIDIA|LicenseRef|proprietary|GPL", re.IGNORECASE)
-HEAD = """# Licenses of what medseg brings
+HEAD = """# Licenses of the packages that medseg installs
 
-medseg itself is under the Apache License 2.0. The packages that `medseg[cpu,rtx,wandb]` brings, with the license that
-each one's metadata states; written by `make docs`. NVIDIA's are proprietary: free to use on NVIDIA's terms, which
-restrict passing them on. Not listed: `trt` brings more packages of NVIDIA, `nvml` brings nvidia-ml-py (BSD), and
-`medseg server install` brings the Triton server (BSD) from the wheel nvidia-pytriton (Apache 2.0).
+medseg itself is under the Apache License 2.0. The table lists the packages that `medseg[cpu,rtx,wandb]` installs, with
+the license that each package's metadata states; `make docs` writes it. NVIDIA's packages are proprietary: they are free
+of charge under NVIDIA's terms, which restrict redistribution. Three things are not listed: `trt` installs more NVIDIA
+packages, `nvml` installs nvidia-ml-py (BSD), and `medseg server install` takes the Triton server (BSD) from the wheel
+nvidia-pytriton (Apache 2.0).
 
 | package | license |
 | --- | --- |
