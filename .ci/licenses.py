@@ -51,7 +51,7 @@ def table() -> str:
     listed = {name: license_of(found) for (name, _), found in seen.items() if name != "medseg"}
     rows = (f"| {name} | {listed[name].replace('|', '/')} |" for name in sorted(listed))
     marked = [f"{name} ({listed[name]})" for name in sorted(listed) if RESTRICTED.search(listed[name])]
-    return HEAD + "\n".join(rows) + "\n\nNot plainly permissive: " + "; ".join(marked) + ".\n"
+    return HEAD + "\n".join(rows) + "\n\nPackages whose license is not simply permissive: " + "; ".join(marked) + ".\n"
 
 
 if __name__ == "__main__":
