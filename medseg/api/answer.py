@@ -43,24 +43,24 @@ class Answer:
 
     @property
     def geometry(self) -> Geometry | None:
-        """Where the volume lies in the patient, None of a picture."""
+        """Where the volume lies in the patient; None for a picture."""
         return self.request.geometry
 
     @property
     def mask(self) -> Array:
-        """What was found on the image's own grid, uint8 or wider: labels of a list, else 0 and 1, a class a plane."""
+        """What was found, on the image's own grid, uint8 or wider: a list's labels, or 0 and 1 by class."""
         make = self.task.files.mask
         return make(self.request, self.arrays) if make else self.arrays["mask"]
 
     @property
     def table(self) -> list[Row]:
-        """The answer's rows where it is a list, such as nodules; else empty."""
+        """The answer's rows if it is a list, such as nodules; otherwise empty."""
         make = self.task.files.table
         return list(make(self.arrays)) if make else []
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What makes the answer doubtful: of the file, and the output `notes` where the pipeline has one."""
+        """Why the answer may be doubtful: notes about the file, and the output `notes` if the pipeline has one."""
         told = [note.decode() for note in self.arrays.get("notes", ())]
         return (*self.request.notes, *(note for note in told if not any(note in one for one in self.request.notes)))
 
@@ -82,14 +82,14 @@ class Answer:
         return f"Answer({self.task.name!r}, {self.name!r}: {shapes})"
 
     def _repr_html_(self) -> str:
-        """The answer in a notebook: its picture, its table and what is doubtful."""
+        """The answer as shown in a notebook: its picture, its table and its notes."""
         shown = f'<img src="data:image/jpeg;base64,{_jpeg(self.picture())}">' if self.task.scoring else ""
         notes = "".join(f"<p>note: {escape(note)}</p>" for note in self.notes)
         return f"<h4>{escape(self.task.name)}: {escape(self.name)}</h4>{shown}{_html(self.table)}{notes}"
 
 
 def _jpeg(picture: bytes) -> str:
-    """A PNG made small enough to lie in a notebook: at most so wide, as JPEG in base64."""
+    """A PNG made small enough for a notebook: at most _WIDEST_PX wide, as JPEG in base64."""
     with Image.open(io.BytesIO(picture)) as image:
         image.thumbnail((_WIDEST_PX, _WIDEST_PX))
         small = io.BytesIO()

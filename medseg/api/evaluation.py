@@ -1,4 +1,4 @@
-"""What `medseg evaluate` does: runs judged on patients that none of them has learnt from, or a table of answers."""
+"""What `medseg evaluate` does: runs scored on patients on which none of them was trained, or a table of answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from medseg.tasks import task_as, task_named
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What runs score together, and who scored them: the answers of the worst rows are at hand there."""
+    """The scores of runs that answer together, and their scorer, which keeps the answers of the worst rows."""
 
     name: str
     runs: tuple[Run, ...]
@@ -35,7 +35,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What runs score, by the name of those that answer together, or what a table of answers does, by its file's."""
+    """The scores of runs, by the name of those that answer together, or of a table of answers, by its file's name."""
 
     task: str
     scores: Mapping[str, Scored]
@@ -43,7 +43,7 @@ class Evaluated:
     engine: str = ""
     precision: str = ""
     patients: tuple[str, ...] = ()
-    unknown_training: tuple[Path, ...] = ()  # runs that do not say whom they have learnt from
+    unknown_training: tuple[Path, ...] = ()  # runs that do not say on which patients they were trained
     notes: tuple[str, ...] = ()
     pictures: tuple[Path, ...] = ()
 
@@ -83,11 +83,11 @@ def evaluate(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> Evaluated:
-    """What runs score on a data folder's patients that none of them has learnt from; `how` is engine and precision.
+    """The scores of runs on a folder's patients, without those they were trained on; `how` is engine and precision.
 
-    Several runs of one network are compared. In `out` come evaluation.json, a CSV table for each lineup, pictures of
-    the worst cases, and what the task writes in its field's own layout. Raises InputError where the task has no scores,
-    there is nobody to judge the runs by, or `out` holds an earlier report that may not be overwritten.
+    Several runs of one network are compared. `out` gets evaluation.json, a CSV table for each lineup, pictures of the
+    worst cases, and what the task writes in its field's own layout. Raises InputError where the task has no scores, no
+    patients are left to score on, or `out` holds an earlier report that may not be overwritten.
 
     >>> import medseg
     >>> found = medseg.evaluate("luna", "data", ["runs/luna-segment", "runs/luna-nodule"])
@@ -119,7 +119,7 @@ def evaluate(
 def evaluate_submission(
     task: str, data: Path, submission: Path, out: Path | None = None, overwrite: bool = False
 ) -> Evaluated:
-    """What a table of answers in the field's own format scores.
+    """The scores of a table of answers in the field's own format.
 
     Raises InputError where the task has no such format, or `out` holds a report that may not be overwritten.
     """
@@ -136,7 +136,7 @@ def evaluate_submission(
 
 
 def reported(found: Callable[[], Evaluated], out: Path | None, overwrite: bool) -> Evaluated:
-    """What is found, written to `out` in place of an earlier report, which may be there only with `overwrite`."""
+    """What was found, written to `out`. An earlier report there is replaced, but only with `overwrite`."""
     _check_new(out, overwrite)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def reported(found: Callable[[], Evaluated], out: Path | None, overwrite: bool) 
 
 
 def _report(out: Path | None, own: Sequence[str]) -> list[Path]:
-    """Every file of an earlier report that is in the folder; `own` are those that a task has beside the usual ones."""
+    """Every file of an earlier report in the folder; `own` are the files that the task adds to the usual ones."""
     several = [f"{path.stem}-[0-9]*{path.suffix}" for path in map(Path, own)]
     patterns = ("evaluation.json", "cases.csv", "cases-[0-9]*.csv", "worst/*.png", *own, *several)
     return [path for pattern in patterns for path in sorted(out.glob(pattern))] if out else []
@@ -163,20 +163,20 @@ def _check_new(out: Path | None, overwrite: bool, own: Sequence[str] = ()) -> No
 
 
 def _remove_report(out: Path | None, own: Sequence[str] = ()) -> None:
-    """Take an earlier report away: of other runs it may have more tables and pictures than the new one."""
+    """Delete an earlier report: of other runs it may have more tables and pictures than the new one."""
     for path in _report(out, own):
         path.unlink()
 
 
 def held_out(task: Task, directory: Path, runs: Sequence[Run]) -> list[str]:
-    """The folder's patients that no run has learnt from. Raises InputError where there is none."""
+    """The folder's patients on which no run was trained. Raises InputError where there is none."""
     task.known_scoring("evaluate")
     patients = task.known_data("evaluate").patients(directory)
     learnt = {name for run in runs for name in run.manifest["source"].get("split", {}).get("train", ())}
     held = [name for name in patients if name not in learnt]
     if not held:
         raise InputError(
-            f"{directory} holds {len(patients)} patients of {task.name} and none that the runs have not learnt from: "
+            f"{directory} holds {len(patients)} patients of {task.name} and the runs were trained on all of them: "
             "evaluate on other data"
         )
     return held
@@ -187,7 +187,7 @@ def evaluations(
 ) -> list[Evaluation]:
     """One evaluation for each lineup of runs; `how` is the engine and the precision.
 
-    Each keeps the answers of the first one's worst rows, so that they can be drawn without asking again.
+    Each keeps the answers of the first one's worst rows, so that they can be drawn without computing them again.
     """
     found: list[Evaluation] = []
     for name, runs in chosen.items():
@@ -211,7 +211,7 @@ def _answered(
     cases = {patient: layout.cases(directory, patient) for patient in patients}
     scorer = Scorer(task, directory, [*chain.from_iterable(cases.values())], keep=keep)
     for patient in tqdm(patients, desc=title, disable=None, delay=2):
-        known = {case.id for case in scorer.read(patient)}  # a truth that is wrong is told before anything is asked
+        known = {case.id for case in scorer.read(patient)}  # a wrong truth is reported before anything is computed
         for case in cases[patient]:
             if case.id in known:
                 scorer.add(case.id, task.pipeline(case.ask(), networks))
@@ -231,7 +231,7 @@ def _write_worst(found: Sequence[Evaluation], out: Path) -> Iterator[Path]:
 
 
 def _kept(found: Evaluated, out: Path | None) -> Evaluated:
-    """What was found, after it is written to the folder, where there is one."""
+    """What was found; it is also written to the folder, if one is given."""
     if out is None:
         return found
     with whole_file(out / "evaluation.json") as temporary:

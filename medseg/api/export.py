@@ -1,4 +1,4 @@
-"""Runs exported to ONNX and TensorRT, each file proved before it is recorded."""
+"""Runs exported to ONNX and TensorRT; each file is compared with torch before it is recorded."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def export(
 ) -> list[Run]:
     """The runs with their new files: always fp32.pt2 and fp32.onnx, and what the options ask for.
 
-    `beside` are runs of the task's other networks, with which its list is judged; `tell` hears each stage as it starts.
-    Raises ExportError naming every file that could not be made, after all the others are.
+    `beside` are runs of the task's other networks, which are needed to judge a list; `tell` is called when a stage
+    starts. Raises ExportError, which names every file that could not be made, after all the others are made.
 
     >>> import medseg
     >>> (run,) = medseg.export("runs/luna-segment", medseg.ExportOptions(fp16=True, samples=2))

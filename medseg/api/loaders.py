@@ -1,4 +1,4 @@
-"""Which loader feeds a fit: torch's, DALI's, or the one that is faster here. Heavy: imported by train alone."""
+"""Which loader feeds a fit: torch's, DALI's, or the one that is faster here. Heavy: only train imports it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _MEASURED = 4  # batches of each loader, the first of which is not counted
 
 
 def fed(data: DataModule, loader: str, begun: Run | None = None) -> Settings:
-    """Let the loader of this name feed the data module; its settings, which now say which one it is.
+    """Let the loader of this name feed the data module; return its settings, which then name the chosen loader.
 
-    `auto` keeps the loader of a run that is already begun, by the fit that is resumed or by the process that leads this
-    one; else it measures. Raises InputError for a loader that cannot be had.
+    `auto` keeps the loader of a run that has already begun (a resumed fit, or the leading process of this fit);
+    otherwise it measures. Raises InputError for a loader that cannot be had.
     """
     if loader not in LOADERS:
         raise InputError(f"--loader is {loader!r}; expected one of {', '.join(LOADERS)}")
     problem = _unfit(data.network)
     if loader == "dali" and problem:
-        raise InputError(f"--loader dali does not feed {data.network.name}, {problem}: choose torch")
+        raise InputError(f"--loader dali cannot feed {data.network.name}, {problem}: choose torch")
     if loader == "dali" and not _installed():
         raise InputError("--loader dali needs 'nvidia.dali': pip install 'medseg[dali]'")
     if loader == "auto" and begun:
@@ -55,7 +55,7 @@ def _unfit(network: Network) -> str:
     if len(network.input_shape) != 3:
         return f"whose input has {len(network.input_shape)} axes; expected pictures of 3"
     other = undrawn(training_of(network, "train").augmentation)
-    return f"whose samples are changed by {other}, which is torch's alone" if other else ""
+    return f"whose augmentation uses {other}, which only torch's loader can do" if other else ""
 
 
 def dali_feed(network: Network) -> Feed:
@@ -79,7 +79,7 @@ def dali_feed(network: Network) -> Feed:
 
 
 def _decode_of(network: Network) -> Decode | None:
-    """How the network's own task decodes a picture to what it is fed, where it says so."""
+    """How the network's own task decodes a picture to the network's input, if the task says so."""
     decoding = task_named(task_of(network)).decoding.values()
     return next((one for one in decoding if one.size is not None), None)
 
@@ -87,7 +87,7 @@ def _decode_of(network: Network) -> Decode | None:
 def faster(data: DataModule) -> str:
     """`torch` or `dali`, whichever gives the first augmented batches of this fit in less time.
 
-    Both to the end that they have in the fit: moved, and on the device that computes; there torch's are moved.
+    Both are timed until the batch is augmented and on the device that computes; torch's batches are augmented there.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     seconds = {}
@@ -99,7 +99,7 @@ def faster(data: DataModule) -> str:
 
 
 def seconds_a_batch(batches: Iterable[Any], how: Augmentation | None, device: torch.device) -> float:
-    """Seconds a batch takes to lie on the device, moved as it is said there, after the first; infinite for only one."""
+    """Seconds until a batch is on the device and augmented, without the first batch; infinite if there is only one."""
     start, count = 0.0, 0
     for count, (images, masks, _) in enumerate(islice(batches, _MEASURED)):
         images, masks = images.to(device), masks.to(device)
@@ -111,7 +111,7 @@ def seconds_a_batch(batches: Iterable[Any], how: Augmentation | None, device: to
 
 
 def now(device: torch.device) -> float:
-    """The time at which all that the device was told is done."""
+    """The time at which the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -25,10 +25,11 @@ def overlays(
     how: tuple[str, str],
     where: Destination,
 ) -> Iterator[Path]:
-    """Write NAME_runs.png for each source: every run's, or lineup's, outlines in its own colour.
+    """Write NAME_runs.png for each source, with the outlines of every run (or lineup) in its own colour.
 
-    `how` is the engine and the precision. Runs compete where one can answer alone; LUNA's chain answers together.
-    Raises InputError where a picture is there already and may not be overwritten, or a source cannot be read.
+    `how` is the engine and the precision. If one run can answer alone, every run is drawn by itself; LUNA's chain
+    answers together. Raises InputError where a picture already exists and may not be overwritten, or a source cannot be
+    read.
     """
     task.known_scoring("draw its answers")  # refused before anything is opened
     targets = {one.name: where.folder / f"{one.name}_runs.png" for one in sources if isinstance(one, Source)}
@@ -53,7 +54,7 @@ def overlays(
 
 
 def _picture(tasks: Mapping[str, Task], request: Request, asks: Mapping[str, Ask]) -> bytes:
-    """All answers over the image; `tasks` are those that give them, by the same names."""
+    """All answers over the image; `tasks` are the tasks that gave them, by the same names."""
     first = next(iter(tasks.values())).known_scoring("draw its answers")
     cases = [first.case_of(request)]
     masks = {

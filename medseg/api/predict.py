@@ -1,4 +1,4 @@
-"""Files through a pipeline, several in flight: their answers are written in order, and a bad file stops no other."""
+"""Files through a pipeline, several at a time: answers are written in order; a bad file does not stop the others."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def predict(
     precision: str = "fp32",
     **options: float | str,
 ) -> list[Answer]:
-    """The answers to all that lies in files and folders, in their order, in memory; see open_predictor for the rest.
+    """The answers to everything in files and folders, in their order, in memory; see open_predictor for the rest.
 
     `options` are the task's, as `medseg info TASK` lists them. Raises InputError for the first source that cannot be
-    answered: to go on with the others, ask a predictor source by source.
+    answered; to continue with the others, ask a predictor source by source.
 
     >>> import medseg
     >>> (answer,) = medseg.predict("luna", "ct.mhd", runs=["runs/luna-segment", "runs/luna-nodule"], threshold=0.3)
@@ -46,7 +46,7 @@ def predict(
 
 @dataclass(frozen=True)
 class Asked:
-    """How every source is asked: by so many threads, with what for the optional tensors; and what to say of it."""
+    """How every source is asked: number of threads, values of the optional tensors, and what the answer records."""
 
     concurrency: int = 1
     options: Mapping[str, float | str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A request on its way: its answer is awaited in its turn."""
+    """A request that is being computed; answers are taken in order."""
 
     request: Request
     answer: Future[Tensors]
@@ -71,8 +71,8 @@ def predictions(
 ) -> Iterator[tuple[str, list[Path]]]:
     """Each source's name and the files written for it.
 
-    `ask` is called by several threads. A bad file is told on stderr and the others go on; at the end InputError counts
-    the bad ones. Where there is only one file, its own error is raised.
+    `ask` is called by several threads. A bad file is reported on stderr and the others continue; at the end an
+    InputError counts the bad ones. If there is only one file, its own error is raised.
     """
     failed = 0
     with tqdm(total=len(sources), unit="file", disable=None, leave=False) as bar:
@@ -92,7 +92,7 @@ def predictions(
 def _in_flight(
     task: Task, sources: Sequence[Source | InputError], ask: Ask, asked: Asked
 ) -> Iterator[Waiting | InputError]:
-    """The sources in their order, so many of them asked ahead; never all are read, for each may hold a whole CT."""
+    """The sources in their order, a few of them asked ahead. Never all are read, because each may be a whole CT."""
     known = task.optional_tensors(asked.options)
     pool = ThreadPoolExecutor(asked.concurrency)
     waiting: deque[Waiting | InputError] = deque()
@@ -107,7 +107,7 @@ def _in_flight(
                 yield waiting.popleft()
         yield from waiting
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # all are through, or nobody waits for them any more
+        pool.shutdown(wait=False, cancel_futures=True)  # all are done, or nobody waits for them any more
 
 
 def _loaded(source: Source | InputError, asked: Asked) -> Request | InputError:
@@ -125,7 +125,7 @@ def _tell(note: str) -> None:
 
 
 def _written(task: Task, one: Waiting | InputError, where: Destination) -> tuple[str, list[Path]]:
-    """Write an answer, and take away what an earlier one of this name had beside."""
+    """Write an answer, and delete the other files of an earlier answer of this name."""
     if isinstance(one, InputError):
         raise one
     name = one.request.name

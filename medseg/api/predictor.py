@@ -43,7 +43,7 @@ class Predictor:
     made_by: Mapping[str, Any]
 
     def sources(self, *paths: Path | str, reading: Reading = AS_FILED) -> list[Source]:
-        """All there is to ask about in these files and folders, listed by headers alone, under different names.
+        """All sources in these files and folders, under different names; only headers are read.
 
         Raises InputError for a path that cannot be used, or where two sources are the same.
         """
@@ -80,8 +80,8 @@ def open_predictor(
 ) -> Iterator[Predictor]:
     """The task's pipeline on runs, one for each of its networks, or on a server of `medseg serve`; closed at the end.
 
-    Raises InputError for both or neither, RunError for runs that are not enough or lack the engine's file, ServerError
-    where no server answers.
+    Raises InputError for both or neither, RunError where a run is missing or lacks the engine's file, ServerError where
+    no server answers.
 
     >>> import medseg
     >>> with medseg.open_predictor("luna", ["runs/luna-segment", "runs/luna-nodule"], precision="fp32") as predictor:
@@ -109,11 +109,11 @@ def _opened(task: Task, runs: Sequence[Run | Path | str], engine: str, precision
                 concrete, lambda tensors: concrete.pipeline(tensors, cancellable(networks, left.is_set)), about
             )
         finally:
-            left.set()  # after Ctrl-C a thread may still be at work: it stops at the next tile or crop
+            left.set()  # after Ctrl-C a thread may still be working: it stops at the next tile or crop
 
 
 def served_as(name: str, url: str) -> Task:
-    """The task of this name as a server's runs describe it, where they do."""
+    """The task of this name; if a server's runs describe it, as they do."""
     from medseg.engines.triton import served_task
 
     return served_task(url, task_named(name))
@@ -131,7 +131,7 @@ def _served(task: Task, url: str) -> Iterator[Predictor]:
 
 
 def _told(parameters: Mapping[str, str]) -> dict[str, Any] | str:
-    """What a server says of its runs, "unknown" where it says nothing: one that an earlier medseg wrote."""
+    """What a server says about its runs; "unknown" where an earlier medseg wrote it and it says nothing."""
     from medseg.engines.triton import MADE_BY
 
     try:

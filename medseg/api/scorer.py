@@ -1,4 +1,4 @@
-"""Scores of answers as they come, for `evaluate` and `bench` alike: a key means one thing because one code gives it."""
+"""Scores of answers as they come, for `evaluate` and `bench`: one function computes a key, so it has one meaning."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Scored:
-    """What answers score: a row for each thing that is scored, each score over all of them, and counts."""
+    """The scores of answers: a row for each thing that is scored, each score over all rows, and counts."""
 
     rows: Rows = field(default_factory=dict)
     means: Mapping[str, Mean] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Scored:
 
 
 def scored(scoring: Scoring, rows: Rows, overall: Overall) -> Scored:
-    """The rows with their means, for which what all cases have together stands where there is such a thing."""
+    """The rows with their means; a score that is computed over all cases together replaces the mean."""
     ordered = {name: _ordered(row, scoring.metrics) for name, row in rows.items()}
     return Scored(ordered, _ordered(means(rows) | dict(overall.means), scoring.metrics), overall.counts)
 
@@ -53,7 +53,7 @@ def nothing(task: Task, case: Case) -> Tensors:
 
 
 def _sized(shape: Sequence[int], case: Case) -> tuple[int, ...]:
-    """A wire's shape, its free axes those of the truth where it has as many at its end, else empty."""
+    """A wire's shape; its free axes are the truth's last axes if the truth has as many, otherwise 0."""
     free = sum(size == -1 for size in shape)
     masks = case.mask is not None and free >= 2 and tuple(shape[-free:]) == (-1,) * free
     if not masks or case.mask is None:
@@ -62,7 +62,7 @@ def _sized(shape: Sequence[int], case: Case) -> tuple[int, ...]:
 
 
 def worst_scores(row: Mapping[str, float], metrics: Sequence[Metric]) -> dict[str, float]:
-    """A row's scores as the worst that there are: 0 of a share, 1 where less is better; what has no worst is left out.
+    """A row's scores with their worst values: 0 of a share, 1 if lower is better; a score without one is left out.
 
     Counts that only describe a case stay.
     """
@@ -76,8 +76,8 @@ def worst_scores(row: Mapping[str, float], metrics: Sequence[Metric]) -> dict[st
 class Scorer:
     """Counts answers to the cases of a data folder whose truth is known, whatever order they come in.
 
-    A row is scored as soon as all its cases are answered: so no more than one scan's answers wait. Those of the worst
-    rows are kept, to be drawn.
+    A row is scored as soon as all its cases are answered, so only one scan's answers are held. Those of the worst rows
+    are kept, to be drawn.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Scorer:
         self._task = task
         self._scoring, self._data = task.known_scoring("score answers"), task.known_data("score answers")
         self._directory, self._options, self._keep = directory, dict(options or {}), keep
-        self._patients: dict[str, str] = {}  # row -> whose it is
+        self._patients: dict[str, str] = {}  # row -> its patient
         self._cases: dict[str, list[str]] = {}  # row -> its cases
         for case in cases:
             if case.known:
@@ -103,7 +103,7 @@ class Scorer:
         self._kept: dict[str, Tensors] = {}  # case -> what Scoring.overall needs
         self._answers: dict[str, dict[str, Tensors]] = {}  # of rows that will be drawn
         self._failed: set[str] = set()  # rows with a case that has no answer
-        self._latest: tuple[str, list[Case]] = ("", [])  # the patient who was read last
+        self._latest: tuple[str, list[Case]] = ("", [])  # the patient that was read last
 
     def add(self, case: str, answer: Tensors) -> None:
         """Count an answer: the first to each case whose truth is known. Raises InputError where it cannot be scored."""
@@ -116,7 +116,7 @@ class Scorer:
             self._score(row)
 
     def fail(self, case: str) -> None:
-        """Count a case that was asked and has no answer: as nothing found, and its row as the worst that there is."""
+        """Count a case that was asked and has no answer: as if nothing was found, and its row with the worst scores."""
         row = self._scoring.row_of(case)
         if row in self._cases:
             self._failed.add(row)
@@ -125,7 +125,7 @@ class Scorer:
                 self.add(case, nothing(self._task, known[case]))
 
     def scored(self) -> Scored:
-        """All scores; a row some of whose cases were not answered is that of the others."""
+        """All scores; a row is scored on those of its cases that were answered."""
         for row in list(self._waiting):
             self._score(row)
         overall = self._scoring.overall
@@ -134,13 +134,13 @@ class Scorer:
 
     @property
     def drawable(self) -> list[str]:
-        """The rows whose answers are kept: those that were asked for, else the worst, the very worst first."""
+        """The rows whose answers are kept: those that were asked for, or else the worst ones, worst first."""
         if isinstance(self._keep, int):
             return worst(self._rows, self._scoring.main, self._keep)
         return [row for row in self._keep if row in self._rows]
 
     def read(self, patient: str) -> list[Case]:
-        """A patient's cases with their truth, those that have one."""
+        """A patient's cases that have a truth, with it."""
         if self._latest[0] != patient:
             found = self._data.read(self._directory, patient)
             self._latest = patient, [case for case in found if case.mask is not None]

@@ -23,9 +23,9 @@ from medseg.triton_models.wheel import wheel
 
 @dataclass(frozen=True)
 class Repository:
-    """How a repository is to be: for which target, by which engine (None is the target's default) and decoder.
+    """What a repository is for: the target, the engine (None is the target's default) and the decoder.
 
-    `instances` of each network share out the cores; None is one a core.
+    `instances` of each network share the cores; None is one per core.
     """
 
     target: str = "embedded"
@@ -49,9 +49,8 @@ def serve(
 ) -> Iterator[Server]:
     """The task's ensemble on a Triton server of this machine, ready at `.url`; stopped when the block is left.
 
-    What dies meanwhile is started again by `medseg.triton_models.watch.watch(server, tell)`, which blocks. Without
-    `ports` free ones are taken. Raises InputError for a target that is not served here, ServerError where it does not
-    start.
+    `medseg.triton_models.watch.watch(server, tell)`, which blocks, restarts what dies in the meantime. Without `ports`,
+    free ones are taken. Raises InputError for a target that is not served here, ServerError where it does not start.
 
     >>> import medseg
     >>> with medseg.serve("luna", ["runs/luna-segment", "runs/luna-nodule"]) as server:
@@ -64,7 +63,7 @@ def serve(
             f"--target {repository.target} is served by NVIDIA's container image, not here: add --write-only DIR "
             "(see deploy/)"
         )
-    wheel()  # where there is no server, that is said before anything is read
+    wheel()  # a missing server is reported before anything is read
     with Scratch("repository") as folder:
         names = write_repository(Path(folder), task_named(task), runs, repository)
         with serving(Path(folder), names, ports or free_ports(), Path(log), access) as server:

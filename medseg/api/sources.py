@@ -1,4 +1,4 @@
-"""What `medseg predict` is to ask about, listed before anything is computed: each source with a name of its own."""
+"""The sources of `medseg predict`, listed before anything is computed: each has its own name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medseg.task import Reading, Source, Task
 
 @dataclass(frozen=True)
 class Destination:
-    """Where answers are written: into one folder, or a folder for each where an answer is many files."""
+    """Where answers are written: into one folder, or into a folder for each answer if it has many files."""
 
     folder: Path
     overwrite: bool = False  # whether an earlier answer may be replaced
@@ -25,9 +25,9 @@ class Destination:
 
 
 def found(task: Task, inputs: Sequence[Path], reading: Reading) -> list[Source | InputError]:
-    """All there is to ask about in files and folders, under different names; in the place of a bad input, why.
+    """All sources in files and folders, under different names; in place of a bad input, the reason.
 
-    Raises InputError where two sources are the same, for one answer would then replace the other.
+    Raises InputError where two sources are the same, because one answer would then replace the other.
     """
     listed: list[Source | InputError] = []
     for path in inputs:
@@ -40,7 +40,7 @@ def found(task: Task, inputs: Sequence[Path], reading: Reading) -> list[Source |
 
 
 def distinct(sources: Sequence[Source]) -> list[str]:
-    """A name for each source: its own; where several share it, with as much of its path as tells all of them apart.
+    """A name for each source: its own, or, if several share it, with as much of the path as makes them different.
 
     Raises InputError where nothing does.
     """
@@ -64,7 +64,7 @@ def _told_apart(sources: Sequence[Source]) -> list[str]:
 
 
 def _longer(source: Source, extent: int, suffix: int) -> str:
-    """A source's name behind so many of the folders that it lies in, and before its file's suffix."""
+    """A source's name with this many of its folders before it, and its file's suffix after it."""
     whole = source.path.absolute()
     parents = whole.parent.parts[1:][-extent:] if extent else ()
     ending = whole.with_name(whole.name.removesuffix(".gz")).suffix[1:]
@@ -81,7 +81,7 @@ def _check_different(sources: Sequence[Source], names: Sequence[str]) -> None:
 
 
 def _key(name: str) -> str:
-    """What two names may not share, on a disk that does not tell upper case from lower either."""
+    """The key that must differ between two names, also on a disk that ignores upper and lower case."""
     return name.casefold()
 
 

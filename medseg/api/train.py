@@ -1,4 +1,4 @@
-"""A fit: a network, a data folder and what is chosen of it become a run."""
+"""A fit: a network, a data folder and the user's choices become a run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from medseg.train.weights import build_options
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What is chosen of a fit; the rest is the network's recipe, and what most fits want.
+    """The choices for a fit; the rest comes from the network's recipe and the usual settings.
 
-    `recipe` holds fields of medseg.task.Recipe; `settings` those of medseg.train.settings.Settings, but for the recipe
-    and the size. `network` says of which kind the network is built, and at which size.
+    `recipe` holds fields of medseg.task.Recipe; `settings` those of medseg.train.settings.Settings, except the recipe
+    and the size. `network` says how the network is built, and at which size.
     """
 
     recipe: Mapping[str, float | str | None] = field(default_factory=dict)
@@ -46,9 +46,9 @@ def train(
     loader: str = "auto",
     resume: bool = False,
 ) -> Run:
-    """The run, fitted to the patients of a data folder that its task's split does not judge by; with fp32.pt2.
+    """The run, fitted to a data folder's patients without those that the split keeps for validation; with fp32.pt2.
 
-    `resume` goes on from the run's last whole epoch. Raises InputError for what cannot be chosen, RunError where the
+    `resume` continues from the run's last complete epoch. Raises InputError for an invalid choice, RunError where the
     folder holds another run.
 
     >>> import medseg
@@ -72,7 +72,7 @@ def train(
 
 
 def _settings(network: Network, chosen: TrainOptions) -> Settings:
-    """The settings of the fit. Raises InputError for one that makes no sense."""
+    """The settings of the fit. Raises InputError for an invalid one."""
     more: dict[str, Any] = {name: value for name, value in chosen.settings.items() if value is not None}
     keep = keep_for(str(more.pop("keep", "best")), more.get("patience"))
     size = None if network.described_by else size_for(network, chosen.network.size)
@@ -80,7 +80,7 @@ def _settings(network: Network, chosen: TrainOptions) -> Settings:
 
 
 def _network(name: str, data: Path, chosen: TrainOptions) -> tuple[Network, dict[str, Any]]:
-    """The network that will be fitted and the options that it is built with: a task's own, or as the choices say."""
+    """The network that will be fitted, and the options with which it is built: a task's own, or as the choices say."""
     task = brought_along(name)
     if task and task.bringing and task.described:
         refuse_chosen(name, {"features": chosen.features})

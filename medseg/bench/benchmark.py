@@ -1,4 +1,4 @@
-"""Benchmark: every target measured one after the other; a target that fails is part of the result, not its end."""
+"""Benchmark: every target measured one after the other; a target that fails does not end the measurement."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Asked = tuple[Sequence[Unread], Path | None]  # cases, and the data folder that 
 
 
 def _say(line: str) -> None:
-    """Tell who waits at a terminal how far it is."""
+    """Show the progress to a user at a terminal."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr)
 
@@ -51,7 +51,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Extras:
-    """What is measured beside the targets: the runs' networks, alone and file by file."""
+    """What is measured besides the targets: the runs' networks, alone and file by file."""
 
     runs: Sequence[Run] = ()
     data: Path = Path()
@@ -114,7 +114,7 @@ def _measure_targets(
     settings: Settings,
     scorers: dict[str, Scorer],
 ) -> None:
-    """Measure each target; those with scores leave their scorers, which keep the first one's worst answers."""
+    """Measure each target; return the scorers of those with scores, which keep the first one's worst answers."""
     cases, data = asked
     inside: dict[str, dict[str, None]] = {}  # step -> the networks it calls, as seen in targets that ran here
     for opening in openings:
@@ -147,7 +147,7 @@ def _alone(settings: Settings) -> Settings:
 
 
 def client_overhead_s() -> float:
-    """The median latency in seconds that the client measures of a target which answers at once: its own share."""
+    """The client's own share of a latency: the median in seconds that it measures for a target that answers at once."""
     nothing, target, crew = Unread("nothing", dict), BenchTarget("nothing", lambda asked, _: asked.ask()), Crew()
     return median(ask_within(crew, target, nothing, 1.0)[0].latency_s for _ in range(_TRIES))
 

@@ -1,4 +1,4 @@
-"""Cases: a task's data folder, or a file, as what any target can be asked; scored where the truth is known."""
+"""Cases: a task's data folder, or a file, as requests to any target; scored where the truth is known."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def made_up(task: Task, folder: Path) -> Path:
 
 
 def scorer_of(task: Task, data: Path, cases: Sequence[Unread], keep: Collection[str] | int = PICTURES) -> Scorer | None:
-    """Who scores a target's answers to these cases; None where the task has no scores, or no case a known truth.
+    """The scorer of a target's answers to these cases; None if the task has no scores or no case has a known truth.
 
     `keep` are the rows whose answers will be drawn, or how many of the worst.
     """
@@ -63,7 +63,7 @@ def _loaded(source: Source) -> Tensors:
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    """A source's files: those of the folder, or the file and what lies beside it under its name."""
+    """A source's files: those of the folder, or the file and the files beside it with the same name."""
     found = path.iterdir() if path.is_dir() else path.parent.glob(f"{path.stem}.*")
     return tuple(sorted(file for file in found if file.is_file()))
 

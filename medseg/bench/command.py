@@ -25,12 +25,12 @@ QUICK_CASES = 8
 
 @dataclass(frozen=True)
 class Beside:
-    """What is measured beside the entries, and of how many cases."""
+    """What is measured besides the entries, and with how many cases."""
 
-    urls: Sequence[str] = ()  # servers that somebody else started
+    urls: Sequence[str] = ()  # servers that are already running
     batch: Sequence[int] = ()  # each network alone at these batch sizes
     cases: int | None = None  # only the first ones
-    waterfall: bool = True  # every file of each network beside torch
+    waterfall: bool = True  # every file of each network compared with torch
 
 
 def bench(
@@ -66,7 +66,7 @@ def bench(
 def measured(
     task: Task, runs: Sequence[Run], entries: Sequence[Entry], data: Path, settings: Settings, beside: Beside
 ) -> Record:
-    """The benchmark of these entries and of what is beside, on the cases of a data folder or a file."""
+    """The benchmark of these entries and of the rest of the plan, on the cases of a data folder or a file."""
     timeout_s = settings.plan.timeout_s
     cases = cases_of(task, data)[: beside.cases]
     openings = lineup(task, runs, entries, timeout_s) + [remote(task, url, timeout_s) for url in beside.urls]

@@ -38,10 +38,12 @@ class Entry:
     engine: str
     precision: str
     where: str  # local, or served by an embedded Triton
-    decoder: str = "dali"  # of a served target, as `medseg serve` has it; here the step's own function decodes
+    decoder: str = "dali"  # of a served target, as in `medseg serve`; local targets use the step's own function
     shared_memory: bool = False  # a served target's inputs lie in shared memory
-    early_exit: float | None = None  # of three networks that vote: the share on which two must differ to ask the third
-    instances: int | None = None  # of each network on a server, as `medseg serve` has it
+    early_exit: float | None = (
+        None  # of three voters: the share of pixels on which two must differ for the third to be asked
+    )
+    instances: int | None = None  # of each network on a server, as in `medseg serve`
 
     @property
     def name(self) -> str:
@@ -59,10 +61,10 @@ def held(runs: Sequence[Run]) -> list[str]:
 
 
 def usual(runs: Sequence[Run], quick: bool) -> list[Entry]:
-    """What is measured where nothing is asked for: the CPU's best engine in every precision that the runs hold.
+    """What is measured if nothing is chosen: the CPU's best engine in every precision that the runs hold.
 
-    Each is served, and the first also runs here, so that the server's share shows; unless it is to be quick, all run
-    here, and the other installed engines do in the first precision.
+    Each is served, and the first also runs here, to show the server's share. Without `quick`, all of them run here, and
+    so do the other installed engines in the first precision.
     """
     precisions = held(runs)
     if not precisions:
@@ -94,7 +96,7 @@ def entries(engines: Sequence[str], precisions: Sequence[str], where: Sequence[s
 
 
 def with_variants(entries: Sequence[Entry], shared_memory: bool, exit_at: float | None) -> list[Entry]:
-    """The entries, after each served one the same with shared memory, after each local one the same with early exit."""
+    """The entries; a served one is followed by the same with shared memory, a local one by the same with early exit."""
     found: list[Entry] = []
     for entry in entries:
         found.append(entry)
@@ -112,7 +114,7 @@ def lineup(task: Task, runs: Sequence[Run], entries: Sequence[Entry], timeout_s:
 
 
 def remote(task: Task, url: str, timeout_s: float) -> Opening:
-    """How to open a target on a server that somebody else started."""
+    """How to open a target on a server that is already running."""
     facts = {"where": "remote", "url": url}
     return Opening(url, facts, lambda: _closing(served_target(url, task, At(url, timeout_s=timeout_s), facts)))
 

@@ -66,7 +66,7 @@ def _cases(record: Record) -> dict[str, dict[str, str]]:
 
 
 def _labels(records: Sequence[Record]) -> list[str]:
-    """What tells the records apart: the machine, the day where it is the same machine, the time where it is one day."""
+    """What distinguishes the records: the machine; on one machine the day; on one day the time."""
     machines = [machine_name(record) for record in records]
     days = [f"{name}, {record['started'][:10]}" for name, record in zip(machines, records, strict=True)]
     times = [f"{name}, {record['started']}" for name, record in zip(machines, records, strict=True)]

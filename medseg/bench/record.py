@@ -1,7 +1,7 @@
 """Record: what a benchmark measured, as the plain data of bench.json; raw times are kept for later comparisons.
 
-The types say what this medseg writes. Of a file, what a comparison reads is looked at, see `schema`; SCHEMA says
-whether its entries mean what they mean here.
+The types say what this medseg writes. When a file is read, `schema` checks what a comparison needs; SCHEMA says whether
+its entries have the meaning they have here.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class Against(TypedDict):
 
 
 class GpuRecord(TypedDict):
-    """The GPU of a machine; None is what it does not tell, as a slice of one its clock."""
+    """The GPU of a machine; None stands for what it does not tell, such as the clock of a GPU slice."""
 
     name: str
     driver: str

@@ -7,7 +7,7 @@ from typing import Any
 from medseg.bench.record import SCHEMA
 from medseg.schema import Check, a, count, either, first, mapping, record, sequence, text
 
-_MOST = 1e9  # of seconds, rates and scores; the least that a score can be is as far below 0
+_MOST = 1e9  # of seconds, rates and scores; a score must not be further below 0 than this either
 
 
 def _within(low: float, high: float = _MOST) -> Check:
@@ -35,7 +35,11 @@ def _timing(value: Any, where: str) -> str | None:
 
 
 def _in_order(due_s: float, done_s: float, where: str) -> str | None:
-    return None if due_s <= done_s else f"{where} was done at {done_s:g} s and due at {due_s:g} s; expected the reverse"
+    return (
+        None
+        if due_s <= done_s
+        else f"{where} was done at {done_s:g} s and due at {due_s:g} s; expected the opposite order"
+    )
 
 
 def _columns(value: Any, where: str) -> str | None:
@@ -45,7 +49,8 @@ def _columns(value: Any, where: str) -> str | None:
         return wrong
     lengths = {len(value[name]) for name in _TIMES}
     if len(lengths) > 1:
-        return f"{where} has columns of {min(lengths)} and of {max(lengths)} entries; expected one length"
+        return f"{where} has columns of {min(lengths)} and of {max(lengths)} entries; expected columns of the "
+        "same length"
     pairs = zip(value["intended_s"], value["done_s"], strict=True)
     return first(_in_order(due_s, done_s, f"{where}[{index}]") for index, (due_s, done_s) in enumerate(pairs))
 

@@ -1,4 +1,4 @@
-"""bench.json on the disk: written whole and never over another, read with a look at all that a comparison needs."""
+"""bench.json on the disk: written whole and never over another; what a comparison needs is checked when it is read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _rounded(value: object) -> object:
 def read_json(path: Path) -> Record:
     """A bench.json. Raises InputError, naming the first thing wrong, for a file that is not one of this schema."""
     if not path.is_file():
-        raise InputError(f"{path} is no file; expected a bench.json written by `medseg bench`: check the path")
+        raise InputError(f"{path} is not a file; expected a bench.json written by `medseg bench`: check the path")
     try:
         record = json.loads(path.read_bytes())
     except RecursionError:
@@ -54,7 +54,9 @@ def read_json(path: Path) -> Record:
         raise _no_bench(path, str(error).splitlines()[0]) from error
     version = record.get("schema") if isinstance(record, dict) else None
     if either(version, int) and version != SCHEMA:
-        raise InputError(f"{path} has schema {version}; this medseg compares schema {SCHEMA}: run `medseg bench` again")
+        raise InputError(
+            f"{path} has schema {version}; this version of medseg compares schema {SCHEMA}: run `medseg bench` again"
+        )
     if problem := BENCH(record, "it"):
         raise _no_bench(path, problem)
     return cast(Record, record)

@@ -17,7 +17,7 @@ _GPU_ENGINES = [name for name, kind in ENGINES.items() if kind.builds]
 
 @dataclass(frozen=True)
 class Ability:
-    """One thing that people want of medseg, whether it works here, and what it works with or lacks."""
+    """One thing that people do with medseg: whether it works here, and what it uses or lacks."""
 
     what: str
     can: bool

@@ -27,21 +27,26 @@ class WorkerOptions:
     ] = "local"
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="How many workers.  [default: one a GPU or a --url, else 1 here, or one a node]"),
+        typer.Option(
+            min=1,
+            help="How many workers. [default: one per GPU or --url; otherwise 1 on this machine, or one per node]",
+        ),
     ] = None
-    gpus: Annotated[int, typer.Option(min=0, help="How many GPUs they share, one each.")] = 0
+    gpus: Annotated[int, typer.Option(min=0, help="How many GPUs; each worker has one.")] = 0
     url: Annotated[
         list[str] | None, typer.Option(help="A running server instead of --run; give several to share the work.")
     ] = None
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Cases at inference at a time in each worker.  [default: 1 volume, a picture a core]"),
+        typer.Option(
+            min=1, help="How many cases each worker infers at a time. [default: 1 volume, or one picture per core]"
+        ),
     ] = None
     metrics_port: Annotated[
-        int | None, typer.Option(help="Tell Prometheus how it goes, on this port of 127.0.0.1.")
+        int | None, typer.Option(help="Offer the progress to Prometheus on this port of 127.0.0.1.")
     ] = None
     price_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="What an hour of all workers together costs, for the report.")
+        float | None, typer.Option(min=0, help="The price of an hour of all workers together, for the report.")
     ] = None
 
 
@@ -49,16 +54,21 @@ class WorkerOptions:
 class CaseOptions:
     """What becomes of one case."""
 
-    retry: Annotated[int, typer.Option(min=0, help="Further tries of a case that went wrong, elsewhere if it can.")] = 2
+    retry: Annotated[
+        int, typer.Option(min=0, help="How often a failed case is tried again, on another worker if possible.")
+    ] = 2
     timeout: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds of work on one case before it counts as hanging.")
+        float | None, typer.Option(min=0.1, help="Seconds of work on one case after which it counts as hanging.")
     ] = None
-    fast: Annotated[bool, typer.Option("--fast", help="Know inputs by size and time, without their sha256.")] = False
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Recognise inputs by size and modification time, without their sha256.")
+    ] = False
     no_arrays: Annotated[
-        bool, typer.Option("--no-arrays", help="Keep no answer.npz, from which `evaluate --cohort` makes scores.")
+        bool, typer.Option("--no-arrays", help="Write no answer.npz, which `evaluate --cohort` needs for scores.")
     ] = False
     restart: Annotated[
-        bool, typer.Option("--restart", help="Start over: throw the earlier ledger and answers in --out away.")
+        bool,
+        typer.Option("--restart", help="Start from the beginning: delete the earlier ledger and answers in --out."),
     ] = False
 
 
@@ -66,9 +76,11 @@ class CaseOptions:
 class PartOptions:
     """Parts of a cohort, and where their ledgers lie."""
 
-    shard: Annotated[str | None, typer.Option(help="Only this part of the cases, such as 2/8.")] = None
-    merge: Annotated[bool, typer.Option("--merge", help="Join the ledgers of all shards; nothing is asked.")] = False
-    ledger: Annotated[Path | None, typer.Option(help="The folder for manifest.jsonl where --out is an address.")] = None
+    shard: Annotated[str | None, typer.Option(help="Answer only this part of the cases, such as 2/8.")] = None
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Only join the ledgers of all shards; no case is answered.")
+    ] = False
+    ledger: Annotated[Path | None, typer.Option(help="The folder for manifest.jsonl if --out is an address.")] = None
 
 
 @grouped
@@ -92,9 +104,10 @@ def batch(
     no_verify: NoVerifyOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Answer a whole archive. Given again, it goes on: done cases stay, failed ones are tried anew.
+    """Answer a whole archive. If given again, it continues: finished cases stay, failed ones are tried again.
 
     Example: medseg batch luna /archive --run runs/segment --run runs/nodule --out answers --timeout 600
+
     Example: medseg batch stas slides.csv --run runs/stas --out answers --address auto --workers 8
     """
     from medseg.cohort.case import Work
@@ -148,7 +161,7 @@ def _rules(workers: WorkerOptions, cases: CaseOptions, parts: PartOptions) -> Ru
 
 
 def _print(summary: Summary, json: bool) -> None:
-    """Print the counts. Raises InputError where cases failed, for they are not to be overlooked."""
+    """Print the counts. Raises InputError where cases failed, because they must not be overlooked."""
     from dataclasses import asdict
     from json import dumps
 

@@ -33,7 +33,7 @@ class Targets:
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            help="Engines to compare; see docs/bench.md if absent.",
+            help="Engines to compare. [default: see docs/bench.md]",
             callback=each(words.known_engine),
             autocompletion=words.engines,
         ),
@@ -41,35 +41,44 @@ class Targets:
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            help="Precisions to compare; all that the runs hold if absent.",
+            help="Precisions to compare. [default: all that the runs hold]",
             callback=each(words.known_precision),
             autocompletion=words.precisions,
         ),
     ] = None
-    where: Annotated[list[str] | None, typer.Option(help="local, served; both if absent.")] = None
-    decoder: Annotated[str, typer.Option(help="What decodes on the server: dali or reference.")] = "dali"
+    where: Annotated[list[str] | None, typer.Option(help="local or served. [default: both]")] = None
+    decoder: Annotated[str, typer.Option(help="What decodes pictures on the server: dali or reference.")] = "dali"
     shared_memory: Annotated[
-        bool, typer.Option("--shared-memory", help="Also each served target with its inputs in shared memory.")
+        bool, typer.Option("--shared-memory", help="Also measure each served target with its inputs in shared memory.")
     ] = False
     early_exit: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Of three voters: also the vote that asks the third where two differ more."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="With three voters: also measure a vote that asks the third only if the first two differ "
+            "by more than this share.",
+        ),
     ] = None
-    batch: Annotated[list[int] | None, typer.Option(min=1, help="Also each network alone at this batch size.")] = None
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Also measure each network alone with this batch size.")
+    ] = None
 
 
 @dataclass(frozen=True)
 class Effort:
     """How long and how hard they are measured."""
 
-    concurrency: Annotated[list[int] | None, typer.Option(min=1, help="How many requests at once; repeatable.")] = None
+    concurrency: Annotated[
+        list[int] | None, typer.Option(min=1, help="How many requests at once; may be given several times.")
+    ] = None
     rate: Annotated[list[float] | None, typer.Option(help="Requests per second, sent when due.")] = None
     arrivals: Annotated[str, typer.Option(help="poisson or constant, for --rate.")] = "poisson"
-    cases: Annotated[int | None, typer.Option(min=1, help="Use only the first cases.")] = None
+    cases: Annotated[int | None, typer.Option(min=1, help="Use only this many cases, the first ones.")] = None
     timeout: Annotated[float, typer.Option(help="Seconds after which a request counts as failed.")] = 120.0
     quick: Annotated[bool, typer.Option("--quick", help="One round over at most 8 cases, short levels.")] = False
     waterfall: Annotated[
-        bool, typer.Option("--waterfall", help="With --quick too, every file of each network beside torch.")
+        bool, typer.Option("--waterfall", help="Compare every file of each network with torch, even with --quick.")
     ] = False
 
 
@@ -81,15 +90,20 @@ class Report:
     against: Annotated[Path | None, typer.Option(help="An earlier bench.json to compare with.")] = None
     fail_on: Annotated[
         str | None,
-        typer.Option(help="What --against fails on; score:-0.1%,p50:+10% if absent, without truth p50 alone."),
+        typer.Option(help="The limits of --against. [default: score:-0.1%,p50:+10%; without truth p50:+10%]"),
     ] = None
     merge: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE...", help="Measure nothing: one report of these bench.json of the same cases."),
+        typer.Option(
+            metavar="FILE...",
+            help="Measure nothing: make one report of these bench.json files, which have the same cases.",
+        ),
     ] = None
     history: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE...", help="Measure nothing: a page of how these bench.json went over time."),
+        typer.Option(
+            metavar="FILE...", help="Measure nothing: make a page that shows these bench.json files over time."
+        ),
     ] = None
     json: JsonOption = False
 
@@ -116,11 +130,11 @@ def bench(
 ) -> None:
     """Measure latency, throughput and score, and write a report.
 
-    Exits with 1 where a request failed, --against found something worse, or Ctrl-C ended it early; the report is
-    written all the same.
+    The exit code is 1 if a request failed, something got worse, or Ctrl-C ended it early; the report is still written.
+
+    Example: medseg bench luna ct.mhd --run runs/segment --run runs/nodule --precision fp32 --precision fp16 --out bench
 
     Example: medseg bench --merge here/bench.json there/bench.json --out both
-    Example: medseg bench luna ct.mhd --run runs/segment --run runs/nodule --precision fp32 --precision fp16 --out bench
     """
     if report.merge or report.history:
         _told(report)
@@ -177,7 +191,7 @@ class SeveralFiles(TyperCommand):
     """A command whose --merge and --history take all the files that follow them."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As every command, after each of those files has got the option of its own."""
+        """Parse as usual, after each of those files got its own option."""
         return super().parse_args(ctx, [*_each_its_own(args)])
 
 
@@ -210,7 +224,7 @@ def _settings(effort: Effort) -> Settings:
 
 
 def _earlier(report: Report) -> tuple[Record | None, dict[str, float]]:
-    """The earlier run, if there is one to compare with, and the limits, which it must be able to hold."""
+    """The earlier run, if one was given to compare with, and the limits; it must have every metric that they name."""
     from medseg.bench.judge.limits import check_limits, limits_from, usual_limits
     from medseg.bench.stored import read_json
 
@@ -224,7 +238,7 @@ def _earlier(report: Report) -> tuple[Record | None, dict[str, float]]:
 
 
 def _entries(task: Task, runs: list[Run], targets: Targets, quick: bool) -> list[Entry]:
-    """What was asked for by engine, precision and place, the usual where nothing was, and the variants of each."""
+    """The targets by engine, precision and place (the usual ones where none are given), with the variants of each."""
     from dataclasses import replace
 
     from medseg.bench.lineup import WHERE, entries, held, usual, with_variants

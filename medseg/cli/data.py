@@ -10,7 +10,7 @@ import typer
 from medseg.cli.options import DataArgument, JsonOption, TaskArgument
 from medseg.cli.words import filled
 
-data = typer.Typer(no_args_is_help=True, help="Make up data, and check data.", rich_markup_mode=None)
+data = typer.Typer(no_args_is_help=True, help="Make up data, or check data.", rich_markup_mode=None)
 
 
 @data.command("phantom")
@@ -47,7 +47,9 @@ def check(
     directory: DataArgument,
     json: JsonOption = False,
 ) -> None:
-    """Read every file of a data folder: what there is, and every problem with its path; exit code 1 if there is any.
+    """Read every file of a data folder; list what it holds and every problem.
+
+    The exit code is 1 if there is a problem.
 
     Example: medseg data check luna data/luna
     """

@@ -13,17 +13,17 @@ _REFUSED = {
     errno.EACCES: "a file and a folder that you may use: change the permissions, or choose another path",
     errno.EPERM: "a file and a folder that you may use: change the permissions, or choose another path",
     errno.EROFS: "a file system that can be written to: choose another path",
-    errno.ENOTDIR: "a folder where a file is: choose another path",
-    errno.EEXIST: "a folder where a file is: choose another path",
-    errno.EISDIR: "a file where a folder is: choose another path",
+    errno.ENOTDIR: "a folder, but there is a file: choose another path",
+    errno.EEXIST: "a folder, but there is a file: choose another path",
+    errno.EISDIR: "a file, but there is a folder: choose another path",
     errno.ENOTEMPTY: "a file or an empty folder there: choose another path",
-    errno.ENOENT: "a file or folder that is there: check the path",
+    errno.ENOENT: "an existing file or folder: check the path",
     errno.ENAMETOOLONG: "a shorter name: choose another path",
-    errno.ELOOP: "a path without a circle of links: choose another path",
+    errno.ELOOP: "a path without circular links: choose another path",
     errno.EIO: "a disk that works: check it",
     errno.ESTALE: "a disk that is there: mount it again",
-    errno.EBUSY: "a file or folder that nobody holds: choose another path",
-    errno.ETXTBSY: "a file that does not run: choose another path",
+    errno.EBUSY: "a file or folder that no program is using: choose another path",
+    errno.ETXTBSY: "a file that is not a running program: choose another path",
 }
 
 
@@ -34,7 +34,7 @@ def of_a_disk(error: OSError, words: Sequence[str]) -> str:
     """
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's last flush is silent
-        return "nobody reads what is printed here; the rest is left out"
+        return "nobody reads the output any more; the rest is not printed"
     path = os.fsdecode(error.filename2 or error.filename or "") if not isinstance(error.filename, int) else ""
     if error.errno in _FULL:
         where = f"{path} cannot be written" if path else "a file cannot be written"
@@ -45,7 +45,7 @@ def of_a_disk(error: OSError, words: Sequence[str]) -> str:
 
 
 def _named(path: Path, words: Sequence[str]) -> bool:
-    """Whether a path is one of the words', lies below one, or is a folder above one; relative ones are all theirs."""
+    """Whether a path is one of the words, lies below one, or is a folder above one; relative paths always count."""
     if not path.is_absolute():
         return True
     named = [Path(word.partition("=")[2] if word.startswith("--") else word).absolute() for word in words]

@@ -78,7 +78,7 @@ def doctor(
     ] = "",
     json: JsonOption = False,
 ) -> None:
-    """Tell what there is here (GPU, engines, DALI, tritonserver, shared memory, ports), and what that can do.
+    """Show what this machine has (GPU, engines, DALI, tritonserver, shared memory, ports) and what it can do.
 
     Example: medseg doctor --run runs/luna-segment --image 25.09-trtllm-python-py3
     """
@@ -117,21 +117,21 @@ def _engines() -> Iterator[Line]:
         if version:
             yield Line(f"engine {name}", *_usable(kind, version))
         else:
-            state = "absent" if kind.builds else "missing"  # what needs a GPU is nobody's lack without one
+            state = "absent" if kind.builds else "missing"  # without a GPU, nothing that needs one counts as missing
             yield Line(f"engine {name}", state, f"no package {kind.package!r}", _install(kind))
 
 
 def _usable(kind: Kind, version: str) -> tuple[str, str, str]:
-    """State, fact and remedy of an engine that is installed: what is built for a GPU opens on a GPU alone."""
+    """State, fact and remedy of an installed engine; files that are built for a GPU open only on a GPU."""
     from medseg.engines.gpu import gpu_name
 
     gpu = gpu_name()
     if kind.builds and not gpu:
         if kind.builds == "anywhere":
             return "ok", f"{version}, builds engines here for other machines' GPUs", ""
-        return "absent", f"{version}, no GPU", "it builds and opens engines on a machine with a GPU"
+        return "absent", f"{version}, no GPU", "engines are built and opened on a machine with a GPU"
     if gpu not in (kind.gpus or (gpu,)):
-        fact = f"{version} builds no engines for the GPU here, {gpu}, but for {', '.join(kind.gpus)}"
+        fact = f"{version} builds no engines for this machine's GPU, {gpu}, but for {', '.join(kind.gpus)}"
         return "problem", fact, "use engine tensorrt"
     if kind.builds and not _version("cuda.bindings", "cuda-bindings"):
         return "problem", f"{version}, but no package 'cuda-bindings' to open engines with", _install(kind)
@@ -210,7 +210,7 @@ def _ports() -> Iterator[Line]:
 
 
 def _version(module: str, *distributions: str) -> str:
-    """A package's version without importing it; "" where it is not installed, under whichever of these names."""
+    """A package's version without importing it; "" where it is not installed under any of these names."""
     try:
         if importlib.util.find_spec(module) is None:
             return ""

@@ -1,4 +1,4 @@
-"""`medseg evaluate`: the task's scores on patients that the runs have not learnt from."""
+"""`medseg evaluate`: the task's scores on patients on which the runs were not trained."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Score the answers of `medseg batch --out DIR`; --run then leaves out whom these have learnt from.",
+            help="Score the answers of `medseg batch --out DIR`; --run then leaves out the patients on "
+            "which those runs were trained.",
             callback=each(there),
         ),
     ] = None,
@@ -51,7 +52,7 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Score runs on the patients that no run lists as learnt from; several runs of one network are compared.
+    """Score runs on patients that none of them was trained on; several runs of the same network are compared.
 
     Example: medseg evaluate brain-lgg data/brain_lgg --run runs/unet --run runs/fpn --out report
     """
@@ -100,19 +101,19 @@ def _runs(found: Evaluated) -> list[str]:
     lines = [f"{count} held-out patients of {found.task}, {found.engine} {found.precision}"]
     return [
         *lines,
-        *(f"note: {path} does not say which patients it has learnt from" for path in found.unknown_training),
+        *(f"note: {path} does not say on which patients it was trained" for path in found.unknown_training),
     ]
 
 
 def _scores(one: Scored, scoring: Scoring) -> list[str]:
-    """A table of the rows, the means, and what was counted; what single voters score stands in the files alone."""
+    """A table of the rows, the means, and what was counted; the scores of single voters are only in the files."""
     lines = [*_table(one.rows, scoring), ""] if one.rows else []
     lines += [_mean(name, one.means[name]) for name in _listed(one.means, scoring)]
     return [*lines, *(f"{name}: {count}" for name, count in one.counts.items())]
 
 
 def _listed(keys: Iterable[str], scoring: Scoring) -> list[str]:
-    """The scores that are printed: no single voters', and none that the task keeps for the files."""
+    """The scores that are printed: not those of single voters, and none that the task keeps for the files."""
     from medseg.metrics.definitions import metric_of
     from medseg.metrics.voters import is_voters
 

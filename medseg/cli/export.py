@@ -1,4 +1,4 @@
-"""`medseg export`: a run's network as ONNX in several precisions and as TensorRT engines, each with its proof."""
+"""`medseg export`: a run's network as ONNX in several precisions and as TensorRT engines, all compared with torch."""
 
 from __future__ import annotations
 
@@ -47,12 +47,15 @@ class Built:
     batch: Annotated[str, typer.Option(help="The engine's batches: smallest:tuned:largest.")] = "1:4:8"
     workspace: Annotated[int | None, typer.Option(min=1, help="The engine's workspace limit in MiB.")] = None
     tf32: Annotated[
-        bool, typer.Option("--tf32", help="Of fp32.onnx an engine that computes in TF32, which is then its precision.")
+        bool,
+        typer.Option(
+            "--tf32", help="Build the engine of fp32.onnx so that it computes in TF32; its precision is then tf32."
+        ),
     ] = False
 
     @property
     def gpu_build(self) -> GpuBuild | None:
-        """The engine to build, or None where ONNX files are enough. Raises InputError for what cannot be built."""
+        """The engine to build, or None where ONNX files are enough. Raises InputError where it cannot be built."""
         from medseg.engines import ENGINES
         from medseg.export.plan import GpuBuild
 
@@ -78,23 +81,26 @@ class Judged:
         Path | None,
         typer.Option(
             metavar="DATA",
-            help="The task's data: real samples to judge on. Made-up ones without.",
+            help="The task's data: real samples to judge on. Without it, samples are made up.",
             callback=each(words.there),
         ),
     ] = None
-    dice: Annotated[float | None, typer.Option(min=0, max=1, help="Another Dice bound than each precision has.")] = None
+    dice: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="One Dice bound for all precisions, instead of each precision's own."),
+    ] = None
     samples: Annotated[int | None, typer.Option(min=1, help="How many samples to judge on.")] = None
     beside: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="RUN",
-            help="A run of another network of the task, to judge its list with; not exported.",
+            help="A run of another network of the task, needed to judge the list; it is not exported.",
             callback=each(words.known_run),
             autocompletion=words.runs,
         ),
     ] = None
     lost: Annotated[
-        int, typer.Option(min=0, help="How many of the findings that fp32 lists, such as nodules, a file may lose.")
+        int, typer.Option(min=0, help="How many findings (such as nodules) that fp32 lists a file may lose.")
     ] = 0
 
 
@@ -105,13 +111,15 @@ def export(
     judged: Judged,
     built: Built,
     report: Annotated[
-        bool, typer.Option("--report", help="Also the waterfall: every file on the same samples, Dice, lesions and ms.")
+        bool,
+        typer.Option("--report", help="Also report Dice, lesions and milliseconds of every file on the same samples."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Export runs to ONNX, and prove each file against torch before it is recorded.
+    """Export runs to ONNX; compare each file with PyTorch before it is recorded.
 
-    Give all runs of a task at once, or the others with --beside: what its answer lists is judged with all of them.
+    Give all runs of a task at once, or add the others with --beside: the list in an answer can only be
+    judged with all of them.
 
     Example: medseg export runs/luna-segment --fp16 --calibration DATA --engine tensorrt-rtx --gpu sm89
     """
@@ -184,5 +192,5 @@ def _table(runs: list[Run]) -> str:
 
 def _list_in_words(facts: dict[str, Any]) -> str:
     if not facts["judged"]:
-        return f"list not judged, for {facts['because']}: give the task's other runs too"
+        return f"list not judged, because {facts['because']}: give the task's other runs too"
     return f"of {facts['listed']} listed {facts['lost']} lost, {facts['gained']} gained, on {facts['scans']}"

@@ -1,4 +1,4 @@
-"""Options in groups: dataclasses whose fields are options of the command line, so that a command takes few records."""
+"""Options in groups: dataclasses whose fields are command line options, so that a command takes only a few records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with every field of its groups as a parameter of its own, which is what Typer makes options of."""
+    """The command with every field of its groups as its own parameter; Typer makes an option of each parameter."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     whole = signature(command)

@@ -25,12 +25,10 @@ _SHOWN = 3  # keys of a line
 class Checkpoint:
     """What is in the file."""
 
-    arch: Annotated[str | None, typer.Option(help="The architecture, where the network has several.")] = None
-    features: Annotated[int | None, typer.Option(help="The width of the first level, where it is not the default.")] = (
-        None
-    )
+    arch: Annotated[str | None, typer.Option(help="The architecture, if the network has several.")] = None
+    features: Annotated[int | None, typer.Option(help="The width of the first level, if it is not the default.")] = None
     weights: Annotated[
-        str | None, typer.Option(help="Which weights, where the file has several sets: plain, ema, or a set's name.")
+        str | None, typer.Option(help="Which set of weights, if the file has several: plain, ema, or the set's name.")
     ] = None
     size: Annotated[str | None, typer.Option(help=SIZE_HELP)] = None
 
@@ -40,12 +38,12 @@ class Model:
     """Which of several in a model's folder."""
 
     configuration: Annotated[
-        str | None, typer.Option(help="Of nnU-Net: which configuration, where the folder or zip holds several.")
+        str | None, typer.Option(help="For nnU-Net: which configuration, if the folder or zip holds several.")
     ] = None
-    folds: Annotated[str | None, typer.Option(help="Of nnU-Net: which folds, such as 0,1.  [default: all]")] = None
+    folds: Annotated[str | None, typer.Option(help="For nnU-Net: which folds, such as 0,1.  [default: all]")] = None
     checkpoint_name: Annotated[
         str | None,
-        typer.Option("--checkpoint", help="Of nnU-Net: the file in each fold.  [default: checkpoint_final.pth]"),
+        typer.Option("--checkpoint", help="For nnU-Net: the file in each fold.  [default: checkpoint_final.pth]"),
     ] = None
 
 
@@ -54,7 +52,8 @@ def import_(
     network: Annotated[
         str,
         typer.Argument(
-            help="The network the checkpoint belongs to, such as luna-segment; picture: your own; nnunet: its model.",
+            help="The network to which the checkpoint belongs, such as luna-segment; or picture (your "
+            "own), nnunet or monai.",
             callback=each(words.known_network),
             autocompletion=words.networks,
         ),
@@ -62,7 +61,7 @@ def import_(
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            help="The author's own file: .state, .pt, .pth or .safetensors; of your own also .pt2 or .onnx.",
+            help="The authors' file: .state, .pt, .pth or .safetensors; for your own network also .pt2 or .onnx.",
             callback=each(words.there),
         ),
     ],
@@ -75,7 +74,9 @@ def import_(
     """Import published weights, or a network of your own, into a run.
 
     Example: medseg import luna-segment seg.best.state --out runs/luna-segment
+
     Example: medseg import nnunet Dataset501_LGG/nnUNetTrainer__nnUNetPlans__3d_fullres --out runs/lgg
+
     Example: medseg import picture best.ckpt --arch unet --encoder resnet34 --classes cell,fibre --out runs/cells
     """
     from json import dumps
@@ -107,8 +108,10 @@ def import_(
 def _imported(
     network: str, checkpoint: Path, out: Path, choices: NetworkOptions, features: int | None
 ) -> Sequence[str]:
-    """Make the run; what was taken for granted, in words."""
-    from medseg.bringing import refuse_chosen  # not from medseg.api.train, which needs more than an import does
+    """Make the run; return what was assumed, in words."""
+    from medseg.bringing import (
+        refuse_chosen,
+    )  # not from medseg.api.train, which needs more packages than an import does
     from medseg.run import whole_run
     from medseg.tasks import brought_along, network_named
 
@@ -134,7 +137,7 @@ def _imported(
 
 
 def _said(source: dict[str, Any]) -> Iterator[str]:
-    """What was done with the checkpoint's keys, a line each."""
+    """What was done with the checkpoint's keys, one line for each change."""
     if chosen := source.get("weights"):
         yield f"weights: {chosen}"
     if prefix := source.get("prefix"):
@@ -145,4 +148,4 @@ def _said(source: dict[str, Any]) -> Iterator[str]:
         yield f"left out: {start}*, which the answer does not need"
     if beside := source.get("beside"):
         more = f" and {len(beside) - _SHOWN} more" if len(beside) > _SHOWN else ""
-        yield f"left out: {', '.join(beside[:_SHOWN])}{more}, which lie beside the network"
+        yield f"left out: {', '.join(beside[:_SHOWN])}{more}, which are not part of the network"

@@ -18,14 +18,14 @@ def info(
     task: Annotated[
         str | None,
         typer.Argument(
-            help="One task; all of them in short if absent.",
+            help="One task in full; without it, a summary of all tasks.",
             callback=each(words.known_task),
             autocompletion=words.tasks,
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Tasks, networks, classes, scores, engines.
+    """List tasks, networks, classes, scores and engines.
 
     Example: medseg info luna
     """
@@ -42,7 +42,7 @@ def info(
 
 
 def _known(name: str) -> dict[str, Any]:
-    """A task's facts; of a broken one what is wrong with it, so that the others are listed."""
+    """A task's facts; for a broken task only what is wrong with it, so that the others are still listed."""
     from medseg.errors import TaskError
     from medseg.tasks import task_named
 
@@ -130,7 +130,7 @@ def _whole(name: str, facts: dict[str, Any]) -> list[str]:
     ]
 
 
-# Of a task whose runs bring their own networks along.
+# For a task whose runs bring their own networks.
 _BROUGHT = (
     "networks: any; each run describes its own, with the steps, inputs and outputs, in its segmentation.json. Runs are",
     "made by `medseg import` or `medseg train`: docs/own-network.md, docs/nnunet.md",
@@ -178,7 +178,7 @@ def _options(name: str, options: dict[str, dict[str, Any]]) -> list[str]:
     for option, found in options.items():
         numbers = "a number" if found["least"] is None else f"{found['least']:g} to {found['most']:g}"
         values = " or ".join(found["choices"]) or numbers
-        lines.append(f"  {option}  {found['help']} ({values}; {found['default']} if not said)")
+        lines.append(f"  {option}  {found['help']} ({values}; default {found['default']})")
     return lines
 
 
@@ -188,7 +188,7 @@ def _scores(name: str, metrics: list[dict[str, str]]) -> list[str]:
 
     better = {"higher": "higher is better", "lower": "lower is better"}
     if not metrics:
-        return ["", f"{name} has no scores: `medseg evaluate` refuses it, `medseg bench` shows latency alone"]
+        return ["", f"{name} has no scores: `medseg evaluate` refuses it, `medseg bench` shows only latency"]
     width = max(len(metric["key"]) for metric in metrics)
     lines = ["", "scores of `medseg evaluate` and `medseg bench`"]
     for metric in metrics:

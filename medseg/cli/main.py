@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def _end(code: int) -> NoReturn:
-    """Clean up and end at once: a thread may wait for a server's answer that never comes, and Python for the thread."""
+    """Clean up and end at once: a thread may wait for an answer that never comes, and Python waits for threads."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(code)

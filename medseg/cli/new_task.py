@@ -1,4 +1,4 @@
-"""`medseg new-task`: a package of one's own with a whole task in it, to be changed."""
+"""`medseg new-task`: a new package with a complete task in it, to be changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def new_task(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The new folder.  [default: the name]")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Write a package with a task of this name, which works as it is: pictures with masks.
+    """Write a Python package with a new task, which already works: pictures with masks.
 
     Example: medseg new-task cells && pip install ./cells && medseg info cells
     """
@@ -28,7 +28,7 @@ def new_task(
     folder = out or Path(name)
     _check_name(name)
     if folder.exists():
-        raise InputError(f"{folder} is there already; expected a new folder: choose another --out")
+        raise InputError(f"{folder} already exists; expected a new folder: choose another --out")
     files = package_files(name)
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def _check_name(name: str) -> None:
             f"task name {name[:80]!r}: expected small letters and digits, with dashes between, as in lung-cells"
         )
     if name in task_names():
-        raise InputError(f"task {name!r} is there already; expected a new name: choose another")
+        raise InputError(f"task {name!r} already exists; expected a new name: choose another")
     if find_spec(module):
         raise InputError(
             f"task name {name!r}: Python has a module {module} already; expected a new name: choose another"

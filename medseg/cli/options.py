@@ -56,40 +56,42 @@ PrecisionOption = Annotated[
     ),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON on stdout; all else goes to stderr.")
+    bool, typer.Option("--json", help="Print the result as JSON on stdout; everything else goes to stderr.")
 ]
 NoVerifyOption = Annotated[
-    bool, typer.Option("--no-verify", help="Open the runs' files without a look at their recorded sha256.")
+    bool, typer.Option("--no-verify", help="Open the runs' files without comparing them with their recorded sha256.")
 ]
 
 
 @dataclass(frozen=True)
 class OwnNetwork:
-    """What is said of a network of one's own."""
+    """The description of a user's own network."""
 
     encoder: Annotated[
-        str | None, typer.Option(help="Of your own network: smp's encoder, or tu- and a timm model.")
+        str | None, typer.Option(help="For your own network: smp's encoder, or tu- and the name of a timm model.")
     ] = None
     classes: Annotated[
-        str | None, typer.Option(help="Of your own network: the classes' names, such as cell,fibre.")
+        str | None, typer.Option(help="For your own network: the classes' names, such as cell,fibre.")
     ] = None
     activation: Annotated[
         str | None,
-        typer.Option(help="Of your own network: softmax, one class a pixel, or sigmoid, each class for itself."),
+        typer.Option(
+            help="For your own network: softmax (one class per pixel) or sigmoid (each class decided independently)."
+        ),
     ] = None
     normalisation: Annotated[
         str | None,
         typer.Option(
-            help="Of your own network: unit, imagenet, picture-range, picture-maximum, picture-z-score, "
+            help="For your own network: unit, imagenet, picture-range, picture-maximum, picture-z-score, "
             "channel-z-score, or the values that become 0 and 1, such as 0,4095."
         ),
     ] = None
     describe: Annotated[
-        Path | None, typer.Option(help="Of your own network: its whole description, a segmentation.json.")
+        Path | None, typer.Option(help="For your own network: its whole description, a segmentation.json.")
     ] = None
 
 
 SIZE_HELP = (
-    "Of your own network: what pictures are resized to, such as 256, 256x320 (height, width) or fit:256x320, "
-    "which keeps their shape; keep leaves them as they are."
+    "For your own network: the size to which pictures are resized, such as 256, 256x320 (height, width) or "
+    "fit:256x320, which keeps the aspect ratio; keep does not resize."
 )

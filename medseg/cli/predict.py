@@ -33,16 +33,18 @@ def predict(
     precision: PrecisionOption = "fp32",
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Files asked at a time.  [default: with --url 4 pictures or 2 volumes, else 1]"),
+        typer.Option(
+            min=1, help="How many files are answered at a time. [default: with --url 4 pictures or 2 volumes, else 1]"
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier answers in --out.")] = False,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Draw the outlines of all runs over each image instead, in NAME_runs.png.")
+        bool, typer.Option("--overlay", help="Instead draw the outlines of all runs over each image, in NAME_runs.png.")
     ] = False,
     no_verify: NoVerifyOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Find, outline, and write the answers. A task's own options: `medseg predict TASK --help`.
+    """Run a task on files and write the answers. A task's own options: `medseg predict TASK --help`.
 
     Example: medseg predict luna ct.mhd --run runs/segment --run runs/nodule --out answers
     """
@@ -63,7 +65,7 @@ def predict(
     where = Destination(out, overwrite, apart=subject.files.volumes and len(sources) > 1)
     check_new(subject, sources, where)
     refused = not any(isinstance(one, Source) for one in sources)
-    if bool(run) != bool(url) and refused:  # told before anything is opened to ask
+    if bool(run) != bool(url) and refused:  # reported before anything is opened
         list(predictions(subject, sources, dict, where, Asked()))
     if run:
         enough(task, run)
@@ -75,7 +77,7 @@ def predict(
 
 
 def _told(answers: Iterable[tuple[str, list[Path]]], json: bool) -> None:
-    """Say which files were written, as they are, or as JSON when all are."""
+    """Print the files as they are written, or as JSON when all are written."""
     from json import dumps
 
     from tqdm import tqdm
@@ -90,7 +92,7 @@ def _told(answers: Iterable[tuple[str, list[Path]]], json: bool) -> None:
 
 
 def _subject(task: Task, runs: list[Path] | None, url: str | None) -> Task:
-    """The task; where runs describe it, as these do or those of the server: how its files are read is theirs to say."""
+    """The task; if its runs describe it, as these runs or the server's do, because they say how its files are read."""
     from medseg.api.predictor import served_as
     from medseg.run import Run
     from medseg.tasks import task_as

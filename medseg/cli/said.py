@@ -1,4 +1,4 @@
-"""What is said beside the result: on stderr, in colours where that is a terminal and NO_COLOR is not set."""
+"""Messages besides the result: on stderr, in colour if it is a terminal and NO_COLOR is not set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def coloured(word: str, text: str, err: bool = False) -> str:
 
 
 def say(kind: str, text: str) -> None:
-    """Tell a note or a warning on stderr."""
+    """Print a note or a warning on stderr."""
     typer.echo(f"{coloured(kind, f'{kind}:', err=True)} {text}", err=True, color=True)
 
 
@@ -32,7 +32,7 @@ def failed(text: str) -> str:
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
-    """Tell who waits at a terminal what is being done, and how long it took."""
+    """Tell a user at a terminal what is being done, and how long it took."""
     started = perf_counter()
     if sys.stderr.isatty():
         typer.echo(f"{what} ...", err=True, nl=False)

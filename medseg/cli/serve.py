@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Networks:
-    """How the networks and pictures are opened."""
+    """Which engines run the networks, and what decodes pictures."""
 
     target: Annotated[
         str,
@@ -40,7 +40,8 @@ class Networks:
     instances: Annotated[
         int | None,
         typer.Option(
-            help="Of each network, sharing out the cores: 1 answers a lone request soonest.  [default: one a core]"
+            help="Instances of each network, which share the cores; 1 answers a single request fastest.  "
+            "[default: one per core]"
         ),
     ] = None
 
@@ -52,11 +53,11 @@ class Doors:
     host: Annotated[
         str, typer.Option(help="Where gRPC listens; beyond loopback it needs the TLS files and a token.")
     ] = "127.0.0.1"
-    tls_cert: Annotated[Path | None, typer.Option(help="gRPC's certificate, PEM.")] = None
+    tls_cert: Annotated[Path | None, typer.Option(help="The certificate for gRPC, PEM.")] = None
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's key, PEM.")] = None
-    tls_client_ca: Annotated[Path | None, typer.Option(help="Clients need a certificate of this authority, PEM.")] = (
-        None
-    )
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Require clients to have a certificate from this authority, PEM.")
+    ] = None
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the token that gRPC clients send as 'medseg-token'.")
     ] = None
@@ -65,7 +66,10 @@ class Doors:
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics port.")] = 8002
     metrics_host: Annotated[
         str,
-        typer.Option(help="Where the metrics listen, such as 0.0.0.0 for a Prometheus elsewhere: to anybody."),
+        typer.Option(
+            help="Where the metrics listen, such as 0.0.0.0 for a Prometheus on another machine; anybody "
+            "can then read them."
+        ),
     ] = "127.0.0.1"
 
     @property
@@ -93,7 +97,7 @@ def serve(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Serve a task's whole pipeline as a Triton ensemble, until interrupted.
+    """Serve a task's whole pipeline as a Triton ensemble, until it is interrupted.
 
     Example: medseg serve luna --run runs/segment --run runs/nodule
     """

@@ -9,24 +9,25 @@ import typer
 
 from medseg.cli.options import JsonOption
 
-server = typer.Typer(no_args_is_help=True, help="Bring the Triton server.", rich_markup_mode=None)
+server = typer.Typer(no_args_is_help=True, help="Install the Triton server.", rich_markup_mode=None)
 
 
 @server.callback()
 def _() -> None:
-    """Bring the Triton server, which no extra holds."""
+    """Install the Triton server, which is in no extra."""
 
 
 @server.command("install")
 def install(
     wheel: Annotated[
-        Path | None, typer.Option(help="The wheel's file, where no index is reached.  [default: from the index]")
+        Path | None,
+        typer.Option(help="The wheel's file, if this machine reaches no package index. [default: from the index]"),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Bring the Triton server into this environment, or into the user's folder where that is not one of its own.
+    """Install the Triton server into this environment, or into the user's folder if Python is not in an environment.
 
-    One wheel of a known sha256, fetched as pip or uv fetch here; of what is in it only the server is kept.
+    One wheel with a known sha256 is downloaded with pip or uv; only the server in it is kept.
 
     Example: medseg server install
     """

@@ -21,15 +21,17 @@ def sweep(
         typer.Option(help="An option of `medseg train` and its values, such as loss=dice,iou; more may follow."),
     ],
     address: Annotated[
-        str | None, typer.Option(help="A Ray cluster that carries fits out side by side: auto or ray://HOST:10001.")
+        str | None, typer.Option(help="A Ray cluster that runs the fits in parallel: auto or ray://HOST:10001.")
     ] = None,
     cores: Annotated[int, typer.Option(min=1, help="With --address: the cores of each fit.")] = 1,
     gpus: Annotated[int, typer.Option(min=0, help="With --address: the GPUs of each fit.")] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Fit every combination; print the table, best first. Run again, it goes on where it stopped; every run is kept.
+    """Train every combination of options; print the table, best first.
 
-    Words after the first of --grid are more of the grid; other options go to every fit.
+    If you run it again, it continues where it stopped; every run is kept.
+
+    All words after --grid up to the next option belong to the grid; other options apply to every fit.
 
     Example: medseg sweep brain-lgg data/kaggle_3m --out runs/sweep --grid loss=dice,iou optimizer=adam,sgd --epochs 30
     """

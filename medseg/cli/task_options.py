@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 _OWN, _GIVEN = "medseg.own", "medseg.given"
 _READING = {  # what a person may say of files, where the task's leave it open
-    "spacing_mm": (str, "--spacing", "Voxel spacing X,Y,Z in mm of volumes whose file has none, such as 0.7,0.7,2.5."),
-    "skip_damaged": (bool, "--skip-damaged", "Go on without the files of a series that are damaged, with a note."),
+    "spacing_mm": (
+        str,
+        "--spacing",
+        "Voxel spacing X,Y,Z in mm for volumes whose file states none, such as 0.7,0.7,2.5.",
+    ),
+    "skip_damaged": (bool, "--skip-damaged", "Leave out damaged files of a series, with a note."),
 }
 
 
@@ -31,7 +35,7 @@ class Own:
 
     @property
     def reading(self) -> Reading:
-        """How files that leave something open are read. Raises InputError for a spacing that is none."""
+        """How files that do not state everything are read. Raises InputError for an invalid spacing."""
         from medseg.task import Reading
 
         return Reading(spacing_of(self.given.get("spacing_mm")), bool(self.given.get("skip_damaged")))
@@ -46,7 +50,7 @@ class TaskCommand(TyperCommand):
         return [*usual, *ctx.meta.get(_OWN, ()), to_help]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As every command; an option that the task has not is refused with the task's name."""
+        """Parse as usual; an option that the task does not have is refused with the task's name."""
         from medseg.errors import InputError, TaskError
 
         task = self._completed(args) if ctx.resilient_parsing else self._task(args)
@@ -61,18 +65,18 @@ class TaskCommand(TyperCommand):
             if not task or not name or type(error).__name__ != "NoSuchOption":
                 raise
             has = ", ".join(one.opts[0] for one in ctx.meta[_OWN]) or "none"
-            said = f"{name} is no option of `medseg {ctx.info_name} {task.name}`; its own are {has}"
+            said = f"{name} is not an option of `medseg {ctx.info_name} {task.name}`; its own options are {has}"
             if close := get_close_matches(name, usual, 1):
                 raise InputError(f"{said}; did you mean {close[0]}?") from error
             raise InputError(f"{said}: leave it out, or see `medseg {ctx.info_name} {task.name} --help`") from error
 
     def invoke(self, ctx: Any) -> Any:
-        """As every command; the task's own options are kept apart, see `own`."""
+        """Call as usual; the task's own options are kept separately, see `own`."""
         ctx.meta[_GIVEN] = {one.name: ctx.params.pop(one.name) for one in ctx.meta[_OWN]}
         return super().invoke(ctx)
 
     def _completed(self, args: list[str]) -> Task | None:
-        """The task that half a command line names; None where its words are none that are known."""
+        """The task that an incomplete command line names; None where no known task is named."""
         from medseg.errors import MedsegError
 
         try:
@@ -89,7 +93,7 @@ class TaskCommand(TyperCommand):
         return task_named((named or words)[0]) if words else None
 
     def _words(self, args: list[str]) -> Iterator[str]:
-        """What is neither an option nor the value of one that every task has."""
+        """The words that are neither options that every task has nor their values."""
         valued = {name for one in self.params if not getattr(one, "is_flag", True) for name in one.opts}
         rest = iter(args)
         for word in rest:
@@ -110,7 +114,7 @@ def own(task: Task, ctx: typer.Context) -> Own:
 
 
 def _chosen(option: Option, value: Any) -> float | str:
-    """What an option is given as; of a switch the choice that it stands for."""
+    """The value of an option; for a switch, the choice that it stands for."""
     if not option.switch:
         return value
     return option.choices[0 if value is None else 1 + bool(value)]
@@ -120,12 +124,12 @@ def own_parameters(task: Task) -> tuple[Any, ...]:
     """The task's own options as Typer makes them of a function's parameters."""
     fields = [
         *(_of(option, task) for option in task.options),
-        *(_switch(name, _sentence(f"write also {holds}")) for name, holds in task.files.extras.items()),
+        *(_switch(name, _sentence(f"also write {holds}")) for name, holds in task.files.extras.items()),
         *(_reading(name) for name in task.files.reading),
     ]
 
     def command(**_: Any) -> None:
-        """Nothing is done with it."""
+        """Only its signature is used."""
 
     command.__signature__ = Signature(fields)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in fields}
@@ -146,7 +150,7 @@ def _of(option: Option, task: Task) -> Parameter:
 
 
 def bounds(option: Option, task: Task) -> tuple[float | None, float | None]:
-    """The least and the largest number that an option takes, its wire's; None of a word, or where none is set."""
+    """The smallest and largest number that an option takes, from its wire; None for a word or without a bound."""
     values = None if option.choices else task.pipeline.tensor(option.name).values
     return values or (None, None)
 
@@ -173,7 +177,7 @@ def _flag(name: str) -> str:
 
 
 def spacing_of(text: str | None) -> tuple[float, float, float] | None:
-    """The spacing x, y, z in mm that `--spacing` says. Raises InputError where it is no three positive numbers."""
+    """The spacing x, y, z in mm of `--spacing`. Raises InputError unless it is three positive numbers."""
     from medseg.errors import InputError
 
     if text is None:

@@ -15,9 +15,9 @@ from medseg.cli.words import each, filled, known_run, runs
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """The numbers of the fit."""
+    """Numbers that control the fit."""
 
-    epochs: Annotated[int | None, typer.Option(help="How often the data is gone through.")] = None
+    epochs: Annotated[int | None, typer.Option(help="The number of passes over the data.")] = None
     batch_size: Annotated[int | None, typer.Option(help="Samples per step and device.")] = None
     lr: Annotated[float | None, typer.Option(help="The learning rate at the start.")] = None
     loss: Annotated[
@@ -29,23 +29,26 @@ class RecipeOptions:
     weight_decay: Annotated[float | None, typer.Option(help="The weight decay.")] = None
     schedule: Annotated[str | None, typer.Option(help="constant, cosine or linear.")] = None
     precision: Annotated[str | None, typer.Option(help="32-true, 16-mixed or bf16-mixed.")] = None
-    seed: Annotated[int | None, typer.Option(help="Fixes weights, order and augmentation.")] = None
+    seed: Annotated[int | None, typer.Option(help="The random seed of weights, order and augmentation.")] = None
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
     """Which network is built."""
 
-    arch: Annotated[str | None, typer.Option(help="The architecture, where the network has several.")] = None
+    arch: Annotated[str | None, typer.Option(help="The architecture, if the network has several.")] = None
     features: Annotated[int | None, typer.Option(help="The width of the first level.")] = None
     size: Annotated[
-        str | None, typer.Option(help=f"Fit at this height and width, a multiple of 32; the run resizes. {SIZE_HELP}")
+        str | None,
+        typer.Option(
+            help=f"Train at this height and width, a multiple of 32; the run then resizes pictures to it. {SIZE_HELP}"
+        ),
     ] = None
 
 
 @dataclass(frozen=True)
 class StartOptions:
-    """What the fit starts from, and what of it learns."""
+    """The weights that the fit starts from, and the layers that are trained."""
 
     encoder_weights: Annotated[str, typer.Option(help="A local file of pretrained encoder weights, or none.")] = "none"
     start: Annotated[
@@ -58,24 +61,22 @@ class StartOptions:
             autocompletion=runs,
         ),
     ] = None
-    trainable: Annotated[str, typer.Option(help="What learns: all, last-block (and head) or head.")] = "all"
+    trainable: Annotated[str, typer.Option(help="Which layers are trained: all, last-block (and head) or head.")] = (
+        "all"
+    )
 
 
 @dataclass(frozen=True)
 class CarriedOut:
-    """How it is carried out here."""
+    """How the fit is run on this machine."""
 
-    fold: Annotated[int, typer.Option(help="Which part of the patients validates, where the split has folds.")] = 0
-    samples_per_epoch: Annotated[
-        int | None, typer.Option(help="Samples per epoch; as many as there are if not given.")
-    ] = None
-    devices: Annotated[int, typer.Option(help="How many GPUs, or processes on a CPU, of each machine.")] = 1
+    fold: Annotated[int, typer.Option(help="Which fold is used for validation, if the split has folds.")] = 0
+    samples_per_epoch: Annotated[int | None, typer.Option(help="Samples per epoch; all of them if not given.")] = None
+    devices: Annotated[int, typer.Option(help="How many GPUs, or processes on a CPU, on each machine.")] = 1
     nodes: Annotated[int, typer.Option(help="How many machines; torchrun, srun or Ray starts the command on each.")] = 1
     accumulate: Annotated[int, typer.Option(help="Batches per optimizer step.")] = 1
-    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better score.")] = None
-    keep: Annotated[str, typer.Option(help="Whose weights the run keeps: the best epoch's, or the last one's.")] = (
-        "best"
-    )
+    patience: Annotated[int | None, typer.Option(help="Stop after this many epochs without a better score.")] = None
+    keep: Annotated[str, typer.Option(help="Which epoch's weights the run keeps: best or last.")] = "best"
     workers: Annotated[int | None, typer.Option(help="Loader processes.")] = None
     wandb: Annotated[str | None, typer.Option(help="Also log to Weights & Biases: offline or online.")] = None
 
@@ -91,14 +92,15 @@ def train(
     begun: StartOptions,
     carried_out: CarriedOut,
     loader: Annotated[
-        str, typer.Option(help="torch, dali (for networks of pictures), or auto: what feeds faster here.")
+        str, typer.Option(help="torch, dali (only for pictures), or auto: the faster one on this machine.")
     ] = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last whole epoch.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the run's last complete epoch.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Fit a network. What is not given is the network's recipe.
+    """Train a network. Options that you leave out come from the network's recipe.
 
     Example: medseg train luna-segment data/luna --out runs/segment --epochs 10
+
     Example: medseg train picture data/cells --arch unet --encoder resnet34 --classes cell,fibre --out runs/cells
     """
     from json import dumps

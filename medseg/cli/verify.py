@@ -13,7 +13,7 @@ def verify(
     runs: RunArguments,
     json: JsonOption = False,
 ) -> None:
-    """Check every recorded file of a run against its sha256; a changed byte is found.
+    """Compare every file of a run with its recorded sha256.
 
     Example: medseg verify runs/luna-segment
     """

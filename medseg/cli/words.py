@@ -1,4 +1,4 @@
-"""Words on a command line: held against what there is before anything heavy is imported, and offered to the shell."""
+"""Words on a command line: checked before anything heavy is imported, and offered to the shell for completion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Context = typer.Context
 
 
 def each(check: Callable[[Any], object]) -> Callable[[Value], Value]:
-    """A callback of Typer's that holds a value, or each of a list, against a check; None was not given."""
+    """A Typer callback that checks a value, or each value of a list; None means that the option was not given."""
 
     def checked(value: Value) -> Value:
         for one in value if isinstance(value, list | tuple) else [] if value is None else [value]:
@@ -66,7 +66,7 @@ def there(path: Path) -> None:
     from medseg.errors import InputError
 
     if not path.exists():
-        raise InputError(f"{path} does not exist; expected a file or folder that is there: check the path")
+        raise InputError(f"{path} does not exist; expected an existing file or folder: check the path")
 
 
 def filled(name: str, data: Path, doing: str) -> None:
@@ -88,21 +88,21 @@ def enough(task: str, runs: Iterable[Path]) -> None:
 
 
 def tasks(incomplete: str) -> list[str]:
-    """The tasks that begin so."""
+    """The tasks whose names begin with this."""
     from medseg.tasks import task_names
 
     return _beginning(incomplete, task_names())
 
 
 def networks(incomplete: str) -> list[str]:
-    """The networks that begin so, and what may stand in the place of one."""
+    """The networks whose names begin with this, and the words that may be given instead of a network."""
     from medseg.tasks import network_words
 
     return _beginning(incomplete, network_words())
 
 
 def runs(incomplete: str) -> list[str]:
-    """The runs that begin so, and the folders on the way to more of them."""
+    """The runs whose paths begin with this, and the folders that lead to more of them."""
     start = Path(incomplete)
     above = start if incomplete.endswith("/") or not incomplete else start.parent
     folders = sorted(one for one in above.iterdir() if one.is_dir()) if above.is_dir() else []
@@ -110,14 +110,14 @@ def runs(incomplete: str) -> list[str]:
 
 
 def engines(incomplete: str) -> list[str]:
-    """The engines that begin so."""
+    """The engines whose names begin with this."""
     from medseg.engines import ENGINES
 
     return _beginning(incomplete, ENGINES)
 
 
 def precisions(context: Context, incomplete: str) -> list[str]:
-    """The precisions that begin so: of the runs that are named already those that they hold, else all."""
+    """The precisions that begin with this: those of the runs that are already named, or all."""
     from medseg.engines import PRECISIONS
     from medseg.errors import RunError
     from medseg.run import Run
@@ -131,7 +131,7 @@ def precisions(context: Context, incomplete: str) -> list[str]:
 
 
 def _run_words(folder: Path) -> Iterator[str]:
-    """The folder as a run, or with a slash where runs lie below it."""
+    """The folder as a run, or with a slash if there are runs below it."""
     from medseg.manifest import MANIFEST
 
     if (folder / MANIFEST).is_file():

@@ -116,7 +116,7 @@ def test_a_document_with_anything_else_anywhere_is_compared_or_refused(
         (b"null", "it is nothing; expected an object"),
         (b"[1]", "it is a list; expected an object"),
         (b"{}", "it has no entry 'schema'"),
-        (b'{"schema": 1}', "has schema 1; this medseg compares schema 2"),
+        (b'{"schema": 1}', "has schema 1; this version of medseg compares schema 2"),
         (b'{"schema": true}', "it has no entry 'task'"),
         (
             b'{"schema": 2, "task": "luna", "main": "", "started": "", "targets": 5}',
@@ -135,7 +135,7 @@ def test_what_is_no_bench_json_is_refused_with_its_path(content: bytes, words: s
 
 def test_a_folder_a_device_and_nothing_are_no_files(tmp_path: Path) -> None:
     for path in (tmp_path, Path("/dev/zero"), tmp_path / "absent"):
-        with pytest.raises(InputError, match=r"is no file; expected a bench\.json"):
+        with pytest.raises(InputError, match=r"is not a file; expected a bench\.json"):
             read_json(path)
 
 

@@ -70,7 +70,7 @@ def test_one_case_has_no_interval_and_it_is_said() -> None:
     level = copy.deepcopy(one)
     level["paired"]["dice"]["mean"] = 0.0
     assert verdict({"targets": [target("a", SLOW), one], "main": "dice"})[0].startswith("Take a")
-    assert "tells no interval" in verdict({"targets": [target("a", SLOW), level], "main": "dice"})[0]
+    assert "gives no interval" in verdict({"targets": [target("a", SLOW), level], "main": "dice"})[0]
 
 
 @pytest.mark.parametrize(("requests", "told"), [(1, 1), (9, 1), (10, 2), (20, 3), (99, 3), (100, 4)])

@@ -55,7 +55,7 @@ def test_a_read_only_disk_is_one_sentence(tmp_path, weights, monkeypatch):
 def test_a_file_in_the_place_of_a_folder_is_one_sentence(tmp_path, weights, monkeypatch, out):
     (tmp_path / "file").write_text("")
     error = medseg(monkeypatch, "import", "luna-segment", weights, "--features", 2, f"--out={tmp_path / out}")
-    assert error.startswith(f"error: {tmp_path / 'file'}") and "expected a folder where a file is" in error
+    assert error.startswith(f"error: {tmp_path / 'file'}") and "expected a folder, but there is a file" in error
     assert (tmp_path / "file").read_text() == ""
 
 

@@ -136,7 +136,7 @@ def test_only_patients_that_no_run_has_learnt_from_count(brains: Path, tmp_path:
     assert held_out(task, brains, [one]) == [second, third]
     assert held_out(task, brains, [one, other]) == [third]
     assert held_out(task, brains, [a_run(tmp_path / "imported", "brain-lgg")]) == [first, second, third]
-    with pytest.raises(InputError, match="none that the runs have not learnt from"):
+    with pytest.raises(InputError, match="the runs were trained on all of them"):
         held_out(task, brains, [a_run(tmp_path / "all", "brain-lgg", [first, second, third])])
 
 

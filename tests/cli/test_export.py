@@ -141,7 +141,7 @@ def test_doctor_says_which_tensorrt_can_do_something_with_the_gpu(monkeypatch, v
     lines = {line.what: line for line in module._engines()}
     assert {name: lines[f"engine {name}"].state for name in states} == states
     if visible == "1":
-        assert "builds no engines for the GPU here, sm90" in lines["engine tensorrt-rtx"].fact
+        assert "builds no engines for this machine's GPU, sm90" in lines["engine tensorrt-rtx"].fact
 
 
 @pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx", "onnxruntime"])
@@ -181,7 +181,7 @@ def test_runs_given_together_are_judged_on_the_list(luna_runs, tmp_path):
 def test_a_run_alone_says_what_could_not_be_judged_and_how_it_can_be(luna_runs, tmp_path):
     alone = shutil.copytree(luna_runs[2].path, tmp_path / "malignancy")
     found = run("export", alone, "--fp16", "--samples", "2")
-    assert "list not judged, for without the other networks luna-malignancy gives no probabilities" in found.stdout
+    assert "list not judged, because without the other networks luna-malignancy gives no probabilities" in found.stdout
     words = ("--fp16", "--samples", "2", "--beside", luna_runs[1].path, "--lost", "9999", "--json")
     facts = json.loads(run("export", alone, *words).stdout)
     assert list(facts) == [str(alone)], "the other run is not exported"

@@ -143,7 +143,7 @@ def test_what_was_done_with_the_keys_is_said_and_recorded(tmp_path):
     assert code == 1 and "2 sets of weights that differ" in error and not (tmp_path / "run").exists()
     code, told, _ = imported(*words, "--weights", "plain")
     assert code == 0 and "weights: state_dict.module.net" in told and "the prefix module.net. of all keys" in told
-    assert "left out: module.loss.weight, which lie beside the network" in told
+    assert "left out: module.loss.weight, which are not part of the network" in told
     source = Run(tmp_path / "run").manifest["source"]
     assert source["prefix"] == "module.net." and source["beside"] == ["module.loss.weight"]
     assert source["weights"] == "state_dict.module.net"

@@ -51,7 +51,7 @@ def test_help_imports_little() -> None:
         (["predict", "heart", "a.mhd", "--url", "http://127.0.0.1:1", "--out", "x"], "task 'heart' is unknown"),
         (
             ["predict", "stas", "a.jpg", "--url", "http://127.0.0.1:1", "--out", "x", "--roi", "lungs"],
-            "--roi is no option",
+            "--roi is not an option",
         ),
         (["serve", "luna"], "got no --run"),
         (["nonsense"], "No such command 'nonsense'"),

@@ -94,9 +94,9 @@ def test_they_are_read_wherever_they_stand(kind: str, place: str, cells: Task) -
         (["--stain", "red"], "'red' is not one of 'none', 'he', 'ihc'"),
         (
             ["--spacing", "1,1,1"],
-            "--spacing is no option of `medseg predict cells`; its own are --least-area, --stain,",
+            "--spacing is not an option of `medseg predict cells`; its own options are --least-area, --stain,",
         ),
-        (["--least-aera", "3"], "--least-aera is no option of `medseg predict cells`"),
+        (["--least-aera", "3"], "--least-aera is not an option of `medseg predict cells`"),
     ],
 )
 def test_what_the_task_does_not_take_is_refused_in_one_sentence(words: list[str], message: str, cells: Task) -> None:
@@ -130,9 +130,9 @@ def test_help_info_and_the_parser_say_the_same(tmp_path: Path) -> None:
 
     shown = told("predict", "cells", "--help")
     assert "Leave out smaller cells, in pixels." in shown and "0<=x<=500" in shown
-    assert "<none|he|ihc>" in shown and "Write also a heat map." in shown and "--skip-damaged" in shown
+    assert "<none|he|ihc>" in shown and "Also write a heat map." in shown and "--skip-damaged" in shown
     assert "--least-area" not in told("predict", "--help") + told("predict", "luna", "--help")
-    assert "least_area  leave out smaller cells, in pixels (0 to 500; 20 if not said)" in told("info", "cells")
+    assert "least_area  leave out smaller cells, in pixels (0 to 500; default 20)" in told("info", "cells")
 
 
 def test_lunas_options_are_those_it_always_had() -> None:

@@ -42,7 +42,7 @@ def test_the_python_api_has_every_public_name_with_its_docstring(site: Path) -> 
     html = (site / "api.html").read_text()
     offered = [name for name in medseg.__all__ if not name.startswith("_")]
     assert not [name for name in offered if f"medseg.{name}" not in html]
-    assert "&gt;&gt;&gt;" in html and "The answers to all that lies in files and folders" in html
+    assert "&gt;&gt;&gt;" in html and "The answers to everything in files and folders" in html
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:

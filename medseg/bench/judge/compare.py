@@ -13,10 +13,10 @@ from medseg.bench.record import Columns, Record, TargetRecord
 from medseg.errors import InputError
 from medseg.task import Array
 
-ENOUGH = 5  # requests; the spread of fewer says nothing, and a percentile needs one request beyond it
+ENOUGH = 5  # requests; fewer have no meaningful spread, and a percentile needs one request beyond it
 _RESAMPLES = 1000
-_TICK_S = 1e-6  # what times are rounded to; a target that answers sooner took no less
-_BLOCKS = 10  # neighbouring rounds and cases share their disturbances, so whole blocks of them are resampled
+_TICK_S = 1e-6  # times are rounded to this; a faster answer counts as this long
+_BLOCKS = 10  # neighbouring rounds and cases are disturbed together, so whole blocks of them are resampled
 
 _Series = list[tuple[str, float]]  # case and latency in seconds of every answered request, in the order sent
 
@@ -42,7 +42,7 @@ class Check:
 def compare(before: Record, after: Record, limits: Mapping[str, float]) -> list[Check]:
     """Every limit checked on every target that both runs measured.
 
-    A latency is worse when its change exceeds the limit and the 95 % band of the change excludes none; a score is
+    A latency is worse when its change exceeds the limit and the 95 % band of the change does not include 0; a score is
     compared on the same cases, where there is no sampling noise. Raises InputError where the targets are others, or
     where both runs answered everything and a limit still finds nothing in common.
     """
@@ -112,7 +112,7 @@ def _score_check(old: TargetRecord, new: TargetRecord, metric: str, limit: float
 def _judged(
     target: str, what: str, values: tuple[float, float], band: tuple[float, float] | None, limit: float, unit: str
 ) -> Check:
-    """A check's verdict; without a band there was too little to tell."""
+    """A check's verdict; without a band there were too few requests."""
     change, beyond = _change(*values), 1.0 if limit > 0 else -1.0
     low, high = band or (-1.0, 1.0)
     exceeds = change * beyond > abs(limit)
@@ -141,7 +141,7 @@ def _answered(raw: Columns) -> _Series:
 def _tables(then: _Series, now: _Series) -> tuple[Array, Array]:
     """Both runs' latencies (rounds, cases): the same cases in the same order, as often as each was answered.
 
-    Where the runs asked different cases nothing can be paired, and all requests stand in one column.
+    If the runs asked different cases nothing can be paired, and all requests are in one column.
     """
     paired = {case for case, _ in then} == {case for case, _ in now}
     return _rounds(then, paired), _rounds(now, paired)
@@ -157,8 +157,8 @@ def _rounds(series: _Series, by_case: bool) -> Array:
 def _ratios(tables: tuple[Array, Array], quantile: int) -> Array:
     """Log ratios of the quantile, now to then, in bootstrap resamples of both runs.
 
-    A resample holds the same cases of both runs, so that what makes one case slower than another is no noise; rounds
-    are resampled for each run by itself.
+    A resample holds the same cases of both runs, so that the difference between slow and fast cases adds no noise;
+    rounds are resampled separately for each run.
     """
     draw, found = np.random.default_rng(0), []
     for _ in range(_RESAMPLES):
@@ -176,7 +176,7 @@ def _picks(draw: np.random.Generator, count: int) -> Array:
 
 
 def _drift(old: TargetRecord, new: TargetRecord) -> float:
-    """What the bare machine changed meanwhile, as a log ratio."""
+    """How much the machine itself changed in the meantime, as a log ratio."""
     then, now = (max(one["yardstick_s"], _TICK_S) if one["yardstick_s"] else None for one in (old, new))
     return abs(math.log(now / then)) if then and now else 0.0
 

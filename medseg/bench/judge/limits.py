@@ -1,4 +1,4 @@
-"""Limits: what `--fail-on` asks for, and what of an earlier run can be held against it."""
+"""Limits: what `--fail-on` asks for, and which metrics of an earlier run can be compared."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def limits_from(text: str) -> dict[str, float]:
 
 
 def usual_limits(before: Record) -> dict[str, float]:
-    """What is checked where nothing is asked for: the median, and the task's score where the truth is known."""
+    """What is checked by default: the median, and the task's score if the truth is known."""
     limits = {"score": -0.001, "p50": 0.1}
     return {metric: limit for metric, limit in limits.items() if metric in comparable(before)}
 
 
 def check_limits(limits: Mapping[str, float], before: Record) -> None:
-    """Raise InputError where a limit names what the earlier run has not: it could never be found worse."""
+    """Raise InputError where a limit names a metric that the earlier run lacks: it could never be found worse."""
     known = comparable(before)
     for metric in limits:
         if metric not in known and not LATENCY.fullmatch(metric):
             raise InputError(
-                f"--fail-on names {metric!r}, which the earlier run has not; expected one of {', '.join(known)}"
+                f"--fail-on names {metric!r}, which the earlier run does not have; expected one of {', '.join(known)}"
             )
 
 
 def comparable(record: Record) -> list[str]:
-    """What a run's later repeats can be compared on; of percentiles, the usual ones."""
+    """The metrics on which later runs can be compared with this one; of percentiles, the usual ones."""
     under_load = ["throughput"] if any(target["levels"] for target in record["targets"]) else []
     names = [name for target in record["targets"] for scores in target["scores"].values() for name in scores]
     scores = [name for name in dict.fromkeys(names) if not is_voters(name)]

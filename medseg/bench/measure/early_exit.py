@@ -19,7 +19,8 @@ def voters(pipeline: Pipeline) -> list[Step]:
 def early_exit(pipeline: Pipeline, share: float) -> Pipeline:
     """The pipeline whose third voter is asked only where the first two differ on more than this share of their pixels.
 
-    Their pixels are those that either of them marks. Without the third, the surer of the two decides where they differ.
+    Their pixels are those that either of them marks. Without the third, the more confident of the two decides where
+    they differ.
     """
     *first, last = voters(pipeline)
     pair = [step.outputs[0] for step in first]

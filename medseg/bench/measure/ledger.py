@@ -9,7 +9,7 @@ from statistics import fmean, median
 from medseg.bench.measure.load import Timing
 from medseg.bench.record import LedgerRow
 
-LEAST = 0.001  # share of the time; a row with less says nothing
+LEAST = 0.001  # share of the time; a row with less is not informative
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Ledger:
 def ledger(timings: Sequence[Timing]) -> Ledger | None:
     """The ledger of the middle fifth of the requests by latency, None where none succeeded.
 
-    The middle fifth, because its mean is close to the median and, unlike medians, stages' means add up.
+    The middle fifth is used because its mean is close to the median and, unlike medians, the means of stages add up.
     """
     good = sorted((timing for timing in timings if timing.error is None), key=lambda timing: timing.latency_s)
     if not good:
@@ -59,7 +59,7 @@ def rows(seconds: Mapping[str, float], items: Mapping[str, float]) -> tuple[Row,
 
 
 def shown(rows: Sequence[LedgerRow]) -> tuple[list[LedgerRow], str]:
-    """A recorded ledger's rows that carry time, and a sentence about those that carry next to none."""
+    """A recorded ledger's rows that take time, and a sentence about those that take almost none."""
     large = [row for row in rows if row["share"] >= LEAST]
     small = [row for row in rows if row["share"] < LEAST]
     if not small:
@@ -69,10 +69,11 @@ def shown(rows: Sequence[LedgerRow]) -> tuple[list[LedgerRow], str]:
 
 
 def amdahl(book: Ledger) -> str:
-    """One sentence: the stage most worth speeding up, and what that could bring at most."""
+    """One sentence: the stage whose speed-up would help most, and the most that it could bring."""
     top = max(book.rows, key=lambda row: row.share)
     twice, free = 1 / (1 - top.share / 2), 1 / max(1 - top.share, 1e-3)
     return (
-        f"Next to speed up: {top.stage}, {top.share:.0%} of the time. Twice as fast there, the whole is {twice:.2f} "
+        f"Next to speed up: {top.stage}, {top.share:.0%} of the time. If it were twice as fast, the whole would be "
+        f"{twice:.2f} "
         f"times as fast; if it took no time at all, {free:.3g} times."
     )

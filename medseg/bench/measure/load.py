@@ -1,4 +1,4 @@
-"""Load: many cases at once, closed loop (N askers) or open loop (arrivals that slow answers do not delay)."""
+"""Load: many cases at once, closed loop (N clients) or open loop (arrivals that slow answers do not delay)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medseg.bench.measure.clock import Clock, fan_out, shares
 from medseg.bench.measure.target import BenchTarget
 from medseg.task import Tensors, Unread
 
-IN_FLIGHT = 512  # requests of one open loop; what is due beyond them is counted as an error, not dropped
+IN_FLIGHT = 512  # requests of one open loop; a request beyond this number counts as an error, it is not dropped
 TIMEOUT = "timeout"
 ARRIVALS = ("poisson", "constant")
 _TICK_S = 0.02
@@ -30,8 +30,8 @@ class Plan:
 
     warmup: int = 2  # requests whose times are not reported
     rounds: int = 3  # times each case is asked, one at a time, for the ledger and the score
-    requests: int = 24  # at least so many of those, more rounds where there are few cases: a p95 needs 20
-    enough_s: float = 60.0  # but no further round once they took this long
+    requests: int = 24  # at least this many requests; with few cases there are more rounds, because a p95 needs 20
+    enough_s: float = 60.0  # but no further round after this many seconds
     window_s: float = 3.0
     limit_s: float = 30.0  # for one level of load
     stable: float = 0.1  # three windows whose rates and medians lie this close end a level
@@ -85,7 +85,7 @@ class Level:
     """All requests of one concurrency or one rate."""
 
     mode: str  # closed, poisson, constant
-    load: float  # askers, or requests per second
+    load: float  # clients, or requests per second
     timings: list[Timing]
     windows: list[Window]
     stable: bool
@@ -94,7 +94,7 @@ class Level:
 class Crew:
     """Threads that do jobs, as many as there are jobs at once. A thread stays, and so does what its clients keep open.
 
-    Daemons, unlike those of an executor: a server that never answers must not keep the program from ending.
+    They are daemons, unlike an executor's threads: a server that never answers must not keep the program from ending.
     """
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class _Log:
         self.timings.append(Timing(case, intended_s, self.now(), self.now(), error=why))
 
     def expire(self, age_s: float) -> None:
-        """Count what was sent longer ago than this and never came back as timeouts; a late answer changes nothing."""
+        """Count requests sent longer ago than this without an answer as timeouts; a late answer changes nothing."""
         with self._lock:
             old = {ticket: entry for ticket, entry in self.open.items() if self.now() - entry[2] >= age_s}
             for ticket, (case, intended_s, sent_s) in old.items():
@@ -156,7 +156,7 @@ def _ask(target: BenchTarget, case: Unread, log: _Log, intended_s: float | None 
     ticket = log.begin(case.id, due_s, sent_s)
     try:
         answer = target.answer(case, clock)
-    except Exception as problem:  # whatever a target does wrong is a result of the measurement
+    except Exception as problem:  # any failure of a target is a result of the measurement
         error = f"{type(problem).__name__}: {problem}".splitlines()[0]
     done_s = log.now()
     stages = shares(clock.spans, log.start_s + sent_s, log.start_s + done_s)
@@ -186,7 +186,7 @@ def within(crew: Crew, call: Callable[[], T], timeout_s: float) -> T | None:
 
 
 def closed_loop(crew: Crew, target: BenchTarget, cases: Sequence[Unread], concurrency: int, plan: Plan) -> Level:
-    """A level with this many askers, each asking again as soon as it is answered."""
+    """A level with this many clients, each sending its next request as soon as it has an answer."""
     log, stop, turn, order = _Log(), Event(), Lock(), cycle(cases)
 
     def asker() -> None:
@@ -206,9 +206,9 @@ def closed_loop(crew: Crew, target: BenchTarget, cases: Sequence[Unread], concur
 def open_loop(
     crew: Crew, target: BenchTarget, cases: Sequence[Unread], rate: float, plan: Plan, arrivals: str = "poisson"
 ) -> Level:
-    """A level with arrivals at a rate per second, Poisson or constant, sent when due whatever became of earlier ones.
+    """A level with arrivals at a rate per second, Poisson or constant, sent when due even if earlier ones wait.
 
-    Latency counts from the moment a request was due, so that a stall delays all that were due meanwhile.
+    Latency counts from the moment a request was due, so a stall counts for every request that was due during it.
     """
     log, stop = _Log(), Event()
 

@@ -19,7 +19,7 @@ from medseg.bench.measure.gpu import MIB, measured_gpu
 from medseg.bench.record import GpuRecord, MachineRecord
 from medseg.engines import ENGINES
 
-BUSY = 0.25  # share of the cores that others used while a target was measured: above it, times mean little
+BUSY = 0.25  # if others used more than this share of the cores during a measurement, times mean little
 PACKAGES = (
     *("medseg", "numpy"),
     *(name for kind in ENGINES.values() for name in kind.distributions or (kind.package,)),
@@ -57,7 +57,7 @@ def _installed(package: str) -> bool:
 
 
 def yardstick_s() -> float:
-    """Seconds of a fixed piece of arithmetic on one core, the least of many tries: was the machine itself slower?"""
+    """Seconds of a fixed calculation on one core, the shortest of many tries: was the machine itself slower?"""
     numbers = np.linspace(0.0, 1.0, 50_000)
     return min(timeit.repeat(lambda: np.exp(numbers), number=1, repeat=100))
 

@@ -31,8 +31,8 @@ from medseg.errors import MedsegError
 from medseg.task import Tensors, Unread
 
 Say = Callable[[str], None]
-PINGS = 20  # empty requests; their median counts
-PATIENCE = 3  # requests in a row without an answer in time, after which a target is asked no more
+PINGS = 20  # empty requests; their median is used
+PATIENCE = 3  # after this many requests in a row without an answer in time, a target is not asked any more
 
 
 @dataclass
@@ -48,8 +48,8 @@ class Measured:
     digests: dict[str, str] = field(default_factory=dict)  # case -> sha256 of the answer
     problems: list[str] = field(default_factory=list)
     interrupted: bool = False
-    silent: int = 0  # the latest requests, in a row, that nobody answered in time
-    round_trip_s: float | None = None  # of a request for nothing
+    silent: int = 0  # the number of latest requests in a row that were not answered in time
+    round_trip_s: float | None = None  # of an empty request
     server: Spent = field(default_factory=dict)  # what the server spent on each of the serial requests, in the mean
 
     @property
@@ -73,7 +73,7 @@ class Loads:
 
 @dataclass(frozen=True)
 class _Asking:
-    """Who is asked what, how, and where it is written down."""
+    """The target, the cases, how they are asked, and where the results are collected."""
 
     target: BenchTarget
     cases: Sequence[Unread]
@@ -87,9 +87,9 @@ class _Asking:
 def measure(
     target: BenchTarget, cases: Sequence[Unread], plan: Plan, loads: Loads, say: Say, scorer: Scorer | None = None
 ) -> Measured:
-    """What a target does; failures are part of the result, and a target that only fails is not asked for more.
+    """The measurement of a target. Failures are part of the result; a target that only fails is not asked further.
 
-    So is a silent one: after PATIENCE timeouts in a row the rest is left out, and the result says so.
+    After PATIENCE timeouts in a row the rest is left out, and the result says so.
 
     Ctrl-C ends it: the result then holds what was measured so far, and says that it was interrupted.
     """
@@ -115,7 +115,7 @@ def measure(
 
 
 def _one_at_a_time(asking: _Asking) -> None:
-    """The first answer, the warm-up and the rounds; a first answer that took long is the first of the round."""
+    """The first answer, the warm-up and the rounds; a first answer that took long counts as the round's first."""
     target, cases, plan, result = asking.target, asking.cases, asking.plan, asking.result
     asking.say(f"{target.name}: warming up")
     cold = _statistics(asking)
@@ -136,7 +136,7 @@ def _one_at_a_time(asking: _Asking) -> None:
 
 
 def _rounds(asking: _Asking, asked: int) -> None:
-    """Every case in every round, but for those of the first round that were asked already."""
+    """Every case in every round, except those of the first round that were already asked."""
     plan, cases = asking.plan, asking.cases
     rounds = max(plan.rounds, -(-plan.requests // len(cases)))
     for turn in range(rounds):
@@ -148,7 +148,7 @@ def _rounds(asking: _Asking, asked: int) -> None:
 
 
 def _ask(asking: _Asking, case: Unread) -> Asked:
-    """One request; raises _SilentError where the target has let too many before it wait in vain."""
+    """One request; raises _SilentError where the target did not answer too many requests before it."""
     if asking.result.silent >= PATIENCE:
         raise _SilentError
     timing, answer = ask_within(asking.crew, asking.target, case, asking.plan.timeout_s)
@@ -157,7 +157,7 @@ def _ask(asking: _Asking, case: Unread) -> Asked:
 
 
 def _round_trip_s(asking: _Asking) -> float | None:
-    """The median of PINGS requests for nothing; None where there is no server, or where it no longer answers."""
+    """The median of PINGS empty requests; None where there is no server, or where it no longer answers."""
     ping = asking.target.ping
     if ping is None or asking.result.silent:
         return None
@@ -191,20 +191,20 @@ def _statistics(asking: _Asking) -> Statistics:
 
 
 def _keep(asking: _Asking, case: Unread, timing: Timing, answer: Tensors | None) -> None:
-    """Write down a request's times, and what its answer is worth."""
+    """Record a request's times and its answer's score."""
     result = asking.result
     result.serial.append(timing)
     if answer is None:
         return
     fingerprint = digest(answer)
     if result.digests.setdefault(case.id, fingerprint) != fingerprint:
-        result.problems.append(f"{case.id}: two answers to the same question differ")
+        result.problems.append(f"{case.id}: two answers to the same request differ")
     if asking.scorer:
         asking.scorer.add(case.id, answer)
 
 
 def _levels(asking: _Asking, loads: Loads) -> Iterator[Level]:
-    """The levels, none of a target that is silent: a level would wait for it as often as it has askers."""
+    """The levels; none for a silent target, because a level would wait for it once for each of its clients."""
     if asking.result.silent >= PATIENCE and (loads.concurrency or loads.rates):
         raise _SilentError
     whom = asking.crew, asking.target, asking.cases

@@ -1,4 +1,4 @@
-"""BenchTarget: something that answers questions and can be measured, here or behind a URL."""
+"""BenchTarget: something that answers requests and can be measured, in this process or behind a URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medseg.task import Networks, Pipeline, Task, Tensors, Unread
 
 SERVER = "server"  # the stage of a remote request that the server's own statistics break down further
 INPUTS = "inference_count"  # how many inputs a model was given, whatever the batches they came in
-_GRACE_S = 1.0  # the client gives up this much later than the measurement, which so calls it a timeout
+_GRACE_S = 1.0  # the client gives up this much later than the measurement, so that it counts as a timeout
 
 Statistics = Mapping[str, Mapping[str, Any]]  # model -> Triton's inference_stats, and its inference_count
 
@@ -26,8 +26,8 @@ class BenchTarget:
     answer: Callable[[Unread, Clock], Tensors]
     facts: Facts = field(default_factory=dict)  # engine, precision, where
     statistics: Callable[[], Statistics] | None = None
-    ping: Callable[[], None] | None = None  # a request for nothing, over the same connection
-    pids: Sequence[int] = ()  # processes whose memory belongs to this target, besides our own
+    ping: Callable[[], None] | None = None  # an empty request, over the same connection
+    pids: Sequence[int] = ()  # processes besides this one whose memory belongs to this target
     close: Callable[[], None] = lambda: None
 
 
@@ -78,6 +78,6 @@ def served_target(name: str, task: Task, at: At, facts: Facts) -> BenchTarget:
 
 
 def _outputs(task: Task, tensors: Tensors) -> tuple[str, ...]:
-    """The outputs a question wants: all of them where it does not say."""
+    """The outputs that a request wants; all of them if it does not say."""
     wanted = tensors.get("wanted")
     return task.pipeline.outputs if wanted is None else tuple(name.decode() for name in wanted)

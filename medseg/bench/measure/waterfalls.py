@@ -15,7 +15,7 @@ INPUTS = {1: 16, 3: 4}  # of a network by the length of its output's shape: crop
 
 
 def waterfalls(task: Task, runs: Sequence[Run], data: Path) -> Iterator[WaterfallRecord]:
-    """Each run's waterfall, the export's: every file on the same real inputs beside torch, in Dice and milliseconds."""
+    """Each run's waterfall: every file compared with torch on the same real inputs, in Dice and milliseconds."""
     from medseg.export.samples import drawn
     from medseg.export.waterfall import waterfall
 

@@ -1,4 +1,4 @@
-"""Cells: numbers in a form that is read at once and sorted by what they are worth."""
+"""Cells: numbers in a readable form, sorted by their value."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def number(value: float | None, form: str, soft: str = "") -> Cell:
 
 
 def time(value_s: float | None) -> Cell:
-    """A time in the unit that reads best, sorted by its seconds."""
+    """A time in its most readable unit, sorted by its seconds."""
     return number(value_s, seconds(value_s))
 
 
 def seconds(value: float | None) -> str:
-    """A time with the unit that reads best."""
+    """A time in its most readable unit."""
     if value is None:
         return "-"
     if value >= 1:
@@ -41,7 +41,7 @@ def seconds(value: float | None) -> str:
 
 
 def moment(started: str) -> str:
-    """A record's start for people: 2026-11-27 18:00 UTC."""
+    """A record's start in a readable form: 2026-11-27 18:00 UTC."""
     zone = " UTC" if started.endswith("+00:00") else started[19:]
     return started[:16].replace("T", " ") + zone
 

@@ -1,4 +1,4 @@
-"""History: how speed and score of each target went over many benchmarks, as one page that needs nothing else."""
+"""History: how speed and score of each target went over many benchmarks, as one self-contained page."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _lines(records: Sequence[Record], trend: Trend) -> dict[str, list[tuple[date
 
 
 def _changes(records: Sequence[Record]) -> Iterator[str]:
-    """What else changed between two benchmarks, so that a step in a line is not blamed on the code."""
+    """What else changed between two benchmarks, so that the code is not blamed for a step in a line."""
     for before, after in pairwise(records):
         if machine_name(before) != machine_name(after):
             yield f"{moment(after['started'])}: another machine, {machine_name(after)}"

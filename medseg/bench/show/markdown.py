@@ -71,7 +71,7 @@ def _voters(record: Record) -> str:
 
 
 def _waterfall(found: WaterfallRecord) -> str:
-    title = f"## {found['network']}: every file beside torch, on {found['samples']}"
+    title = f"## {found['network']}: every file compared with torch, on {found['samples']}"
     return f"{title}\n\n{table(*tables.stage_rows(found))}"
 
 
@@ -82,8 +82,8 @@ def _levels(target: TargetRecord) -> str:
 def _machine_line(record: Record) -> str:
     made = [_made_on(part) for part in parts_of(record)]
     what = f"{'; '.join(made)}; {len(record['cases'])} cases"
-    times = "Times are the client's, one request at a time unless a load is named"
-    own = f"the load generator's own share is {seconds(record['client']['overhead_s'])} a request"
+    times = "Times are measured at the client, one request at a time unless a load is named"
+    own = f"the load generator itself takes {seconds(record['client']['overhead_s'])} per request"
     return f"{what}. {times}; {own}. {unhashed(record)}".strip()
 
 

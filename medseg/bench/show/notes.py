@@ -1,4 +1,4 @@
-"""Derived: what a record says beyond its own numbers: problems, warnings, notes, and the names of things."""
+"""What follows from a record's numbers: problems, warnings, notes, and names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def problems(record: Record) -> list[str]:
 
 
 def warnings(record: Record) -> list[str]:
-    """What lowers the worth of the times."""
+    """Warnings that make the times less reliable."""
     shares = [target["usage"]["busy"] for target in measured(record) if target["usage"]]
     busy = [share for share in shares if share > BUSY]
     if not busy:
@@ -35,9 +35,12 @@ def warnings(record: Record) -> list[str]:
 
 
 def unhashed(record: Record) -> str:
-    """A sentence about servers that somebody else started: what they run is not known. Empty where there are none."""
+    """A sentence about servers that were already running: which files they run is not known.
+
+    Empty where there are none.
+    """
     names = ", ".join(target["name"] for target in record["targets"] if target["facts"].get("where") == "remote")
-    return f"Which model files {names} runs is not known here, so there are no hashes of them." if names else ""
+    return f"Which model files {names} runs is not known, so there are no hashes of them." if names else ""
 
 
 def measured(record: Record) -> list[TargetRecord]:
@@ -71,13 +74,13 @@ def level_name(level: LevelRecord) -> str:
 
 
 def ledger_notes(target: TargetRecord, book: LedgerRecord) -> list[str]:
-    """What stands below a ledger: what to speed up next, what networks were given, and what an empty request takes."""
+    """The text below a ledger: what to speed up next, the networks' numbers of inputs, an empty request's time."""
     rows, given = book["rows"], target["fan_out"]
     found = [book["next"]]
     if given and not any(row["items"] for row in rows):  # no row is a network's own
         inputs = ", ".join(f"{name} {count:g}" for name, count in given.items())
-        found.append(f"Inputs that each network was given within one request: {inputs}.")
+        found.append(f"Inputs that each network got within one request: {inputs}.")
     if target["round_trip_s"] is not None:
         empty, own = (f"{(one_s or 0) * 1e3:.3g} ms" for one_s in (target["round_trip_s"], target["client_s"]))
-        found.append(f"Of a request the client works {own} itself; an empty request to this server takes {empty}.")
+        found.append(f"The client itself works {own} for each request; an empty request to this server takes {empty}.")
     return found

@@ -133,7 +133,7 @@ def waterfall(steps: Sequence[ScoreChange]) -> str | None:
             said = "0" if float(said) == 0 and "from" in step else said
             axes.annotate(said, (number, max(before, after)), (0, 3), textcoords="offset points", ha="center", size=8)
         _name(axes, [step["target"] for step in steps])
-        axes.use_sticky_edges = False  # else the lowest bar would have no room below
+        axes.use_sticky_edges = False  # otherwise the lowest bar would have no room below
         axes.margins(y=0.15)
         low, high = axes.get_ylim()
         room = max(0.0, _LEAST_SPAN - (high - low)) / 2
@@ -166,7 +166,7 @@ def _serial_ms(target: TargetRecord) -> list[float]:
 
 
 def _slant_lines(named: Sequence[Any]) -> int:
-    """How many lines of a legend the names take that are too many to be slanted little."""
+    """How many lines of a legend the names need if there are too many of them for a small slant."""
     return 6 if len(named) > _FEW else 0
 
 

@@ -60,13 +60,13 @@ def _scores(target: TargetRecord, whole: Mapping[str, bool]) -> list[Cell]:
 
 
 def told_quantiles(measured: Iterable[Serial | LevelRecord]) -> list[int]:
-    """The percentiles that at least one of several sums of requests can tell: p99 takes 100 requests, p90 takes 10."""
+    """The percentiles for which at least one target has enough requests: p99 needs 100 requests, p90 needs 10."""
     most = max((_answered(one["summary"]) for one in measured), default=0)
     return [quantile for quantile in PERCENTILES if _tells(most, quantile) or quantile == PERCENTILES[0]]
 
 
 def percentiles(summary: Summary, quantiles: Sequence[int]) -> list[Cell]:
-    """The latencies at these percentiles; of too few requests only their median, of one its time, said so."""
+    """The latencies at these percentiles; with too few requests only the median, for a single request its time."""
     answered = _answered(summary)
     first = number(summary.get("p50_s"), seconds(summary.get("p50_s")), "one request" if answered == 1 else "")
     told = [time(summary.get(f"p{one}_s") if _tells(answered, one) else None) for one in quantiles[1:]]
@@ -82,7 +82,7 @@ def _tells(requests: int, quantile: int) -> bool:
 
 
 def _score(entry: MeanRecord | None, count: bool = False) -> Cell:
-    """A mean with its interval; of things that are counted with no more decimals than their mean needs."""
+    """A mean with its interval; counts have no more decimals than their mean needs."""
     if entry is None:
         return Cell("-", "")
     form, ends = ("{:.4g}", "{:.3g}") if count else ("{:.4f}", "{:.3f}")
@@ -96,7 +96,7 @@ def _failed(requests: int, failed: int) -> Cell:
 
 
 def overall_rows(record: Record) -> Table:
-    """What all cases have together and none by itself, a row a target; no rows where there is no such thing."""
+    """Scores that are computed over all cases together, a row a target; no rows where there are none."""
     targets = record["targets"]
     rows = {name for target in targets for row in target["scores"].values() for name in row}
     names = list(dict.fromkeys(name for target in targets for name in target["accuracy"] if name not in rows))
@@ -115,9 +115,9 @@ def _overall(target: TargetRecord, names: Mapping[str, bool], counts: Sequence[s
 
 
 def usage_rows(record: Record) -> Table:
-    """A row a target: the memory it took, the load of other programs, and of a GPU memory and power."""
+    """A row a target: its memory, the load of other programs, and a GPU's memory and power."""
     used = [(target["name"], target["usage"]) for target in record["targets"] if target["usage"]]
-    header = ["target", "client memory", "server memory", "others on the cores"]
+    header = ["target", "client memory", "server memory", "other programs' share of the cores"]
     gpu = any(usage["peak_gpu_mib"] is not None for _, usage in used)
     return header + ["GPU memory", "GPU power"] * gpu, [[name, *_usage(usage, gpu)] for name, usage in used]
 
@@ -160,7 +160,7 @@ def pair_rows(record: Record) -> Table:
 
 
 def ledger_rows(book: LedgerRecord) -> Table:
-    """Where the time of a request goes, a row a stage that carries some."""
+    """Where the time of a request goes, a row for each stage that takes time."""
     rows = shown(book["rows"])[0]
     return ["stage", "time", "share", "items"], [
         [row["stage"], time(row["seconds"]), number(row["share"], "{:.1%}"), _items(row)] for row in rows
@@ -183,7 +183,9 @@ def _level(level: LevelRecord, quantiles: Sequence[int]) -> list[str | Cell]:
     times = percentiles(sums, quantiles)
     load, rate = Cell(level_name(level), str(level["load"])), number(level["per_s"], "{:.3g}/s")
     failed, stable = _failed(int(sums["requests"]), int(sums["errors"])), "yes" if level["stable"] else "no"
-    late = time(None if level["mode"] == "closed" else sums.get("sent_late_p99_s"))  # an asker is never late
+    late = time(
+        None if level["mode"] == "closed" else sums.get("sent_late_p99_s")
+    )  # a client of a closed loop is never late
     return [load, *times, rate, failed, stable, late]
 
 
@@ -202,7 +204,7 @@ def _score_change(step: ScoreChange) -> list[str | Cell]:
 
 
 def voter_table(record: Record) -> Table:
-    """What each voter scores alone, adds to the vote, and costs, by target; no rows where nobody votes."""
+    """Each voter's own score, what it adds to the vote, and its time, by target; no rows where no networks vote."""
     header = ["target", "voter", "Dice alone", "adds", "time", "asked in"]
     return header, [
         [target["name"], *_voter(row)] for target in record["targets"] for row in voter_rows(target, record["voters"])
@@ -217,7 +219,16 @@ def _voter(row: VoterRow) -> list[str | Cell]:
 
 def stage_rows(found: WaterfallRecord) -> Table:
     """A network's waterfall, a row a file."""
-    header = ["file", "engine", "Dice to torch", "Dice to the truth", "flipped", "lesions lost", "gained", "a sample"]
+    header = [
+        "file",
+        "engine",
+        "Dice to torch",
+        "Dice against the truth",
+        "flipped",
+        "lesions lost",
+        "gained",
+        "a sample",
+    ]
     return header, [_stage(stage) for stage in found["stages"]]
 
 

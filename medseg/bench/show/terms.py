@@ -1,4 +1,4 @@
-"""Terms: what the words above a report's columns mean, and in which unit, shown where one points, taps or tabs."""
+"""Terms: what a report's column names mean, and their units; shown when a reader hovers, taps or tabs to one."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _WORDS = {
     "target": "an engine and a precision, in this process (local) or on a server (served)",
     "requests": "how many requests were timed one at a time",
     "p50": "the median latency: half of the requests took no longer",
-    "p90": "the latency that nine of ten requests did not exceed; shown from 10 requests on",
-    "p95": "the latency that 19 of 20 requests did not exceed; shown from 20 requests on",
-    "p99": "the latency that 99 of 100 requests did not exceed; shown from 100 requests on",
+    "p90": "nine of ten requests took no longer; shown if there are at least 10 requests",
+    "p95": "19 of 20 requests took no longer; shown if there are at least 20 requests",
+    "p99": "99 of 100 requests took no longer; shown if there are at least 100 requests",
     "best throughput": "answers per second at the best of all levels of load",
     "throughput": "answers per second",
     "failed": "requests without an answer, of all that were timed",
-    "first answer": "the latency of the very first request, cold",
-    "load": "how many requests are under way at once, or how many are sent a second",
-    "stable": "whether the last windows of time agree, so that the numbers are those of a steady state",
-    "sent late, p99": "how late requests left the client, which then counts as latency; 99 of 100 left sooner",
+    "first answer": "the latency of the very first request, before anything is warm",
+    "load": "how many requests are being answered at the same time, or how many are sent per second",
+    "stable": "whether the last time windows agree, so that the numbers describe a steady state",
+    "sent late, p99": "how late the client sent requests (this counts as latency); 99 of 100 were sent sooner",
     "items": "how many inputs the network was given within one request",
     "share": "of the whole request",
-    "stage": "a step of the pipeline, or what lies between steps",
-    "client memory": "the largest resident memory of the process that asks",
+    "stage": "a step of the pipeline, or the time between steps",
+    "client memory": "the largest resident memory of the client's process",
     "server memory": "the largest resident memory of the server's processes",
-    "others on the cores": "how much of the cores other programs used meanwhile",
+    "others on the cores": "the share of the cores that other programs used during the measurement",
     "difference": "this target's score minus the first target's, on the same cases",
     "change": "relative to before",
-    "flipped": "voxels or pixels that are another class than with torch",
-    "lesions lost": "connected pieces, or findings, that torch has and this file has not",
-    "gained": "connected pieces, or findings, that this file has and torch has not",
-    "adds": "the vote's Dice minus that of the other two where both agree",
+    "flipped": "voxels or pixels whose class differs from torch's",
+    "lesions lost": "connected components, or findings, that torch has and this file does not have",
+    "gained": "connected components, or findings, that this file has and torch does not have",
+    "adds": "the vote's Dice minus the Dice of what both other voters mark",
 }
 
 

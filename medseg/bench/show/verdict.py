@@ -1,4 +1,4 @@
-"""The verdict: two sentences on top of a report, which claim no more than what was measured can tell."""
+"""The verdict: two sentences at the top of a report, which claim no more than the measurements can show."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from medseg.bench.record import MeanRecord, Record, TargetRecord
 from medseg.bench.show.tables import seconds
 
 _Z = 1.96  # of a 95 % interval
-_FEWEST = 6  # requests of which a median's interval can be told
-_MOST_NAMED = 2  # targets of which a sentence gives the names
+_FEWEST = 6  # requests that a median's interval needs at least
+_MOST_NAMED = 2  # the most targets whose names a sentence gives
 
 
 def verdict(record: Record) -> list[str]:
-    """Which target to take and what it costs in score, then what to speed up next; empty where nothing answered."""
+    """Which target to take and what it costs in score, then what to speed up next; empty if nothing answered."""
     good = [target for target in record["targets"] if _sound(target)]
     if not good:
         return []
@@ -32,7 +32,7 @@ def _median_s(target: TargetRecord) -> float:
 
 
 def _clearly_worse(target: TargetRecord, first: TargetRecord, main: str) -> bool:
-    """Whether a target's score lies below the first one's, on the same cases, by more than chance."""
+    """Whether a target's score is significantly below the first one's, on the same cases."""
     change = None if target is first else target["paired"].get(main)
     if change is None:
         return False
@@ -59,7 +59,7 @@ def _speed(target: TargetRecord) -> str:
 
 
 def _score(chosen: TargetRecord, first: TargetRecord, main: str) -> str:
-    """What its score is, and what that costs beside the first target's."""
+    """The target's score, and what it costs compared with the first target's."""
     mean = chosen["accuracy"].get(main)
     if mean is None:
         return "; what it costs in score was not measured"
@@ -73,7 +73,7 @@ def _score(chosen: TargetRecord, first: TargetRecord, main: str) -> str:
 def _cost(change: MeanRecord) -> str:
     low, high = change["low"], change["high"]
     if low is None or high is None:
-        return f"{change['mean']:+.4f} on one case, which tells no interval, to"
+        return f"{change['mean']:+.4f} on one case, which gives no interval, compared with"
     band = f"{change['mean']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
     if low == high == 0:
         return "the same on every case as"
@@ -86,11 +86,15 @@ def _cases(mean: MeanRecord) -> str:
 
 def _next(chosen: TargetRecord) -> str:
     book = chosen["ledger"]
-    return book["next"] if book else "Where its time goes was not measured, so what to speed up next is not known."
+    return (
+        book["next"]
+        if book
+        else "It was not measured where the time is spent, so it is not known what to speed up next."
+    )
 
 
 def _clearly_slower(target: TargetRecord, chosen: TargetRecord) -> bool:
-    """Whether the medians' 95 % intervals are apart; of too few requests that cannot be told."""
+    """Whether the medians' 95 % intervals are separate; with too few requests this is not known."""
     theirs, ours = median_interval(target), median_interval(chosen)
     return theirs is not None and ours is not None and theirs[0] > ours[1]
 

@@ -1,4 +1,4 @@
-"""What each of several networks that vote adds and costs."""
+"""What each voting network adds and costs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class VoterRow:
 def voter_rows(target: TargetRecord, steps: Mapping[str, str]) -> list[VoterRow]:
     """Each voter's name, own Dice, what the vote loses without it, its seconds, and how often it was asked.
 
-    `steps` are the steps that are a network, by its name. With early exit there are not always all votes, so Dice is
-    None. Empty where nobody votes.
+    `steps` are the steps that are a network, by its name. With early exit some votes are missing, so Dice is None.
+    Empty where no networks vote.
     """
     accuracy, book = target["accuracy"], target["ledger"]
     exits = target["facts"].get("early_exit") is not None

@@ -19,7 +19,7 @@ TASK = Task(
         answered,
         volumes=True,
         reading=("spacing_mm", "skip_damaged"),
-        extras={"candidates": "everything that was looked at, in candidates.nii.gz"},
+        extras={"candidates": "all candidates, to candidates.nii.gz"},
         mask=mask,
         table=table,
         expects=(
@@ -28,7 +28,7 @@ TASK = Task(
         ),
     ),
     options=(
-        Option("threshold", "list nodules from this probability on", 0.5),
+        Option("threshold", "list nodules with at least this probability", 0.5),
         Option("roi", "'lungs' searches the lungs with a margin, 'all' the whole CT", "all", ("all", "lungs")),
     ),
     data=DATA,

@@ -21,7 +21,7 @@ from medseg.tasks.luna.crops import crop
 from medseg.tasks.luna.froc import froc_of, marks, overall_of, submitted, truth_of
 from medseg.tasks.luna.pipeline import mask_from_bits
 
-LISTED = 0.5  # nodules from this probability on are what a reader is shown
+LISTED = 0.5  # nodules with at least this probability are shown to a reader
 LIKELY = 0.01  # and from this on they are marks where not every candidate is asked for: a listing takes so much longer
 _LIKELY = f"from marks with a probability of {LIKELY} or more, as a benchmark asks for them: "
 _CPM = "the mean sensitivity at " + ", ".join(f"{rate:g}" for rate in FALSE_POSITIVES) + " false positives a scan"

@@ -29,7 +29,7 @@ _READING = ("spacing_mm", "skip_damaged")
 _OPTIONS = (
     Option(
         "mirror",
-        "also ask about mirrored tiles, several times the work, and average; as the network was fitted where not said",
+        "average over mirrored tiles too, at several times the cost; by default as the network was trained",
         "fitted",
         ("fitted", "no", "yes"),
         switch=True,
