@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -66,12 +65,14 @@ def _cases(record: Record) -> dict[str, dict[str, str]]:
 
 
 def _labels(records: Sequence[Record]) -> list[str]:
-    """What distinguishes the records: the machine; on one machine the day; on one day the time."""
-    machines = [machine_name(record) for record in records]
-    days = [f"{name}, {record['started'][:10]}" for name, record in zip(machines, records, strict=True)]
-    times = [f"{name}, {record['started']}" for name, record in zip(machines, records, strict=True)]
-    wholly = [f"{name} ({number})" for number, name in enumerate(times, 1)]
-    return next((one for one in (machines, days, times) if max(Counter(one).values()) == 1), wholly)
+    """What distinguishes the records: the first of machine, day, time and number that differ."""
+    rows = [
+        (machine_name(record), record["started"][:10], f"{record['started'][11:16]} UTC", str(number))
+        for number, record in enumerate(records, 1)
+    ]
+    differ = [place for place in range(4) if len({row[place] for row in rows}) > 1]
+    named = [[", ".join(row[place] for place in differ[:most]) for row in rows] for most in range(1, len(differ) + 1)]
+    return next(labels for labels in named if len(set(labels)) == len(labels))
 
 
 def _labelled(target: TargetRecord, label: str) -> TargetRecord:

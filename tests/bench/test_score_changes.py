@@ -39,6 +39,16 @@ def test_each_hop_starts_at_the_target_that_differs_least_and_the_changes_add_up
     assert sum(hop["change"]["mean"] for hop in found.values() if "change" in hop) == pytest.approx(0.80 - 0.90)
 
 
+def test_of_several_machines_a_change_is_of_precision_or_of_machine():
+    places = ("fp32", "A"), ("fp16", "A"), ("fp32", "B"), ("fp16", "B")
+    made = [target(0.9, "openvino", precision, "local") for precision, _ in places]
+    for one, (_, machine) in zip(made, places, strict=True):
+        one["name"] += machine
+        one["facts"]["machine"] = machine
+    changed = [hop["changed"] for hop in score_changes(made, "dice") if "from" in hop]
+    assert changed == [["A to B"], ["fp32 to fp16"], ["A to B"]]
+
+
 def test_targets_that_say_nothing_of_themselves_have_no_changes():
     scores = {"case": {"dice": 1.0}}
     remote = {"name": "x", "facts": {"where": "remote"}, "scores": scores, "accuracy": accuracy(scores)}

@@ -40,7 +40,7 @@ def _rank(value: Any) -> float:
 
 def _changed(before: TargetRecord, after: TargetRecord) -> list[str]:
     """What differs between two targets, in words."""
-    pairs = {name: (before["facts"].get(name), after["facts"].get(name)) for name in WAYS}
+    pairs = {name: (before["facts"].get(name), after["facts"].get(name)) for name in (*WAYS, "machine")}
     return [_words(name, then, now) for name, (then, now) in pairs.items() if then != now]
 
 

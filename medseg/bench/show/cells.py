@@ -64,7 +64,17 @@ def percent(change: float) -> Cell:
     return Cell(f"{round(change, 3) + 0.0:+.1%}", repr(change))
 
 
+def worded(rows: Sequence[Sequence[object]]) -> list[bool]:
+    """Which columns hold words, which stand on the left; numbers stand on the right."""
+    return [
+        any(not isinstance(cell, Cell) and str(cell)[:1].isalpha() for cell in column)
+        for column in zip(*rows, strict=True)
+    ]
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; numbers, everything but the first column, to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    """A Markdown table; words to the left, numbers to the right."""
+    rows = [list(row) for row in rows]
+    words = worded(rows) or [True] * len(header)
+    lines = [header, ["---" if one or not place else "---:" for place, one in enumerate(words)], *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

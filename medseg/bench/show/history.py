@@ -100,7 +100,11 @@ def _drawn(records: Sequence[Record], trend: Trend) -> str | None:
     def draw(axes: Any) -> None:
         for place, (name, points) in enumerate(lines.items()):
             days = [day for day, _ in points]
-            look = {"color": SERIES[place % 8], "marker": MARKERS[place % 8], "ms": 5}
+            look = {
+                "color": SERIES[place % 8],
+                "marker": MARKERS[place % 8],
+                "ms": 9 - 2 * min(place, 2),
+            }
             axes.plot(days, [point[0] for _, point in points], label=name, **look)
             banded = [(day, low, high) for day, (_, low, high) in points if low is not None and high is not None]
             if banded:

@@ -45,7 +45,7 @@ def page_maker() -> jinja2.Environment:
     """What makes pages of the templates beside this file."""
     loader = jinja2.FunctionLoader(lambda name: files("medseg.bench.show").joinpath(name).read_text())
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"seconds": cells.seconds, "moment": cells.moment}
+    environment.filters |= {"seconds": cells.seconds, "moment": cells.moment, "worded": cells.worded}
     return environment
 
 
