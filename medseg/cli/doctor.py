@@ -78,7 +78,7 @@ def doctor(
     ] = "",
     json: JsonOption = False,
 ) -> None:
-    """Show what this machine has (GPU, engines, DALI, tritonserver, shared memory, ports) and what it can do.
+    """Show what this machine has, such as GPU, engines and ports, and what it can do.
 
     Example: medseg doctor --run runs/luna-segment --image 25.09-trtllm-python-py3
     """

@@ -52,7 +52,7 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Score runs on patients that none of them was trained on; several runs of the same network are compared.
+    """Score runs on patients that none of them was trained on; compare runs of the same network.
 
     Example: medseg evaluate brain-lgg data/brain_lgg --run runs/unet --run runs/fpn --out report
     """

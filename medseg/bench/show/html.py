@@ -13,6 +13,7 @@ from medseg.bench.show import cells, plots, tables
 from medseg.bench.show.notes import ledger_notes, parts_of, problems, shown_metrics, unhashed, warnings
 from medseg.bench.show.terms import terms
 from medseg.bench.show.verdict import verdict
+from medseg.data.picture import RUN_COLOURS
 
 COLOURS = 8
 
@@ -36,6 +37,7 @@ def html(record: Record) -> str:
         problems=problems(record),
         warnings=warnings(record),
         stages=_by_size(record),
+        colours=[f"rgb{colour}" for colour in RUN_COLOURS],
         unhashed=unhashed(record),
         figures=[(title, Markup(drawing)) for title, drawing in _figures(record, metrics) if drawing],  # noqa: S704 - ours
     )

@@ -117,7 +117,7 @@ def _overall(target: TargetRecord, names: Mapping[str, bool], counts: Sequence[s
 def usage_rows(record: Record) -> Table:
     """A row a target: its memory, the load of other programs, and a GPU's memory and power."""
     used = [(target["name"], target["usage"]) for target in record["targets"] if target["usage"]]
-    header = ["target", "client memory", "server memory", "other programs' share of the cores"]
+    header = ["target", "client memory", "server memory", "other programs"]
     gpu = any(usage["peak_gpu_mib"] is not None for _, usage in used)
     return header + ["GPU memory", "GPU power"] * gpu, [[name, *_usage(usage, gpu)] for name, usage in used]
 

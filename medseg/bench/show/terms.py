@@ -27,7 +27,7 @@ _WORDS = {
     "stage": "a step of the pipeline, or the time between steps",
     "client memory": "the largest resident memory of the client's process",
     "server memory": "the largest resident memory of the server's processes",
-    "others on the cores": "the share of the cores that other programs used during the measurement",
+    "other programs": "the share of the cores that other programs used during the measurement",
     "difference": "this target's score minus the first target's, on the same cases",
     "change": "relative to before",
     "flipped": "voxels or pixels whose class differs from torch's",

@@ -26,7 +26,8 @@ def figure(title: str, panels: int, columns: int, dpi: int) -> tuple[Figure, Any
     """A black figure and its empty panels."""
     from matplotlib.figure import Figure
 
-    width, height = min(columns, max(1, panels)), max(1, -(-panels // columns))
+    height = max(1, -(-panels // columns))
+    width = max(1, -(-panels // height))  # five are three and two, not four and one
     size = (3.2 * max(2, width), 3.9 * height + 0.5)
     made = Figure(figsize=size, dpi=dpi, facecolor=PAPER, layout="constrained")
     made.suptitle(title, fontsize=12, color=INK)
