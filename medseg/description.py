@@ -244,7 +244,7 @@ def _contradictions(description: Description, document: Mapping[str, Any]) -> It
         yield f"two classes have the value {twice}"
     if description.activation == "softmax":
         if "threshold" in document:
-            yield "softmax has a threshold, where the most probable class is taken; expected none"
+            yield "softmax has a threshold, but takes the most probable class; expected none"
         if len(values) < len(description.classes):
             yield "softmax has regions, which may overlap; expected sigmoid"
         yield from _gaps(values)

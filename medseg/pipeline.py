@@ -151,7 +151,7 @@ def contradictions(pipeline: Pipeline) -> Iterator[str]:
     wires, made = {tensor.name for tensor in pipeline.tensors}, set(pipeline.inputs)
     for step in pipeline.steps:
         said = f"has a step {step.name!r} "
-        yield from (f"{said}with {name!r}, which is no Tensor" for name in _wires(step) if name not in wires)
+        yield from (f"{said}with {name!r}, which is not a Tensor" for name in _wires(step) if name not in wires)
         yield from (f"{said}that takes {name!r} before it is made" for name in step.inputs if name not in made)
         yield from (
             f"{said}that takes the output {name!r}; expected outputs that feed no step: an ensemble would wait for ever"

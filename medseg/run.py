@@ -118,7 +118,9 @@ class Run:
         """What differs from the manifest: missing files and changed bytes. Empty when all is well."""
         found = [self._problem(name, sha256) for name in self.files]
         if WEIGHTS not in self.files and self.manifest["source"].get("kind") in ("import", "train"):
-            found.append(f"{self.path}: it has no {WEIGHTS}; its fit was not ended: go on with `medseg train --resume`")
+            found.append(
+                f"{self.path}: it has no {WEIGHTS}; its fit is not finished: continue with `medseg train --resume`"
+            )
         return [problem for problem in found if problem]
 
     def _problem(self, name: str, digest: Callable[[Path], str]) -> str | None:

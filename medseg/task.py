@@ -262,17 +262,21 @@ class Task:
         known = [network.name for network in self.networks]
         for name in networks:
             if name not in known:
-                raise RunError(f"network {name!r} is none of {self.name}'s, {_and(known)}: leave its run out")
+                raise RunError(
+                    f"network {name!r} does not belong to {self.name}, which has {_and(known)}: leave its run out"
+                )
             if networks.count(name) > 1:
-                raise RunError(f"{self.name} got several runs of {name}; expected one run a network: leave others out")
+                raise RunError(
+                    f"{self.name} got several runs of {name}; expected one run per network: leave the others out"
+                )
         if self.pipeline_of:
             return replace(self, pipeline=self.pipeline_of(networks))
         needed = [name for name in known if name not in self.optional]
         missing = [name for name in needed if name not in networks]
         if missing:
-            also = f", {_and(self.optional)} if wanted" if self.optional else ""
+            also = f", optionally {_and(self.optional)}" if self.optional else ""
             raise RunError(
-                f"{self.name} got no run of {_and(missing)}; expected runs of {_and(needed)}{also}: add a --run of each"
+                f"{self.name} got no run of {_and(missing)}; expected runs of {_and(needed)}{also}: add each with --run"
             )
         return self
 

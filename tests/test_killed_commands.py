@@ -52,7 +52,7 @@ def _train(folder: Path) -> list[object]:
 def _whole_run(folder: Path) -> None:
     if (folder / "run/manifest.json").exists():
         problems = Run(folder / "run").problems()  # of a fit that did not end there is one, which says how to go on
-        assert not problems or (len(problems) == 1 and "go on with `medseg train --resume`" in problems[0])
+        assert not problems or (len(problems) == 1 and "continue with `medseg train --resume`" in problems[0])
 
 
 def _fitted(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tells a nodules.csv beside a phantom's annotations: what was found, what was missed, which marks are false."""
+"""Compares a nodules.csv with a phantom's annotations: what was found or missed, and which marks are false."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Row = dict[str, str]
 
 
 def main(answer: Path, truth: Path) -> None:
-    """Print a line for each nodule and each false mark, and what that is worth."""
+    """Print a line for each nodule and each false mark, and how good the result is."""
     marks, nodules = _rows(answer), _rows(truth)
     hits = [[mark for mark in marks if _hits(mark, nodule)] for nodule in nodules]
     for nodule, found in zip(nodules, hits, strict=True):
         print(f"  nodule of {float(nodule['diameter_mm']):4.1f} mm: {_told(found)}")
     false = [mark for mark in marks if not any(_hits(mark, nodule) for nodule in nodules)]
     for mark in false:
-        print(f"  no nodule there: marked at {_share(mark)} in slice {mark['slice']}, a false mark")
+        print(f"  false mark: {_share(mark)} in slice {mark['slice']}, where there is no nodule")
     surely = sum(any(_sure(mark) for mark in found) for found in hits)
     wrongly = sum(map(_sure, false))
     false_marks = f"{wrongly} false mark{'s' * (wrongly != 1)}"
@@ -34,9 +34,9 @@ def _told(found: list[Row]) -> str:
 
 def _verdict(missed: int, wrongly: int) -> str:
     if not missed and not wrongly:
-        return "As good as it gets: every nodule, and nothing else. These are made-up CTs; real ones are much harder."
+        return "Perfect: every nodule was found, and nothing else. These are made-up CTs; real ones are much harder."
     parts = [f"{missed} missed"] * bool(missed) + [f"{wrongly} too many"] * bool(wrongly)
-    return f"Not perfect ({', '.join(parts)}): both networks were fitted for minutes alone, on 24 made-up CTs."
+    return f"Not perfect ({', '.join(parts)}): both networks were trained for only a few minutes, on 24 made-up CTs."
 
 
 def _hits(mark: Row, nodule: Row) -> bool:

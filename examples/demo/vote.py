@@ -1,4 +1,4 @@
-"""STAS's vote on a made-up picture, in seconds: three simple rules of colour stand in for its trained networks.
+"""STAS's vote on a made-up picture, in seconds: three simple colour rules replace its trained networks.
 
 Each sees too much in a third of the slide of its own. The pipeline, the vote, the scores and the picture are real.
 """

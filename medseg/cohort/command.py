@@ -35,8 +35,8 @@ def where(out: str, ledger: Path | None, metrics_port: int | None = None) -> Whe
     """Where a cohort is put. Raises InputError for an address without a folder for the ledger, or two folders."""
     if is_remote(out) and ledger is None:
         raise InputError(
-            f"--out is {out}, where a ledger cannot be appended to; expected --ledger DIR beside it: a folder for "
-            "manifest.jsonl, which is also sent there at the end"
+            f"--out is {out}, where a ledger cannot be appended to; add --ledger DIR, a folder for manifest.jsonl, "
+            "which is also uploaded at the end"
         )
     if ledger is not None and not is_remote(out):
         raise InputError(

@@ -56,8 +56,8 @@ def _ended(call: ray.ObjectRef[None], one: Asked, lost: Counter[str]) -> bool:
         lost[str(one.folder)] += 1
         if lost[str(one.folder)] >= _LOSSES:
             raise MedsegError(
-                f"fit {one.folder} was lost {_LOSSES} times with its worker or node; expected one that stays: give the "
-                "same command again to go on"
+                f"fit {one.folder} was lost {_LOSSES} times with its worker or node; expected a worker that stays: "
+                "give the same command again to continue"
             ) from error
         return False
 

@@ -57,7 +57,7 @@ def refuse_other(path: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> 
         if was.get(name) != plain.get(name):
             raise RunError(
                 f"{path} was begun with other {_named(name)} ({_short(was.get(name))}) than now "
-                f"({_short(plain.get(name))}); expected the same: choose another --out, or start over with --restart"
+                f"({_short(plain.get(name))}); expected the same: choose another --out, or start again with --restart"
             )
 
 

@@ -99,7 +99,7 @@ def _in_parquet(path: Path) -> list[str]:
     try:
         column = parquet.read_table(path, columns=[COLUMN]).column(COLUMN).to_pylist()
     except (ArrowException, KeyError, OSError) as error:
-        raise InputError(f"{path} is no Parquet table with a column {COLUMN!r}: write it again") from error
+        raise InputError(f"{path} is not a Parquet table with a column {COLUMN!r}: write it again") from error
     return [str(one) for one in column if one]
 
 

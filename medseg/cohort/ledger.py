@@ -116,7 +116,7 @@ def _parsed(line: bytes, path: Path, number_: int) -> dict[str, Any]:
     if problem := check(said, "it"):
         raise RunError(
             f"{path}, line {number_}, is not as medseg batch writes it: {problem}; expected the ledger of a cohort: "
-            "restore it, or start over with --restart"
+            "restore it, or start again with --restart"
         )
     return dict(said)
 

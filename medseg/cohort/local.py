@@ -49,7 +49,7 @@ class Seat:
         elif not process.ready:
             self.failures += 1
             if self.failures >= _STARTS:
-                raise RunError(f"a worker died {_STARTS} times before it was ready; expected to see why above")
+                raise RunError(f"a worker died {_STARTS} times before it was ready; see the reason above")
 
     def _rest(self, why: str) -> None:
         self.why, self.again_at = why, monotonic() + _REST_S[min(self.failures, len(_REST_S) - 1)]

@@ -37,7 +37,7 @@ def exported(progress: Progress, port: int | None) -> Iterator[int | None]:
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), Told)
     except (OSError, OverflowError) as error:
-        raise InputError(f"--metrics-port is {port}, which cannot be had ({error}); expected a free port") from error
+        raise InputError(f"--metrics-port is {port}, which cannot be used ({error}); expected a free port") from error
     with server:
         Thread(target=server.serve_forever, daemon=True).start()
         try:

@@ -28,7 +28,7 @@ def expanded(url: str) -> list[str]:
     with _opened(url) as (files, path):
         found = sorted(files.glob(path))
         if not found:
-            raise InputError(f"{url} matches nothing; expected an address with * that does: check it")
+            raise InputError(f"{url} matches nothing; expected an address with * that matches files: check it")
         return [files.unstrip_protocol(one) for one in found]
 
 
@@ -73,7 +73,7 @@ def _opened(url: str) -> Iterator[tuple[Any, str]]:
         raise InputError(f"{url} is not there; expected a file or, ending in /, a folder: check the address") from error
     except PermissionError as error:
         raise InputError(
-            f"{url} is refused to you; expected an address that you may use: see its credentials"
+            f"{url} may not be read; expected an address for which you have access: check your credentials"
         ) from error
     except ImportError as error:
         raise PackageError(

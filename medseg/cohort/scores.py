@@ -44,7 +44,9 @@ def evaluate_cohort(
     subject = task_as(task, held) if held else task_named(task)
     ledger = ledger_of(cohort)
     if ledger.how.get("task") != task:
-        raise InputError(f"{cohort} holds answers of {ledger.how.get('task')}; expected those of {task}: name it")
+        raise InputError(
+            f"{cohort} holds answers of {ledger.how.get('task')}; expected those of {task}: give the right task"
+        )
     patients = held_out(subject, data, held)
 
     def found() -> Evaluated:
@@ -75,7 +77,7 @@ def _scored(
     if not asked:
         raise InputError(
             f"{cohort} has no answer to any of the {len(known)} cases of {data} whose truth is known; expected the "
-            "same files: evaluate it on the data that it was asked about"
+            "same files: evaluate the cohort on the data that it answered"
         )
     options = {name: value for name, value in ledger.how.get("options", {}).items() if isinstance(value, float | int)}
     scorer = Scorer(task, data, asked, options, keep=0)
@@ -95,8 +97,8 @@ def _notes(counts: Mapping[str, int]) -> list[str]:
     notes = []
     if counts["failed_cases"]:
         notes.append(
-            f"{counts['failed_cases']} cases failed: their rows have the worst of each score, 0 or, where less is "
-            "better, 1; distances, which have no worst, are left out of their means"
+            f"{counts['failed_cases']} cases failed: their rows have the worst value of each score (0, or 1 if lower "
+            "is better); distances have no worst value, so failed cases are left out of their means"
         )
     if counts["not_asked"]:
         notes.append(f"{counts['not_asked']} cases of the data were not asked in this cohort: they do not count")
@@ -123,8 +125,10 @@ def arrays(cohort: Path, entry: Entry) -> Tensors:
     name = f"{ANSWERS}/{entry.case}/{ARRAYS}"
     path = cohort / name
     if name not in entry.files:
-        raise InputError(f"{entry.case} has no {ARRAYS}, for --no-arrays left it out: carry the cohort out with it")
+        raise InputError(
+            f"{entry.case} has no {ARRAYS}, because of --no-arrays: run the cohort again without that option"
+        )
     if not path.is_file() or sha256(path) != entry.files[name]:
-        raise InputError(f"{path} is not as the ledger lists it; expected its bytes unchanged: ask the case again")
+        raise InputError(f"{path} differs from the ledger; expected unchanged bytes: answer the case again")
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
         return {one: stored[one] for one in stored.files}

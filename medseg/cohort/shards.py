@@ -38,8 +38,8 @@ class Shard:
             strange = [path for path in manifests(out) if path.name != MANIFEST and not (out / MANIFEST).exists()]
         if strange:
             raise RunError(
-                f"{strange[0]} is of a cohort in other parts than --shard {self.number}/{self.count}; expected as many "
-                "parts: give their --shard, or another --out"
+                f"{strange[0]} belongs to a cohort with other parts than --shard {self.number}/{self.count}; expected "
+                "the same number of parts: give the same --shard, or another --out"
             )
 
 
@@ -79,7 +79,7 @@ def merge(out: Path) -> Ledger:
     if missing or len(parts) > count:
         raise RunError(
             f"{out} holds {len(parts)} ledgers of shards and lacks {', '.join(map(str, missing[:10])) or 'none'} of "
-            f"{count}; expected each of one division: carry out what is missing"
+            f"{count}; expected all parts: run those that are missing"
         )
     ledgers = [read_ledger(path) for path in parts]
     for path, one in zip(parts, ledgers, strict=True):

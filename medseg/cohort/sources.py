@@ -32,9 +32,11 @@ def source_of(listed: Lister, item: Item, path: Path) -> Source:
     """The item's source, in the path where it lies here. Raises InputError where it is not there, or is not one."""
     found = [one for one in listed(path) if item.own in ("", one.name)]
     if not item.own and len(found) != 1:
-        raise InputError(f"{item.input} holds {len(found)} sources; expected one: list each by itself")
+        raise InputError(f"{item.input} holds {len(found)} sources; expected one: list each one separately")
     if not found:
-        raise InputError(f"{item.input} no longer holds {item.own}; expected what was listed: was it moved?")
+        raise InputError(
+            f"{item.input} no longer holds {item.own}; expected the files that were listed: were they moved?"
+        )
     return found[0]
 
 

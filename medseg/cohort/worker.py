@@ -75,7 +75,7 @@ def opened(work: Work) -> Iterator[Predictor]:
         about, expected = told(predictor), work.expected or {}
         for name in (name for name in expected if about.get(name) != expected[name]):
             raise RunError(
-                f"{work.url or socket.gethostname()} answers with another {name} than the cohort was begun with; "
+                f"{work.url or socket.gethostname()} answers with another {name} than at the start of the cohort; "
                 "expected the same everywhere: install or serve the same there"
             )
         yield predictor

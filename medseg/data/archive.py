@@ -30,7 +30,8 @@ def unpacked(path: Path) -> Scratch:
                 _write(archive, entry, Path(folder.name, path.name, *PurePosixPath(entry.filename).parts))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be unpacked ({type(error).__name__}); expected a whole zip, not locked: copy it again"
+            f"{path} cannot be unpacked ({type(error).__name__}); expected a complete zip without a password: copy it "
+            "again"
         ) from error
     return folder
 
@@ -39,14 +40,15 @@ def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     held, most = sum(entry.file_size for entry in entries), _MOST_TIMES * path.stat().st_size + _FREE_BYTES
     if len(entries) > _MOST_FILES or held > min(most, _MOST_BYTES):
         raise InputError(
-            f"{path} unpacks to {len(entries)} files of {held} bytes; expected what slices take: unpack it yourself"
+            f"{path} unpacks to {len(entries)} files of {held} bytes; expected no more than a CT needs: unpack it "
+            "yourself"
         )
     names = [entry.filename for entry in entries]
     outside = [name for name in names if name.startswith("/") or ".." in PurePosixPath(name).parts or "\\" in name]
     if outside or any(":" in name.split("/")[0] for name in names):
-        raise InputError(f"{path} holds names that lead out of its folder; expected plain names: unpack it yourself")
+        raise InputError(f"{path} holds names that lead out of its folder; expected simple names: unpack it yourself")
     if len(set(names)) < len(names):
-        raise InputError(f"{path} holds two files of one name; expected each once: pack it again")
+        raise InputError(f"{path} holds two files with the same name; expected each once: pack it again")
 
 
 def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:

@@ -56,7 +56,7 @@ def check(data: bytes, kind: Kind, name: str = "picture") -> tuple[int, int]:
         wrong = flaw(data, picture)
         if wrong:
             raise InputError(
-                f"{name} {wrong}; expected a whole {picture.format} in its {len(data)} bytes: copy it again"
+                f"{name} {wrong}; expected a complete {picture.format} in its {len(data)} bytes: copy it again"
             )
         return size
 

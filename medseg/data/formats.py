@@ -20,10 +20,12 @@ _READERS = {
 def read_file(path: Path, reading: Reading) -> Volume:
     """The volume in a file, which may be no CT. Raises InputError where it is not whole, or not one volume."""
     if not is_plain(path):
-        raise InputError(f"{path} is no plain file; expected a volume on a disk")
+        raise InputError(f"{path} is not a regular file; expected a volume on a disk")
     name = path.name.lower()
     reader = next(reader for suffix, reader in _READERS.items() if name.endswith(suffix))
     try:
         return reader(path, reading)
     except (OSError, MemoryError) as error:
-        raise InputError(f"{path} cannot be read ({error}); expected a file and memory for it: try again") from error
+        raise InputError(
+            f"{path} cannot be read ({error}); expected a file that fits into memory: try again"
+        ) from error

@@ -38,7 +38,7 @@ def doubt(array: Array) -> str:
     if high < _THIN_HU:
         return f"{seen}, so there is no tissue: offset by -1024?"
     if (dense := float((sample > _DENSE_HU).mean())) > 0.01:
-        return f"{seen}, {dense:.0%} of them over {_DENSE_HU} HU: padding that its header does not name, or no HU?"
+        return f"{seen}, {dense:.0%} of them over {_DENSE_HU} HU: padding that its header does not name, or not HU?"
     return ""
 
 
@@ -48,7 +48,7 @@ def remark(array: Array) -> str:
     if (sample < _THIN_HU).mean() >= _FEW:
         return ""
     return (
-        f"values from {array.min().item():g} to {array.max().item():g}: no voxel is as thin as lung or air "
+        f"values from {array.min().item():g} to {array.max().item():g}: no voxel has as little density as lung or air "
         f"(below {_THIN_HU} HU), so the answer is doubtful: are they HU, and is this a chest?"
     )
 

@@ -44,7 +44,7 @@ def read_labelme(path: Path, labels: Collection[str] = ()) -> Annotation:
     content = _content(path)
     drawn = content.get("shapes")
     if not isinstance(drawn, list):
-        raise InputError(f"{path}: is no LabelMe file; expected JSON with a list of shapes: save it again")
+        raise InputError(f"{path}: is not a LabelMe file; expected JSON with a list of shapes: save it again")
     shapes = tuple(_shape(shape, f"{path}: shape {number}") for number, shape in enumerate(drawn))
     for number, shape in enumerate(shapes):
         if labels and shape.label not in {*labels, BACKGROUND, IGNORED}:
@@ -69,10 +69,11 @@ def mask_of(annotation: Annotation, size: tuple[int, int], turned: int = 1) -> A
         if turned in SIDEWAYS and annotation.size == size[::-1]:
             raise InputError(
                 f"{annotation.path}: was drawn on the picture as it is stored, {found} rows and columns; viewers and "
-                f"LabelMe turn it by its EXIF orientation {turned} to {shown}: open it in LabelMe and draw it again"
+                f"LabelMe rotate it (EXIF orientation {turned}) to {shown}: open it in LabelMe and draw the shapes "
+                "again"
             )
         raise InputError(
-            f"{annotation.path}: is of {found} rows and columns; its picture has {shown}: use the right picture"
+            f"{annotation.path}: is for {found} rows and columns; its picture has {shown}: use the right picture"
         )
     for number, shape in enumerate(annotation.shapes):
         if is_outside(shape, size):
@@ -103,13 +104,13 @@ def _content(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         why = f" ({error})" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else ""
-        raise InputError(f"{path}: is no LabelMe file{why}; expected JSON in UTF-8: save it again") from error
+        raise InputError(f"{path}: is not a LabelMe file{why}; expected JSON in UTF-8: save it again") from error
     except RecursionError as error:
         raise InputError(
-            f"{path}: is no LabelMe file; expected JSON that is not nested so deep: save it again"
+            f"{path}: is not a LabelMe file; expected JSON that is not nested so deep: save it again"
         ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: is no LabelMe file; expected a JSON object with a list of shapes: save it again")
+        raise InputError(f"{path}: is not a LabelMe file; expected a JSON object with a list of shapes: save it again")
     return content
 
 
@@ -138,7 +139,7 @@ def _shape(shape: object, where: str) -> Shape:
     if not isinstance(label, str) or not label.strip():
         raise InputError(f"{where} has no label; expected the name of what it shows: name it")
     if isinstance(group, bool) or not isinstance(group, int | str | None):
-        raise InputError(f"{where} has a group_id that is no number; expected a number or null: correct it")
+        raise InputError(f"{where} has a group_id that is not a number; expected a number or null: correct it")
     points = _points(shape.get("points"), kind, where)
     mask = _mask(shape.get("mask"), points, where) if kind == "mask" else None
     return Shape(label.strip(), kind, points, "" if group is None else str(group), mask)
@@ -149,7 +150,8 @@ def _points(found: object, kind: str, where: str) -> tuple[Point, ...]:
         raise InputError(f"{where} has no list of points; expected pairs of x and y: draw it again")
     if not all(_within(value, -_FARTHEST, _FARTHEST) for point in found for value in point):
         raise InputError(
-            f"{where} has a point that is not finite, no number, or over {_FARTHEST} pixels away; expected one in the "
+            f"{where} has a point that is not finite, not a number, or over {_FARTHEST} pixels away; expected one in "
+            "the "
             "picture: draw it again"
         )
     allowed = KINDS[kind][1]

@@ -63,7 +63,7 @@ def read(path: Path, reading: Reading) -> Volume:
         axes = _numbers(path, fields, "transformmatrix", rank * rank).reshape(rank, rank)[:3, :3]
     origin = _numbers(path, fields, "offset", rank)[:3] if "offset" in fields else np.zeros(3)
     geometry, turned = placed(path, spacing, axes, origin * _unit(path, fields))
-    unplaced = () if "offset" in fields else (f"{path} states no Offset; places count from its first voxel",)
+    unplaced = () if "offset" in fields else (f"{path} states no Offset; positions are counted from its first voxel",)
     return Volume(path, array, geometry, (*stated, *turned, *unplaced, *rounded))
 
 
@@ -81,7 +81,7 @@ def _header(path: Path) -> tuple[Fields, int, list[str]]:
         if at < 0 or not line.replace("\t", " ").isprintable():
             raise damaged(path, f"line {len(fields) + 1} of its header is no field")
         if key in fields:
-            raise InputError(f"{path} states {key} twice; expected each field once: mend its header")
+            raise InputError(f"{path} states {key} twice; expected each field once: correct its header")
         fields[key] = line[at + 1 :].strip()
         if key == "elementdatafile":
             return fields, end, [more.strip() for more, _ in lines_of(text[end:]) if more.strip()]
@@ -121,7 +121,7 @@ def _spacing(path: Path, fields: Fields, rank: int, reading: Reading) -> tuple[A
     unit = _unit(path, fields)
     spacing, notes = spacing_of(path, _numbers(path, fields, key, rank)[:3] * unit, reading)
     if key == "elementsize":
-        notes = (*notes, f"{path} states ElementSize and no ElementSpacing; its voxels were taken to touch")
+        notes = (*notes, f"{path} states ElementSize and no ElementSpacing; its voxels are assumed to touch")
     return spacing, notes if unit == 1 else (*notes, f"{path} measures in {fields['distanceunits']}; taken to mm")
 
 
@@ -138,7 +138,7 @@ def _voxels(path: Path, fields: Fields, start: int, rest: list[str], size: int) 
             raise InputError(f"{path} names several compressed files; expected plain ones: save it as one file")
         return joined(path, several, size, skip)
     if rest:
-        raise InputError(f"{path} goes on after ElementDataFile; expected that to be its last line: mend its header")
+        raise InputError(f"{path} goes on after ElementDataFile; expected that line to be its last: correct its header")
     raw = beside(path, name)
     if packed:
         return _one(path, raw, fields, 0, size)

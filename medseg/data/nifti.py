@@ -69,7 +69,7 @@ def _kind(path: Path, header: Header) -> np.dtype:
         raise damaged(path, f"its datatype {int(header['datatype'])} is none") from error
     if kind.kind not in "iuf" or kind.itemsize > 8:
         what = "colours" if kind.fields else f"voxels of type {kind}"
-        raise InputError(f"{path} holds {what}; expected one real number a voxel: save it as HU")
+        raise InputError(f"{path} holds {what}; expected one real number per voxel: save it as HU")
     if int(header["bitpix"]) != 8 * kind.itemsize:
         raise damaged(path, f"its bitpix is {int(header['bitpix'])}, its datatype has {8 * kind.itemsize} bits")
     return kind
@@ -121,10 +121,13 @@ def _geometry(
     if sform is not None:
         lengths = np.linalg.norm(sform[:, :3], axis=0)
         if not (np.isfinite(sform).all() and lengths.min() > 0):
-            raise InputError(f"{path} has an sform of NaN or zeros; expected three axes and a place: mend its header")
+            raise InputError(
+                f"{path} has an sform of NaN or zeros; expected three axes and a place: correct its header"
+            )
         if not given and not np.allclose(lengths, spacing, rtol=_SAME):
             raise InputError(
-                f"{path} has spacings that differ: pixdim {_mm(spacing)}, sform {_mm(lengths)}; expected one: mend it"
+                f"{path} has spacings that differ: pixdim {_mm(spacing)}, sform {_mm(lengths)}; expected one value: "
+                "correct it"
             )
     if qform is not None and sform is not None:
         _check_same(path, qform, sform, shape)
@@ -133,7 +136,7 @@ def _geometry(
     if chosen is None:
         chosen = np.column_stack([np.diag(spacing * (-1, -1, 1)), np.zeros(3)])  # ITK's reading: left, back, up
         notes += (
-            f"{path} does not say how it lies (qform and sform code 0); its axes were taken to run left, back, up",
+            f"{path} does not say how it lies (qform and sform code 0); its axes are assumed to run left, back, up",
         )
     lengths = np.linalg.norm(chosen[:, :3], axis=0)
     axes = LPS_FROM_RAS @ (chosen[:, :3] / lengths)
@@ -151,7 +154,7 @@ def _qform(path: Path, header: Header, spacing: Array, unit: float) -> Array | N
     bcd = np.array([header[f"quatern_{name}"] for name in "bcd"], np.float64)
     offset = np.array([header[f"qoffset_{name}"] for name in "xyz"], np.float64) * unit
     if not (np.isfinite(bcd).all() and np.isfinite(offset).all() and (bcd**2).sum() < 1.001):
-        raise InputError(f"{path} has a qform that is no rotation; expected one: mend its header")
+        raise InputError(f"{path} has a qform that is not a rotation; expected one: correct its header")
     a = np.sqrt(max(0.0, 1 - (bcd**2).sum()))
     rotation = quat2mat([a, *bcd])
     mirrored = -1.0 if header["pixdim"][0] < 0 else 1.0

@@ -62,7 +62,7 @@ def read(path: Path, reading: Reading) -> Volume:
     if "spaceorigin" in fields:
         origin = _vector(path, fields["spaceorigin"].strip("() ")) * unit
     else:
-        notes = (*notes, f"{path} states no space origin; places count from its first voxel")
+        notes = (*notes, f"{path} states no space origin; positions are counted from its first voxel")
     to_lps, unsaid = _space(path, fields)
     geometry, turned = placed(path, spacing, axes * to_lps, origin * to_lps)
     return Volume(path, array, geometry, (*notes, *unsaid, *turned, *rounded))
@@ -89,7 +89,7 @@ def _header(path: Path) -> tuple[Fields, int, list[str]]:
         if not colon or not line.replace("\t", " ").isprintable():
             raise damaged(path, f"line {len(fields) + 2} of its header is no field")
         if key in fields:
-            raise InputError(f"{path} states {key} twice; expected each field once: mend its header")
+            raise InputError(f"{path} states {key} twice; expected each field once: correct its header")
         fields[key] = value.strip()
     if "datafile" not in fields:
         raise damaged(path, "its header does not end")
@@ -148,7 +148,7 @@ def _grid(
             return spacing, vectors / lengths[:, None], (*notes, *taken)
     stated = np.array(steps, np.float64)
     spacing, notes = spacing_of(path, None if np.isnan(stated).all() else stated * unit, reading)
-    unturned = f"{path} states no space directions; its axes were taken to run left, back and up"
+    unturned = f"{path} states no space directions; its axes are assumed to run left, back and up"
     return spacing, np.eye(3), (*notes, *taken, unturned)
 
 
@@ -168,7 +168,7 @@ def _space(path: Path, fields: Fields) -> tuple[Array, tuple[str, ...]]:
         return np.array([place[1] for place in places if place], float), ()
     if name and any(places):
         raise InputError(f"{path} lies in the space {name!r}; expected left-posterior-superior or another of 3 axes")
-    return np.ones(3), (f"{path} names no space of the patient; it was taken as left-posterior-superior",)
+    return np.ones(3), (f"{path} names no space of the patient; it is assumed to be left-posterior-superior",)
 
 
 def _kind(path: Path, fields: Fields) -> np.dtype:

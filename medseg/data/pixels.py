@@ -45,7 +45,7 @@ def check_shape(path: Path, shape: Sequence[int], itemsize: int) -> int:
     size = math.prod(shape) * itemsize
     if min(shape) < 1 or max(shape) > _MOST_AXIS or size > _MOST_BYTES:
         shown = " x ".join(map(str, shape))
-        raise damaged(path, f"its header promises {shown} voxels")
+        raise damaged(path, f"its header states {shown} voxels")
     return size
 
 
@@ -53,10 +53,10 @@ def only_volume(path: Path, shape: Sequence[int], channels: int = 1) -> tuple[in
     """The shape without the axes of length 1 behind its third. Raises InputError where it is no single volume."""
     if len(shape) < 3 or channels != 1:
         found = f"{len(shape)} dimensions and {channels} channels"
-        raise InputError(f"{path} has {found}; expected 3 dimensions and 1 channel: pick one volume of it")
+        raise InputError(f"{path} has {found}; expected 3 dimensions and 1 channel: save one volume of it")
     if (several := math.prod(shape[3:])) != 1:
         sizes = " x ".join(map(str, shape))
-        raise InputError(f"{path} holds {several} volumes ({sizes}); expected one: save the one that is meant")
+        raise InputError(f"{path} holds {several} volumes ({sizes}); expected one: save only the one that you mean")
     return shape[0], shape[1], shape[2]
 
 
@@ -66,7 +66,7 @@ def plain(path: Path, start: int, size: int) -> Array:
     if found < start + size:
         raise InputError(f"{path} has {found} bytes; expected {start + size}: it is truncated, copy it again")
     if found > start + size:
-        raise InputError(f"{path} has {found} bytes; its header promises {start + size}: copy the files again")
+        raise InputError(f"{path} has {found} bytes; its header states {start + size}: copy the files again")
     return np.fromfile(path, np.uint8, size, offset=start)
 
 
@@ -77,7 +77,7 @@ def unpacked(path: Path, start: int, size: int, packed_by: str = "gzip") -> Arra
     """
     held = path.stat().st_size
     if size > _MOST_TIMES * held + _FREE_BYTES:
-        raise damaged(path, f"its {held} bytes promise {size}, and no CT packs so well")
+        raise damaged(path, f"its {held} bytes promise {size}, and no CT compresses so well")
     found = bytearray()
     stream = _stream(packed_by)
     with path.open("rb") as file:
@@ -87,7 +87,7 @@ def unpacked(path: Path, start: int, size: int, packed_by: str = "gzip") -> Arra
     if not stream.eof:
         raise InputError(f"{path} is truncated; expected the end of its compressed voxels: copy it again")
     if len(found) < size:
-        raise damaged(path, f"it unpacks to {len(found)} bytes, its header promises {size}")
+        raise damaged(path, f"it unpacks to {len(found)} bytes, its header states {size}")
     return np.frombuffer(found, np.uint8)
 
 
@@ -104,7 +104,7 @@ def _fed(path: Path, stream: _Stream, piece: bytes, found: bytearray, wanted: tu
         except (zlib.error, OSError) as error:
             raise damaged(path, f"its compressed voxels do not unpack ({error})") from error
         if len(found) > size:
-            raise damaged(path, f"it unpacks to more than the {size} bytes that its header promises")
+            raise damaged(path, f"it unpacks to more than the {size} bytes that its header states")
         piece = stream.unused_data if stream.eof else getattr(stream, "unconsumed_tail", b"")
     return stream
 
@@ -140,7 +140,9 @@ def beside(header: Path, name: str) -> Path:
     if not path.exists():
         raise InputError(f"{header} names {name}, which is not beside it; expected both files: copy {name} too")
     if not is_plain(path):
-        raise InputError(f"{header} names {name} for its voxels, no plain file; expected one: copy it there")
+        raise InputError(
+            f"{header} names {name} for its voxels, which is not a regular file; expected one: copy it there"
+        )
     return path
 
 
@@ -155,7 +157,7 @@ def pattern_names(header: Path, text: str) -> list[str] | None:
     numbers = range(first, last + (1 if step > 0 else -1), step)
     place = re.search(r"%(0?)(\d*)d", found["name"])
     if place is None or len(place[2]) > 2 or found["name"].count("%") > 1:
-        raise damaged(header, "its pattern of files is none")
+        raise damaged(header, "its pattern of files is not valid")
     width = int(place[2] or 0)
     return [found["name"].replace(place[0], f"{n:0{width}d}" if place[1] else f"{n:{width}d}") for n in numbers]
 

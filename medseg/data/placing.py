@@ -26,12 +26,12 @@ def spacing_of(path: Path, stated: Array | None, reading: Reading) -> tuple[Arra
     fine = stated is not None and stated.shape == (3,) and bool(np.isfinite(stated).all() and (stated > 0).all())
     if fine and stated is not None:
         if given is not None and not np.allclose(stated, given, rtol=0.01):
-            return stated, (f"{path} states its own spacing, {_numbers(stated)} mm; --spacing was not used",)
+            return stated, (f"{path} states its own spacing, {_numbers(stated)} mm, so --spacing was not used",)
         return stated, ()
     what = "states no voxel spacing" if stated is None else f"has voxel spacing {_numbers(stated)} mm"
     if given is None:
-        raise InputError(f"{path} {what}; expected three positive numbers: mend its header, or give --spacing in mm")
-    return np.array(given, np.float64), (f"{path} {what}; {_numbers(given)} mm were taken, as --spacing says",)
+        raise InputError(f"{path} {what}; expected three positive numbers: correct its header, or give --spacing in mm")
+    return np.array(given, np.float64), (f"{path} {what}; {_numbers(given)} mm was used, from --spacing",)
 
 
 def placed(path: Path, spacing_mm: Array, axes: Array, origin_mm: Array) -> tuple[Geometry, tuple[str, ...]]:
@@ -41,10 +41,12 @@ def placed(path: Path, spacing_mm: Array, axes: Array, origin_mm: Array) -> tupl
     no CT has: NaN, axes that are not of length 1, shear.
     """
     if not (np.isfinite(spacing_mm).all() and spacing_mm.min() > _SPACING_MM[0] and spacing_mm.max() < _SPACING_MM[1]):
-        expected = f"{_SPACING_MM[0]} to {_SPACING_MM[1]:g} mm: mend its header"
+        expected = f"{_SPACING_MM[0]} to {_SPACING_MM[1]:g} mm: correct its header"
         raise InputError(f"{path} has voxel spacing {_numbers(spacing_mm)} mm; expected {expected}")
     if not np.isfinite(origin_mm).all():
-        raise InputError(f"{path} has origin {_numbers(origin_mm)} mm; expected three finite numbers: mend its header")
+        raise InputError(
+            f"{path} has origin {_numbers(origin_mm)} mm; expected three finite numbers: correct its header"
+        )
     lengths = np.linalg.norm(axes, axis=1)
     if not (np.isfinite(axes).all() and (abs(lengths - 1) < _UNIT).all()):
         raise InputError(f"{path} has axes of length {_numbers(lengths)}; expected 1: mend the directions it states")
@@ -57,7 +59,7 @@ def placed(path: Path, spacing_mm: Array, axes: Array, origin_mm: Array) -> tupl
         )
     notes: tuple[str, ...] = ()
     if skew > _EXACT:
-        notes = (f"{path}: its axes are {skew:.4f} off right angles; the nearest rotation was taken",)
+        notes = (f"{path}: its axes are {skew:.4f} off right angles; the nearest rotation was used",)
     direction = unit if skew < 1e-7 else _rotation(unit)
     x, y, z = (float(value) for value in spacing_mm)
     left, back, up = (float(value) for value in origin_mm)

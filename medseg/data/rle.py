@@ -49,7 +49,7 @@ def _runs(text: str) -> tuple[Array, Array]:
     if stripped.lower() in EMPTY:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     if not _NUMBERS.fullmatch(stripped):
-        raise InputError(f"run lengths {stripped[:40]!r} hold something else than whole numbers: correct the text")
+        raise InputError(f"run lengths {stripped[:40]!r} hold something other than whole numbers: correct the text")
     numbers = np.array(stripped.split(), np.int64)
     if len(numbers) % 2:
         raise InputError(

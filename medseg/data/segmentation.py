@@ -56,7 +56,8 @@ def obstacle(files: Sequence[Path]) -> str:
         return f"its slices have no {', '.join(missing)}, which a segmentation must refer to"
     if several:
         return (
-            f"its slices differ in {', '.join(several)}; a segmentation refers to one series in one frame of reference"
+            f"its slices differ in {', '.join(several)}; a segmentation must refer to one series in one frame of "
+            "reference"
         )
     return "" if len(instances) == len(files) else "several of its slices have the same SOPInstanceUID"
 

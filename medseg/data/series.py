@@ -55,7 +55,7 @@ def found(path: Path, reading: Reading) -> list[Found]:
     if path.is_dir():
         return _in_folder(path, path, reading, None)
     if not is_plain(path):
-        raise InputError(f"{path} is no plain file; expected {_EXPECTED}")
+        raise InputError(f"{path} is not a regular file; expected {_EXPECTED}")
     if path.name.upper() == "DICOMDIR":
         return _in_folder(path.parent, path.parent, reading, None)
     if is_volume_file(path):
@@ -111,7 +111,7 @@ def _sort_in(path: Path, listing: _Listing, reading: Reading, refused_unknown: b
         listing.foreign.append(path)
     elif refused_unknown and not is_known(path):
         size = path.stat().st_size
-        what = f"holds {size} bytes that are no DICOM" if size else "is empty (0 bytes)"
+        what = f"holds {size} bytes that are not DICOM" if size else "is empty (0 bytes)"
         raise InputError(f"{path} {what}; expected a CT slice: copy it again, or leave it out with --skip-damaged")
 
 
@@ -201,7 +201,7 @@ def _checked(volume: Volume, reading: Reading) -> Volume:
     why = doubt(volume.array)
     if why:
         seen = f"; {volume.notes[-1]}" if volume.notes else ""
-        raise InputError(f"{volume.path} is no CT in HU: {why}; expected a CT with its rescale applied{seen}")
+        raise InputError(f"{volume.path} is not a CT in HU: {why}; expected a CT with its rescale applied{seen}")
     doubtful = remark(volume.array)
     return replace(volume, notes=(*volume.notes, f"{volume.path}: {doubtful}")) if doubtful else volume
 
@@ -220,7 +220,7 @@ def _left_out(path: Path, listing: _Listing, reading: Reading) -> tuple[str, ...
         notes.append(f"{path}: left out {_kinds(listing.others)}: no CT slices")
     if listing.foreign:
         names = ", ".join(one.name for one in listing.foreign[:3]) + ("" if len(listing.foreign) < 4 else ", ...")
-        notes.append(f"{path}: left out {len(listing.foreign)} file(s) that are no DICOM ({names})")
+        notes.append(f"{path}: left out {len(listing.foreign)} file(s) that are not DICOM ({names})")
     if listing.damaged and reading.skip_damaged:
         notes += [f"left out as --skip-damaged says: {why.split('; expected')[0]}" for why in listing.damaged.values()]
     return tuple(notes)

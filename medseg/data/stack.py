@@ -50,7 +50,8 @@ def _check_owner(where: Path, slices: Sequence[Slice]) -> None:
     if len(owners) > 1:
         odd = next(one for one in slices if one.owner == owners.most_common()[-1][0])
         raise InputError(
-            f"{where} holds slices of {len(owners)} patients or studies under one series ({odd.name} is of another); "
+            f"{where} holds slices of {len(owners)} patients or studies under one series ({odd.name} belongs to "
+            "another); "
             "expected one: keep one series per folder"
         )
 
@@ -86,7 +87,7 @@ def _alike(where: Path, slices: list[Slice], reading: Reading) -> tuple[list[Sli
             f"slices ({shown(odd[0])}, elsewhere {shown(usual)})"
         )
         if not reading.skip_damaged:
-            raise InputError(f"{message}; expected slices of one stack: take the odd ones out, or export it again")
+            raise InputError(f"{message}; expected slices of one stack: remove those that differ, or export it again")
         kept = [one for one in kept if not differ(one, usual)]
         notes.append(f"{message}; left out")
     return kept, tuple(notes)
@@ -191,10 +192,10 @@ def _remarks(where: Path, slices: list[Slice]) -> tuple[str, ...]:
     found = {
         f"its slices have {len(slopes)} different rescales to HU, each its own": len(slopes) > 1,
         "its slices store their values in different ways": len({(one.bits, one.padding) for one in slices}) > 1,
-        f"its slices name {count} frames of reference; their positions were taken as of one": count > 1,
-        "it is derived from another series (ImageType DERIVED), which may serve better": slices[0].derived,
+        f"its slices name {count} frames of reference; their positions are assumed to be in one": count > 1,
+        "it is derived from another series (ImageType DERIVED), which may be the better input": slices[0].derived,
         "MONOCHROME1 says how to show it; its values are HU as stored": slices[0].inverse,
-        "it has no RescaleSlope and RescaleIntercept; its values were taken as HU": any(
+        "it has no RescaleSlope and RescaleIntercept; its values are assumed to be HU": any(
             one.rescale is None for one in slices
         ),
     }

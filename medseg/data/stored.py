@@ -92,7 +92,7 @@ def _plain(one: Slice, dataset: pydicom.Dataset) -> Array:
     size = int(np.prod(one.shape)) * np.dtype(kind).itemsize
     pixels = dataset[name].value
     if not frames * size <= len(pixels) <= frames * size + 1:
-        raise damaged(one.path, f"it has {len(pixels)} bytes of pixels, its header promises {frames * size}")
+        raise damaged(one.path, f"it has {len(pixels)} bytes of pixels, its header states {frames * size}")
     values = np.frombuffer(pixels, kind, size // np.dtype(kind).itemsize, (one.frame or 0) * size).reshape(one.shape)
     return values if name in _FLOATS else _trimmed(values, dataset)
 
@@ -162,7 +162,7 @@ def _rescaled(where: Path, one: Slice, stored: Array, reading: Reading) -> tuple
     if not padded.any():
         return found, notes
     if ends[0] < _TISSUE[1] and ends[1] > _TISSUE[0]:
-        return found, (*notes, f"{where}: its padding is stored as {ends[0]:g} HU, as tissue is; it was left as it is")
+        return found, (*notes, f"{where}: its padding is stored as {ends[0]:g} HU, as tissue is; it was not changed")
     return np.where(padded, np.int16(AIR_HU), found), notes
 
 

@@ -47,12 +47,14 @@ def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str] = ()) ->
     for line, cells in _cells(reader, len(header), path):
         chosen = [cells[place].strip() for place in places]
         if not plain and not all(map(str.isascii, chosen)):
-            raise InputError(f"{path}, line {line}: holds letters other than ASCII's: correct the line")
+            raise InputError(f"{path}, line {line}: holds non-ASCII characters: correct the line")
         rows.append(Row(line, tuple(chosen[:first]), _numbers(chosen[first:], separator, path, line)))
         if separator != ",":  # else a decimal comma is no number
             marks.update(mark for mark in ".," if mark in "".join(chosen[first:]))
     if len(marks) > 1:
-        raise InputError(f"{path}: has numbers with decimal points and with decimal commas: write all with points")
+        raise InputError(
+            f"{path}: has numbers with decimal points and numbers with decimal commas: write all with points"
+        )
     return rows
 
 
@@ -81,7 +83,7 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a CSV file: check the file") from error
     text = _decoded(content)
     if text is None or "\0" in text:
-        raise InputError(f"{path}: is no text; expected a CSV file: save it as CSV UTF-8")
+        raise InputError(f"{path}: is not a text file; expected a CSV file: save it as CSV UTF-8")
     return text
 
 
@@ -94,7 +96,9 @@ def read_list(path: Path, title: str) -> list[str]:
     for number, line in enumerate(read_text(path).splitlines(), 1):
         value = line.strip(" \t\",;'")
         if re.search(r"[\s,;|]", value) or not value.isascii():
-            raise InputError(f"{path}, line {number}: is not one value; expected one {title} a line: correct the line")
+            raise InputError(
+                f"{path}, line {number}: is not one value; expected one {title} per line: correct the line"
+            )
         found += [value] if value not in ("", title) else []
     return found
 
@@ -158,7 +162,8 @@ def _cells(reader: Reader, width: int, path: Path) -> Iterator[tuple[int, list[s
             yield reader.line_num, cells
     except csv.Error as error:
         raise InputError(
-            f"{path}, line {reader.line_num}: is no line of a table ({error}); expected cells with quotes in pairs: "
+            f"{path}, line {reader.line_num}: is not a valid line of a table ({error}); expected cells with quotes in "
+            "pairs: "
             "correct the line"
         ) from error
 

@@ -37,7 +37,7 @@ class Kind:
             raise ValueError(f"{self}: unknown words")
 
 
-# Of several engines for files of one suffix the first is the usual one.
+# If several engines open the same suffix, the first is the usual one.
 ENGINES = {
     "torch": Kind("medseg.engines.torch:TorchEngine", ".pt2", "torch", "torch"),
     "openvino": Kind(
@@ -81,7 +81,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # that an exported file can have
 
 
 def kind_of(engine: str) -> Kind:
-    """What is known of the engine of this name. Raises EngineError listing the engines."""
+    """The facts about the engine of this name. Raises EngineError, which lists the engines."""
     if engine not in ENGINES:
         raise EngineError(unknown("engine", engine, ENGINES))
     return ENGINES[engine]
@@ -122,9 +122,10 @@ class Engine(Protocol):
 def open_engine(name: str, file: Path, threads: int | None = None, streams: int = 1) -> Engine:
     """An engine on an exported file.
 
-    `threads` None takes every core there is for us. `streams` calls are answered at the same time, each on its share of
-    the threads: one stream answers a single call soonest, as many as there are cores answer the most calls per second.
-    Raises EngineError for an unknown name, a missing package or an unfit file, and later where a batch has no answer.
+    `threads` None takes every core that this process may use. `streams` calls are answered at the same time, each on
+    its share of the threads: one stream answers a single call soonest, as many as there are cores answer the most calls
+    per second. Raises EngineError for an unknown name, a missing package or an unfit file, and later where a batch has
+    no answer.
     """
     kind = kind_of(name)
     if file.suffix != kind.suffix:
@@ -141,14 +142,14 @@ def open_engine(name: str, file: Path, threads: int | None = None, streams: int 
         return _Open(opener(file, threads or len(os.sched_getaffinity(0)), streams), name, file)
 
 
-_ALONE = Lock()  # one for the whole process: what a library sets up at its first call, all of its engines share
+_ALONE = Lock()  # one for the whole process: all engines of a library share what it sets up at its first call
 
 
 class _Open:
     """An engine that is open. Its first call has this process's engines to itself, and what it raises is one sentence.
 
-    Libraries set themselves up when they are first used, and not all of them with several threads in mind: OpenVINO's
-    first answers deadlocked while they held Python's own lock, so that not even Ctrl-C was heard.
+    Libraries initialise themselves when they are first used, and not all of them are thread-safe then: OpenVINO's first
+    answers deadlocked while they held Python's own lock, so not even Ctrl-C worked.
     """
 
     def __init__(self, engine: Engine, name: str, file: Path) -> None:
@@ -170,7 +171,7 @@ class _Open:
 
 @contextmanager
 def _in_our_words(what: str) -> Iterator[None]:
-    """Whatever a library raises, which may be anything where a file is damaged, as an EngineError of one sentence."""
+    """Whatever a library raises (anything is possible for a damaged file), as an EngineError of one sentence."""
     try:
         yield
     except MedsegError:
@@ -180,10 +181,10 @@ def _in_our_words(what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line that says something, which a position in OpenVINO's sources does not, cut where it gets long."""
+    """The first line with a message (not a position in OpenVINO's sources), shortened if it is long."""
     lines = [line.strip().rstrip(":.") for line in str(error).splitlines()]
     said = next((line for line in lines if line and not line.startswith("Exception from")), type(error).__name__)
     return said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."
 
 
-_LONGEST = 300  # characters: more is a library's inner life
+_LONGEST = 300  # characters: more are details of a library

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Clients:
     """A client for each thread, opened when the thread first asks; all are closed together.
 
-    The first one is opened at once, so that an address that cannot be used is told before there is work for it.
+    The first one is opened at once, so that a bad address is reported before any work.
     """
 
     def __init__(self, opened: Callable[[], TritonModel]) -> None:

@@ -1,4 +1,4 @@
-"""What a client shows to a server beyond this machine: files that environment variables name.
+"""The credentials that a client shows to a server on another machine: files that environment variables name.
 
 MEDSEG_TOKEN_FILE holds the token. MEDSEG_TLS_CA is the authority that signed the server's certificate, where it is not
 a public one; MEDSEG_TLS_CERT and MEDSEG_TLS_KEY are the client's own, for mutual TLS. All but the token are PEM files.
@@ -56,5 +56,5 @@ def _path(variable: str) -> Path | None:
     if not value:
         return None
     if not Path(value).is_file():
-        raise InputError(f"{variable} is {value!r}, which is no file; expected a path, or nothing: unset it")
+        raise InputError(f"{variable} is {value!r}, which is not a file; expected a path: correct or unset it")
     return Path(value)

@@ -1,7 +1,8 @@
-"""What a call to a TensorRT engine needs for itself, made once and lent to one call at a time.
+"""What each call to a TensorRT engine needs, made once and lent to one call at a time.
 
 A lane is a context, a stream, and one piece of memory on either side: pinned on the host, so that copies are as fast as
-the bus and the stream does not wait for them. Calls of several threads lie on the GPU at once, each in its own lane.
+the bus and the stream does not wait for them. Calls from several threads run on the GPU at the same time, each in its
+own lane.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Lane:
         from cuda.bindings import runtime
 
         if context is None:
-            raise EngineError("the engine gets no context; expected room on the GPU: free some of its memory")
+            raise EngineError(
+                "the engine cannot create a context; expected enough room on the GPU: free some of its memory"
+            )
         self._cuda, self._context, self._graphs = runtime, context, graphs
         self._shape: tuple[int, ...] = ()
         self._held: tuple[int, int, int] = (0, 0, 0)  # bytes of either side, their address on the GPU and on the host
@@ -179,6 +182,6 @@ def _at(address: int, shape: tuple[int, ...]) -> Array:
 
 
 def _told(accepted: bool, what: str) -> None:
-    """Raises EngineError where TensorRT did not accept what it was told."""
+    """Raises EngineError where TensorRT did not accept a setting."""
     if not accepted:
         raise EngineError(f"the engine takes {what}; its log above says why: build it again")

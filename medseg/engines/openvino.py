@@ -46,12 +46,12 @@ class OpenVinoEngine:
 
 
 def computes_bf16() -> bool:
-    """Whether this CPU multiplies in bfloat16 (AVX512-BF16 or AMX); without, OpenVINO would imitate it, slowly."""
+    """Whether this CPU multiplies in bfloat16 (AVX512-BF16 or AMX); otherwise OpenVINO emulates it, slowly."""
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def facts() -> str:
-    """What OpenVINO can compute on here, and whether in bfloat16."""
+    """The devices that OpenVINO can use on this machine, and whether with bfloat16."""
     return f"{', '.join(openvino.Core().available_devices)} {'with' if computes_bf16() else 'without'} bfloat16"
 
 
@@ -61,5 +61,7 @@ def _precision(model: openvino.Model, file: Path) -> str:
     if not model.has_rt_info(said) or model.get_rt_info(said).astype(str) != "bf16":
         return "f32"
     if not computes_bf16():
-        raise EngineError(f"{file} is for CPUs with bfloat16 (AVX512-BF16 or AMX); this one has none: use fp32 or int8")
+        raise EngineError(
+            f"{file} is for CPUs with bfloat16 (AVX512-BF16 or AMX); this CPU does not have it: use fp32 or int8"
+        )
     return "bf16"

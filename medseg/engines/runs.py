@@ -36,7 +36,7 @@ def opened(runs: Sequence[Run], engine: str, precision: str) -> Iterator[Network
         for run in runs:
             if run.network in engines:
                 raise RunError(
-                    f"run {run.path} holds {run.network}, as another of the runs does; expected one run a network"
+                    f"run {run.path} holds {run.network}, like another of the runs; expected one run per network"
                 )
             engines[run.network] = open_engine(engine, exported_file(run, engine, precision), streams=cores())
             stack.callback(engines[run.network].close)
@@ -44,7 +44,7 @@ def opened(runs: Sequence[Run], engine: str, precision: str) -> Iterator[Network
 
 
 def made_by(runs: Sequence[Run], engine: str, precision: str) -> dict[str, Any]:
-    """What answers of these runs are made by: medseg's version, engine, precision, and each run's file and weights."""
+    """What made the answers of these runs: medseg's version, engine, precision, and each run's file and weights."""
     files = [(run, run.files[exported_file(run, engine, precision).name]) for run in runs]
     known = [
         {"network": run.network, "sha256": facts["sha256"], "weights_sha256": run.files.get(WEIGHTS, {}).get("sha256")}
@@ -71,7 +71,7 @@ def found_in(engines: Mapping[str, Infer]) -> Networks:
 
     def find(name: str) -> Infer:
         if name not in engines:
-            raise RunError(f"network {name!r} is not among the runs ({', '.join(engines)}): give a --run of it too")
+            raise RunError(f"network {name!r} is not among the runs ({', '.join(engines)}): add its --run")
         return engines[name]
 
     return find

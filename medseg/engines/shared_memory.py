@@ -1,4 +1,4 @@
-"""Shared memory: inputs that a server on this machine reads where they lie, instead of through a connection."""
+"""Shared memory: inputs that a server on this machine reads in place, instead of through a connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException, shared_memory
 
 from medseg.task import Array
 
-LARGE_BYTES = 1 << 20  # below it a connection's copies cost less than a millisecond
+LARGE_BYTES = 1 << 20  # below this, a connection's copies cost less than a millisecond
 PREFIX = "medseg-client_"  # then the owner's process id: the next start of a server removes what a kill left
 _ALIGN = 64  # bytes; what a tensor's start must be a multiple of for vector instructions
 
@@ -23,8 +23,8 @@ Wire = tuple[Any, Array]  # tritonclient's InferInput, and what it is to hold
 class SharedInputs:
     """A piece of system shared memory for one thread's inputs, as large as its largest request.
 
-    Inputs smaller than `least_bytes` are left to the connection. Where that is not 0, so are all of them from the first
-    time on that the server refuses the memory: it may see another machine's, or close it to clients.
+    Inputs smaller than `least_bytes` are left to the connection. If this is not 0, all inputs use the connection once
+    the server has refused the memory: the server may run in a container, or allow no shared memory.
     """
 
     def __init__(self, client: Any, headers: dict[str, str], least_bytes: int = 0) -> None:
@@ -48,7 +48,7 @@ class SharedInputs:
         return [one for one in inputs if not any(one is other for other in held)]
 
     def close(self) -> None:
-        """Give the memory back, and let the server forget it."""
+        """Release the memory, and unregister it at the server."""
         if self._handle is None:
             return
         with suppress(Exception):  # of a server that has ended, in one of many types
@@ -74,6 +74,6 @@ class SharedInputs:
 
 
 def _check_room(size: int) -> None:
-    """Raise OSError where the memory's file system is too full: writing there would end the process."""
+    """Raise OSError where the memory's file system is too full: writing to it would kill the process."""
     if shutil.disk_usage("/dev/shm").free < size:
         raise OSError(f"/dev/shm has no room for {size} bytes")

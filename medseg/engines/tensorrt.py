@@ -16,7 +16,7 @@ from medseg.files import sha256, whole_file
 from medseg.run import Run
 from medseg.task import Array
 
-_MOST_LANES = 4  # more calls than that at once only share the GPU, and each lane takes memory for its own work
+_MOST_LANES = 4  # more calls at once would only share the GPU, and each lane needs memory of its own
 
 
 class TensorRtEngine:
@@ -63,8 +63,8 @@ class TensorRtEngine:
 class TensorRtRtxEngine(TensorRtEngine):
     """A TensorRT-RTX engine on a GPU of the compute capability it was built for.
 
-    Its kernels are compiled when they are first run. Those of earlier runs are taken from a cache, which the library
-    itself sets aside where GPU, CUDA or version differ.
+    Its kernels are compiled when they are first run. Kernels of earlier runs are taken from a cache, which the library
+    itself ignores if GPU, CUDA or version differ.
     """
 
     name = "tensorrt-rtx"
@@ -96,15 +96,15 @@ class TensorRtRtxEngine(TensorRtEngine):
 def begun(kind: Callable[[Any], Any], log: Any) -> Any:
     """A library's builder or runtime. Raises EngineError where it finds no driver that it can work with.
 
-    Its own word for that is a TypeError about a factory function.
+    The library itself raises a TypeError about a factory function.
     """
     try:
         return kind(log)
     except TypeError as error:
         found = f"{driver_version() or 'none'}, for CUDA up to {cuda_version() or 'none'}"
         raise EngineError(
-            f"{kind.__module__.split('.')[0]} does not start with NVIDIA's driver here ({found}); expected one that is "
-            "not older than the library's CUDA: update the driver, or use the CPU engines"
+            f"{kind.__module__.split('.')[0]} does not start with NVIDIA's driver here ({found}); expected a driver "
+            "that is not older than the library's CUDA: update the driver, or use the CPU engines"
         ) from error
 
 
@@ -120,11 +120,11 @@ def unfit(facts: dict[str, Any], gpu: str, version: str) -> str | None:
 
 
 def _instead(engine: str, gpu: str) -> str:
-    """How an engine for this GPU can be had."""
+    """How to get an engine for this GPU."""
     kind = ENGINES.get(engine)
     if kind and gpu in kind.gpus:
         return f"export it with --gpu {gpu}"
-    return f"{engine} builds none for it: use --engine tensorrt" if kind and kind.gpus else "build it on this machine"
+    return f"{engine} cannot build for it: use --engine tensorrt" if kind and kind.gpus else "build it on this machine"
 
 
 def _release(version: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""PyTorch on a saved torch.export program (.pt2): the yardstick every other file is compared with."""
+"""PyTorch on a saved torch.export program (.pt2): the reference for every other file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TorchEngine:
         torch.set_num_threads(max(1, threads // streams))
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cudnn.allow_tf32 = False  # by default fp32 convolutions keep 10 bits of mantissa on a GPU
-        logging.getLogger("torch.export").setLevel(logging.ERROR)  # of a damaged file it would print a traceback too
+        logging.getLogger("torch.export").setLevel(logging.ERROR)  # for a damaged file it would also print a traceback
         self._module = torch.export.load(file).module().to(self._device)
 
     def __call__(self, batch: Array) -> Array:

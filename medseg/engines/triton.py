@@ -22,7 +22,7 @@ from medseg.errors import InputError, ServerError
 from medseg.task import Array, Task, Tensors
 
 MADE_BY = "made_by"  # the parameter of a served ensemble that says which runs answer
-DESCRIPTIONS = "descriptions"  # and the one that says what networks these are, where the runs brought that along
+DESCRIPTIONS = "descriptions"  # and the one that describes their networks, if the runs bring their own
 VERSION = (
     "1"  # the only one of each model; requests name it, so that Triton calls a model that it is loading unavailable
 )
@@ -67,7 +67,7 @@ class TritonModel:
             options = {"channel_args": _CHANNEL}
             options |= tls_options() if parts.scheme == "grpcs" else {}
         self._wait = {} if parts.scheme == "http" else {"client_timeout": timeout_s}  # HTTP's is the client's own
-        self._headers = headers() if parts.scheme == "grpcs" else {}  # a token is never sent in the clear
+        self._headers = headers() if parts.scheme == "grpcs" else {}  # a token is never sent unencrypted
         self._client = self._library.InferenceServerClient(parts.netloc, **options)
         self._memory = None
         if shared is not False:
@@ -107,7 +107,7 @@ class TritonModel:
         return {name: one.get("string_value", "") for name, one in config.get("parameters", {}).items()}
 
     def ping(self) -> None:
-        """Ask for nothing: what that takes is the client's and the protocol's share. Raises ServerError."""
+        """Send an empty request: its time is the client's and the protocol's share. Raises ServerError."""
         with self._in_our_words():
             self._client.is_server_live(headers=self._headers, **self._wait)
 
@@ -134,7 +134,7 @@ class TritonModel:
             yield
         except InferenceServerException as error:
             raise self._said(error) from error
-        except Exception as error:  # a refused or broken connection comes as one of many types
+        except Exception as error:  # a refused or broken connection comes as one of many exception types
             raise ServerError(f"{self._url} does not answer ({error}); expected a Triton server: start one") from error
 
     def _said(self, error: InferenceServerException) -> Exception:
@@ -146,9 +146,10 @@ class TritonModel:
             return InputError(message)
         if refused := _UNTRUSTED.search(message):
             expected = (
-                "expected one that is valid and whose authority is known: its owner renews it, MEDSEG_TLS_CA names one"
+                "expected a valid one from a known authority: its owner must renew it, or set MEDSEG_TLS_CA to the "
+                "authority"
             )
-            return ServerError(f"{self._url} shows a certificate that is of no use ({refused[1]}); {expected}")
+            return ServerError(f"{self._url} has a certificate that cannot be used ({refused[1]}); {expected}")
         return ServerError(f"{self._url}, model {self._model!r}: {message}")
 
 
@@ -173,7 +174,7 @@ def served_task(url: str, task: Task) -> Task:
     finally:
         model.close()
     if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
-        raise ServerError(f"{url} does not say what its {task.name} is; expected a server of `medseg serve`: start one")
+        raise ServerError(f"{url} does not describe its {task.name}; expected a server of `medseg serve`: start one")
     return task.described(told)
 
 

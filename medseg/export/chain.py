@@ -124,7 +124,7 @@ def _finished(begun: Begun, options: ExportOptions, tell: Tell) -> dict[str, str
 def _refuse_early(options: ExportOptions) -> None:
     """Mistakes are told before the long work, not after it."""
     if options.int8 and not options.data:
-        raise ExportError("int8 needs real samples to take its ranges from; expected --calibration DATA")
+        raise ExportError("int8 needs real samples for its ranges; expected --calibration DATA")
     if options.gpu_build:
         library(options.gpu_build.engine)
         device(options.gpu_build)

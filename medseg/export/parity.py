@@ -94,8 +94,8 @@ def compare(network: Network, references: Iterable[Array], answers: Iterable[Arr
     error, odds_error, finite = 0.0, 0.0, True
     for reference, answer in zip(references, answers, strict=True):
         if answer.shape != reference.shape:
-            shapes = f"answers with shape {answer.shape}, torch with {reference.shape}"
-            raise ExportError(f"a file of {network.name} is not recorded: it {shapes}: build the network anew")
+            shapes = f"answers with shape {answer.shape}, but torch with {reference.shape}"
+            raise ExportError(f"a file of {network.name} is not recorded: it {shapes}: build the network again")
         reference, answer = (_each_fold(network, one) for one in (reference, answer))
         expected, found = probabilities(network, reference), probabilities(network, answer)
         mask, other = marked(network, reference), marked(network, answer)
@@ -190,11 +190,12 @@ def shortfall(network: Network, parity: Parity, budget: Budget) -> str | None:
     if is_classifier(network) or few:
         return _by_errors(parity, budget)
     if parity.dice < budget.dice:
-        return f"its masks have Dice {parity.dice:.5f} ({parity.flipped} voxels flipped), at least {budget.dice} is due"
+        return f"its masks have Dice {parity.dice:.5f} ({parity.flipped} voxels flipped), at least {budget.dice} "
+        "is required"
     if parity.worst_dice < budget.dice:
-        return f"its masks of {parity.worst!r} have Dice {parity.worst_dice:.5f}, at least {budget.dice} is due"
+        return f"its masks of {parity.worst!r} have Dice {parity.worst_dice:.5f}, at least {budget.dice} is required"
     if parity.vanished:
-        return f"its masks have nothing of any lesion of {parity.vanished!r}, which torch finds"
+        return f"its masks miss every lesion of {parity.vanished!r}, which torch finds"
     if parity.lost > (allowed := int((1 - budget.dice) * parity.lesions)):
         return f"its masks lose {parity.lost} of {parity.lesions} lesions, at most {allowed} may be lost"
     return None

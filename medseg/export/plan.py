@@ -103,15 +103,15 @@ def device(gpu_build: GpuBuild) -> str:
         known = kind_of(gpu_build.engine).gpus
         if gpu_build.gpu not in known:
             raise ExportError(
-                f"TensorRT-RTX builds nothing for GPU {gpu_build.gpu!r}; expected --gpu with {' or '.join(known)}: "
+                f"TensorRT-RTX cannot build for GPU {gpu_build.gpu!r}; expected --gpu with {' or '.join(known)}: "
                 "for another GPU use --engine tensorrt on a machine that has it"
             )
         return gpu_build.gpu
     here = gpu_name()
     if not here or gpu_build.gpu not in ("", here):
         raise ExportError(
-            f"TensorRT builds for the GPU it runs on, here {here or 'none'}, wanted {gpu_build.gpu or 'any'}; "
-            "build where that GPU is, or use --engine tensorrt-rtx"
+            f"TensorRT builds only for the GPU of this machine, {here or 'none'}, wanted {gpu_build.gpu or 'any'}; "
+            "build on a machine with that GPU, or use --engine tensorrt-rtx"
         )
     return here
 
@@ -122,7 +122,7 @@ def _worthy(name: str, precision: str, held: dict[str, float]) -> dict[str, floa
     if held["weight_bytes"] < least:
         kind = "int8" if precision == "int8" else "float16"
         raise ExportError(
-            f"{name} is not recorded: it came out with {held['weight_bytes']:.0%} of its weight bytes in {kind}; "
+            f"{name} is not recorded: it has {held['weight_bytes']:.0%} of its weight bytes in {kind}; "
             f"expected at least {least:.0%}: export {precision}.onnx again"
         )
     return held
@@ -234,7 +234,7 @@ def _serialized(parsed: Parsed, config: Any, network: Network, gpu_build: GpuBui
 def _taken(accepted: bool, gpu_build: GpuBuild, what: str) -> None:
     """Raises ExportError where the library did not take what it was told."""
     if not accepted:
-        raise ExportError(f"{gpu_build.engine} does not take {what}; expected that it does: choose another")
+        raise ExportError(f"{gpu_build.engine} does not take {what}; expected a supported setting: choose another")
 
 
 def _timings(path: Path) -> bytes:

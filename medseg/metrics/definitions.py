@@ -40,22 +40,26 @@ def of(metric: Metric, prefix: str, key: str = "") -> Metric:
 
 
 DICE = Metric(
-    "dice", SHARE, HIGHER, "twice the common part over the sum of both masks; 1 where both are empty, 0 where one is"
+    "dice", SHARE, HIGHER, "twice the overlap divided by the sum of both masks; 1 if both are empty, 0 if one is"
 )
-IOU = Metric("iou", SHARE, HIGHER, "the common part over all that either mask covers; 1 where both are empty")
-PRECISION = Metric("precision", SHARE, HIGHER, "the share of the answer that is right; 1 where both masks are empty")
-RECALL = Metric("recall", SHARE, HIGHER, "the share of the truth that was found; 1 where both masks are empty")
+IOU = Metric("iou", SHARE, HIGHER, "the overlap divided by the union of both masks; 1 if both are empty")
+PRECISION = Metric("precision", SHARE, HIGHER, "the share of the answer that is correct; 1 if both masks are empty")
+RECALL = Metric("recall", SHARE, HIGHER, "the share of the truth that was found; 1 if both masks are empty")
 HAUSDORFF_PX = Metric(
-    "hausdorff_px", PX, LOWER, "the distance from each border pixel to the other mask's border, the largest, either way"
+    "hausdorff_px", PX, LOWER, "the largest distance from a border pixel of one mask to the other mask's border"
 )
 HD95_PX = Metric(
     "hd95_px",
     PX,
     LOWER,
-    "the distance from each border pixel to the other mask's border, the 95th percentile, the larger of both ways",
+    "the 95th percentile of the distances from the border pixels of one mask to the other mask's border, the larger "
+    "of the two directions",
 )
 ASSD_PX = Metric(
-    "assd_px", PX, LOWER, "the distance from each border pixel to the other mask's border, the mean over both ways"
+    "assd_px",
+    PX,
+    LOWER,
+    "the mean distance from the border pixels of each mask to the other mask's border, over both directions",
 )
 MASK = (DICE, IOU, PRECISION, RECALL, HAUSDORFF_PX, HD95_PX, ASSD_PX)
 

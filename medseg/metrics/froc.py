@@ -1,4 +1,4 @@
-"""LUNA16's evaluation: sensitivity at seven numbers of false positives a scan, and their mean, the CPM.
+"""LUNA16's evaluation: sensitivity at seven numbers of false positives per scan, and their mean, the CPM.
 
 The rules are those of the challenge's own evaluation (Setio et al. 2017, doi:10.1016/j.media.2017.06.015):
 a mark hits a nodule when it lies closer to its centre than the nodule's radius; of several hits the best counts and the
@@ -25,7 +25,7 @@ MAX_MARKS = 100
 
 @dataclass(frozen=True)
 class Froc:
-    """Sensitivity by the number of false positives a scan, its mean, and what it was counted from."""
+    """Sensitivity by the number of false positives per scan, its mean, and what it was counted from."""
 
     sensitivity: Mapping[float, float]
     cpm: float
@@ -68,7 +68,7 @@ def counted(scans: Sequence[Judged]) -> Froc:
     total = sum(scan.nodules for scan in scans)
     if not total:
         raise InputError(
-            f"{len(scans)} scans hold no annotated nodule; a sensitivity needs one at least: add annotations"
+            f"{len(scans)} scans hold no annotated nodule; a sensitivity needs at least one: add annotations"
         )
     hits = np.concatenate([scan.hits for scan in scans])
     false = np.concatenate([scan.false for scan in scans])

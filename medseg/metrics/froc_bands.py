@@ -23,7 +23,7 @@ Band = tuple[float, float]
 
 @dataclass(frozen=True)
 class Bands:
-    """The intervals of the sensitivities, by the number of false positives a scan, and of their mean, the CPM."""
+    """The intervals of the sensitivities, by the number of false positives per scan, and of their mean, the CPM."""
 
     sensitivity: Mapping[float, Band]
     cpm: Band
@@ -83,7 +83,7 @@ def _needed(marks: _Marks, drawn: Array) -> _Marks:
 
 
 def _rates(drawn: Array, marks: _Marks, nodules: Array) -> Array:
-    """The sensitivity at every number of false positives a scan, (resamples, 7)."""
+    """The sensitivity at every number of false positives per scan, (resamples, 7)."""
     weights = drawn[:, marks.scan]
     wrong, right = (_cumulated(weights * one, marks.last) for one in (~marks.hit, marks.hit))
     curves = zip(wrong / drawn.shape[1], right / (drawn @ nodules)[:, np.newaxis], strict=True)

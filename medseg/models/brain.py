@@ -17,7 +17,7 @@ RESNEXT = "resnext50_32x4d"
 def brain_network(arch: str = "unet", features: int = 32) -> nn.Module:
     """The architecture of this name: (n, 3, h, w) float32 -> (n, 1, h, w) logits; h and w are multiples of 32.
 
-    `features` is the width of the first level; with an encoder of its own it scales the decoder alone.
+    `features` is the width of the first level; with its own encoder it scales the decoder alone.
     Raises InputError listing the names there are.
     """
     if arch not in ARCHITECTURES:

@@ -81,7 +81,7 @@ def load_state(module: nn.Module, state: State, source: Path) -> None:
     if broken:
         raise InputError(
             f"checkpoint {source} has NaN or infinity in {len(broken)} of {len(state)} tensors ({_listed(broken)}); "
-            "expected finite numbers, for a network without finds nothing: take an earlier checkpoint"
+            "expected finite numbers, because such a network finds nothing: use an earlier checkpoint"
         )
     module.load_state_dict(dict(state), strict=False)
 

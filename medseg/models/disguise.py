@@ -40,7 +40,7 @@ def disguise(file: Path) -> str:
         return (
             "is empty: fetch it again"
             if not head
-            else "begins with zeros, as a download that was cut off: fetch it again"
+            else "begins with zeros, like an interrupted download: fetch it again"
         )
     known = next((words for magic, words in _MAGIC.items() if head.startswith(magic)), "")
     return known or _by_suffix(file) or _binary(file, head) or _text(file, head)
@@ -66,7 +66,7 @@ def _binary(file: Path, head: bytes) -> str:
     ):
         return f"is an ONNX file, whose weights have other names: {_STATE}"
     if head[:1] == b"\x80" and 2 <= head[1] <= 5 and not head.startswith(_TORCH_PICKLE):
-        return f"is a plain Python pickle, which could run code: {_STATE} where you trust it"
+        return f"is a plain Python pickle, which could run code: {_STATE} if you trust it"
     return ""
 
 
@@ -81,10 +81,10 @@ def _text(file: Path, head: bytes) -> str:
     """What a text is; "" for bytes that are none."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the weights: run `git lfs pull` where you cloned them"
+        return "is a Git LFS pointer, not the weights: run `git lfs pull` in the clone"
     if re.match(rb"<!doctype|<html|<head|<body|<\?xml|<error", start, re.IGNORECASE):
         page = "an XML" if start[:5].lower() in (b"<?xml", b"<erro") else "an HTML"
-        return f"is {page} page, as a download that was refused leaves it: fetch the file itself"
+        return f"is {page} page, which a refused download leaves behind: fetch the file itself"
     if start.startswith((b"{", b"[")):
         return _json(file)
     if start.startswith((b"outs:", b"md5:")):
@@ -127,7 +127,7 @@ def _is_program(inside: set[str]) -> bool:
 def _held(names: list[str]) -> str:
     inside = {name.partition("/")[2] for name in names}
     if _is_program(inside):
-        return "is a TorchScript program: save torch.jit.load(FILE).state_dict() with torch.save where you trust it"
+        return "is a TorchScript program: save torch.jit.load(FILE).state_dict() with torch.save if you trust it"
     if "archive_format" in inside:
         return f"is a program of torch.export: {_STATE}"
     if any(name.endswith(".weights.h5") for name in names):

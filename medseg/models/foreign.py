@@ -41,7 +41,7 @@ def smp_network(name: str, encoder: str, options: Mapping[str, Any], channels: i
     kind = ARCHITECTURES[architecture_named(name)]
     check_encoder(encoder)
     if said := [option for option in options if option in _SAID]:
-        raise InputError(f"architecture option {said[0]!r} is said by the description itself: leave it out")
+        raise InputError(f"architecture option {said[0]!r} is stated by the description itself: leave it out")
     how: dict[str, Any] = {"encoder_weights": None, "in_channels": channels, "classes": outputs, "activation": None}
     try:
         return kind(encoder_name=encoder, **how, **options)

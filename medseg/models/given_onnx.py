@@ -52,11 +52,13 @@ def whole_graph(file: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
     try:
         model = onnx.load(file, load_external_data=False)
     except Exception as error:  # protobuf's words for bytes that are no graph
-        raise InputError(f"graph {file} is no ONNX file: {_REMEDY}") from error
+        raise InputError(f"graph {file} is not an ONNX file: {_REMEDY}") from error
     parts = taken_in(model, file)
     strange = sorted({node.domain for node in model.graph.node} - set(_DOMAINS))
     if strange:
-        raise InputError(f"graph {file} needs operators of {strange[0]!r}, which no engine here has: {_REMEDY}")
+        raise InputError(
+            f"graph {file} needs operators of {strange[0]!r}, which no engine of medseg supports: {_REMEDY}"
+        )
     known = {one.name for one in model.graph.initializer}
     inputs = [one for one in model.graph.input if one.name not in known]
     if len(inputs) != 1 or len(model.graph.output) != 1:

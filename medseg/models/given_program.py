@@ -73,7 +73,9 @@ def refuse_code(file: Path) -> None:
         with zipfile.ZipFile(file) as archive:
             problem = next(_problems(archive), None)
     except (zipfile.BadZipFile, OSError, ValueError, KeyError, RecursionError) as error:
-        raise InputError(f"program {file} is no archive of torch.export.save; expected a .pt2: {_REMEDY}") from error
+        raise InputError(
+            f"program {file} is not an archive of torch.export.save; expected a .pt2: {_REMEDY}"
+        ) from error
     if problem:
         raise InputError(f"program {file} {problem}; expected tensors and arithmetic alone: {_REMEDY}")
 
@@ -108,7 +110,7 @@ def _graph_problems(value: Any) -> Iterator[str]:
             if name == "target" and isinstance(entry, str) and "inputs" in value and not _FUNCTIONS.fullmatch(entry):
                 yield f"calls {entry[:80]!r}, which could run code"
             if name == "expr_str" and not _is_arithmetic(entry):
-                yield "has a size that is no arithmetic, which could run code"
+                yield "has a size that is not arithmetic, which could run code"
             yield from _graph_problems(entry)
 
 

@@ -75,8 +75,8 @@ def said(shapes: Shapes) -> str:
     if other:
         flat = any(len(shape) == 5 for shape in shapes.values())
         kind = f"{other}{' (3-D)' if flat else ' (2-D)' if 'MONAI' in other else ''}"
-        return f"it looks like {kind}, which is no network of smp: {_EXPORT}"
-    return f"its keys are no network's of smp ({', '.join(list(shapes)[:3])}): {_EXPORT}"
+        return f"it looks like {kind}, which is not a network of smp: {_EXPORT}"
+    return f"its keys are not those of an smp network ({', '.join(list(shapes)[:3])}): {_EXPORT}"
 
 
 def encoder_words(shapes: Shapes) -> str:
@@ -84,7 +84,7 @@ def encoder_words(shapes: Shapes) -> str:
     found = encoder_of(shapes)
     if found:
         return f"{'an' if found[0] in 'aeiou' else 'a'} {found} encoder"
-    return "an encoder of timm (tu-...)" if _any(r"encoder\.model\.", shapes) else "an encoder of its own"
+    return "an encoder of timm (tu-...)" if _any(r"encoder\.model\.", shapes) else "its own encoder"
 
 
 def encoder_of(shapes: Shapes) -> str:

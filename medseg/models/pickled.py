@@ -90,7 +90,7 @@ def content_of(file: Path) -> Any:
         raise
     except Exception as error:  # torch and safetensors raise what they happen to trip over in a damaged file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        reason = "it is no pickle of plain values" if isinstance(error, pickle.UnpicklingError) else reason
+        reason = "it is not a pickle of plain values" if isinstance(error, pickle.UnpicklingError) else reason
         raise InputError(
             f"checkpoint {file} cannot be read ({reason}); expected a whole PyTorch or safetensors file: fetch it again"
         ) from error
@@ -103,14 +103,14 @@ def _harmless(file: Path) -> Iterator[None]:
     if any(name.startswith(("torch.nn.modules.", "torch.nn.parallel.")) for name in names):
         raise InputError(
             f"checkpoint {file} is a whole pickled network, which could run code; expected its weights alone: "
-            "save network.state_dict() with torch.save where you trust it"
+            "save network.state_dict() with torch.save if you trust it"
         )
     allowed = {name: _stand_in(name) for name in names if not name.startswith(("torch.", "_codecs."))}
     refused = [name for name, one in allowed.items() if one is None]
     if refused:
         raise InputError(
             f"checkpoint {file} holds more than tensors and plain values ({', '.join(refused[:_SHOWN])}), which could "
-            "run code; expected weights alone: save the network's state_dict() again where you trust the file"
+            "run code; expected weights alone: save the network's state_dict() again if you trust the file"
         )
     known: list[Any] = [(one, name) for name, one in allowed.items()]
     with torch.serialization.safe_globals([*known, *_numbers()]):

@@ -94,7 +94,7 @@ def chosen(sets: list[WeightSet], which: str | None) -> WeightSet:
         raise InputError(f"has no weights {which!r}; it has {names}: choose --weights from these")
     if len(meant) > 1 and not all(_equal(meant[0], one) for one in meant[1:]):
         raise InputError(
-            f"has {len(meant)} sets of weights that differ, {names}; expected to be told which: add --weights plain, "
+            f"has {len(meant)} sets of weights that differ, {names}; choose one of them: add --weights plain, "
             "--weights ema, or --weights with one of these names"
         )
     if not meant[0].readable:

@@ -42,7 +42,7 @@ def task_as(name: str, runs: Sequence[Run]) -> Task:
         return task.answered_by([run.network for run in runs])
     for run in runs:
         if owner(run.network) != name:
-            raise RunError(f"run {run.path} holds {run.network}, which is none of {name}'s: leave it out")
+            raise RunError(f"run {run.path} holds {run.network}, which does not belong to {name}: leave it out")
     return task.described([description_of(run) for run in runs])
 
 
@@ -119,7 +119,7 @@ def training_of(network: Network, doing: str) -> Training:
     task = task_with(network)
     training = task.known_data(doing).training
     if network.name not in training:
-        raise InputError(f"task {task.name!r} does not say what {network.name} learns from, so it cannot {doing}")
+        raise InputError(f"task {task.name!r} does not provide training data for {network.name}, so it cannot {doing}")
     return training[network.name]
 
 

@@ -34,7 +34,9 @@ def loaded(name: str) -> Task:
     point, *others = offered()[name]
     if others:
         packages = ", ".join(sorted(f"{_package(one)} ({one.value})" for one in (point, *others)))
-        raise TaskError(f"task {name!r} is offered more than once: {packages}; expected one: uninstall the others")
+        raise TaskError(
+            f"task {name!r} is registered by several packages, {packages}; expected one: uninstall the others"
+        )
     try:
         task = point.load()
     except Exception as error:  # whatever a stranger's module raises when it is imported
@@ -69,10 +71,10 @@ def _problems(name: str, task: Task) -> Iterator[str]:
     """What of the record contradicts itself."""
     networks = [network.name for network in task.networks]
     if task.name != name:
-        yield f"calls itself {task.name!r}; expected the name under which it is offered"
+        yield f"calls itself {task.name!r}; expected the name under which it is registered"
     for network, times in Counter(networks).items():
         if times > 1:
-            yield f"has {times} networks {network!r}; expected one of a name"
+            yield f"has {times} networks {network!r}; expected one per name"
         if owner(network) != name:
             whose = f"belongs to task {owner(network)!r}" if owner(network) else "no task is found by"
             expected = f"expected {name!r}, or a name that begins with '{name}-'"
@@ -90,7 +92,7 @@ def _problems(name: str, task: Task) -> Iterator[str]:
     }
     for what, (named, there) in known.items():
         if strange := [one for one in named if one not in there]:
-            yield f"names {what} that it does not have, {strange[0]!r}; expected of {', '.join(there) or 'none'}"
+            yield f"names {what} that it does not have, {strange[0]!r}; expected one of {', '.join(there) or 'none'}"
     for step, decode in task.decoding.items():
         if steps[step].outputs != (decode.output,):
             made = ", ".join(steps[step].outputs)
@@ -107,4 +109,4 @@ def _origin(point: EntryPoint) -> str:
 
 
 def _mend(point: EntryPoint) -> str:
-    return f"mend or uninstall {point.dist.name if point.dist else 'it'}"
+    return f"repair or uninstall {point.dist.name if point.dist else 'it'}"

@@ -1,4 +1,4 @@
-"""Batch norms over the batches of all processes, also on CPUs, where torch's own SyncBatchNorm does not run."""
+"""Batch norms over the batches of all processes, also on CPUs, where torch's own SyncBatchNorm does not work."""
 
 from __future__ import annotations
 

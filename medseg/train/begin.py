@@ -1,4 +1,4 @@
-"""The beginning of a fit: one that ends before it learnt anything is in nobody's way."""
+"""The beginning of a fit: a fit that ends before its first epoch leaves nothing in the way."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ def _take(lock: IO[str], out: Path) -> None:
 
 
 def _make_room(out: Path) -> None:
-    """Remove what a fit left that learnt nothing. Raises RunError where anything else is in a new fit's way."""
+    """Remove what a fit left that ended before its first epoch. Raises RunError where anything else is in the way."""
     if _unlearnt(out):
         _remove(out)
     refuse_run(out)
     if others := present(out, _WRITTEN):
         raise RunError(
-            f"{others[0]} belongs to no run, and a fit would write over it; expected a new folder: choose another "
-            "--out, or move it away"
+            f"{others[0]} does not belong to a run, and a fit would overwrite it; expected a new folder: choose "
+            "another --out, or move the file away"
         )
 
 
 @contextmanager
 def _undone(out: Path, resume: bool) -> Iterator[None]:
-    """Where anything is raised before a new fit ended its first epoch, what it made goes."""
+    """If anything is raised before a new fit ends its first epoch, what it made is removed."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""Random changes to a batch's values, on its device, whichever loader moved its pictures."""
+"""Random changes to a batch's values, on its device, whichever loader augmented its pictures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _replaced(images: torch.Tensor, how: Colours) -> torch.Tensor:
     chosen = torch.rand(count, device=device) < how.replaced
     which = torch.randint(0, len(how.replaceable), (count,), device=device)
     channels = torch.tensor(how.replaceable, device=device)[which]
-    # where, not an index by what was chosen: a GPU would have to tell the CPU how many were
+    # where, not an index by what was chosen: with an index, a GPU would have to tell the CPU how many were chosen
     here = chosen[:, None] & (torch.arange(images.shape[1], device=device) == channels[:, None])
     return torch.where(here.reshape(*here.shape, *(1 for _ in images.shape[2:])), images[:, how.by, None], images)
 

@@ -37,7 +37,7 @@ from medseg.train.weights import save_weights
 
 
 def fit(run: Run, data: DataModule, settings: Settings, module: nn.Module, joint: Joint = ALONE) -> Run:
-    """The run, fitted: from its last whole epoch where it has one, else from the weights that `module` has."""
+    """The run, fitted: from its last complete epoch if it has one, otherwise from the weights of `module`."""
     if joint.leads:
         record_split(run, data.split)
         joint.tell()
@@ -105,7 +105,7 @@ def starting_module(network: Network, options: Mapping[str, Any], settings: Sett
 
 
 def freeze(module: nn.Module, trainable: str) -> None:
-    """Let only a part learn: `all`, the `last-block` with the head, or the `head`. Raises InputError otherwise."""
+    """Train only a part: `all`, the `last-block` with the head, or the `head`. Raises InputError otherwise."""
     if trainable not in TRAINABLE:
         raise InputError(f"--trainable is {trainable!r}; expected one of {', '.join(TRAINABLE)}")
     if trainable == "all":
@@ -129,7 +129,7 @@ def finish(run: Run, module: nn.Module, best_score: str, keep: str = "best") -> 
 
 
 def record_split(run: Run, split: Split) -> None:
-    """Write which patients the fit learns from and is judged on into the run's source."""
+    """Record the training and validation patients in the run's source."""
     run.record(source={**run.manifest["source"], "split": asdict(split)})
 
 
@@ -155,7 +155,7 @@ def _loggers(run: Run, settings: Settings) -> Iterator[Logger]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Lightning's notices silenced, its progress bar on stderr, so that stdout holds results alone."""
+    """Lightning's notices silenced and its progress bar on stderr, so that stdout has only results."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What a checkpoint would fit, where it does not fit what was asked for: other options, or another network."""
+"""Which options or which other network a checkpoint fits, if it does not fit the chosen one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Options = Mapping[str, Any]
 
 
 def fitting_network(network: Network, options: Options, checkpoint: Path) -> str:
-    """In words what the checkpoint fits: these options, or another network of the task; "" where none was found."""
+    """What the checkpoint fits, in words: other options, or another network of the task; "" where nothing was found."""
     for other in _others(network, options):
         for tried in (other, *_scaled(network, other, checkpoint)):
             if tried != options and _fits(network, tried, checkpoint):
@@ -33,7 +33,7 @@ def fitting_network(network: Network, options: Options, checkpoint: Path) -> str
 
 
 def _others(network: Network, options: Options) -> Iterator[Options]:
-    """The options as they are, and with every other word that one of them may be."""
+    """The options as they are, and with every other choice of each of them."""
     yield options
     for name, values in network.choices.items():
         yield from ({**options, name: value} for value in values if value != options[name])

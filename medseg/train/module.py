@@ -46,7 +46,7 @@ class Fit(pl.LightningModule):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for what learns; what is frozen keeps evaluating, so that its batch norms do not move."""
+        """Training mode for trained layers; frozen ones stay in evaluation mode, with their batch norms."""
         super().train(mode)
         for part in self.module.modules():
             learnt = [parameter.requires_grad for parameter in part.parameters()]
@@ -82,7 +82,7 @@ class Fit(pl.LightningModule):
         self.scores.update(preds=self._answers(logits), target=targets, patients=numbers)
 
     def _answers(self, logits: torch.Tensor) -> torch.Tensor:
-        """What the scores take: of masks what is above 0 where they are."""
+        """What the scores take: of masks, where they are above 0."""
         if not self.masks:
             return answers(logits)
         return decided(logits.float(), self.network.activation, len(self.network.classes))
@@ -93,7 +93,7 @@ class Fit(pl.LightningModule):
         self.scores.reset()
 
     def configure_optimizers(self) -> Any:
-        """The recipe's optimizer over what may learn, and its schedule."""
+        """The recipe's optimizer for the trained parameters, and its schedule."""
         learning = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         optimizer = optimizer_for(learning, self.recipe)
         return {"optimizer": optimizer, "lr_scheduler": schedule_for(optimizer, self.recipe)}

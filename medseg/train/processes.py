@@ -15,26 +15,26 @@ from torch import distributed
 from medseg.errors import InputError, MedsegError, RunError
 from medseg.train.settings import Settings
 
-_STEP = "SLURM_STEP_NUM_TASKS"  # srun's alone: a batch script, whose processes Lightning starts, has it not
+_STEP = "SLURM_STEP_NUM_TASKS"  # only srun sets it: a batch script, whose processes Lightning starts, does not have it
 _SLURM = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": _STEP}
-# What torch's errors say where another process of a fit went away: their types differ from one version to the next.
+# What torch's errors say if another process of a fit is gone; their types differ between versions.
 _GONE = ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
 class Joint:
-    """This process as one of a fit's. The first one leads: it makes the run, and tells the others that it is there."""
+    """This process as one of a fit's processes. The first one leads: it makes the run and then tells the others."""
 
     def __init__(self, outside: bool) -> None:
-        self.outside = outside  # whether somebody else than Lightning started the processes
+        self.outside = outside  # whether the processes were not started by Lightning
         self.leads = os.environ.get("RANK" if outside else "LOCAL_RANK", "0") == "0"
         self._told = False
 
     def plugins(self) -> list[Any]:
-        """What Lightning must know of who started the processes."""
+        """What Lightning must know about how the processes were started."""
         return [TorchElasticEnvironment()] if self.outside else []
 
     def tell(self, reason: str = "") -> None:
-        """To the others: go on, or why the fit cannot begin. Said once; later words change nothing."""
+        """Tell the others to continue, or why the fit cannot begin. Only the first call counts."""
         if self.outside and self.leads and not self._told:
             self._told = True
             distributed.broadcast_object_list([reason])
@@ -68,8 +68,8 @@ def joined(settings: Settings) -> Iterator[Joint]:
             joint.tell(str(error))
         if settings.processes > 1 and not isinstance(error, MedsegError) and _is_of_another(error):
             raise RunError(
-                "another process of this fit ended, or cannot be reached; expected all of them until its end: see what "
-                "that one wrote, and go on with `medseg train --resume`"
+                "another process of this fit ended, or cannot be reached; expected all of them until its end: read "
+                "what that one wrote, and continue with `medseg train --resume`"
             ) from error
         raise
     finally:
@@ -89,14 +89,14 @@ def _started_outside(settings: Settings) -> bool:
         )
     if started > 1 and started != settings.processes:
         raise InputError(
-            f"--nodes {settings.nodes} --devices {settings.devices} are {settings.processes} processes, and {started} "
-            "were started; expected as many: choose --nodes and --devices as they were started"
+            f"--nodes {settings.nodes} --devices {settings.devices} are {settings.processes} processes, but {started} "
+            "were started; expected the same number: choose --nodes and --devices to match"
         )
     return started > 1
 
 
 def _as_torchrun_says() -> None:
-    """Slurm's words for the place of a process, as torch reads them."""
+    """Slurm's variables for the rank of a process, as torch reads them."""
     slurm = SLURMEnvironment()
     os.environ |= {name: os.environ[word] for name, word in _SLURM.items()}
     os.environ |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}

@@ -1,4 +1,4 @@
-"""Which samples an epoch shows, in which order: fixed by seed and epoch, so that a resumed fit sees the same."""
+"""Which samples an epoch shows, in which order: fixed by seed and epoch, so a resumed fit sees the same."""
 
 from __future__ import annotations
 

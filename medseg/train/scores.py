@@ -1,4 +1,4 @@
-"""What a fit is judged by at the end of each epoch; every score is summed over processes before it is taken."""
+"""The validation scores at the end of each epoch; every score is summed over all processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEAST = 1e-7  # the smallest probability that a loss is taken of, about float32'
 class PatientDice(Metric):
     """Dice of each patient and class over all pixels of that patient's samples, then the mean.
 
-    A class that is neither there nor found scores 1. `jaccard` takes intersection over union instead.
+    A class that is in neither truth nor answer scores 1. `jaccard` uses intersection over union instead.
     """
 
     counts: torch.Tensor  # (patients, classes, 2): pixels in both, pixels in truth plus pixels in answer

@@ -1,4 +1,4 @@
-"""Settings: everything a fit was asked for, as it is recorded in the run."""
+"""Settings: all choices for a fit, as they are recorded in the run."""
 
 from __future__ import annotations
 
@@ -33,10 +33,8 @@ class Settings:
     nodes: int = 1  # machines
     accumulate: int = 1  # batches per optimizer step
     patience: int | None = None  # epochs without a better score before the fit stops; None: never
-    keep: str = (
-        "best"  # the epoch whose weights are the run's: the last one is not chosen by the patients it is scored on
-    )
-    workers: int | None = None  # loader processes; None: none on a CPU, which is busy fitting, else up to 8
+    keep: str = "best"  # the epoch whose weights are kept; the last one is not chosen by its own scores
+    workers: int | None = None  # loader processes; None: none on a CPU, which is busy with training; otherwise up to 8
     wandb: str | None = None  # "offline" or "online"
     encoder_weights: str | None = None  # a file's name
     start: str | None = None  # the run whose weights the fit starts from
@@ -50,9 +48,9 @@ class Settings:
 
 
 def recipe_with(network: Network, chosen: Mapping[str, Any]) -> Recipe:
-    """The network's recipe with the user's choices, Nones left out. Raises InputError for a number that makes no sense.
+    """The network's recipe with the user's choices, Nones left out. Raises InputError for an invalid number.
 
-    Mixed precision is for GPUs: without one, a recipe that names it falls back to 32-true unless the user chose it.
+    Mixed precision is for GPUs: without one, a recipe's mixed precision becomes 32-true; a user's choice is refused.
     """
     recipe = network.recipe if torch.cuda.is_available() else replace(network.recipe, precision="32-true")
     recipe = replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
@@ -70,11 +68,13 @@ def recipe_with(network: Network, chosen: Mapping[str, Any]) -> Recipe:
 
 
 def keep_for(keep: str, patience: int | None) -> str:
-    """Which epoch's weights the run keeps. Raises InputError for another word, or a patience, which chooses too."""
+    """Which epoch's weights the run keeps. Raises InputError for another word, or for last with a patience."""
     if keep not in KEPT:
         raise InputError(f"--keep is {keep!r}; expected one of {', '.join(KEPT)}")
     if keep == "last" and patience is not None:
-        raise InputError(f"--keep last and --patience {patience}: patience ends a fit by its score: leave one out")
+        raise InputError(
+            f"--keep last and --patience {patience}: patience ends a fit by its best score: leave one of them out"
+        )
     return keep
 
 
@@ -110,7 +110,7 @@ def start_run(network: Network, data: Path, out: Path, options: Mapping[str, Any
 
 
 def resumed_run(network: Network, data: Path, out: Path, options: Mapping[str, Any], settings: Settings) -> Run:
-    """The run to go on with. Raises RunError where it was started differently; only the number of epochs may change."""
+    """The run to continue. Raises RunError where it was started differently; only a few settings may change."""
     run = Run(out)
     if network.described_by and description_of(run) != network.described_by:
         raise RunError(

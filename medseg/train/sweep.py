@@ -23,12 +23,12 @@ from medseg.run import PROGRAM, Run
 from medseg.schema import a, mapping, number, read_json, record, text
 
 Choice = dict[str, str]  # an option of `medseg train` without its dashes -> its value
-ASKED = "asked.json"  # in a run's folder: what it was asked for, so that it is not taken for another
-ANYHOW = ("devices", "workers", "wandb")  # may differ, for the fit is the same
+ASKED = "asked.json"  # in a run's folder: its options, so that it is not mistaken for another
+ANYHOW = ("devices", "workers", "wandb")  # may differ, because the fit is the same
 RECIPE = ("loss", "optimizer", "lr", "weight_decay", "schedule")  # columns of the LGG project's table
 _SECONDS = 1.0  # between two looks at a fit's history
 _ASKED = mapping(text())
-_ANEW = "remove that folder to fit it anew"
+_ANEW = "remove that folder to train it again"
 _SETTING = a("a number or a text", lambda value: isinstance(value, str) or number(value))
 _RANKED = record(  # what the table takes from a manifest
     {
@@ -51,18 +51,18 @@ def grid_from(words: Sequence[str]) -> list[Choice]:
 
 @dataclass(frozen=True)
 class Asked:
-    """A fit that is to be carried out: its run's folder, and the words of `medseg train`."""
+    """A fit to be run: its run's folder, and the arguments of `medseg train`."""
 
     folder: Path
     words: tuple[str, ...]
 
 
 Tell = Callable[[str], object]
-Fits = Callable[[Sequence[Asked], Tell], Iterator[Asked]]  # carries fits out; gives each when it has ended
+Fits = Callable[[Sequence[Asked], Tell], Iterator[Asked]]  # runs fits; yields each when it has ended
 
 
 def one_by_one(asked: Sequence[Asked], tell: Tell) -> Iterator[Asked]:
-    """Carry out one fit after the other, here."""
+    """Run one fit after the other, on this machine."""
     for one in asked:
         carry_out(one, tell)
         yield one
@@ -128,21 +128,21 @@ def _refuse_another(folder: Path, asked: Choice) -> None:
         if not _same(was, now):
             raise RunError(
                 f"run {folder} was fitted with {name} {was}; this sweep asks for {now}: "
-                "choose another --out, or remove that folder to fit it anew"
+                "choose another --out, or remove that folder to train it again"
             )
     if finished(folder):
         _row(folder, {})
 
 
 def _asked(path: Path) -> Choice:
-    """What a run was asked for. Raises RunError where the file is not as a sweep writes it."""
+    """A run's options. Raises RunError where the file is not as a sweep writes it."""
     try:
         asked = read_json(path)
         problem = _ASKED(asked, "it")
     except ValueError as error:
         problem = f"it is not valid JSON ({str(error).splitlines()[0]})"
     if problem:
-        raise RunError(f"{path} does not say what its run was asked for: {problem}; {_ANEW}")
+        raise RunError(f"{path} does not say which options its run was started with: {problem}; {_ANEW}")
     return dict(asked)
 
 
@@ -214,7 +214,7 @@ def _row(folder: Path, choice: Choice) -> dict[str, Any]:
 
 
 def carry_out(asked: Asked, tell: Tell, prepare: Callable[[], object] | None = None) -> None:
-    """Fit in a process of its own; `tell` hears which run it is, and how many epochs it has behind it.
+    """Fit in a process of its own; `tell` gets the run and the number of its finished epochs.
 
     `prepare` is called in that process before it begins. Raises MedsegError, with the reason that the fit gave, where
     it fails.

@@ -1,4 +1,4 @@
-"""Weights into and out of a run: importing a published checkpoint, saving what a fit learnt."""
+"""Weights into and out of a run: importing a published checkpoint, saving the weights of a fit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def import_weights(
 
 
 def bring(task: Task, path: Path, out: Path, choices: NetworkOptions) -> tuple[Run, Network, Sequence[str]]:
-    """A new run with somebody's network and its description, and a note for each thing that was taken for granted.
+    """A new run with a user's network and its description, and a note for each assumption.
 
     Raises InputError for a task that has networks of its own alone, and as its `imported` does; RunError where `out`
     holds a run.
@@ -71,7 +71,7 @@ def _loaded(network: Network, module: nn.Module, checkpoint: Path, which: str | 
 
 
 def build_options(network: Network, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The network's build options with the user's choices but the Nones. Raises InputError for one it does not have."""
+    """The network's build options with the user's choices, without Nones. Raises InputError for an unknown one."""
     chosen = {name: value for name, value in chosen.items() if value is not None}
     for name in chosen.keys() - network.options.keys():
         known = ", ".join(f"--{option.replace('_', '-')}" for option in network.options) or "none"

@@ -1,4 +1,4 @@
-"""Who may reach the server: processes of this machine; from elsewhere gRPC alone, encrypted and with a token."""
+"""Who may reach the server: processes on this machine; other machines only by gRPC, encrypted and with a token."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Access:
     host: str = LOOPBACK
     certificate: Path | None = None
     key: Path | None = None
-    client_ca: Path | None = None  # clients need a certificate of this authority
+    client_ca: Path | None = None  # clients need a certificate from this authority
     token_file: Path | None = None
-    metrics_host: str = LOOPBACK  # numbers alone, for which nobody shows a token
+    metrics_host: str = LOOPBACK  # only numbers, so no token is needed
 
     def url(self, port: int) -> str:
-        """The address that a gRPC client of this machine's, or of another where others may come, is given."""
+        """The address for a gRPC client of this machine, or of another machine if those may connect."""
         everywhere = _address(self.host).is_unspecified
         name = socket.gethostname() if everywhere and not self.local else self.host
         return f"{'grpcs' if self.certificate else 'grpc'}://{f'[{name}]' if ':' in name else name}:{port}"
@@ -41,14 +41,14 @@ class Access:
 
 
 def check(access: Access) -> None:
-    """Raise InputError where the host is no address, or needs what is not given or cannot be used."""
+    """Raise InputError where the host is not an address, or needs a file that is not given or cannot be used."""
     _address(access.metrics_host, "--metrics-host")
     if access.local and not access.certificate and not access.token_file:
         return
     if not (access.certificate and access.key and access.token_file):
         raise InputError(
-            f"--host {access.host} without all of --tls-cert, --tls-key and --token-file; expected them: "
-            "beyond loopback gRPC is encrypted, and clients send a token"
+            f"--host {access.host} needs --tls-cert, --tls-key and --token-file: beyond loopback, gRPC is encrypted "
+            "and clients send a token"
         )
     missing = [path for path in (access.certificate, access.key, access.client_ca) if path and not path.is_file()]
     if missing:
@@ -75,7 +75,7 @@ def _address(host: str, option: str = "--host") -> ipaddress.IPv4Address | ipadd
 
 
 def _token(path: Path) -> str:
-    """The token in a file: a command line would show it, in the shell's history too."""
+    """The token in a file: a command line would show it, and so would the shell's history."""
     try:
         token = path.read_text().strip()
     except OSError as error:
@@ -86,7 +86,7 @@ def _token(path: Path) -> str:
 
 
 def _check_pair(certificate: Path, key: Path) -> None:
-    """Raise InputError for a certificate and key that do not fit, or whose time is not now: a handshake tells."""
+    """Raise InputError for a certificate and key that do not fit or are not valid now; a handshake tests it."""
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     theirs.check_hostname = False
     theirs.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever signed it
@@ -95,7 +95,9 @@ def _check_pair(certificate: Path, key: Path) -> None:
         ours.load_cert_chain(certificate, key, password="")
         theirs.load_verify_locations(certificate)
     except (ssl.SSLError, OSError) as error:
-        raise InputError(f"--tls-cert {certificate} and --tls-key {key} do not fit; expected a PEM pair") from error
+        raise InputError(
+            f"--tls-cert {certificate} and --tls-key {key} do not fit each other; expected a PEM pair"
+        ) from error
     here, there = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (theirs.wrap_bio(here, there), ours.wrap_bio(there, here, server_side=True))
     try:
@@ -104,5 +106,5 @@ def _check_pair(certificate: Path, key: Path) -> None:
                 end.do_handshake()
     except ssl.SSLCertVerificationError as error:
         raise InputError(
-            f"--tls-cert {certificate} is of no use ({error.verify_message}); expected a valid one"
+            f"--tls-cert {certificate} cannot be used ({error.verify_message}); expected a valid one"
         ) from error

@@ -1,6 +1,6 @@
-"""Requests that nobody waits for: Triton does not tell an ensemble's steps of a cancellation, so the front does.
+"""Cancelled requests: Triton does not tell an ensemble's steps of a cancellation, so the front does.
 
-It gives each request an id, which Triton hands to every step, and leaves a file of that name when the client is gone.
+It gives each request an id, which Triton passes to every step, and writes a file of that name when the client is gone.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ def new_id() -> str:
 
 
 def mark(folder: Path, request: str) -> Path:
-    """Tell that nobody waits for this request; the file that tells it."""
+    """Mark this request as cancelled; return the file that says so."""
     path = folder / request
     path.touch(0o600)
     return path
 
 
 def is_marked(request: str) -> bool:
-    """Whether that was told of a request."""
+    """Whether a request was cancelled."""
     folder = os.environ.get(FOLDER)
     return bool(folder and _ID.fullmatch(request) and (Path(folder) / request).exists())

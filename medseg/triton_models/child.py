@@ -24,9 +24,9 @@ class _Program(ctypes.Structure):
 
 
 def private(told: int = signal.SIGTERM) -> None:
-    """Be told by this signal when the parent ends, however it ends; make files that nobody else may read.
+    """Get this signal when the parent ends, however it ends; make files that nobody else may read.
 
-    The kernel tells it at the end of each of the parent's threads that the child falls to: several times.
+    The kernel may send the signal several times, at the end of each of the parent's threads.
 
     Triton gives its memory for tensors the mode 0644 by fchmod, whatever the umask, so that anybody may read what
     patients' pictures lie there. A system call filter makes fchmod do nothing in this process and its children; where
@@ -40,7 +40,7 @@ def private(told: int = signal.SIGTERM) -> None:
 
 
 def _without(call: int) -> _Program:
-    """A filter under which one system call does nothing and says that it did."""
+    """A filter that makes one system call do nothing and report success."""
     steps = (
         _Instruction(_LOAD, 0, 0, 0),  # the call's number
         _Instruction(_JUMP_EQUAL, 0, 1, call),

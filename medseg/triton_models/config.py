@@ -40,7 +40,7 @@ class Served:
     instances: int
     threads: int  # of each instance
     max_batch: int = 64  # a crop batch of the LUNA chain is 8; larger requests gain nothing on a CPU
-    sha256: str = ""  # of the file, which is opened again after days; "" takes whatever lies there then
+    sha256: str = ""  # of the file, which may be opened again days later; "" accepts whatever is there then
 
 
 def ensemble(task: str, pipeline: Pipeline) -> pb.ModelConfig:
@@ -91,9 +91,10 @@ def network_boundary(config: pb.ModelConfig, network: Network, batch: tuple[int,
 
 
 def text(config: pb.ModelConfig) -> str:
-    """The file's text, each setting below its reason.
+    """The file's text, with the reason above each setting.
 
-    `max_batch_size: 0` is written out: where it is left away, Triton asks the model for what the file leaves open.
+    `max_batch_size: 0` is written out: if it is left out, Triton asks the model for the settings that the file does not
+    give.
     """
     lines = text_format.MessageToString(config)
     return commented(lines if config.max_batch_size else lines + "max_batch_size: 0\n", config)
@@ -110,7 +111,7 @@ def _boundary(config: pb.ModelConfig, pipeline: Pipeline, inputs: tuple[str, ...
     for wire in map(pipeline.tensor, inputs):
         optional = (
             wire.optional or wire.name in pipeline.inputs
-        )  # Triton calls a lacking one a deadlock, the step names it
+        )  # Triton reports a missing one as a deadlock; the step names it
         config.input.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=_dims(wire), optional=optional)
     for wire in map(pipeline.tensor, outputs):
         config.output.add(name=wire.name, data_type=_TYPES[wire.dtype], dims=_dims(wire))

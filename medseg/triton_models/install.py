@@ -1,4 +1,4 @@
-"""The Triton server, taken out of one wheel of a known sha256, without what the wheel's Python code asks for.
+"""The Triton server, taken out of one wheel of a known sha256, without the packages that the wheel's Python code needs.
 
 The wheel comes by the user's own pip or uv, so by their index, mirror, proxy and certificates.
 """
@@ -28,7 +28,7 @@ KEPT = ("pytriton/tritonserver", "nvidia_pytriton.libs", f"nvidia_pytriton-{VERS
 def install(wheel: Path | None = None) -> Path:
     """Install the server, from the index or from this wheel file, and return its folder.
 
-    Raises ServerError where the wheel cannot be had or is another than the recorded one, or where no folder can be
+    Raises ServerError where the wheel cannot be downloaded or is not the recorded one, or where no folder can be
     written. An earlier server stays until the new one is whole.
     """
     if wheel is not None and not wheel.is_file():
@@ -70,8 +70,9 @@ def _fetch(folder: Path, wheel: Path | None) -> None:
     if tried.returncode:
         lines = tried.stderr.strip().splitlines() or ["no reason given"]
         raise ServerError(
-            f"the wheel of {PACKAGE} {VERSION} could not be had: {' '.join(' '.join(lines[-3:]).split())}; expected it "
-            "from the index that pip uses here: check that, or bring the file and give --wheel FILE"
+            f"the wheel of {PACKAGE} {VERSION} could not be downloaded: {' '.join(' '.join(lines[-3:]).split())}; "
+            "expected it "
+            "from the index that pip uses here: check that, or copy the file here and give --wheel FILE"
         )
 
 
@@ -82,6 +83,6 @@ def _installer() -> list[str]:
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if uv is None:
         raise ServerError(
-            "neither pip nor uv is here to fetch the Triton server with: `python -m ensurepip` brings pip"
+            "neither pip nor uv was found to download the Triton server: `python -m ensurepip` installs pip"
         )
     return [uv, "pip", "install", "--quiet", "--python", sys.executable]

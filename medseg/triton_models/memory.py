@@ -18,7 +18,7 @@ def region_prefix(owner: int) -> str:
 
 
 def remove_stale() -> None:
-    """Remove what servers and clients left whose process is gone, as a crash leaves it."""
+    """Remove the files of servers and clients whose process is gone, for example after a crash."""
     for path in _SHM.glob("medseg*_*"):
         owner = re.match(r"medseg(?:-\w+)?_(\d+)_", path.name)
         if owner and not Path(f"/proc/{owner[1]}").exists():
@@ -46,6 +46,6 @@ def remove_tensors(owner: int) -> None:
 
 
 def remove(owner: int) -> None:
-    """Remove all that a server's process had."""
+    """Remove everything that belonged to a server's process."""
     for path in _SHM.glob(f"medseg*_{owner}_*"):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the models of a repository are called: the task's ensemble has the task's own name."""
+"""The names of a repository's models: the ensemble has the name of its task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def step_model(task: str, step: str) -> str:
 
 
 def network_model(network: str) -> str:
-    """The model of a network; some networks are called as their task is, hence the ending."""
+    """The model of a network; some networks have the same name as their task, hence the suffix."""
     return f"{network}-network"
 
 

@@ -1,7 +1,7 @@
-"""config.pbtxt for Triton's own backends, as NVIDIA's container images have them: their files lie in the repository.
+"""config.pbtxt for Triton's own backends, as in NVIDIA's container images: their files are in the repository.
 
-These backends are not in the wheel's server: what is here was checked against Triton's schema and their documentation,
-and not run.
+The wheel's server does not have these backends. So this was checked against Triton's schema and their documentation,
+but not run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from medseg.triton_models.names import network_model, step_model
 
 
 def file_of(backend: str) -> str:
-    """What a model's file is called in its version's folder."""
+    """The name of a model's file in its version's folder."""
     return "model.dali" if backend == "dali" else f"model{ENGINES[backend].suffix}"
 
 
@@ -38,7 +38,7 @@ def step(task: str, pipeline: Pipeline, step: Step, serialized: Serialized, devi
     """One step in the `dali` backend: its pictures are the batch.
 
     No dynamic batching: DALI fails a whole batch for one damaged picture, and here a batch is one request. No warm-up:
-    zeros are no picture. Of the settings that are there config_comments.py tells why.
+    zeros are not a picture. config_comments.py gives the reasons for the settings that are used.
     """
     config = _model(step_model(task, step.name), "dali", serialized.most)
     config.instance_group.add(kind=_kind(device), count=1)
@@ -50,7 +50,7 @@ def step(task: str, pipeline: Pipeline, step: Step, serialized: Serialized, devi
 
 
 def _onnxruntime(served: Served) -> pb.ModelConfig:
-    """No dynamic batching: on a CPU it gained nothing, and cost a lone request its wait."""
+    """No dynamic batching: on a CPU it gained nothing, and a single request had to wait."""
     config = _model(network_model(served.network.name), "onnxruntime", served.max_batch)
     network_boundary(config, served.network)
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=served.instances)
@@ -59,7 +59,7 @@ def _onnxruntime(served: Served) -> pb.ModelConfig:
 
 
 def _openvino(served: Served) -> pb.ModelConfig:
-    """No batch size: config_comments.py tells why."""
+    """No batch size: config_comments.py gives the reason."""
     config = _model(network_model(served.network.name), "openvino", 0)
     network_boundary(config, served.network, (-1,))
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=served.instances)

@@ -1,7 +1,7 @@
 """A network's process on a server: what its config.pbtxt tells it of the network, and the file that it opens.
 
-It is told the shapes, so that it need not import the tasks to know them: that took longer than all else until it could
-answer. It is told the file's sha256, because a model may be loaded again long after the server was started.
+It is told the shapes, so that it need not import the tasks to know them: that took longer than everything else before
+the first answer. It is told the file's sha256, because a model may be loaded again long after the server was started.
 """
 
 from __future__ import annotations

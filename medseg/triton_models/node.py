@@ -83,7 +83,7 @@ class TritonPythonModel:
 
 
 def _is_left(request: Any) -> bool:
-    """Whether nobody waits for the answer any more."""
+    """Whether the request was cancelled."""
     return bool(request.is_cancelled()) or is_marked(request.request_id())
 
 
@@ -109,7 +109,7 @@ def _step(parameters: dict[str, str], texts: list[str], array: ArrayOf) -> Work:
         known = {name: unframed(host(array), name) if name in framing else array for name, array in tensors.items()}
         task.pipeline.check(step, known)
         for name, network in answered.items():
-            if name in known:  # where one of Triton's own backends opened the network, nobody has looked yet
+            if name in known:  # if one of Triton's own backends opened the network, its answers are not checked yet
                 refuse_unsound(network, network.asked_shape(known[name].shape), known[name])
         made = run_step(step, known, cancellable(networks, cancelled))
         return {name: framed(array) if name in framing else array for name, array in made.items()}
@@ -232,11 +232,11 @@ def _tensor(name: str, array: Any) -> Any:
 
 
 def _refusal(error: Exception) -> Any:
-    """The error as its client reads it: a user's mistake in its own words, a fault of ours without server paths."""
+    """The error as its client reads it: a user's mistake in its own words, a bug without the server's paths."""
     if isinstance(error, InputError):
         return pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
     if isinstance(error, CancelledError):
-        return pb_utils.TritonError("the client does not wait for the answer any more", pb_utils.TritonError.CANCELLED)
+        return pb_utils.TritonError("the request was cancelled by its client", pb_utils.TritonError.CANCELLED)
     if isinstance(error, MedsegError):
         return pb_utils.TritonError(str(error), pb_utils.TritonError.UNAVAILABLE)
     pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")

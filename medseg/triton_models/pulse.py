@@ -1,7 +1,7 @@
-"""Signs of life: a process that is stopped or stuck is as good as dead, though the kernel says that it runs.
+"""Signs of life: a process that is stopped or stuck is as useless as a dead one, although the kernel says that it runs.
 
 Every python process of the server, and the front, touches a file of its own twice a second from a thread of its own;
-the watcher does it for tritonserver when that answers. Who gave no sign for SECONDS, and computed nothing meanwhile, is
+the watcher does it for tritonserver when that answers. A process that gave no sign for SECONDS and computed nothing is
 frozen: stopped by a signal, or waiting for ever for a lock that Python holds. A long computation is neither.
 """
 

@@ -22,12 +22,12 @@ from medseg.triton_models.config import Served
 from medseg.triton_models.names import description_names, network_model, step_model
 from medseg.triton_models.targets import EMBEDDED, Target
 
-# What takes a step's place: the function that makes another one for it, as "module:function", or a DALI pipeline.
+# What replaces a step: a function that makes another step, as "module:function", or a DALI pipeline.
 Swapped = Mapping[str, str | native.Serialized]
 _NONE: Swapped = MappingProxyType({})
-# What decodes, by the name a user gives it: the steps' own functions, or what makes others of their Decode records.
+# What decodes, by the name a user gives: the steps' own functions, or what makes others from their Decode records.
 DECODERS = {"reference": "", "dali": "medseg.dali_pipelines.decode:Decoder"}
-_MODEL = '''"""What this model does stands in config.pbtxt."""
+_MODEL = '''"""config.pbtxt says what this model does."""
 
 from medseg.triton_models.node import TritonPythonModel
 
@@ -43,14 +43,18 @@ def served(
     target: Target = EMBEDDED,
     instances: int | None = None,
 ) -> list[Served]:
-    """How each run's network is served: on CPUs by so many instances, one a core if not said.
+    """How each run's network is served: on CPUs by this many instances, one per core by default.
 
     Raises RunError where a run lacks the engine's file of this precision, InputError for more instances than cores, or
     several on a GPU.
     """
     most = cores() if target.device == "cpu" else 1
     if instances is not None and not 1 <= instances <= most:
-        expected = f"1 to {most}, the cores here" if target.device == "cpu" else "1: a GPU has room for no second"
+        expected = (
+            f"1 to {most}, the cores of this machine"
+            if target.device == "cpu"
+            else "1, because a GPU has no room for a second"
+        )
         raise InputError(f"--instances is {instances}; expected {expected}")
     return [_served(task.network(run.network), run, engine, precision, target, instances or most) for run in runs]
 
@@ -65,7 +69,9 @@ def swapped(task: Task, decoder: str) -> Swapped:
 
 def _served(network: Network, run: Run, engine: str, precision: str, target: Target, instances: int) -> Served:
     if target.native and precision == "bf16":
-        raise InputError(f"target {target.name!r} has no bf16, Triton's own backends do not take it: choose embedded")
+        raise InputError(
+            f"target {target.name!r} has no bf16, because Triton's own backends do not support it: choose embedded"
+        )
     file = exported_file(run, engine, precision).resolve()
     if target.device == "cpu":
         return Served(network, str(file), engine, instances, cores() // instances, sha256=_sha256(run, file))
@@ -74,7 +80,7 @@ def _served(network: Network, run: Run, engine: str, precision: str, target: Tar
 
 
 def _sha256(run: Run, file: Path) -> str:
-    """A run's file's: the recorded one, which it has; where nobody looked at that, the one it has."""
+    """The sha256 of a run's file: the recorded one, which was checked; if it was not checked, the file's own."""
     return run.files[file.name]["sha256"] if run.verify else sha256(file)
 
 
@@ -95,7 +101,7 @@ def models(task: Task, served: Sequence[Served], swapped: Swapped, target: Targe
 def _extra(step: Step, maker: str | None, target: Target) -> dict[str, str]:
     """Further parameters of a step's model: what makes its function, and on a GPU server where its tensors lie.
 
-    There, if its function takes that: Triton's own parameter leaves inputs where they are, instead of on the host.
+    If its function accepts GPU tensors, Triton's own parameter leaves the inputs on the GPU.
     """
     made = {"maker": maker} if maker else {}
     if target.device == "cpu":

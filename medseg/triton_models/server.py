@@ -90,7 +90,7 @@ class Server:
         self.start_seconds = time.monotonic() - started
 
     def start_front(self) -> None:
-        """Start the front, which listens when it is told to; from now on it cleans up should this process be killed."""
+        """Start the front, which listens when it is told to; from now on it cleans up if this process is killed."""
         with self.log.open("ab") as out:
             self.front = subprocess.Popen(
                 [sys.executable, "-m", "medseg.triton_models.front", str(os.getpid()), str(self.sockets)],
@@ -116,7 +116,7 @@ class Server:
         raise ServerError(f"the front did not open: {lines[-1]}")
 
     def close_front(self) -> None:
-        """End the front, when it has answered: first, so that nobody's connection keeps tritonserver."""
+        """End the front after it has answered; this comes first, so that no connection keeps tritonserver alive."""
         self.front.terminate()
         with suppress(subprocess.TimeoutExpired):
             self.front.wait(drain_seconds() + _STOP_SECONDS)
@@ -128,7 +128,7 @@ class Server:
         return did(self.sockets, method, path, seconds)
 
     def others(self) -> dict[int, str]:
-        """What else must be alive, by process."""
+        """The other processes that must be alive."""
         return {self.front.pid: "the front"}
 
     def ask_again(self) -> None:
@@ -154,7 +154,7 @@ class Server:
         memory.remove_tensors(os.getpid())
 
     def mark(self) -> None:
-        """From here on the log tells of what happens now."""
+        """From here on `reason` reads only new lines of the log."""
         self._told = self.log.stat().st_size if self.log.exists() else 0
 
     def reason(self) -> str:
@@ -183,7 +183,7 @@ def serving(
     memory.remove_stale()
     ctypes.CDLL(None).prctl(
         _PR_SET_CHILD_SUBREAPER, 1
-    )  # stubs that a hard stop leaves behind become ours, to be reaped
+    )  # python processes that a hard stop leaves behind become children of this process, which reaps them
     with Scratch("triton", _short_folder()) as scratch, _key(ports) as key:
         folder = Path(scratch)
         behind = doors(access, (ports.http, ports.grpc, ports.metrics), folder, key)
@@ -201,7 +201,7 @@ def serving(
 
 
 def free_ports() -> Ports:
-    """Three ports that are free now."""
+    """Three ports that are free at the moment."""
     with socket.socket() as a, socket.socket() as b, socket.socket() as c:
         for one in (a, b, c):
             one.bind((LOOPBACK, 0))

@@ -1,4 +1,4 @@
-"""Supervision: Triton does not restart a python process that died, and goes on calling itself ready: we watch."""
+"""Supervision: Triton does not restart a python process that died, and still reports that it is ready; so we watch."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ from medseg.triton_models.pulse import SECONDS, Pulses, beat
 from medseg.triton_models.server import Server
 
 _LOOK_SECONDS = 1
-_RETRY_SECONDS = 2  # until a model that did not load is tried again
-_LEAST_LOAD_SECONDS, _LOAD_TIMES = 20.0, 3.0  # one model may take so many times what the whole server took to start
-_END_SECONDS = 2  # for a process that was killed to be gone
+_RETRY_SECONDS = 2  # after which loading a model is tried again
+_LEAST_LOAD_SECONDS, _LOAD_TIMES = (
+    20.0,
+    3.0,
+)  # one model may take this many times as long as the whole server took to start
+_END_SECONDS = 2  # for a killed process to be gone
 _ALIVE_SECONDS = 2
-_MOST_STARTS, _START_WINDOW = 6, 600  # a server that ends more often than that within so many seconds is given up
+_MOST_STARTS, _START_WINDOW = 6, 600  # a server that ends more often than this within so many seconds is given up
 _STUB = "triton_python_backend_stub"
 Stubs = list[tuple[str, psutil.Process]]  # python processes, each with its model
 Tell = Callable[[str], None]
 
 
 class Watched(Protocol):
-    """What can be kept whole: tritonserver behind our front, or in a container (supervise.py)."""
+    """What can be supervised: tritonserver behind our front, or in a container (supervise.py)."""
 
     process: subprocess.Popen[bytes]
     sockets: Path  # where processes give signs of life
@@ -43,7 +46,7 @@ class Watched(Protocol):
         ...
 
     def others(self) -> dict[int, str]:
-        """What else must be alive, by process."""
+        """The other processes that must be alive."""
         ...
 
     def ask_again(self) -> None:
@@ -60,9 +63,9 @@ class Watched(Protocol):
 
 
 def watch(server: Server, tell: Tell) -> None:
-    """Keep the server whole until it cannot be: what died or froze is replaced, and `tell` hears of it.
+    """Supervise the server as long as possible: what died or froze is replaced, and `tell` is called with it.
 
-    Requests to what is away are refused as unavailable. Raises ServerError when the server ends again and again.
+    Meanwhile requests to it are refused as unavailable. Raises ServerError when the server ends again and again.
     """
     whole, pulses, starts = processes(server), Pulses(server.sockets), list[float]()
     while not server.closing:
@@ -119,7 +122,7 @@ def _pause(seconds: float) -> None:
 
 
 def _kill_frozen(server: Watched, stubs: Stubs, pulses: Pulses, tell: Tell) -> None:
-    """End who is frozen: then it is replaced as what has died."""
+    """End a frozen process: then it is replaced like one that died."""
     if server.did("GET", "/v2/health/live", _ALIVE_SECONDS):
         beat(server.sockets, server.process.pid)
     names = {process.pid: f"a process of model {model}" for model, process in stubs}
@@ -157,12 +160,12 @@ def _replaced(server: Watched, model: str, count: int, tell: Tell) -> bool:
 
 
 def _patience(server: Watched) -> float:
-    """The seconds a model may take to load: a process that hangs at its start holds Triton's answer for ever."""
+    """The seconds a model may take to load: if a process hangs at its start, Triton never answers."""
     return max(_LEAST_LOAD_SECONDS, _LOAD_TIMES * server.start_seconds)
 
 
 def _all_ready(server: Watched) -> bool:
-    """Whether every model, and so every ensemble, can be asked again."""
+    """Whether every model, and so every ensemble, answers again."""
     return all(server.did("GET", f"/v2/models/{name}/ready", _ALIVE_SECONDS) for name in server.models)
 
 

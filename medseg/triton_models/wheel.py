@@ -31,12 +31,12 @@ def wheel() -> Path:
         if not Path(chosen, "bin", "tritonserver").is_file():
             raise ServerError(
                 f"there is no Triton server in {chosen} ({CHOSEN}); expected a folder with bin/tritonserver, as "
-                "/opt/tritonserver in NVIDIA's images: choose that, or leave it out"
+                "/opt/tritonserver in NVIDIA's images: choose such a folder, or leave it out"
             )
         return Path(chosen)
     found = next((folder for folder in homes() if (folder / "bin" / "tritonserver").is_file()), None)
     if found is None:
-        raise ServerError("there is no Triton server here: `medseg server install` brings it (a download of 55 MB)")
+        raise ServerError("there is no Triton server here: `medseg server install` installs it (a download of 55 MB)")
     return found
 
 

@@ -97,7 +97,7 @@ def test_a_finished_run_whose_manifest_lacks_a_column_is_refused_before_any_fit(
     manifest = json.loads((folder / "manifest.json").read_text())
     del (manifest["source"] if part == "recipe" else manifest)[part][name]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    words = rf"manifest.json cannot be ranked: .*{part} has no entry '{name}'; remove that folder to fit it anew"
+    words = rf"manifest.json cannot be ranked: .*{part} has no entry '{name}'; remove that folder to train it again"
     with pytest.raises(RunError, match=words):
         sweep("brain-lgg", Path("kaggle"), tmp_path, [{"loss": "iou"}, {"loss": "dice"}], [])
     assert not (tmp_path / "loss-iou").exists()
@@ -119,7 +119,9 @@ def test_a_finished_run_whose_result_or_recipe_is_something_else_is_refused(tmp_
 def test_a_damaged_note_of_what_was_asked_for_is_told(tmp_path, content):
     run_of(tmp_path / "loss-dice", [], dict(BEST), last=True)
     (tmp_path / "loss-dice" / ASKED).write_bytes(content)
-    with pytest.raises(RunError, match=r"asked\.json does not say what its run was asked for: .*; remove that folder"):
+    with pytest.raises(
+        RunError, match=r"asked\.json does not say which options its run was started with: .*; remove that folder"
+    ):
         sweep("brain-lgg", Path("kaggle"), tmp_path, [{"loss": "dice"}], [])
 
 

@@ -121,7 +121,9 @@ def test_a_fit_keeps_its_last_epoch_where_it_is_asked_to(brains, tmp_path):
     assert run.manifest["source"]["keep"] == "last"
 
 
-@pytest.mark.parametrize(("keep", "message"), [("first", "expected one of best, last"), ("last", "leave one out")])
+@pytest.mark.parametrize(
+    ("keep", "message"), [("first", "expected one of best, last"), ("last", "leave one of them out")]
+)
 def test_an_epoch_that_cannot_be_kept_is_refused(brains, tmp_path, keep, message):
     with pytest.raises(InputError, match=f"--keep {'is ' if keep == 'first' else ''}'?{keep}.*{message}"):
         train("brain-lgg", brains, tmp_path / "run", **SMALL, keep=keep)

@@ -103,9 +103,9 @@ def test_parts_together_are_the_whole_and_their_ledgers_are_joined(tmp_path: Pat
         carried_out([folder], out, Inline, Rules(0, Shard(number, count)))
     with pytest.raises(RunError, match="lacks 2 of 3"):
         merge(out)
-    with pytest.raises(RunError, match="in other parts"):
+    with pytest.raises(RunError, match="with other parts"):
         carried_out([folder], out, Inline, Rules(0, Shard(1, 2)))
-    with pytest.raises(RunError, match="in other parts"):
+    with pytest.raises(RunError, match="with other parts"):
         carried_out([folder], out, Inline)
     carried_out([folder], out, Inline, Rules(0, Shard(2, count)))
     joined, alone = merge(out), carried_out([folder], tmp_path / "alone", Inline)

@@ -69,7 +69,7 @@ def test_answers_that_changed_or_were_not_kept_are_refused(tmp_path: Path) -> No
     task.known_data("test").phantom(tmp_path / "data", 1, 0)
     run = bright_run(tmp_path / "run", task.networks[0])
     pictures = [str(one) for one in (tmp_path / "data").rglob("*.jpg")] or [str(tmp_path / "data")]
-    for arrays, said in ((False, "--no-arrays left it out"), (True, "is not as the ledger lists it")):
+    for arrays, said in ((False, "because of --no-arrays"), (True, "differs from the ledger")):
         work, out = Work("stas", "", (str(run.path),), arrays=arrays), tmp_path / f"out-{arrays}"
         batch(task, pictures, out, (work, how_asked(work)), Inline, Rules(0))
         for path in out.rglob("answer.npz"):

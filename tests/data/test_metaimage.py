@@ -74,7 +74,7 @@ def test_metaimage_by_every_spelling(tmp_path: Path) -> None:
 
 META_REFUSED: list[tuple[dict[str, str | None], str]] = [
     *[({"ElementDataFile": name}, "a file beside it") for name in ("/etc/passwd", "../ct.raw", "a/b.raw", "..", "")],
-    *[({"ElementDataFile": name}, "no plain file") for name in ("pipe", "folder")],
+    *[({"ElementDataFile": name}, "not a regular file") for name in ("pipe", "folder")],
     ({"ElementDataFile": "other.raw"}, "names other.raw, which is not beside it"),
     ({"ElementDataFile": "s%02d.raw 1 13 1"}, "equal parts"),
     ({"ElementDataFile": "s%02d.raw 1 1000000 1"}, "pattern of files"),
@@ -98,7 +98,7 @@ META_REFUSED: list[tuple[dict[str, str | None], str]] = [
     ({"NDims": "4", "DimSize": "20 24 6 2"}, "holds 2 volumes"),
     ({"ElementNumberOfChannels": "3"}, "3 channels"),
     ({"ElementType": "MET_OTHER"}, "voxels of type"),
-    ({"ElementType": "MET_UCHAR"}, "promises"),
+    ({"ElementType": "MET_UCHAR"}, "its header states"),
     ({"ElementType": None}, "voxels of type"),
     ({"BinaryData": "False"}, "as text"),
     ({"CompressedData": "True"}, "do not unpack"),
@@ -121,7 +121,7 @@ def test_metaimage_is_refused_with_the_reason(tmp_path: Path, changes: dict[str,
 def test_nothing_may_follow_the_last_line_of_a_metaimage_header(tmp_path: Path) -> None:
     refused(_meta(tmp_path, tail=b"ElementDataFile = /etc/passwd\n"), "goes on after ElementDataFile")
     refused(_meta(tmp_path, ElementDataFile="LOCAL", tail=made.values().tobytes()[:-1]), "truncated")
-    refused(_meta(tmp_path, ElementDataFile="LOCAL", tail=made.values().tobytes() + b"x"), "promises")
+    refused(_meta(tmp_path, ElementDataFile="LOCAL", tail=made.values().tobytes() + b"x"), "its header states")
     (tmp_path / "ct.mhd").write_bytes(b"ObjectType = Image\nno field\n")
     refused(tmp_path / "ct.mhd", "is no field")
     (tmp_path / "ct.mhd").write_bytes(b"ObjectType = Image\n")

@@ -67,7 +67,7 @@ NIFTI_REFUSED = {
     "flat": (_sform(AFFINE @ np.diag([1, 0, 1, 1]), qform_code=0), "sform of NaN or zeros"),
     "nan": (_sform(AFFINE * np.nan, qform_code=0), "sform of NaN"),
     "two spacings": (_sform(AFFINE @ np.diag([2, 1, 1, 1]), qform_code=0), "spacings that differ"),
-    "no rotation": (_put(quatern_b=0.9, quatern_c=0.9, sform_code=0), "qform that is no rotation"),
+    "not a rotation": (_put(quatern_b=0.9, quatern_c=0.9, sform_code=0), "qform that is not a rotation"),
     "spacing 0": (_put(pixdim=[1, 0, 1.5, 2, 0, 0, 0, 0]), "voxel spacing 0 x 1.5 x 2"),
     "spacing nan": (_put(pixdim=[1, np.nan, 1.5, 2, 0, 0, 0, 0]), "voxel spacing nan"),
     "spacing below 0": (_put(pixdim=[1, -1.5, 1.5, 2, 0, 0, 0, 0]), "voxel spacing -1.5"),
@@ -85,7 +85,7 @@ NIFTI_REFUSED = {
     "no dimensions": (_put(dim=[0] * 8), "0 dimensions"),
     "a picture": (_put(dim=[2, 20, 24, 1, 1, 1, 1, 1]), "2 dimensions and 1 channels; expected 3"),
     "one slice more": (_put(dim=[3, 20, 24, 13, 1, 1, 1, 1]), "expected"),
-    "one slice less": (_put(dim=[3, 20, 24, 11, 1, 1, 1, 1]), "promises"),
+    "one slice less": (_put(dim=[3, 20, 24, 11, 1, 1, 1, 1]), "its header states"),
     "four volumes": (_put(dim=[4, 20, 24, 3, 4, 1, 1, 1]), "holds 4 volumes"),
 }
 
@@ -146,7 +146,7 @@ def test_nifti_of_every_type_is_whole_or_refused(tmp_path: Path, kind: type) -> 
         (tmp_path / "ct.nii.gz").write_bytes(gzip.compress(whole[:size]))
         refused(tmp_path / "ct.nii.gz", "ct.nii.gz")
     (tmp_path / "ct.nii").write_bytes(whole + b"x")
-    refused(tmp_path / "ct.nii", "promises")
+    refused(tmp_path / "ct.nii", "its header states")
 
 
 def test_gzip_is_read_to_its_end_every_member_and_no_further(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_gzip_is_read_to_its_end_every_member_and_no_further(tmp_path: Path) -> 
         (packed + b"junk", "do not unpack"),
         (gzip.compress(whole) + gzip.compress(b"x"), "unpacks to more"),
         (gzip.compress(whole + bytes(1 << 26)), "unpacks to more"),
-        (gzip.compress(whole[:-1]), "its header promises"),
+        (gzip.compress(whole[:-1]), "its header states"),
     ):
         path.write_bytes(content)
         refused(path, what)
@@ -171,4 +171,4 @@ def test_gzip_is_read_to_its_end_every_member_and_no_further(tmp_path: Path) -> 
 def test_a_gzip_bomb_is_refused_unopened(tmp_path: Path) -> None:
     path = _nifti(tmp_path / "ct.nii.gz", _put(dim=[3, 2048, 2048, 2048, 1, 1, 1, 1]))
     path.write_bytes(path.read_bytes() + gzip.compress(b"\0" * (1 << 26)))
-    refused(path, "no CT packs so well")
+    refused(path, "no CT compresses so well")

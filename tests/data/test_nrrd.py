@@ -60,7 +60,7 @@ def test_nrrd_by_every_spelling(tmp_path: Path) -> None:
 
 NRRD_REFUSED: list[tuple[dict[str, str | None], str]] = [
     *[({"data_file": name}, "expected a file beside it") for name in ("/dev/zero", "/etc/passwd", "../ct.raw", "a/b")],
-    ({"data_file": "pipe"}, "no plain file"),
+    ({"data_file": "pipe"}, "not a regular file"),
     ({"space_directions": None}, "no voxel spacing"),
     ({"space_directions": None, "spacings": "0 1 1"}, "voxel spacing 0"),
     ({"space_directions": None, "spacings": "nan 1 1"}, "voxel spacing nan"),
@@ -70,9 +70,9 @@ NRRD_REFUSED: list[tuple[dict[str, str | None], str]] = [
     ({"space_directions": "(1.5,0,0) (0,1.5,0)"}, "2 space directions for 3 axes"),
     ({"space_origin": "(nan,0,0)"}, "origin nan"),
     ({"sizes": "20 24 13"}, "truncated"),
-    ({"sizes": "20 24 11"}, "promises"),
+    ({"sizes": "20 24 11"}, "its header states"),
     ({"sizes": "20 24"}, "sizes has 2 numbers"),
-    ({"sizes": "1000000 1000000 1000000"}, "promises 1000000 x"),
+    ({"sizes": "1000000 1000000 1000000"}, "states 1000000 x"),
     ({"dimension": "1000000"}, "dimension is 1000000"),
     ({"dimension": "4", "sizes": "20 24 6 2", "space_directions": "(1,0,0) (0,1,0) (0,0,1) none"}, "holds 2 volumes"),
     *[({key: ""}, "has 0 numbers") for key in ("sizes", "dimension")],

@@ -202,4 +202,4 @@ def test_companions_are_known_noted_or_refused(tmp_path: Path) -> None:
     assert _read(folder, []).notes == _read(tmp_path / "plain", made.slices()).notes
     for name in ("index.html", "viewer.exe", "key.png"):
         (folder / name).write_bytes(b"<html>")
-    assert any("3 file(s) that are no DICOM" in note for note in read_volume(folder).notes)
+    assert any("3 file(s) that are not DICOM" in note for note in read_volume(folder).notes)

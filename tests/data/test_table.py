@@ -68,12 +68,12 @@ REFUSED = {
     "'nan' is not a number": PLAIN.replace("-1.5", "nan"),
     "'1e999' is not a number": PLAIN.replace("-1.5", "1e999"),
     "'1_5' is not a number": PLAIN.replace("-1.5", "1_5"),
-    "letters other than": PLAIN.replace("-1.5", "\N{MINUS SIGN}1.5"),
-    "points and with decimal commas": PLAIN.replace(",", ";").replace("2.5", "2,5"),
-    "is no line of a table": PLAIN.replace("1.2.4", '"1.2.4'),
-    "is no text": PLAIN.encode() + b"\0\0",
+    "non-ASCII characters": PLAIN.replace("-1.5", "\N{MINUS SIGN}1.5"),
+    "points and numbers with decimal commas": PLAIN.replace(",", ";").replace("2.5", "2,5"),
+    "is not a valid line of a table": PLAIN.replace("1.2.4", '"1.2.4'),
+    "is not a text file": PLAIN.encode() + b"\0\0",
     "has no column": b"",
-    "is no text; expected a CSV file": b"PK\x03\x04\0\0\x81" + bytes(range(256)),
+    "is not a text file; expected a CSV file": b"PK\x03\x04\0\0\x81" + bytes(range(256)),
 }
 
 

@@ -76,7 +76,7 @@ def test_runs_open_as_networks_by_name(luna_runs: list[Run]) -> None:
         assert networks("luna-nodule")(_crops(1)).shape == (1, 2)
         with pytest.raises(RunError, match="'luna-segment' is not among the runs"):
             networks("luna-segment")
-    with pytest.raises(RunError, match="expected one run a network"), opened([luna_runs[1]] * 2, "openvino", "fp32"):
+    with pytest.raises(RunError, match="expected one run per network"), opened([luna_runs[1]] * 2, "openvino", "fp32"):
         pass
 
 

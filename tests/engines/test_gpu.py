@@ -89,7 +89,7 @@ def test_further_contexts_are_told_their_profile(runtime: Runtime) -> None:
     assert second.active_optimization_profile == 0
     with pytest.raises(EngineError, match="no second context"):
         Lane(Context(runtime, profile=-1, refuses="profile"), graphs=False)
-    with pytest.raises(EngineError, match="gets no context; expected room on the GPU"):
+    with pytest.raises(EngineError, match="cannot create a context; expected enough room on the GPU"):
         Lane(None, graphs=False)
 
 

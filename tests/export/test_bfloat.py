@@ -71,7 +71,7 @@ def test_a_network_that_loses_its_masks_is_refused(tmp_path):
 def test_a_cpu_without_it_is_told_so(run, monkeypatch):
     monkeypatch.setattr(engine, "computes_bf16", lambda: False)
     failed = export(run, network(Smooth, low_high=SHARES), ExportOptions(samples=1, bf16=True), lambda _: None)
-    assert "this one has none" in failed["bf16.onnx"]
+    assert "this CPU does not have it" in failed["bf16.onnx"]
     assert "bf16.onnx" not in run.files
     open_engine("openvino", run.path / "fp32.onnx").close()
     with pytest.raises(EngineError, match="cannot open"):

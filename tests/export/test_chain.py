@@ -171,7 +171,7 @@ def test_lesions_are_pieces_with_an_inside_and_lost_where_nothing_touches_them()
     ("lost", "reason"),
     [
         ((slice(10, 11), slice(1950, 1960)), "'class 40' have Dice 0.94"),  # a tenth of it
-        ((slice(30, 34), slice(1950, 1955)), "nothing of any lesion of 'class 41'"),  # too small for a Dice, and gone
+        ((slice(30, 34), slice(1950, 1955)), "miss every lesion of 'class 41'"),  # too small for a Dice, and gone
     ],
 )
 def test_a_class_that_suffers_is_refused_though_all_together_are_fine(activation, lost, reason):

@@ -190,7 +190,7 @@ def test_an_unknown_gpu_is_told_with_those_there_are():
 
 @no_gpu
 def test_full_tensorrt_says_that_it_needs_a_gpu():
-    with pytest.raises(ExportError, match="TensorRT builds for the GPU it runs on, here none"):
+    with pytest.raises(ExportError, match="TensorRT builds only for the GPU of this machine, none"):
         plan.device(GpuBuild("tensorrt"))
 
 

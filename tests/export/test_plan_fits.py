@@ -20,7 +20,7 @@ def test_the_wrong_gpu_or_version_is_told_in_words():
     ("engine", "gpu_name", "remedy"),
     [
         ("tensorrt-rtx", "sm120", "export it with --gpu sm120"),
-        ("tensorrt-rtx", "sm90", "tensorrt-rtx builds none for it: use --engine tensorrt"),
+        ("tensorrt-rtx", "sm90", "tensorrt-rtx cannot build for it: use --engine tensorrt"),
         ("tensorrt", "sm90", "build it on this machine"),
     ],
 )
@@ -31,7 +31,7 @@ def test_the_remedy_for_the_wrong_gpu_is_one_that_export_takes(engine, gpu_name,
         assert plan.device(GpuBuild(engine, gpu_name)) == gpu_name
     elif "--engine" in remedy:
         assert plan.device(GpuBuild("tensorrt")) == gpu_name
-        with pytest.raises(ExportError, match="builds nothing for GPU"):
+        with pytest.raises(ExportError, match="cannot build for GPU"):
             plan.device(GpuBuild(engine, gpu_name))
 
 

@@ -88,7 +88,7 @@ def test_distances_are_in_millimetres_along_each_axis(dot: np.ndarray) -> None:
 @pytest.mark.parametrize("answer", [(1, 12), (12,), (3, 4, 1), (4, 3), (2, 3, 4), (0, 4), ()])
 def test_an_answer_of_another_shape_than_its_truth_has_no_score(answer: tuple[int, ...]) -> None:
     for score in (dice, iou, lambda one, other: hd95(one, other, (1.0, 1.0)), lambda *pair: mask_scores(*pair, None)):
-        with pytest.raises(InputError, match="expected one shape"):
+        with pytest.raises(InputError, match="expected the same shape"):
             score(np.zeros(answer), np.zeros((3, 4)))
 
 

@@ -37,7 +37,7 @@ def test_a_network_of_smp_is_known_by_its_tensors(name: str) -> None:
         ("convInit.conv.weight", "a MONAI SegResNet"),
         ("encoder.stages.0.0.convs.0.conv.weight", "nnU-Net"),
         ("backbone.conv1.weight", "torchvision"),
-        ("my.own.weight", "no network's of smp"),
+        ("my.own.weight", "not those of an smp network"),
     ],
 )
 def test_another_projects_network_is_named_with_the_way(key: str, words: str) -> None:
@@ -90,7 +90,7 @@ def changed(program: Path, out: Path, edit: dict[str, bytes], swap: tuple[str, s
         ("data/sample_inputs/model.pt", ("", ""), "example inputs"),
         ("", ("torch.ops.aten.conv2d.default", "torch.serialization.os.system"), "torch.serialization.os.system"),
         ("", ("torch.ops.aten.conv2d.default", "#custom:evil"), "could run code"),
-        ("", ("Symbol('s", "exec('s"), "no arithmetic"),
+        ("", ("Symbol('s", "exec('s"), "not arithmetic"),
     ],
 )
 def test_a_program_that_could_run_code_is_refused_unopened(
@@ -105,5 +105,5 @@ def test_a_program_that_could_run_code_is_refused_unopened(
 @pytest.mark.parametrize("content", [b"", b"PK", json.dumps({}).encode(), b"\x80\x02."])
 def test_a_file_that_is_no_program_is_one_sentence(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.pt2").write_bytes(content)
-    with pytest.raises(InputError, match="no archive"):
+    with pytest.raises(InputError, match="not an archive"):
         refuse_code(tmp_path / "x.pt2")

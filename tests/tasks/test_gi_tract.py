@@ -200,7 +200,7 @@ def test_spaces_and_tabs_change_nothing(
     [
         ("case2_day0/scans/slice_0001_266_234_1.5_1.5.png", "lies below case1"),
         ("case1_day0/scans/slice_0001_310_310_1.50_1.500.png", "is the same slice as"),
-        ("case1_day0/scans/slice_0099_100_100_1.5_1.5.PNG", "is not of the size of"),
+        ("case1_day0/scans/slice_0099_100_100_1.5_1.5.PNG", "does not have the size of"),
         ("case1_day0/scans/slice_0099_310_310_0.00_1.5.png", "says that pixels are 0.00 x 1.5 mm"),
     ],
 )
@@ -257,7 +257,7 @@ def test_an_older_submission_is_gone_on_with(head: str, tmp_path: Path) -> None:
 def test_another_table_is_not_written_over(tmp_path: Path) -> None:
     table = tmp_path / "submission.csv"
     table.write_text("name,age\nx,5\n")
-    with pytest.raises(InputError, match="is no table of id, class, predicted"):
+    with pytest.raises(InputError, match="is not a table of id, class, predicted"):
         submit(table, "two", ["", "", ""])
     assert table.read_text() == "name,age\nx,5\n"
 

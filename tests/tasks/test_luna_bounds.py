@@ -67,9 +67,9 @@ REFUSED: dict[str, tuple[Tensors, str]] = {
     "one slice": ({"ct": _ct(1, 64, 64)}, "expected"),
     "three columns": ({"ct": _ct(9, 16, 3)}, "expected"),
     "too many slices": ({"ct": np.zeros((4097, 4, 4), np.int16)}, "expected"),
-    "8-bit": ({"ct": np.clip(_ct(), 0, 255).astype(np.int16)}, "no CT in HU"),
-    "0 to 1": ({"ct": (_ct() > 0).astype(np.int16)}, "no CT in HU"),
-    "offset by 1024": ({"ct": _ct() + np.int16(1024)}, "no CT in HU"),
+    "8-bit": ({"ct": np.clip(_ct(), 0, 255).astype(np.int16)}, "not a CT in HU"),
+    "0 to 1": ({"ct": (_ct() > 0).astype(np.int16)}, "not a CT in HU"),
+    "offset by 1024": ({"ct": _ct() + np.int16(1024)}, "not a CT in HU"),
 }
 ACCEPTED: dict[str, Tensors] = {
     "oblique": _geometry(direction=TURNED),

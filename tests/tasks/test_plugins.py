@@ -80,7 +80,7 @@ BROKEN = {
     ),
     "a wire that is none": (
         TWO.format(steps="(Step('segment', 'cells', ('picture',), ('logits',)),)"),
-        "has a step 'segment' with 'logits', which is no Tensor",
+        "has a step 'segment' with 'logits', which is not a Tensor",
     ),
     "a wire that is not made": (
         TWO.format(steps="(Step('segment', 'cells', ('middle',), ('mask',)),)"),
@@ -124,7 +124,9 @@ def test_two_tasks_of_one_name_are_refused(name: str, tmp_path: Path, monkeypatc
     for number in range(2):
         folder = package(tmp_path / str(number), f"package-{number}", {name: f"twice_{number}:TASK"}, {})
         monkeypatch.syspath_prepend(folder)
-    with pytest.raises(TaskError, match=rf"'{name}' is offered more than once: .*package-0 1.0 \(twice_0:TASK\), pac"):
+    with pytest.raises(
+        TaskError, match=rf"'{name}' is registered by several packages, .*package-0 1.0 \(twice_0:TASK\), pac"
+    ):
         task_named(name)
     assert task_named("stas").name == "stas"
 

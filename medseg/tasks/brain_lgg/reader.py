@@ -116,8 +116,8 @@ def _check_turns(path: Path, mask: Path) -> None:
     turned = orientation_of(read_bytes(path), RGB, str(path)), orientation_of(read_bytes(mask), GREY8, str(mask))
     if turned[0] != turned[1]:
         raise InputError(
-            f"{mask}: has the orientation {turned[1]}, its picture {turned[0]}, so that it may not lie where it is "
-            "shown; expected one for both: save both as they are shown, without an orientation"
+            f"{mask}: has the orientation {turned[1]}, but its picture {turned[0]}, so it may not fit the displayed "
+            "picture; expected the same for both: save both as displayed, without an orientation"
         )
 
 

@@ -16,7 +16,7 @@ from medseg.metrics.masks import mask_scores
 from medseg.scoring import Rows, Scoring
 from medseg.task import Array, Case, Request, Tensors
 
-_OF = "of a volume, the answer's largest connected piece alone: "
+_OF = "of a volume, only the answer's largest connected component: "
 METRICS = tuple(of(metric, _OF) for metric in MASK)
 _SHOWN = 6
 _FLAIR = 1  # the channel in which a lower-grade glioma is bright

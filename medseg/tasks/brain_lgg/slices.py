@@ -59,9 +59,10 @@ def faults(folder: Path) -> Iterator[str]:
             numbered[number].append(path)
     for number, paths in sorted(numbered.items()):
         if len(paths) > 1:
-            yield f"{paths[1]}: is the same slice as {paths[0].name}; expected one file of a number: remove one of them"
+            yield f"{paths[1]}: is the same slice as {paths[0].name}; expected one file per number: remove one of them"
         elif paths[0].suffix.lower() not in _READ:
-            yield f"{paths[0]}: is a slice that is no TIFF; expected {folder.resolve().name}_{number}.tif: convert it"
+            yield f"{paths[0]}: is a slice that is not a TIFF; expected {folder.resolve().name}_{number}.tif: "
+            "convert it"
     for number in range(1, max(numbered, default=0)):
         if number not in numbered:
             yield f"{folder / f'{folder.resolve().name}_{number}.tif'}: missing between its neighbours: copy it again"

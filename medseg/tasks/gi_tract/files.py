@@ -112,7 +112,7 @@ def _kept(table: Path) -> list[list[str]]:
     """
     *lines, _ = read_text(table).split("\n")
     if lines and tuple(lines[0].strip().split(",")) not in (_COLUMNS, _OLDER):
-        raise InputError(f"{table}: is no table of {', '.join(_COLUMNS)}: move it away, or give another --out")
+        raise InputError(f"{table}: is not a table of {', '.join(_COLUMNS)}: move it away, or give another --out")
     return [row for row in csv.reader(lines[1:]) if len(row) == len(_COLUMNS)]
 
 

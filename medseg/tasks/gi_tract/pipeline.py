@@ -25,7 +25,7 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
     """
     encoded = tensors["encoded"].ravel()
     if len(encoded) != 1:
-        raise InputError(f"tensor 'encoded' holds {len(encoded)} pictures; expected 1 slice a request")
+        raise InputError(f"tensor 'encoded' holds {len(encoded)} pictures; expected 1 slice per request")
     size = check(encoded[0], GREY16, "slice")
     return {"packed": pack([portable(encoded[0], GREY16, "slice")]), "size": np.array([size], np.int32)}
 

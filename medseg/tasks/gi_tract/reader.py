@@ -64,7 +64,9 @@ def slices(directory: Path, patient: str) -> list[Slice]:
         if not re.fullmatch(rf"{re.escape(patient)}_day\d+", one.day):
             raise InputError(f"{one.path}: lies below {patient}; expected a folder {patient}_dayD: move it")
         if first.setdefault(one.day, one).shape != one.shape:
-            raise InputError(f"{one.path}: is not of the size of {first[one.day].path.name} of the same day: move it")
+            raise InputError(
+                f"{one.path}: does not have the size of {first[one.day].path.name} of the same day: move it"
+            )
         if seen.setdefault(one.id, one) is not one:
             raise InputError(f"{one.path}: is the same slice as {seen[one.id].path.name}: remove one of them")
     return found
@@ -159,7 +161,7 @@ def check_size(path: Path, shape: tuple[int, ...]) -> None:
     named = named_size(path)
     if named not in (None, shape):
         turned = orientation_of(read_bytes(path), GREY16, str(path))
-        why = f" as viewers show it, by its EXIF orientation {turned}" if turned > 1 else ""
+        why = f" as viewers display it, following its EXIF orientation {turned}" if turned > 1 else ""
         raise InputError(f"{path}: is {shape} pixels{why}; its name says {named} rows and columns: rename it")
 
 
@@ -227,7 +229,7 @@ def _table(path: Path, _changed: int) -> tuple[Truth, list[str]]:
             table.setdefault(name, {})[organ] = runs
     lacking = ((name, organ) for name, organs in table.items() for organ in GI_TRACT.classes if organ not in organs)
     problems += [
-        f"{path}: lacks the row of {name}, {organ}; expected three rows a slice: add it" for name, organ in lacking
+        f"{path}: lacks the row of {name}, {organ}; expected three rows per slice: add it" for name, organ in lacking
     ]
     return table, problems
 

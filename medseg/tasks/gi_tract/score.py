@@ -24,30 +24,35 @@ SCORE = Metric(
     "score",
     SHARE,
     HIGHER,
-    "0.4 dice + 0.6 (1 - hausdorff) of a scan; of all scans of their pooled dice and hausdorff, the competition's "
-    "score as its public grader has it",
+    "0.4 dice + 0.6 (1 - hausdorff) of a scan; over all scans computed from the pooled dice and hausdorff, like the "
+    "competition's score in its public grader",
 )
 UW_DICE = Metric(
     "dice",
     SHARE,
     HIGHER,
-    "the mean Dice of every slice and organ that the answer or the truth outlines, of a scan; of all scans together "
-    "the mean of all their pairs",
+    "the mean Dice over every pair of slice and organ that the answer or the truth outlines, of a scan; over all "
+    "scans the mean over all their pairs",
 )
 UW_HAUSDORFF = Metric(
     "hausdorff",
     SHARE,
     LOWER,
-    "the 3D Hausdorff distance of a scan's organs taken together, every voxel, as a share of the scan's diagonal; "
-    "1 where one side is empty or the answer more than ten times the truth",
+    "the 3D Hausdorff distance of all organs of a scan together, between all voxels, divided by the scan's diagonal; "
+    "1 if one mask is empty or the answer has more than ten times the truth's voxels",
 )
 _VOLUME, _SLICE = "of a scan's volume, the mean over organs: ", "of one slice, the mean over organs, then over slices: "
 METRICS = (
     SCORE,
     UW_DICE,
     UW_HAUSDORFF,
-    Metric("outlined", COUNT, NEITHER, "how many pairs of slice and organ the scan's dice is the mean of"),
-    Metric("organ_score", SHARE, HIGHER, "as score, but with a distance for each organ, and the mean over the organs"),
+    Metric("outlined", COUNT, NEITHER, "the number of pairs of slice and organ over which the scan's dice is the mean"),
+    Metric(
+        "organ_score",
+        SHARE,
+        HIGHER,
+        "like score, but with a Dice and a distance for each organ, then the mean over the organs",
+    ),
     of(DICE, _VOLUME, "volume_dice"),
     of(IOU, _VOLUME, "volume_iou"),
     Metric("hd95_mm", MM, LOWER, f"{_VOLUME}{HD95_PX.meaning}"),

@@ -23,8 +23,8 @@ TASK = Task(
         mask=mask,
         table=table,
         expects=(
-            "a chest CT in HU, lying in any way that its file says: it is turned to the axial slices that the "
-            "networks learnt"
+            "a chest CT in HU, in any orientation that its file states: it is turned to axial slices, on which the "
+            "networks were trained"
         ),
     ),
     options=(

@@ -16,13 +16,13 @@ from medseg.tasks.luna import panels
 
 Row = dict[str, Any]
 _SHOWN, _COLUMNS, _DPI = 6, 3, 80
-_SURE = 0.5  # false marks below this are no news
+_SURE = 0.5  # false positives below this are not worth showing
 _MARKS = "+x1234"
 
 
 @dataclass(frozen=True)
 class _Place:
-    """What a panel is about: a nodule, or a mark that hits none."""
+    """The subject of a panel: a nodule, or a mark that hits none."""
 
     voxel: panels.Voxel
     caption: str
@@ -34,9 +34,9 @@ def beside_truth(
 ) -> Array:
     """Answers' marks beside the annotated nodules, (h, w, 3) uint8: at most 6 axial cut-outs 60 mm wide.
 
-    First the nodules, those that were missed or are least probable before the others, then the most probable marks
-    that hit none, from probability 0.5 on. A nodule is filled in green; each answer's marks, and the outline of its
-    candidates' mask, have a colour of their own, named in the title.
+    First the nodules, those that were missed or are least probable before the others, then the most probable marks that
+    hit none, from probability 0.5 on. A nodule is filled in green; each answer's marks and the outline of its
+    candidates' mask have their own colour, named in the title.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -50,7 +50,7 @@ def beside_truth(
         for nodule, centre in zip(nodules, centres, strict=True):
             _fill(panel, seen, nodule.value, centre - place.voxel[0] * np.array([1, 0, 0]))
         for number, mask in enumerate(turned):
-            wide = 1.2 + 1.3 * (len(turned) - 1 - number)  # so that all show where they are the same
+            wide = 1.2 + 1.3 * (len(turned) - 1 - number)  # so that all are visible if they are at the same place
             panels.outline(panel, mask[panels.plane_of(seen, place.voxel)], _colour(number), wide)
         for number, voxel in place.marks:
             panels.cross(panel, voxel, _colour(number), _MARKS[number])
@@ -63,7 +63,7 @@ def beside_truth(
 def _nodule_places(
     volume: Volume, rows: Mapping[str, Sequence[Row]], nodules: Sequence[Finding], centres: Array
 ) -> list[_Place]:
-    """The nodules, those that are least surely marked first."""
+    """The nodules, the least probable first."""
     hits = [[[row for row in found if _hits(row, nodule)] for found in rows.values()] for nodule in nodules]
     best = [[max((row["nodule_probability"] for row in one), default=None) for one in found] for found in hits]
     order = sorted(range(len(nodules)), key=lambda one: min((value or 0.0 for value in best[one]), default=0.0))
@@ -74,7 +74,7 @@ def _nodule_places(
 
 
 def _false_places(volume: Volume, rows: Mapping[str, Sequence[Row]], nodules: Sequence[Finding]) -> list[_Place]:
-    """The marks that hit no nodule, the surest first."""
+    """The marks that hit no nodule, the most probable first."""
     found = [
         (row, number)
         for number, listed in enumerate(rows.values())

@@ -1,4 +1,4 @@
-"""Boxes of a slice that the U-Net is to compute: few, and with little beside what is needed."""
+"""The boxes of a slice that the U-Net computes: few, and with few pixels that are not needed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from medseg.task import Array
 # 2 at quarter size (x 4), the way back up again, and up to 3 pixels for the alignment of its pooling.
 HALO = 24
 STRIDE = 4  # its two poolings halve the picture twice
-_BLOCK = 16  # boxes come in few sizes, since engines prepare for each size anew; a multiple of STRIDE
-_MANY = 32  # pieces; of more, as in noise, close ones are joined without weighing each pair
+_BLOCK = 16  # boxes have few different sizes, because engines prepare for each new size; a multiple of STRIDE
+_MANY = 32  # with more pieces than this, as in noise, close ones are joined without comparing each pair
 
 Box = tuple[slice, slice]  # rows and columns
 
 
 def covering(needed: Array) -> list[Box]:
-    """Boxes that hold all needed pixels (row, col) bool; two become one where that is less work, halos included."""
+    """Boxes that hold all needed pixels (row, col) bool; two are merged if that is less work, halos included."""
     height, width = needed.shape
     padded = np.pad(needed, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
     blocks = np.asarray(padded.reshape(-(-height // _BLOCK), _BLOCK, -1, _BLOCK).any((1, 3)))
@@ -39,7 +39,7 @@ def covering(needed: Array) -> list[Box]:
 
 
 def with_halo(box: Box, shape: tuple[int, ...]) -> Box:
-    """What the network must see of a picture for a box of `covering`: HALO on each side, or up to the picture's edge.
+    """The part of a picture that the network needs for a box of `covering`: HALO on each side, or up to the edge.
 
     Starts are multiples of STRIDE. At an edge the box is shifted rather than cut off, for fewer sizes.
     """

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a folder in LUNA16's layout."""
+"""The checks of a folder in LUNA16's layout."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _outside(scan: Path, table: Path, rows: list[Finding]) -> list[str]:
     try:
         volume = read_volume(scan)
     except InputError:
-        return []  # reading the case will say it, once
+        return []  # reading the case will report it, once
     voxels = volume.geometry.nearest_voxel(np.array([row.xyz_mm for row in rows]))
     inside = np.all((voxels >= 0) & (voxels < np.array(volume.array.shape)), axis=1).tolist()
     return [

@@ -8,9 +8,9 @@ import numpy as np
 
 from medseg.task import Array
 
-HU_RANGE = (-1000, 1000)  # below is outside the body, above is metal and bone: of no use here
+HU_RANGE = (-1000, 1000)  # below is air outside the body, above is metal and bone; neither is needed
 AIR_HU = -1000
-TISSUE_HU = -700  # a nodule ends where density falls under this
+TISSUE_HU = -700  # a nodule ends where the density falls below this
 CONTEXT = 3  # slices on each side of the one that is segmented
 CROP = (32, 48, 48)  # index, row, col: about 40 x 35 x 35 mm around a candidate
 

@@ -17,13 +17,13 @@ from medseg.tasks.luna.reader import (
     split,
 )
 
-# As the reference project did; the medical reason for the full rotation is that a nodule has no upright.
+# As in the reference project; full rotation makes sense because a nodule has no upright orientation.
 _SLICES = Augmentation(
     flip=0.5, flip_axes=(-2, -1), move=1, shift=0.015, stretch=0.2, rotate_deg=180, noise=25, crop=(64, 64)
 )
 _CROPS = Augmentation(flip=0.5, flip_axes=(-3, -2, -1), move=1, shift=0.05, stretch=0.2, rotate_deg=180, noise=25)
 
-# Nothing is resized: the networks know nodules by their size.
+# Nothing is resized, because the networks recognise nodules by their size.
 DATA = Data(
     patients=patients,
     read=read,

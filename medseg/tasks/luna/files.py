@@ -99,7 +99,7 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
 
 
 def _identity(volume: Volume) -> dict[str, Any]:
-    """Which CT was answered, without what names a patient."""
+    """Which CT was answered, without anything that identifies a patient."""
     known: dict[str, Any] = {"voxels_sha256": sha256(np.ascontiguousarray(volume.array).data).hexdigest()}
     return known | ({"series": series_of(volume.files[0])} if volume.is_dicom else {})
 

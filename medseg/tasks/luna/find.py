@@ -1,9 +1,9 @@
-"""Stage 1: every slice with its neighbours through the U-Net, and a mask of what may be a nodule.
+"""Stage 1: the U-Net on every slice with its neighbours, and a mask of possible nodules.
 
-Only what can change the answer is computed. A candidate is a piece of the eroded mask, and a voxel outlives the erosion
-only together with its six neighbours, two of them in the slices above and below. So every third slice is computed
-first. In the slices next to these, only pixels are computed that can still belong to a candidate, and in the last third
-only those that remain after that. The answer for air is known beforehand.
+Only what can change the answer is computed. A candidate is a connected component of the eroded mask, and a voxel
+survives the erosion only together with its six neighbours, two of them in the slices above and below. So every third
+slice is computed first. In the slices next to these, only pixels are computed that can still belong to a candidate, and
+in the last third only those that remain after that. The answer for air is known beforehand.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _EVERY = 3  # slices that an eroded voxel and its neighbours lie in, so that one
 def segment(ct: Array, infer: Infer, region: Region | None = None) -> Array:
     """The candidates' mask (index, row, col) bool of a CT int16 HU: logit > 0, opened.
 
-    The reference's probability > 0.5, eroded, is this mask eroded; what belongs to no candidate is left out here.
-    Boxes stream through the network one by one; with a region, only the region is computed and marked.
+    Eroding it gives the same mask as eroding the reference's probability > 0.5; voxels that belong to no candidate are
+    left out. Boxes stream through the network one by one; with a region, only the region is computed and marked.
     """
     mask, possible = _known(ct, infer, region)
     for first in range(_EVERY):
@@ -44,7 +44,7 @@ def segment(ct: Array, infer: Infer, region: Region | None = None) -> Array:
 def _known(ct: Array, infer: Infer, region: Region | None) -> tuple[Array, Array]:
     """Before a slice is computed: the voxels that are marked for certain, and all that may be marked.
 
-    Where every voxel that the answer depends on is air, it is that of an empty slice, computed once.
+    If every voxel on which the answer depends is air, it is the answer for an empty slice, which is computed once.
     """
     mask = np.zeros(ct.shape, bool)
     if region is not None:
@@ -60,7 +60,7 @@ def _known(ct: Array, infer: Infer, region: Region | None) -> tuple[Array, Array
 
 
 def _tissue(ct: Array) -> Iterator[Box]:
-    """Of each slice the box outside of which the network sees nothing but air."""
+    """For each slice the box outside which the network sees only air."""
     seen = [(plane.any(1), plane.any(0)) for plane in (layer > AIR_HU for layer in ct)]
     for index in range(len(ct)):
         near = seen[max(0, index - CONTEXT) : index + CONTEXT + 1]

@@ -19,7 +19,7 @@ from medseg.tasks.luna.tables import findings, nodules, scans
 def submission_froc(directory: Path, submission: Path) -> Froc:
     """The FROC of a submission (seriesuid, coordX, coordY, coordZ, probability) against the tables in the folder.
 
-    Raises InputError where a file is missing or wrong, or the submission speaks of none of the scans.
+    Raises InputError where a file is missing or wrong, or the submission names none of the scans.
     """
     return froc_of(directory, *_submission(directory, submission))
 
@@ -103,7 +103,7 @@ def series_of(directory: Path) -> list[str]:
 
 
 def marks(series: str, answer: Tensors) -> list[Finding]:
-    """An answer's nodules as marks with their probability. Raises InputError for what is no table of nodules."""
+    """An answer's nodules as marks with their probability. Raises InputError for what is not a table of nodules."""
     columns = len(NODULE_COLUMNS)
     if answer["nodules"].ndim != 2 or answer["nodules"].shape[1] not in (columns, columns + 1):
         raise InputError(

@@ -1,4 +1,4 @@
-"""A CT's geometry as a tensor, and what is doubted of one."""
+"""A CT's geometry as a tensor, and what makes an answer for it doubtful."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ _OBLIQUE_DEGREES = 20.0
 
 
 def doubts(geometry: Geometry) -> Iterator[str]:
-    """What the networks have not learnt of such a volume, in sentences."""
+    """How such a volume differs from the training data of the networks, in sentences."""
     spacing = orientation_of(geometry).seen_geometry(geometry, (1, 1, 1)).spacing_mm
     across, down, between = (round(size, 2) for size in spacing)
     if max(across, down) > _PIXEL_MM or between > _SLICE_MM:
         yield (
             f"voxels are {across} x {down} x {between} mm from right to left, front to back and feet to head; the "
-            f"networks learnt axial slices with pixels up to 1 mm, at most 2.5 mm apart: nodules may be missed"
+            "networks were trained on axial slices with pixels up to 1 mm, at most 2.5 mm apart: nodules may be "
+            "missed"
         )
     turned = _degrees(geometry)
     if turned > _OBLIQUE_DEGREES:
         yield (
-            f"the volume is turned by {turned:.0f} degrees from the patient's axes; the networks learnt axial slices: "
-            "nodules may be missed"
+            f"the volume is turned by {turned:.0f} degrees from the patient's axes; the networks were trained on "
+            "axial slices: nodules may be missed"
         )
 
 

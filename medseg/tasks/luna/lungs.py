@@ -57,7 +57,7 @@ def lungs(ct: Array, geometry: Geometry) -> Region:
 
 
 def _check_cells(shape: tuple[int, ...], spacing: Array, cells: Array) -> None:
-    """Raise InputError where the coarse grid (index, row, col) would be too large: few voxels, said to be far apart."""
+    """Raise InputError where the coarse grid (index, row, col) would be too large, because the spacing is too large."""
     if np.prod(cells) > _MOST_CELLS:
         extent = " x ".join(f"{mm / 1000:.1f}" for mm in shape * spacing)
         raise InputError(f"the CT spans {extent} m; expected a patient: its spacing is wrong, or use --roi all")

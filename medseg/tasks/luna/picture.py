@@ -20,8 +20,8 @@ def draw(path: Path, volume: Volume, mask: Array, rows: Sequence[dict[str, Any]]
     """Write a PNG of the most probable nodules (at most 8): axial cut-outs 60 mm wide, however the volume is stored.
 
     The patient's front is up, their right on the picture's left. A cross marks the nodule's centre, the outline is that
-    of the mask (index, row, col) in that slice. Where no nodule is listed, eight whole slices with the outlines of what
-    was looked at.
+    of the mask (index, row, col) in that slice. If no nodule is listed, eight whole slices with the outlines of the
+    candidates.
     """
     figure = _nodules(volume, mask, rows) if rows else _nothing(volume, candidates)
     with whole_file(path) as temporary:
@@ -43,10 +43,10 @@ def _nodules(volume: Volume, mask: Array, rows: Sequence[dict[str, Any]]) -> Any
 
 
 def _nothing(volume: Volume, candidates: Array) -> Any:
-    """Eight slices of the whole CT, those that hold most of what was looked at if there is any."""
+    """Eight slices of the whole CT, those with most of the candidates if there are any."""
     seen, (turned,) = panels.upright(volume, [candidates])
     looked = turned.any((1, 2))
-    told = "outlined is what was looked at" if looked.any() else "nothing was looked at closely"
+    told = "the outlines are the candidates" if looked.any() else "there were no candidates"
     figure, axes = panels.figure(f"no nodule found; {told}", _SHOWN, _COLUMNS, _DPI)
     for panel, index in zip(axes, _spread(turned), strict=False):
         panels.slice_shown(panel, seen, index)

@@ -1,7 +1,7 @@
 """LUNA's inference as named steps: CT in; nodules and their voxels out. Each step is one model of the Triton ensemble.
 
-Every wire speaks of the CT's own grid. A step looks at the CT the way its networks learnt it, whichever way it was
-stored (`Orientation`), and turns back what it found.
+Every wire refers to the CT's own grid. A step turns the CT into the orientation of its networks, however it was stored
+(`Orientation`), and turns its result back.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def find(tensors: Tensors, networks: Networks) -> Tensors:
 def _remarks(ct: Array) -> list[str]:
     """What makes the values doubtful. Raises InputError where they are no HU."""
     if why := doubt(ct):
-        raise InputError(f"tensor 'ct' is no CT in HU: {why}")
+        raise InputError(f"tensor 'ct' is not a CT in HU: {why}")
     return [remarked] if (remarked := remark(ct)) else []
 
 
@@ -98,7 +98,7 @@ def report(tensors: Tensors, _: Networks) -> Tensors:
     """The last step: a table of nodules, most probable first, with NODULE_COLUMNS (and malignancy), and their voxels.
 
     `mask` (runs, 3) int64 are those voxels: the first one's place in the flattened CT, how many, and the nodule, which
-    is the table's row counted from 1. `candidates` is the mask of everything that was looked at, as packed bits;
+    is the table's row counted from 1. `candidates` is the mask of all candidates, as packed bits;
     `notes` (n,) bytes what makes the answer doubtful.
     """
     probability, malignancy = tensors["nodule_probability"], tensors["malignancy_probability"]
@@ -117,7 +117,7 @@ def report(tensors: Tensors, _: Networks) -> Tensors:
 
 
 def _check_candidates(tensors: Tensors, count: int) -> None:
-    """Raise InputError where tensors that a client made up speak of different candidates."""
+    """Raise InputError where tensors from a client refer to different candidates."""
     names = ("diameters_mm", "nodule_probability", "malignancy_probability")
     if any(len(tensors[name]) != count for name in names) or tensors["pieces"][:, 2].max(initial=-1) >= count:
         raise InputError(

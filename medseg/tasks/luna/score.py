@@ -1,4 +1,4 @@
-"""How good found nodules are: LUNA16's FROC of all scans, each scan's own scores; the answer beside the truth."""
+"""The scores of found nodules: LUNA16's FROC over all scans, each scan's own scores; pictures of answer and truth."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ from medseg.tasks.luna.froc import froc_of, marks, overall_of, submitted, truth_
 from medseg.tasks.luna.pipeline import mask_from_bits
 
 LISTED = 0.5  # nodules with at least this probability are shown to a reader
-LIKELY = 0.01  # and from this on they are marks where not every candidate is asked for: a listing takes so much longer
-_LIKELY = f"from marks with a probability of {LIKELY} or more, as a benchmark asks for them: "
-_CPM = "the mean sensitivity at " + ", ".join(f"{rate:g}" for rate in FALSE_POSITIVES) + " false positives a scan"
-_AT = "the share of all scans' nodules that are hit at so many false positives a scan"
+LIKELY = (
+    0.01  # nodules with at least this probability are marks if not every candidate is listed, which takes much longer
+)
+_LIKELY = f"from marks with a probability of {LIKELY} or more, as in a benchmark: "
+_CPM = "the mean sensitivity at " + ", ".join(f"{rate:g}" for rate in FALSE_POSITIVES) + " false positives per scan"
+_AT = "the share of all scans' nodules that are hit at this number of false positives per scan"
 METRICS = (
     Metric("cpm", SHARE, HIGHER, f"LUNA16's score, over all scans, from every candidate: {_CPM}"),
     Metric("sensitivity_at_RATE", SHARE, HIGHER, f"LUNA16's FROC, from every candidate: {_AT}"),
     Metric("likely_cpm", SHARE, HIGHER, f"over all scans, {_LIKELY}{_CPM}"),
     Metric("likely_sensitivity_at_RATE", SHARE, HIGHER, f"{_LIKELY}{_AT}"),
-    Metric("scan_cpm", SHARE, HIGHER, f"of one scan by itself, where it has nodules, {_LIKELY}{_CPM}"),
+    Metric("scan_cpm", SHARE, HIGHER, f"of a single scan, if it has nodules, {_LIKELY}{_CPM}"),
     Metric("sensitivity", SHARE, HIGHER, "the share of a scan's annotated nodules that are listed"),
     Metric("false_positives", COUNT, LOWER, "nodules of a scan's list that are neither annotated nor excluded"),
     Metric("listed", COUNT, NEITHER, f"nodules of a scan's list: those with a probability of {LISTED} or more"),
     Metric("nodules", COUNT, NEITHER, "annotated nodules of a scan"),
-    Metric("scans", COUNT, NEITHER, "all scans that count"),
-    Metric("scans_with_marks", COUNT, NEITHER, "those of them that have a mark"),
+    Metric("scans", COUNT, NEITHER, "the number of scans"),
+    Metric("scans_with_marks", COUNT, NEITHER, "scans with at least one mark"),
     Metric("all_nodules", COUNT, NEITHER, "annotated nodules of all scans"),
-    Metric("nodules_hit", COUNT, HIGHER, "those of them that any mark hits"),
-    Metric("false_marks", COUNT, LOWER, "marks of all scans that hit nothing"),
+    Metric("nodules_hit", COUNT, HIGHER, "annotated nodules that a mark hits"),
+    Metric("false_marks", COUNT, LOWER, "marks that hit nothing, over all scans"),
 )
 _WINDOW_HU = (-1350, 150)
 _SHOWN, _SIDE = 6, 96  # nodules, pixels

@@ -1,4 +1,4 @@
-"""Stage 2: the mask's connected pieces as nodule candidates, with their centres and diameters."""
+"""Stage 2: the mask's connected components as nodule candidates, with their centres and diameters."""
 
 from __future__ import annotations
 

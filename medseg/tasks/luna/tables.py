@@ -34,8 +34,8 @@ def nodules(directory: Path) -> list[Finding]:
 def candidates(directory: Path, series: Iterable[str]) -> list[Finding]:
     """These scans' nodules (value 1: the annotations) and non-nodules (value 0: the candidates of class 0).
 
-    The positives are the annotations and not the candidates of class 1, as in the reference: several
-    candidates may point at one nodule, which would then be learnt, and counted, more than once.
+    The positives are the annotations and not the candidates of class 1, as in the reference: several candidates may
+    belong to one nodule, which would then be trained on, and counted, more than once.
     """
     wanted = set(series)
     positive = [Finding(row.series, row.xyz_mm, 1) for row in nodules(directory)]
@@ -44,7 +44,7 @@ def candidates(directory: Path, series: Iterable[str]) -> list[Finding]:
 
 
 def malignancies(directory: Path, series: Iterable[str]) -> list[Finding]:
-    """These scans' nodules that readers have voted on; value 1 is malignant, 0 benign."""
+    """These scans' nodules that readers have rated; value 1 is malignant, 0 benign."""
     wanted = set(series)
     return [row for row in findings(directory / "annotations_with_malignancy.csv", "mal_bool") if row.series in wanted]
 

@@ -27,7 +27,7 @@ def described(texts: Sequence[str]) -> Task:
     """The task as the one description has it. Raises RunError for several, or for what does not describe a picture."""
     if len(texts) != 1:
         raise RunError(
-            f"{NAME} got {len(texts)} runs; expected one, for each describes its own network: give one --run"
+            f"{NAME} got {len(texts)} runs; expected one, because each describes its own network: give one --run"
         )
     picture = picture_of(texts[0])
     whole = pipeline(picture, texts[0])

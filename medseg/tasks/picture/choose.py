@@ -81,7 +81,7 @@ def said(path: Path, choices: NetworkOptions) -> str:
     """The text of a description that a person wrote. Raises InputError where it is none, or more is said beside it."""
     others = ("arch", "encoder", "classes", "activation", "size", "normalisation")
     if twice := [name for name in others if getattr(choices, name) is not None]:
-        raise InputError(f"--describe and --{twice[0]}: the description says it: leave --{twice[0]} out")
+        raise InputError(f"--describe and --{twice[0]}: the description states it already: leave --{twice[0]} out")
     try:
         text = path.read_text()
         picture_of(text)
@@ -111,7 +111,9 @@ def classes_of(words: str) -> tuple[str, ...]:
 def activation_of(word: str | None) -> str | None:
     """The activation of this name. Raises InputError for another word."""
     if word not in (None, "softmax", "sigmoid"):
-        raise InputError(f"--activation is {word!r}; expected softmax, one class a pixel, or sigmoid, each for itself")
+        raise InputError(
+            f"--activation is {word!r}; expected softmax (one class per pixel) or sigmoid (each class independently)"
+        )
     return word
 
 
@@ -123,7 +125,7 @@ def size_of(words: str) -> Size:
     if not match:
         raise InputError(
             f"--size is {words!r}; expected a side such as 256, height and width such as 256x320 or fit:256x320, or "
-            "keep, which fills pictures up to multiples of 32"
+            "keep, which pads pictures to multiples of 32"
         )
     return Size("fit" if match[1] else "stretch", int(match[2]), int(match[3] or match[2]))
 
@@ -162,8 +164,8 @@ def answering(count: int, names: Sequence[str], activation: str | None) -> tuple
     fits = {"sigmoid": (count,), "softmax": (count, count - 1)}
     if len(names) not in fits.get(chosen, ()) or (chosen == "softmax" and count < 2):
         raise InputError(
-            f"the network answers with {count} channels, and --classes names {len(names)}; expected {count} names, "
-            f"each for itself, or {count - 1}, one a pixel, where the first channel is the background"
+            f"the network answers with {count} channels, and --classes names {len(names)}; expected {count} names "
+            f"(each class independently), or {count - 1} (one class per pixel, the first channel is the background)"
         )
     first = int(chosen == "sigmoid" or len(names) < count)
     return tuple(Class(name, value) for value, name in enumerate(names, first)), chosen

@@ -55,7 +55,7 @@ _OPTION = a(
 
 def _options(value: Any, where: str) -> str | None:
     if not isinstance(value, dict):
-        return f"{where} is no object; expected the architecture's options"
+        return f"{where} is not an object; expected the architecture's options"
     return next((wrong for name, one in value.items() if (wrong := _OPTION(one, f"{where}.{name[:80]}"))), None)
 
 
@@ -156,7 +156,7 @@ def picture_of(content: str) -> Picture:
 def known(picture: Picture | None) -> Picture:
     """The description. Raises RunError where nothing has described the task yet."""
     if picture is None:
-        raise RunError("the task 'picture' is what a run describes; expected a run of it: give one with --run")
+        raise RunError("the task 'picture' needs a run that describes its network: give one with --run")
     return picture
 
 
@@ -191,12 +191,12 @@ def _contradictions(picture: Picture) -> Iterator[str]:
     if len(schemes) > 1:
         yield f"channels are normalised as {' and '.join(sorted(schemes))}; expected one scheme for all"
     if any(one.region for one in shared.classes):
-        yield "classes have regions, which a mask of pictures has not; expected values"
+        yield "classes have regions, which masks of pictures cannot have; expected values"
     values = [one.value for one in shared.classes]
     if values != sorted(values, key=lambda value: value or 0):
         yield f"the classes have the values {', '.join(map(str, values))}; expected them in ascending order"
     if not picture.softmax and BACKGROUND in values:
-        yield "a class of sigmoid has the value 0, which is what none of them has; expected 1, 2, ..."
+        yield "a class of sigmoid has the value 0, which means no class; expected 1, 2, ..."
     size = picture.size
     if size.free and (size.height % size.multiple or size.width % size.multiple):
         yield f"height {size.height} and width {size.width} are no multiples of {size.multiple}"

@@ -120,7 +120,7 @@ def _folder(path: Path, choices: NetworkOptions) -> Found:
     try:
         config = read_json(path / _CONFIG)
     except ValueError as error:
-        raise InputError(f"{path / _CONFIG} is no JSON ({str(error).splitlines()[0]}): save it again") from error
+        raise InputError(f"{path / _CONFIG} is not JSON ({str(error).splitlines()[0]}): save it again") from error
     if not isinstance(config, dict) or not isinstance(config.get("_model_class"), str):
         raise InputError(f"{path / _CONFIG} names no _model_class; expected smp's: save it again with save_pretrained")
     return _smp(path, weights[0], config, choices)
@@ -146,7 +146,7 @@ def _checkpoint(path: Path, choices: NetworkOptions) -> Found:
 
     if not (choices.arch and choices.encoder):
         raise InputError(
-            f"{path} holds weights, which do not say their network: {looks_like(path)}; expected --arch and --encoder "
+            f"{path} holds weights, which do not name their network: {looks_like(path)}; expected --arch and --encoder "
             "with the names that smp has for them"
         )
     architecture = Architecture(architecture_named(choices.arch), choices.encoder)
@@ -173,16 +173,21 @@ def _described(found: Found, choices: NetworkOptions) -> tuple[str, list[str]]:
     names = classes_of(choices.classes) if choices.classes else ()
     classes, activation = answering(found.outputs, names, activation_of(choices.activation) or found.activation)
     if not names:
-        notes.append(f"classes: named {', '.join(one.name for one in classes)}; say --classes a,b")
+        notes.append(f"classes: named {', '.join(one.name for one in classes)}; give --classes a,b")
     if not (choices.activation or found.activation):
-        notes.append(f"activation: {activation}, by the number of names; say --activation where it is not")
+        notes.append(f"activation: {activation}, from the number of names; give --activation if it is not")
     if choices.size and found.size and size_of(choices.size) != size_of(found.size):
-        raise InputError(f"--size is {choices.size}; the network takes {found.size} alone: leave --size out")
+        raise InputError(f"--size is {choices.size}; the network takes only {found.size}: leave --size out")
     size = choices.size or found.size
     if not size:
-        notes.append("size: pictures keep theirs, filled up to multiples of 32; say --size where the fit resized them")
+        notes.append(
+            "size: pictures keep theirs and are padded to multiples of 32; give --size if pictures were resized in "
+            "training"
+        )
     if not choices.normalisation:
-        notes.append("normalisation: values divided by 255; say --normalisation imagenet, or another, where it was not")
+        notes.append(
+            "normalisation: values divided by 255; give --normalisation imagenet, or another, if training used that"
+        )
     colours = "rgb" if found.channels == 3 else "grey"
     shared = Description(
         "picture",
@@ -204,6 +209,4 @@ def _check_said(picture: Picture, found: Found) -> None:
         if count != held[name]:
             raise InputError(f"the description says {count} {name}, {found.file} has {held[name]}: correct one of them")
     if picture.architecture and found.architecture and picture.architecture != found.architecture:
-        raise InputError(
-            f"the description says another architecture than {found.file}: leave it out of the description"
-        )
+        raise InputError(f"the description has another architecture than {found.file}: leave it out of the description")

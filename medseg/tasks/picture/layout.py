@@ -49,7 +49,7 @@ def _known(directory: Path, _: tuple[int, ...]) -> tuple[Entry, ...]:
     for one, other in pairwise(found):
         if one.id == other.id:
             raise InputError(
-                f"{one.picture}: has the name of {other.picture.name}; expected one picture of a name: remove one"
+                f"{one.picture}: has the same name as {other.picture.name}; expected one picture per name: remove one"
             )
     return tuple(found)
 
@@ -117,10 +117,12 @@ def _paired(path: Path, pictures: Path, known: Mapping[str, Sequence[Path]], cla
     whole = known.get(where, ())
     for twice in (whole, *apart.values()):
         if len(twice) > 1:
-            raise InputError(f"{twice[0]}: has the name of {twice[1].name}; expected one mask of a name: remove one")
+            raise InputError(
+                f"{twice[0]}: has the same name as {twice[1].name}; expected one mask per name: remove one"
+            )
     if whole and apart:
         other = next(iter(apart.values()))[0]
-        raise InputError(f"{whole[0]}: {other} is of the same picture; expected one of them: remove the other")
+        raise InputError(f"{whole[0]}: {other} is a mask of the same picture; expected one of them: remove the other")
     masks = {name: found[0] for name, found in apart.items()}
     beside = path.with_suffix(".json")
     mask = whole[0] if whole else (beside if beside.is_file() and not masks else None)

@@ -38,5 +38,7 @@ def _build(picture: Picture) -> Any:
 
     one = picture.architecture
     if one is None:
-        raise RunError("the description has no architecture; expected one, for the run has no program: import again")
+        raise RunError(
+            "the description has no architecture; expected one, because the run has no program: import again"
+        )
     return smp_network(one.name, one.encoder, one.options, len(picture.shared.channels), picture.outputs)

@@ -49,12 +49,16 @@ def _pair(table: Path, line: int, cells: Mapping[str, str]) -> Pair:
     masks = {name: _path(table, where, cell) for name, cell in named.items() if cell}
     mask = _path(table, where, cells[MASK]) if cells.get(MASK) else None
     if mask and masks:
-        raise InputError(f"{where}: names a mask and masks of classes; expected one or the other: correct the line")
+        raise InputError(
+            f"{where}: names both a mask and masks of classes; expected one or the other: correct the line"
+        )
     return Pair(table.parent, picture, cells.get(PATIENT) or cells[PICTURE], mask, masks)
 
 
 def _path(table: Path, where: str, cell: str) -> Path:
     path = Path(cell.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
-        raise InputError(f"{where}: {cell[:80]!r} is no path below {table.parent}: move the file there, and name it so")
+        raise InputError(
+            f"{where}: {cell[:80]!r} is not a path below {table.parent}: move the file there, and name it so"
+        )
     return table.parent / path

@@ -69,7 +69,7 @@ def checked(kind: Kind, tensors: Tensors, _: Networks) -> Tensors:
     """
     encoded = tensors["encoded"].ravel()
     if len(encoded) != 1:
-        raise InputError(f"tensor 'encoded' holds {len(encoded)} pictures; expected 1 picture a request")
+        raise InputError(f"tensor 'encoded' holds {len(encoded)} pictures; expected 1 picture per request")
     size = check(encoded[0], kind)
     return {"packed": pack([portable(encoded[0], kind)]), "size": np.array([size], np.int32)}
 

@@ -23,7 +23,7 @@ _OF = "of a picture, the mean over classes: "
 
 
 def scoring(picture: Picture | None) -> Scoring:
-    """The scores of the described classes; without a description what they mean, and no more."""
+    """The scores of the described classes; without a description only their meaning."""
     return Scoring(
         main="dice",
         metrics=(*(of(metric, _OF) for metric in MASK), *_by_class(picture)),

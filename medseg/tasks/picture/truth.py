@@ -69,8 +69,8 @@ def _apart(entry: Entry, size: tuple[int, int], classes: Sequence[Class]) -> Arr
     for name in names:
         if name not in entry.masks:
             raise InputError(
-                f"{entry.picture}: has no mask of class {name!r}, but one of {next(iter(entry.masks))!r}; expected one "
-                "of each class, an empty one where there is nothing: add it"
+                f"{entry.picture}: has no mask of class {name!r}, but one of {next(iter(entry.masks))!r}; expected "
+                "one for each class, an empty one if there is nothing: add it"
             )
     planes = [_read(entry.masks[name], size, 1) for name in names]
     for name, plane in zip(names, planes, strict=True):
@@ -113,8 +113,8 @@ def _read(path: Path, size: tuple[int, int], turned: int) -> Array:
     own = orientation_of(content, kind, str(path))
     if turned not in (1, own):
         raise InputError(
-            f"{path}: has the orientation {own}, its picture {turned}, so that it may not lie where it is shown; "
-            "expected one for both: save both as they are shown, without an orientation"
+            f"{path}: has the orientation {own}, but its picture {turned}, so it may not fit the displayed picture; "
+            "expected the same for both: save both as displayed, without an orientation"
         )
     return values
 

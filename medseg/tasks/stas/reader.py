@@ -40,7 +40,7 @@ def picture_path(directory: Path, patient: str) -> Path:
     found = sorted(path for path in folder.glob(f"{glob.escape(patient)}.*") if path.suffix.lower() in SUFFIXES)
     if len(found) > 1:
         raise InputError(
-            f"{found[0]}: has the name of {found[1].name}; expected one picture of a name: remove the other"
+            f"{found[0]}: has the same name as {found[1].name}; expected one picture per name: remove the other"
         )
     return found[0] if found else folder / f"{patient}.jpg"
 
@@ -58,7 +58,7 @@ def labels(directory: Path) -> Sequence[str]:
     lines = [line.strip() for line in read_text(path).splitlines()]
     found = [line for line in lines if line not in ("", BACKGROUND, IGNORED)]
     if not found:
-        raise InputError(f"{path}: names no class; expected one a line: add the label of what counts as STAS")
+        raise InputError(f"{path}: names no class; expected one per line: add the label of what counts as STAS")
     return found
 
 

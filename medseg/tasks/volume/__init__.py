@@ -1,4 +1,4 @@
-"""Volumes of any kind, by a network that was brought along, as its description says."""
+"""Volumes of any kind, by a user's own network, as its description says."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from medseg.tasks.volume.score import scoring
 
 _TITLE = "volumes, by a network of your own"
 _EXPECTS = (
-    "a volume in the unit that the network was fitted on, a file a channel, lying in any way that its file says: it is "
-    "turned as its description tells"
+    "a volume in the unit on which the network was trained, one file per channel, in any orientation that its file "
+    "states: it is reoriented as the description says"
 )
 _READING = ("spacing_mm", "skip_damaged")
 _OPTIONS = (
@@ -38,7 +38,7 @@ _OPTIONS = (
 
 
 def described(texts: Sequence[str]) -> Task:
-    """The task as one description has it, or as a cascade's two do, in any order.
+    """The task of one description, or of a cascade's two in any order.
 
     Raises RunError for others, or for what does not describe a volume.
     """
@@ -94,24 +94,24 @@ def _document(text: str) -> Any:
 
 def _sources(description: Description, lacking: str, path: Path, reading: Reading) -> list[Source]:
     if lacking:
-        raise InputError(f"the network refines the answer of {lacking}; expected its run too: add a --run of it")
+        raise InputError(f"the network refines the answer of {lacking}; expected its run too: add it with --run")
     return sources([channel.name for channel in description.channels], path, reading)
 
 
 def _undescribed(path: Path, _: Reading) -> list[Source]:
-    raise InputError(f"{path}: the task {NAME!r} is what a run describes; expected a run of it: give one with --run")
+    raise InputError(f"{path}: the task {NAME!r} needs a run that describes its network: give one with --run")
 
 
 def _unwritten(*_: object) -> list[Path]:
-    raise RunError(f"the task {NAME!r} is what a run describes; expected a run of it: give one with --run")
+    raise RunError(f"the task {NAME!r} needs a run that describes its network: give one with --run")
 
 
 def _begun(*_: object) -> str:
-    raise InputError(f"task {NAME!r} has no training; expected a model that was fitted: `medseg import` brings it")
+    raise InputError(f"task {NAME!r} has no training; expected a trained model: use `medseg import`")
 
 
 def _unnamed(path: Path, _: NetworkOptions) -> Brought:
-    raise InputError(f"{path}: a volume's network comes from a project; expected `medseg import nnunet` or `monai`")
+    raise InputError(f"{path}: a volume's network must be imported; expected `medseg import nnunet` or `monai`")
 
 
 def _nnunet(path: Path, choices: NetworkOptions) -> Brought:

@@ -1,4 +1,4 @@
-"""A network asked about tiles: several in flight, mirrored where it is wanted, once about those that are all alike."""
+"""A network applied to tiles: several at a time, mirrored if wanted, and only once for tiles of constant values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from medseg.task import Array, Infer
 from medseg.tasks.streaming import IN_FLIGHT, answers
 
-_HELD = 1 << 29  # bytes of answers that wait to be blended, at least one
+_HELD = 1 << 29  # bytes of answers that wait to be blended; at least one answer
 _KEPT = 1 << 28  # bytes of answers to tiles of one value
 
 
@@ -39,7 +39,7 @@ def asked(
 
 
 def at_once(answer_bytes: int) -> int:
-    """How many answers of so many bytes may exist at a time."""
+    """How many answers of this many bytes may exist at a time."""
     return max(1, min(IN_FLIGHT, _HELD // answer_bytes))
 
 

@@ -1,4 +1,4 @@
-"""Tiles of real cases, as the network gets them: what exported files are judged on, and INT8 is calibrated with."""
+"""Tiles of real cases, as the network gets them, for judging exported files and calibrating INT8."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _of_case(case: Case, plan: Plan, count: int) -> Iterator[Array]:
     assert case.geometry is not None, "a volume lies somewhere"
     labels = case.mask if case.mask is not None else np.zeros(case.image.shape[1:], np.uint8)
     prepare = corners.prepared if plan.numerics == "monai" else prepared
-    # An earlier stage answers nearly with the truth; where there is none, with nothing found.
+    # An earlier stage's answer is close to the truth; without truth, an empty answer is used.
     image, frame = prepare(case.image, case.geometry, plan, labels if plan.previous else None)
     seen = turned(labels[np.newaxis], case.geometry, plan)[0]
     for place in _places(seen, count):
@@ -42,7 +42,7 @@ def _of_case(case: Case, plan: Plan, count: int) -> Iterator[Array]:
 
 
 def _places(labels: Array, count: int) -> Array:
-    """Voxels (n, 3), spread over the classes as evenly as over each class; one in the middle where there is none."""
+    """Voxels (n, 3), spread evenly over the classes and within each class; one in the middle if there is no class."""
     inside = np.argwhere(labels)
     if not len(inside):
         return np.array(labels.shape)[np.newaxis] // 2
@@ -53,7 +53,7 @@ def _places(labels: Array, count: int) -> Array:
 
 
 def _spread(places: Array, count: int) -> Array:
-    """So many of the places, not at their ends, where little of a class lies."""
+    """This many of the places, not from the ends, where there is little of a class."""
     return places[((np.arange(count) + 0.5) / count * len(places)).astype(int)]
 
 
@@ -65,7 +65,7 @@ def _on_grid(place: Array, shape: Sequence[int], frame: Frame, plan: Plan) -> Ar
 
 
 def _tile(image: Array, place: Array, plan: Plan) -> Array:
-    """The patch about a place, within the image; zeros stand where the image is smaller, as at inference."""
+    """The patch around a place, inside the image; padded with zeros if the image is smaller, as in inference."""
     patch = plan.window.patch
     if plan.flat:
         image, place = image[:, int(np.clip(place[0], 0, image.shape[1] - 1))], place[1:]

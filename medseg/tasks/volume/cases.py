@@ -50,7 +50,7 @@ def sources(channels: Sequence[str], path: Path, reading: Reading) -> list[Sourc
         return list(of_channels(path, named, channels, as_it_is))
     if len(channels) > 1:
         raise InputError(
-            f"{path} holds no files NAME_0000 to NAME_{len(channels) - 1:04}; expected one a channel, "
+            f"{path} holds no files NAME_0000 to NAME_{len(channels) - 1:04}; expected one per channel, "
             f"{', '.join(channels)}, each a volume ({', '.join(SUFFIXES)}): name them so"
         )
     return [Source(one.path, one.name, partial(_single, one)) for one in found(path, as_it_is)]
@@ -87,8 +87,8 @@ def _of_file(path: Path, channels: Sequence[str], reading: Reading) -> Source:
         )
     if int(match["channel"]):
         raise InputError(
-            f"{path} is channel {int(match['channel'])} of {match['name']}; expected its channel 0, whose others are "
-            "found beside it: name that one, or the folder"
+            f"{path} is channel {int(match['channel'])} of {match['name']}; expected channel 0: give that file (the "
+            "other channels are found beside it), or the folder"
         )
     siblings = numbered(volume_files(path.parent))
     case = {match["name"]: siblings[match["name"]]}
@@ -110,7 +110,7 @@ def of_channels(
         if more := [number for number in files if number >= len(channels)]:
             raise InputError(
                 f"{files[more[0]]} is channel {more[0]}, and the network takes {len(channels)} "
-                f"({', '.join(channels)}); expected no more: is it the network for these images?"
+                f"({', '.join(channels)}); expected no more: is this the right network for these images?"
             )
         where = path if path.is_file() else files[0]
         yield Source(where, name, partial(_several, name, [files[number] for number in range(len(channels))], reading))
@@ -145,12 +145,12 @@ def check_alike(volumes: Sequence[Volume]) -> Iterator[str]:
             )
         if np.abs(np.subtract(other.geometry.direction, first.geometry.direction)).max() > _SAME_COSINE:
             raise InputError(
-                f"{other.path} lies another way than {first.path.name} (its direction differs); expected channels of "
-                "one case to lie alike: turn it"
+                f"{other.path} has another orientation than {first.path.name} (its direction differs); expected the "
+                "same orientation for all channels of a case: reorient it"
             )
         apart = np.linalg.norm(np.subtract(other.geometry.origin_mm, first.geometry.origin_mm))
         if apart > min(expected) / 2:
-            yield f"{other.path} lies {apart:.1f} mm from {first.path.name}; the voxels were taken to belong together"
+            yield f"{other.path} lies {apart:.1f} mm from {first.path.name}; the voxels are assumed to match"
 
 
 def _mm(spacing: Sequence[float]) -> str:

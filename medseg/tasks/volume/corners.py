@@ -1,4 +1,4 @@
-"""MONAI's way to the network's grid and back: the first voxels' centres lie on each other, everything is linear.
+"""MONAI's way to the network's grid and back: the centres of the first voxels coincide, everything is linear.
 
 Orientation, spacing, values, foreground, in that order; what is brought back is interpolated, then compared.
 """
@@ -92,8 +92,8 @@ def _axes(where: Frame, shape: tuple[int, ...]) -> Iterator[tuple[int, int, floa
 def _line(length: int, wanted: int, step: float) -> Line:
     """Voxels that lie `step` apart, the first on the first; beyond the last one its value goes on.
 
-    In the steps of LAPACK, and of torch's affine_grid and grid_sample: their roundings decide which voxels at the
-    border of the image are exactly 0, and those count for its mean where zeros are left out.
+    Computed in the same steps as LAPACK and torch's affine_grid and grid_sample: their rounding decides which voxels at
+    the image's border are exactly 0, and these matter for its mean if zeros are left out.
     """
     source, target = _between_one(length), _between_one(wanted)
     scale, shift = (source @ np.array([[step, 0.0], [0.0, 1.0]]) @ np.linalg.inv(target))[0]

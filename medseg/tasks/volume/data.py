@@ -41,4 +41,4 @@ def data_of(description: Description | None, stages: Sequence[Stage] = (), lacki
 
 
 def _untrained(_: Path, __: Sequence[str]) -> NoReturn:
-    raise InputError(f"task {NAME!r} has no training; expected a model that was fitted: `medseg import` brings it")
+    raise InputError(f"task {NAME!r} has no training; expected a trained model: use `medseg import`")

@@ -1,4 +1,4 @@
-"""The network that a volume's description speaks of: it takes a tile and answers with the logits of all its folds."""
+"""The network of a volume's description: it takes a tile and returns the logits of all its folds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medseg.task import Network, Recipe
 from medseg.tasks.volume.plan import Plan
 
 NAME = "volume"
-REFINING = "volume-refining"  # of a cascade: it takes the answer of another one too
+REFINING = "volume-refining"  # of a cascade: it also takes the answer of an earlier network
 _RANGE = (-3.0, 3.0)  # of values that were normalised
 
 

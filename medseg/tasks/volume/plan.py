@@ -1,4 +1,4 @@
-"""What a volume's description says of inference, as records: how the image is prepared, cut, and brought back."""
+"""A volume's description of inference, as records: how the image is prepared, cut into tiles, and restored."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Plan:
     mirrors: tuple[int, ...]
     folds: int
     heads: Heads
-    largest: tuple[tuple[int, ...], ...]  # of each group of labels only the largest piece is kept
-    previous: str  # the configuration whose answer this one refines, "" where it takes the image alone
-    earlier: tuple[int, ...]  # the labels of that answer, a channel each
+    largest: tuple[tuple[int, ...], ...]  # only the largest connected component of each group of labels is kept
+    previous: str  # the configuration whose answer this one refines, "" if it takes only the image
+    earlier: tuple[int, ...]  # the labels of that answer, one channel for each
 
     @property
     def flat(self) -> bool:
@@ -168,7 +168,7 @@ def plan_of(description: Description, name: str) -> Plan:
 
 
 def heads_of(description: Description) -> Heads:
-    """What the network's output channels mean: of softmax one a label from 0, of sigmoid one a class."""
+    """The meaning of the network's output channels: with softmax labels from 0, with sigmoid the classes."""
     if description.activation == "softmax":
         values = [one.value for one in description.classes if one.value is not None]
         return Heads(tuple(range(max(values) + 1)), exclusive=True)
@@ -177,7 +177,7 @@ def heads_of(description: Description) -> Heads:
     return Heads(tuple(order), exclusive=False, threshold=max(threshold, _HALF) if threshold == 0 else threshold)
 
 
-_HALF = 2.0**-23  # up to here a logit's sigmoid in float32 is 0.5, and not over it
+_HALF = 2.0**-23  # up to this logit, the sigmoid in float32 is not over 0.5
 
 
 def _misfits(plan: Plan) -> Iterator[str]:

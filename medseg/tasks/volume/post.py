@@ -1,4 +1,4 @@
-"""What is done to labels after the network: of some only the largest piece is kept."""
+"""Post-processing of labels: of some, only the largest connected component is kept."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from medseg.schema import read_json
 from medseg.tasks.volume.cases import numbered, volume_files
 
 DATASET = "dataset.json"
-PARTS = ("Ts", "Tr")  # of images and labels: what a model is judged by, and what it is fitted to
+PARTS = ("Ts", "Tr")  # of images and labels: the cases for scoring, and the training cases
 _IGNORE = "ignore"
 
 
@@ -38,10 +38,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What dataset.json says: the channels' names, and the values that each label has."""
+    """The content of dataset.json: the channels' names, and the values of each label."""
 
     channels: tuple[str, ...]
-    labels: Mapping[str, int | tuple[int, ...]]  # a region has several; background and what is ignored left out
+    labels: Mapping[str, int | tuple[int, ...]]  # a region has several; without background and the ignore label
     ignored: int | None  # the value of voxels that do not count
 
     @property
@@ -53,7 +53,7 @@ class Dataset:
 
 
 def dataset_of(directory: Path) -> Dataset:
-    """What a folder's dataset.json says. Raises InputError where there is none, or it does not say it."""
+    """The content of a folder's dataset.json. Raises InputError where it is missing or incomplete."""
     path = directory / DATASET
     if not path.is_file():
         raise InputError(
@@ -80,7 +80,7 @@ def dataset_of(directory: Path) -> Dataset:
 
 
 def _labels(path: Path, found: Any) -> dict[str, int | tuple[int, ...]]:
-    """Each label's value or values. Old files have the names under the values, which is the other way round."""
+    """Each label's value or values. Old files map values to names instead of names to values."""
     if not isinstance(found, dict):
         raise InputError(f'{path} has no labels; expected each label\'s value, as {{"background": 0, "liver": 1}}')
     if found and all(isinstance(value, str) for value in found.values()) and all(map(str.isdigit, found)):
@@ -96,15 +96,15 @@ def _labels(path: Path, found: Any) -> dict[str, int | tuple[int, ...]]:
 
 
 def entries(directory: Path) -> dict[str, Entry]:
-    """The cases to judge by, by name and sorted: imagesTs where it has truth, else imagesTr, else what there is.
+    """The cases to score on, by name and sorted: imagesTs if it has truth, else imagesTr, else what there is.
 
     Raises InputError where there is no such folder, or nothing in it.
     """
     parts = [found for part in PARTS if (found := entries_of(directory, part))]
     if not parts:
         raise InputError(
-            f"{directory} holds no cases; expected volumes ({', '.join(SUFFIXES)}) named NAME_0000, a file a channel, "
-            "in imagesTs or imagesTr"
+            f"{directory} holds no cases; expected volumes ({', '.join(SUFFIXES)}) named NAME_0000, one file per "
+            "channel, in imagesTs or imagesTr"
         )
     return next((one for one in parts if any(entry.labels for entry in one.values())), parts[0])
 
@@ -122,7 +122,7 @@ def labels_of(directory: Path, part: str) -> dict[str, Path]:
 
 
 def odd_files(directory: Path) -> Iterator[str]:
-    """What belongs to no case, a sentence each."""
+    """Files that belong to no case, a sentence for each."""
     for part in PARTS:
         cases = entries_of(directory, part)
         known = {path for entry in cases.values() for path in entry.images.values()}

@@ -1,4 +1,4 @@
-"""Cases of a raw dataset: what to ask, and the truth. A description comes first, None where nobody has described it."""
+"""Cases of a raw dataset: the request and the truth. The first argument is a description, or None."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read(description: Description | None, directory: Path, patient: str) -> list
 def cases(description: Description | None, lacking: str, directory: Path, patient: str) -> list[Unread]:
     """The same case, unread. Raises InputError where the answer of an earlier stage would be needed and is not made."""
     if lacking:
-        raise InputError(f"the network refines the answer of {lacking}; expected its run too: add a --run of it")
+        raise InputError(f"the network refines the answer of {lacking}; expected its run too: add it with --run")
     entry, dataset = entries(directory)[patient], dataset_of(directory)
     ask = partial(_question, description, dataset, entry)
     return [Unread(entry.name, ask, entry.files, patient, known=entry.labels is not None)]

@@ -1,8 +1,8 @@
 """From slabs of logits on the network's grid to labels on the image's, without ever holding all classes of a volume.
 
-Logits are interpolated first and compared then, as nnU-Net does. Block by block only those classes are interpolated
-that can win in it: between its corners a class is at most its largest value there, and the others are at least their
-smallest. So the answer is that of all classes, and hardly more than two are looked at in most of a volume.
+Logits are interpolated and then compared, as in nnU-Net. In each block only those classes are interpolated that can win
+there: inside a block, a class is at most its largest corner value and at least its smallest. So the answer is the same
+as with all classes, and in most of a volume hardly more than two are interpolated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Line:
     low: Array
     high: Array
     share: Array
-    copies: Array | None = None  # which computed voxel each one is; None where each is computed
+    copies: Array | None = None  # the computed voxel that each voxel copies; None if all are computed
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Grid:
         return slice(first, last + 1), Grid((z, Line(y.low[rows] - first, y.high[rows] - first, y.share[rows]), x))
 
     def copied(self, labels: Array) -> Array:
-        """Labels with what is no more than a copy of others."""
+        """Labels together with the voxels that are only copies of others."""
         for axis, line in enumerate(self.lines):
             if line.copies is not None:
                 labels = np.take(labels, line.copies, axis)
@@ -86,7 +86,7 @@ class _Kept:
         """The slices from `low` to `end`; those before `low` are let go."""
         while self.parts and self.first + self.parts[0].shape[1] <= low:
             self.first += self.parts.pop(0).shape[1]
-        if self.first < low:  # else what was put together once would stay for ever
+        if self.first < low:  # otherwise concatenated slabs would be kept for ever
             self.parts[0], self.first = self.parts[0][:, low - self.first :], low
         whole = self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts, 1)
         self.parts = [whole]
@@ -112,7 +112,7 @@ class Heads:
     """What the network's output channels mean."""
 
     values: tuple[int, ...]  # the label that each channel writes
-    exclusive: bool  # softmax: the largest wins; else each channel for itself over the threshold, later ones on top
+    exclusive: bool  # softmax: the largest wins; otherwise each channel over the threshold, later ones on top
     threshold: float = 0.0  # of a logit, of channels that are not exclusive
 
 
@@ -139,7 +139,7 @@ Near = list[tuple[Array, Array, Array]]
 
 
 def _exclusive(part: Array, near: Near, heads: Heads) -> Array:
-    """The label of the largest logit at each voxel of a block; of equals the first channel's."""
+    """The label of the largest logit at each voxel of a block; if several are equal, the first channel wins."""
     flat = _sortable(part).reshape(len(part), -1)
     least, most = flat.min(1), flat.max(1)
     able = np.flatnonzero(most >= least.max())
@@ -180,7 +180,7 @@ def between(one: Array, near: Near) -> Array:
 
 
 def _sortable(logits: Array) -> Array:
-    """Whole numbers in the order of the logits, which are compared many times faster than float16."""
+    """Integers in the same order as the logits; comparing them is many times faster than comparing float16."""
     if logits.dtype != np.float16:
         return logits
     bits = np.ascontiguousarray(logits).view(np.int16)

@@ -1,4 +1,4 @@
-"""How good labels of volumes are, class by class in mm, and what they look like beside the truth."""
+"""The scores of labelled volumes, class by class in mm, and pictures of them with the truth."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NSD = Metric(
     SHARE,
     HIGHER,
     "the normalised surface distance: the share of both masks' border voxels that lie at most 1 mm from the other "
-    "mask's border; 0 where one is empty",
+    "mask's border; 0 if one is empty",
 )
 _HD95 = Metric("hd95_mm", MM, LOWER, HD95_PX.meaning)
 _OF = "of a case, the mean over the classes that the truth or the answer has (1 where neither has any): "
@@ -36,14 +36,14 @@ _NONE = "of a case, the mean over the classes that the truth or the answer has (
 _SHOWN = 6
 _COUNTED = {
     "tp": "voxels of a class in the answer and in the truth",
-    "fp": "voxels of a class in the answer alone",
-    "fn": "voxels of a class in the truth alone",
+    "fp": "voxels of a class only in the answer",
+    "fn": "voxels of a class only in the truth",
     "tn": "voxels of a class in neither",
 }
 
 
 def scoring(description: Description | None) -> Scoring:
-    """The scores of the described classes; without a description what they mean, and no more."""
+    """The scores of the described classes; without a description only their meaning."""
     return Scoring(
         main="dice",
         metrics=(of(DICE, _OF), of(_HD95, _NONE), of(NSD, _OF), *_by_class(description)),
@@ -75,7 +75,7 @@ def _called(name: str) -> str:
 
 
 def rows(description: Description | None, directory: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> Rows:
-    """Each case's scores; voxels whose truth is the dataset's ignored label count nowhere."""
+    """Each case's scores; voxels whose truth is the dataset's ignore label are not counted."""
     classes = described(description).classes
     ignored = dataset_of(directory).ignored
     pairs = zip(cases, answers, strict=True)

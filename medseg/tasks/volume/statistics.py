@@ -1,4 +1,4 @@
-"""What labels say in numbers: each class's voxels, volume and mean intensities."""
+"""Statistics of labels: each class's voxels, volume and mean intensities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def statistics(
     """A record for each class, see `columns`; means are of the image (channels, z, y, x), None where it is empty."""
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     most = int(mask.max(initial=0)) + 1
-    # A slice at a time: whole numbers and float64 of a whole CT are many times as large as it is.
+    # One slice at a time: indices and float64 values of a whole CT would be many times as large as the CT.
     counts = np.sum([np.bincount(part.ravel(), minlength=most) for part in mask], axis=0)
     sums = [
         np.sum([np.bincount(part.ravel(), values.ravel(), most) for part, values in zip(mask, channel, strict=True)], 0)

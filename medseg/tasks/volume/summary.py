@@ -19,14 +19,14 @@ Scores = dict[str, float]
 
 
 def described(description: Description | None) -> Description:
-    """The description. Raises RunError where there is none: nothing says then what the labels mean."""
+    """The description. Raises RunError where there is none, because then nothing says what the labels mean."""
     if description is None:
-        raise RunError("the task 'volume' is what a run describes; expected a run of it: give one with --run")
+        raise RunError("the task 'volume' needs a run that describes its network: give one with --run")
     return description
 
 
 def summary(description: Description | None, directory: Path, rows: Rows) -> str:
-    """The text of summary.json. A class that neither the truth nor the answer has is NaN, as it is there."""
+    """The text of summary.json. A class that is in neither the truth nor the answer is NaN, as in nnU-Net's file."""
     dataset, known = dataset_of(directory), entries(directory)
     names = {_key(one, dataset): one.name for one in described(description).classes}
     cases = [

@@ -1,8 +1,8 @@
 """The sliding window: tiles of a volume through the network, blended, as slabs of logits in the order of the slices.
 
-No more than a tile's depth of sums exists at a time, of some rows where even that is much. Each voxel's sums are made
-in the order of nnU-Net's loops and in the type of its accumulator, for both decide the last digit, and so which class
-wins where two are nearly equal.
+Sums exist only for the depth of one tile at a time, and only for some rows if even that is too much. Each voxel's sum
+is computed in the order of nnU-Net's loops and in the type of its accumulator, because both decide the last digit, and
+so which class wins if two are nearly equal.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Ask = Callable[[Iterator[Array]], Iterator[Array]]  # tiles (c, *patch) to answe
 def slabs(image: Array, ask: Ask, window: Window, rows: slice | None = None) -> Iterator[Slab]:
     """Blended logits of an image (c, z, y, x) float32, slab by slab from the first slice to the last.
 
-    Of `rows` (y) alone where they are given: only the tiles that reach them are asked for. Raises InputError where the
+    If `rows` (y) are given, only the tiles that reach them are computed. Raises InputError where the
     sums leave the accumulator's range.
     """
     shape = image.shape[-len(window.patch) :]
@@ -128,7 +128,7 @@ def _pieces(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _add(sums: Array, tile: Array, weight: Array) -> None:
-    """Add a tile in place, a class at a time; what leaves the accumulator's range is told when the sums are divided."""
+    """Add a tile in place, a class at a time; values beyond the accumulator's range show in `_divided`."""
     with np.errstate(over="ignore", invalid="ignore"):
         for one, answer in zip(sums, tile, strict=True):
             one += answer * weight
@@ -137,7 +137,7 @@ def _add(sums: Array, tile: Array, weight: Array) -> None:
 def _move_on(sums: Array, done: int) -> None:
     """Let go of so many slices of sums (k, slices, y, x), in place; those that come in are 0."""
     left = sums.shape[1] - done
-    for one in sums:  # a class at a time: numpy copies what overlaps
+    for one in sums:  # one class at a time, because numpy copies overlapping memory
         one[:left] = one[done:]
         one[left:] = 0
 
@@ -150,7 +150,7 @@ def _divided(sums: Array, total: Array) -> Array:
     if not np.isfinite(logits).all():
         raise InputError(
             "the network's answers are beyond the range of float16 in which they are summed; expected logits of at "
-            "most 65504: is the image what the network was fitted on?"
+            "most 65504: is this the kind of image on which the network was trained?"
         )
     return logits
 

@@ -1,4 +1,4 @@
-"""Requests asked again: who waited at a process that died is answered by the one that took its place.
+"""Requests sent again: requests that waited at a process that died are answered by its replacement.
 
 Triton fails what waits at a dead process one after the other, a second each. An inference changes nothing, so once the
 model is back, what was in flight is asked a second time, and the first good answer counts.
@@ -14,12 +14,12 @@ from typing import Any, Generic, TypeVar
 from medseg.triton_models.cancelled import mark
 
 _LONGEST_SECONDS = 3600
-_BACK_SECONDS = 30  # that a request whose process died waits for the next one
+_BACK_SECONDS = 30  # that a request whose process died waits for the replacement
 Answer = TypeVar("Answer")
 
 
 class Replaced:
-    """Tells everybody who waits that a model was replaced."""
+    """Tells all waiting requests that a model was replaced."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -45,7 +45,7 @@ class Left(Generic[Answer]):
         self._ending: set[asyncio.Future[None]] = set()  # the event loop alone would forget them
 
     def __call__(self, request: str, asked: Iterable[asyncio.Future[Answer]]) -> None:
-        """Nobody waits for this request, which is being answered here."""
+        """Mark a request, which is being answered, as cancelled."""
         one = asyncio.ensure_future(self._end(mark(self._folder, request), list(asked)))
         self._ending.add(one)
         one.add_done_callback(self._ending.discard)

@@ -15,9 +15,9 @@ DRAIN = "MEDSEG_DRAIN_SECONDS"  # the environment variable
 
 
 def drain_seconds() -> float:
-    """How long gRPC requests that are there when the server is asked to end may take; none is taken any more.
+    """How long gRPC requests that are running when the server is asked to end may still take.
 
-    Raises InputError for what is no time.
+    New requests are refused. Raises InputError for a value that is not a time.
     """
     told = os.environ.get(DRAIN, "20")
     if not re.fullmatch(r"\d{1,5}(\.\d+)?", told):

@@ -1,4 +1,4 @@
-"""What the front does when `medseg serve` was killed: it leaves no process, no shared memory and no folder behind."""
+"""What the front does when `medseg serve` was killed: it removes every process, the shared memory and the folder."""
 
 from __future__ import annotations
 

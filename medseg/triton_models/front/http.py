@@ -150,15 +150,15 @@ def _description_length(request: _Request) -> int:
 
 
 def _check_sender(headers: Mapping[str, str]) -> None:
-    """Refuse web pages: a browser names a page's origin, or asks for a name that the page made to mean this machine."""
+    """Refuse web pages: a browser names a page's origin, or a host name that the page made to mean this machine."""
     if "origin" in headers:
-        raise RefusedError(403, "requests of web pages are not answered")
+        raise RefusedError(403, "requests from web pages are not answered")
     host = re.sub(r":\d+$", "", headers.get("host", "localhost")).strip("[]")
     with suppress(ValueError):
         ip_address(host)
         return
     if host.lower() != "localhost":
-        raise RefusedError(403, "the Host header is no address of this machine; expected an address or localhost")
+        raise RefusedError(403, "the Host header is not an address of this machine; expected an address or localhost")
 
 
 def _trusted(doors: Doors | None, request: _Request) -> bool:
@@ -166,7 +166,7 @@ def _trusted(doors: Doors | None, request: _Request) -> bool:
 
 
 async def _drained(reader: Reader, length: int) -> None:
-    """Read what a refused client still sends: it would not see its refusal before it has sent all."""
+    """Read what a refused client still sends: it does not see the refusal before it has sent everything."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_SECONDS):
             while length > 0 and (piece := await reader.read(PIECE)):

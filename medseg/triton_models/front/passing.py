@@ -116,7 +116,7 @@ async def _asked(behind: Behind, message: bytes, body: Body) -> Answer:
 
 
 def _unavailable(sentence: str) -> Answer:
-    """What a client is told instead of what Triton says of a trouble of its own."""
+    """What a client is told instead of Triton's own words about an internal problem."""
     body = json.dumps({"error": sentence}).encode()
     about = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return _failure(f"HTTP/1.1 503 Refused\r\nRetry-After: 1\r\n{about}\r\n".encode(), body)

@@ -34,8 +34,8 @@ _MOST_CALLS = 256
 _SERVING = [
     ("grpc.max_receive_message_length", MOST_BYTES + MOST_TEXT),
     ("grpc.max_send_message_length", 2**31 - 1),
-    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: what is small packed may be huge unpacked
-    ("grpc.so_reuseport", 0),  # else a taken port would be shared with its owner
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # no compression: a small message may become huge when unpacked
+    ("grpc.so_reuseport", 0),  # otherwise a port that is in use would be shared with its owner
 ]
 _ASKING = [
     ("grpc.max_receive_message_length", 2**31 - 1),

@@ -1,4 +1,4 @@
-"""What a request may say of its tensors, whichever way it came: looked at before Triton sees any of it.
+"""What a request may say about its tensors, over HTTP or gRPC: checked before Triton sees any of it.
 
 Triton's own JSON reader ends the server for a deep or an absurd text, and a shape whose product leaves 64 bits ends a
 model's process. So a description is read here, and Triton gets it written anew: names, types and shapes, never values.
@@ -95,14 +95,14 @@ def _input(entry: Any, trusted: bool) -> Sent:
     known = _fields(entry, "an input", ("name", "shape", "datatype"), ("parameters",))
     name, datatype, shape = _text(known["name"]), _text(known["datatype"]), _list(known["shape"], "shape")
     if not all(type(size) is int for size in shape):
-        raise InputError(f"input {name!r} has a shape that is no list of whole numbers")
+        raise InputError(f"input {name!r} has a shape that is not a list of whole numbers")
     options = known.get("parameters", {})
     if isinstance(options, dict) and _REGION in options:
         _check_memory(options, trusted)
         return Sent(name, datatype, tuple(shape), None, options["shared_memory_byte_size"])
     size = _fields(options, f"the parameters of input {name!r}", ("binary_data_size",), ())["binary_data_size"]
     if type(size) is not int or size < 0:
-        raise InputError(f"input {name!r} has a binary_data_size that is no whole number")
+        raise InputError(f"input {name!r} has a binary_data_size that is not a whole number")
     return Sent(name, datatype, tuple(shape), size)
 
 
@@ -124,7 +124,7 @@ def _check_memory(options: Mapping[str, Any], trusted: bool) -> None:
     check_memory(trusted)
     _fields(options, "shared memory", (_REGION, "shared_memory_byte_size"), ("shared_memory_offset",))
     if not all(type(value) is _MEMORY[key] for key, value in options.items()):
-        raise InputError("a place in shared memory is described by a name and whole numbers; this one is not")
+        raise InputError("a region of shared memory must be given by a name and whole numbers; this one is not")
 
 
 def check_memory(trusted: bool) -> None:
@@ -145,7 +145,7 @@ def _fields(entry: Any, what: str, needed: Sequence[str], optional: Sequence[str
 def _scalars(entry: Any, what: str) -> None:
     values = entry.values() if isinstance(entry, dict) else [None]
     if not all(isinstance(value, _SCALARS) and (isinstance(value, str) or abs(value) < 2**63) for value in values):
-        raise InputError(f"the parameters of {what} are not what they can be; expected texts and numbers by name")
+        raise InputError(f"the parameters of {what} are not valid; expected texts and numbers by name")
 
 
 def _list(entry: Any, what: str) -> list[Any]:
@@ -156,5 +156,5 @@ def _list(entry: Any, what: str) -> list[Any]:
 
 def _text(entry: Any) -> str:
     if not isinstance(entry, str) or len(entry) > 200:
-        raise InputError("a name or type of the request is no text of at most 200 letters")
+        raise InputError("a name or type of the request is not a text of at most 200 characters")
     return entry

@@ -1,14 +1,14 @@
-"""What Triton says of its own troubles, and how a client is told: one sentence, and that it may ask again."""
+"""Triton's words for its internal problems, and the sentence that a client gets instead: it may try again."""
 
 from __future__ import annotations
 
 import re
 
 UNWELCOME = (
-    "this server is restricted to clients that send its token; over grpcs:// medseg sends what stands in the "
-    "file that MEDSEG_TOKEN_FILE names: set it"
+    "this server is restricted to clients that send its token; over grpcs:// medseg sends the token in the file that "
+    "MEDSEG_TOKEN_FILE names: set it"
 )
-AWAY = "the server is being started again; try again in some seconds"
+AWAY = "the server is being started again; try again in a few seconds"
 _DIED = re.compile(r"Stub process .*is not healthy", re.DOTALL)
 _FULL = re.compile(r"Failed to (?:increase|initialize) (?:the )?shared memory|No space left on device", re.DOTALL)
 LOST = "a process of the server died while this request waited for it; it is being replaced: send the request again"

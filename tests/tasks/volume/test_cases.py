@@ -51,7 +51,7 @@ def test_a_file_is_a_case_of_a_network_of_one_channel(tmp_path, name):
         (["a_0000.nii.gz", "a_0001.nii.gz", "a_0002.nii.gz"], "", r"is channel 2, and the network takes 2"),
         (["a.nii.gz"], "", "holds no files NAME_0000 to NAME_0001"),
         (["a.nii.gz"], "a.nii.gz", "is one volume, and the network takes 2 channels"),
-        (["a_0000.nii.gz", "a_0001.nii.gz"], "a_0001.nii.gz", "name that one, or the folder"),
+        (["a_0000.nii.gz", "a_0001.nii.gz"], "a_0001.nii.gz", "the other channels are found beside it"),
         (["a_0000.nii.gz", "a_0000.nii"], "", "is the same channel as"),
     ],
 )
@@ -67,7 +67,7 @@ def test_a_channel_that_is_missing_or_too_many_is_named(tmp_path, files, asked, 
     [
         ({"values": np.zeros((3, 4, 6), np.float32)}, "has 3 x 4 x 6 voxels; expected 3 x 4 x 5"),
         ({"spacing": 1.5}, "has spacing 1.5 x 1.5 x 1.5 mm; expected 1 x 1 x 1 mm"),
-        ({"flip": -1.0}, "lies another way than"),
+        ({"flip": -1.0}, "has another orientation than"),
         ({"values": np.full((3, 4, 5), np.nan, np.float32)}, "NaN"),
         ({"values": np.zeros((3, 4), np.float32)}, "2 dimensions"),
         ({"values": np.zeros((3, 4, 5, 2), np.float32)}, "holds 2 volumes"),

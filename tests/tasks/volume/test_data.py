@@ -187,7 +187,7 @@ def test_a_refining_networks_tiles_have_the_truth_as_the_earlier_answer(made_up)
     found = drawn(asked.networks[0], made_up, 4).samples
     assert [one.shape for one in found] == [(1, 3, 8, 16, 16)] * 4
     assert all(one[0, 1:].any() and set(np.unique(one[0, 1:])) == {0, 1} for one in found)
-    with pytest.raises(InputError, match="add a --run of it"):
+    with pytest.raises(InputError, match="add it with --run"):
         asked.data.cases(made_up, "case_0000")
 
 

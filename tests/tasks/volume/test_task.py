@@ -132,7 +132,7 @@ def test_a_cascade_is_two_runs_in_any_order_and_nothing_else():
         described([first, first])
     with pytest.raises(RunError, match="refines the answer of 3d_lowres"):
         described([json.dumps(description(configuration="3d_fullres")), second])
-    with pytest.raises(InputError, match="add a --run of it"):
+    with pytest.raises(InputError, match="add it with --run"):
         described([second]).files.sources(Path("x"), None)
 
 

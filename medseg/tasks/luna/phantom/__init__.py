@@ -16,7 +16,7 @@ from medseg.tasks.luna.phantom.vessels import Tree, grow, paint_vessels
 
 SHAPE = (48, 192, 192)  # index, row, col
 FLIPPED = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)  # some LUNA scans lie with x and y reversed
-FAR_MM = 10.0  # from a nodule's surface: what lies nearer is no example of what is none
+FAR_MM = 10.0  # from a nodule's surface: closer places are not used as negative examples
 MALIGNANT_MM = 11.0  # a rule that a network can learn: larger nodules are malignant
 BLUR = (0.4, 0.6, 0.6)  # of a scanner, in voxels; its noise goes through it as well
 NOISE_HU, DEEP_MM = 55, 60.0  # before the blur; strongest where rays have come through most of the body
@@ -98,7 +98,7 @@ def _elsewhere(rng: np.random.Generator, body: Chest, nodules: Sequence[Nodule])
 
 
 def _far(places: Array, nodules: Sequence[Nodule]) -> Array:
-    """Those of the places (n, 3) in mm that nobody takes for a part of a nodule."""
+    """Those of the places (n, 3) in mm that are clearly not part of a nodule."""
     away = [np.linalg.norm(places - nodule.centre, axis=1) - nodule.radius for nodule in nodules]
     return places[np.min(away, axis=0) > FAR_MM]
 

@@ -1,4 +1,4 @@
-"""A MONAI bundle's files, and what its inference configuration says, references followed and no expression run."""
+"""A MONAI bundle's files and its inference configuration: references are followed, expressions are not run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def found(path: Path) -> Bundle:
     kept, where = None, path
     if path.is_file():
         if not zipfile.is_zipfile(path):
-            raise InputError(f"{path} is a file that is no zip; expected {_LAYOUT}")
+            raise InputError(f"{path} is a file but not a zip; expected {_LAYOUT}")
         kept = unpacked(path)
         where = Path(kept.name)
     folders = [one.parent.parent for one in sorted(where.rglob("configs/metadata.json"))]
@@ -72,7 +72,7 @@ def found(path: Path) -> Bundle:
     configs, models = folders[0] / "configs", folders[0] / "models"
     inference = next((configs / name for name in _INFERENCE if (configs / name).is_file()), None)
     if inference is None:
-        raise InputError(f"{configs} has none of {', '.join(_INFERENCE)}; expected a bundle that can be asked")
+        raise InputError(f"{configs} has none of {', '.join(_INFERENCE)}; expected a bundle for inference")
     weights = models / "model.pt"
     if not weights.is_file():
         others = ", ".join(sorted(one.name for one in models.glob("*"))) or "nothing"

@@ -26,7 +26,7 @@ _POSTPROCESSING = ("postprocessing", "post_transforms", "postprocess")
 
 
 def imported(path: Path, choices: NetworkOptions) -> Brought:
-    """What a bundle brings. Raises InputError naming what cannot be done as MONAI does it."""
+    """The content of a bundle. Raises InputError, which names what cannot be done exactly as in MONAI."""
     refuse_others(choices, "a bundle of MONAI")
     bundle = found(path)
     names, classes = _names(bundle, "inputs", "image"), _names(bundle, "outputs", "pred")
@@ -47,10 +47,10 @@ def _document(bundle: Bundle, said: Said, names: Sequence[str], classes: Sequenc
     if said.spacing_mm is None:
         raise InputError("the bundle has no Spacing; expected the spacing that its network was fitted on")
     if not said.restored or not said.decided:
-        raise InputError("the bundle's answer is not brought back to the image; expected Invert and AsDiscrete")
+        raise InputError("the bundle does not resample its answer back to the image; expected Invert and AsDiscrete")
     softmax = said.decided == "argmax"
     if said.activation not in (None, "softmax" if softmax else "sigmoid"):
-        raise InputError(f"the bundle has {said.activation} and {said.decided}; expected them to belong together")
+        raise InputError(f"the bundle has {said.activation} and {said.decided}; expected a matching pair")
     first = 1 if softmax else 0  # argmax's channel 0 is the background
     found = [{"name": name, "value": index + 1} for index, name in enumerate(classes[first:])]
     network = bundle.value(_named(bundle, _NETWORKS))
@@ -63,7 +63,7 @@ def _document(bundle: Bundle, said: Said, names: Sequence[str], classes: Sequenc
         "activation": "softmax" if softmax else "sigmoid",
         **({} if softmax else {"threshold": said.threshold}),
         "orientation": said.orientation,
-        "axes": [2, 1, 0],  # MONAI's arrays run along x first
+        "axes": [2, 1, 0],  # the first axis of MONAI's arrays is x
         "spacing_mm": said.spacing_mm,
         "crop": said.crop,
         "resampling": {
@@ -157,7 +157,7 @@ def _transforms(bundle: Bundle, names: Sequence[str]) -> list[Mapping[str, Any]]
     kept = []
     for one in entry["transforms"]:
         known = plain_name(str(one.get("_target_"))) if isinstance(one, dict) else ""
-        # Of these two only how files are named and what is inverted may be an expression.
+        # In these two, only file names and the inverted transforms may be expressions.
         skipped = {"Invert": ("transform",), "SaveImage": tuple(one)}.get(known, ()) if isinstance(one, dict) else ()
         kept.append(
             {

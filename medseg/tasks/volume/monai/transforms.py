@@ -1,6 +1,6 @@
-"""What a bundle's transforms mean for a description: the common ones, each with the arguments that are understood.
+"""The meaning of a bundle's transforms for a description: the common ones, each with its supported arguments.
 
-A transform or an argument that is not known is refused by its name: leaving it out would change the answer in silence.
+An unknown transform or argument is refused and named: leaving it out would silently change the answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from medseg.errors import InputError
 from medseg.schema import number
 
-_IGNORED = {  # arguments that change nothing of the answer
+_IGNORED = {  # arguments that do not change the answer
     "keys", "image_only", "reader", "ensure_channel_first", "simple_keys", "allow_missing_keys", "device", "dtype",
     "data_type", "track_meta", "channel_dim", "strict_check", "wrap_sequence", "labels", "lazy", "_target_",
     "_desc_", "_disabled_", "_requires_", "meta_keys", "meta_key_postfix", "orig_meta_keys", "orig_keys", "transform",
@@ -22,7 +22,7 @@ _IGNORED = {  # arguments that change nothing of the answer
 
 @dataclass
 class Said:
-    """What transforms said so far."""
+    """What the transforms up to here mean."""
 
     orientation: str = ""
     spacing_mm: Sequence[float] | None = None
@@ -41,7 +41,7 @@ Transform = Mapping[str, Any]
 
 
 def read(transforms: Sequence[Transform], channels: int, said: Said, known: Mapping[str, Callable[..., None]]) -> None:
-    """Take in what transforms say. Raises InputError naming the first that is not known, or comes at another place."""
+    """Read the transforms. Raises InputError, which names the first that is unknown or in an unexpected place."""
     for one in transforms:
         if not isinstance(one, dict) or not isinstance(one.get("_target_"), str):
             raise InputError(
@@ -69,24 +69,24 @@ def plain_name(target: str) -> str:
 
 
 class _Arguments:
-    """A transform's arguments: each is asked for, the rest is refused."""
+    """A transform's arguments: known ones are read, all others are refused."""
 
     def __init__(self, transform: Transform) -> None:
         self.target = str(transform["_target_"])
         self._left = {name: value for name, value in transform.items() if name not in _IGNORED}
 
     def take(self, name: str, usual: Any = None) -> Any:
-        """An argument, or what it is where nobody says."""
+        """An argument, or its default."""
         return self._left.pop(name, usual)
 
     def only(self, name: str, *values: Any, usual: Any = None) -> None:
-        """Raise InputError where an argument is none of these values."""
+        """Raise InputError where an argument is not one of these values."""
         value = self.take(name, usual)
         if value not in values:
             raise self.refused(f"{name} {value!r}", " or ".join(map(repr, values)))
 
     def end(self) -> None:
-        """Raise InputError for an argument that nobody asked for."""
+        """Raise InputError for an argument that was not read."""
         if self._left:
             raise self.refused(f"the argument {next(iter(self._left))!r}", "those that medseg knows")
 
@@ -225,7 +225,7 @@ def _largest(said: Said, arguments: _Arguments, _: int) -> None:
 
 
 def _saved(_: Said, __: _Arguments, ___: int) -> None:
-    """How MONAI would name its file is no part of the answer."""
+    """The file names that MONAI would use do not matter for the answer."""
 
 
 BEFORE: dict[str, Callable[[Said, _Arguments, int], None]] = {

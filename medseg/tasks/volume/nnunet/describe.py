@@ -1,4 +1,4 @@
-"""nnU-Net's plans and data set as a description: what inference needs, and nothing of training."""
+"""nnU-Net's plans and data set as a description: only what inference needs."""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ _CHECKPOINT = "checkpoint_final.pth"
 
 
 def imported(path: Path, choices: NetworkOptions) -> Brought:
-    """What a model folder or zip brings. Raises InputError naming what cannot be done as nnU-Net does it."""
+    """The content of a model folder or zip.
+
+    Raises InputError, which names what cannot be done exactly as in nnU-Net.
+    """
     refuse_others(choices, "a model of nnU-Net", "configuration", "folds", "checkpoint")
     folds = choices.folds.split(",") if choices.folds else None
     model = found(path, choices.configuration, folds, choices.checkpoint or _CHECKPOINT)
@@ -73,7 +76,9 @@ def _notes(model: Model, folds: dict[str, Fold]) -> Sequence[str]:
     mirrors = {fold.mirrors for fold in folds.values()}
     notes = []
     if len(mirrors) > 1:
-        raise InputError(f"{model.folder}: its folds were fitted with different mirroring; expected one: name --folds")
+        raise InputError(
+            f"{model.folder}: its folds were trained with different mirroring; expected the same: choose --folds"
+        )
     if len(folds) == 1 and "all" not in folds:
-        notes.append(f"one fold of the model was taken ({next(iter(folds))}); nnUNetv2_predict takes five unless told")
+        notes.append(f"one fold of the model was used ({next(iter(folds))}); nnUNetv2_predict uses five by default")
     return notes

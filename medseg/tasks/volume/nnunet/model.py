@@ -39,7 +39,7 @@ def found(path: Path, configuration: str | None, folds: Sequence[str] | None, ch
     where = path
     if path.is_file():
         if not zipfile.is_zipfile(path):
-            raise InputError(f"{path} is a file that is no zip; expected {_LAYOUT}")
+            raise InputError(f"{path} is a file but not a zip; expected {_LAYOUT}")
         kept = unpacked(path)
         where = Path(kept.name)
     folder = _chosen(_folders(where), path, configuration)
@@ -104,7 +104,7 @@ def _document(path: Path) -> Mapping[str, Any]:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not valid JSON ({reason}); expected nnU-Net's: copy it again") from error
     if not isinstance(document, dict):
-        raise InputError(f"{path} is no JSON object; expected nnU-Net's: copy it again")
+        raise InputError(f"{path} is not a JSON object; expected nnU-Net's: copy it again")
     return document
 
 

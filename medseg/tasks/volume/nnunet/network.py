@@ -1,6 +1,6 @@
 """nnU-Net's networks, built from the plans by dynamic_network_architectures and loaded strictly: no name is guessed.
 
-The package is needed here alone. A run keeps the traced program, from which everything else is made.
+Only this file needs the package. A run keeps the traced program, from which everything else is made.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _located(name: Any) -> Any:
 
 
 class Folds(nn.Module):
-    """Several folds' networks as one: their logits one behind the other, for each fold is blended by itself."""
+    """Several folds' networks as one: their logits are concatenated, because each fold is blended separately."""
 
     def __init__(self, folds: list[nn.Module]) -> None:
         super().__init__()
