@@ -58,7 +58,7 @@ def test_a_task_that_nobody_asks_for_is_not_imported(tmp_path: Path, monkeypatch
 BROKEN = {
     "an import that fails": ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
     "a module that is none": ("def", "SyntaxError: invalid syntax"),
-    "several lines": ("raise ValueError('one\\ntwo')", "ValueError: one; mend"),
+    "several lines": ("raise ValueError('one\\ntwo')", "ValueError: one; repair"),
     "no task": ("TASKS = []", "AttributeError: .*has no attribute 'TASK'"),
     "another kind": ("TASK = 'cells'", "is a str; expected a medseg.task.Task"),
     "another name": (f"{FINE}\nTASK = made('cell', 'cells')", "calls itself 'cell'; expected the name under which"),
@@ -67,7 +67,7 @@ BROKEN = {
     "two of a name": (f"{FINE}\nTASK = made('cells', 'cells', 'cells')", "has 2 networks 'cells'; expected one"),
     "an unknown option": (
         f"{FINE}\nfrom medseg.task import Option\nTASK = made('cells', 'cells', options=(Option('roi', '', 1),))",
-        "names options that it does not have, 'roi'; expected of picture",
+        "names options that it does not have, 'roi'; expected one of picture",
     ),
     "an unknown optional network": (
         f"{FINE}\nTASK = made('cells', 'cells', optional=('cells-2',))",
@@ -76,7 +76,7 @@ BROKEN = {
     "an unknown step": (
         f"{FINE}\nfrom medseg.data.encoded import RGB\nfrom medseg.task import Decode\n"
         "TASK = made('cells', 'cells', decoding={'decode': Decode(RGB, 'picture')})",
-        "names steps that decode that it does not have, 'decode'; expected of segment",
+        "names steps that decode that it does not have, 'decode'; expected one of segment",
     ),
     "a wire that is none": (
         TWO.format(steps="(Step('segment', 'cells', ('picture',), ('logits',)),)"),
