@@ -140,7 +140,7 @@ def refuse_unsound(network: Network, batch: Sequence[int], logits: Array) -> Non
 
 
 def run_step(step: Step, tensors: Tensors, networks: Networks) -> Tensors:
-    """The outputs of one step, whose tensors nobody looks at."""
+    """The outputs of one step, without checks of its tensors."""
     if callable(step.run):
         return step.run(tensors, networks)
     return {step.outputs[0]: networks(step.run)(tensors[step.inputs[0]])}

@@ -58,7 +58,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Unread:
-    """A case of a data folder, or a file to ask about, that nobody has read yet."""
+    """A case of a data folder, or an input file, that has not been read yet."""
 
     id: str  # of the Case
     ask: Callable[[], Tensors]  # the pipeline's inputs for it, read now
@@ -89,7 +89,7 @@ class Request:
     source: Any
     made_by: Mapping[str, Any] = field(default_factory=dict)  # runs, engine, options and so on
     extras: tuple[str, ...] = ()  # files that are asked for beside the usual ones, of those that Files.extras names
-    tell: Callable[[str], None] = _nobody  # called with each note that writing the answer has for who waits for it
+    tell: Callable[[str], None] = _nobody  # called with each note that writing the answer has for the user
     geometry: Geometry | None = None  # of a volume
     notes: tuple[str, ...] = ()  # what is doubtful about the file
 

@@ -30,7 +30,7 @@ _PATIENCE_S = 3.0  # for another call's lock, which that holds until it ends
 
 
 def _nobody(*_: object) -> None:
-    """Nobody hears it."""
+    """Does nothing."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ class Rules:
     shard: Shard = WHOLE
     restart: bool = False  # whether an earlier ledger and its answers are thrown away
     session: Mapping[str, Any] = field(default_factory=dict)  # what the ledger says of this call: workers, price
-    begun: Callable[[int, int], object] = _nobody  # called with how many cases there are, and how many are done already
-    heard: Callable[[Entry], object] = _nobody  # called with each that is over
+    begun: Callable[[int, int], object] = (
+        _nobody  # called with the number of cases, and the number that is done already
+    )
+    heard: Callable[[Entry], object] = _nobody  # called with each finished case
 
 
 def batch(
@@ -132,7 +134,7 @@ def _ended(ledger: Ledger) -> Ledger:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A new folder for answers on their way; what earlier calls left there goes. Nobody else is at work there."""
+    """A new folder for unfinished answers; what earlier calls left there is removed. No other process uses it."""
     shutil.rmtree(folder, ignore_errors=True)
     made = folder / token_hex(8)
     made.mkdir(parents=True)

@@ -63,7 +63,7 @@ def _ended(call: ray.ObjectRef[None], one: Asked, lost: Counter[str]) -> bool:
 
 
 def _carried_out(one: Asked) -> None:
-    """Carry out a fit where this runs; its process ends with this one, so that nobody writes a run beside another."""
+    """Run a fit on this machine; its process ends with this one, so that no two processes write the same run."""
     carry_out(one, lambda _: None, _with_parent)
 
 

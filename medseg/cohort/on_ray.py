@@ -147,7 +147,7 @@ def connect(address: str) -> None:
 
 
 def _look(address: str) -> None:
-    """Raise OSError where nobody listens at HOST:PORT: Ray would go on trying for minutes."""
+    """Raise OSError where nothing listens at HOST:PORT: Ray would keep trying for minutes."""
     parts = urlsplit(address if "://" in address else f"//{address}")
     if parts.hostname and parts.port:
         socket.create_connection((parts.hostname, parts.port), _LISTENS_S).close()

@@ -37,7 +37,7 @@ class Place:
         self._add(entries)
 
     def unasked(self, items: Sequence[Item]) -> None:
-        """List cases that nobody is asked about."""
+        """Record cases that are skipped."""
         self._add(
             [
                 Entry(one.name, one.input, one.own, SKIPPED if one.skipped else FAILED, one.skipped or one.error)
@@ -64,7 +64,7 @@ class Place:
         return Entry(*common, DONE, "", answer.read, files, seconds, notes=list(answer.notes), **more)
 
     def _put(self, folder: str, name: str) -> None:
-        """Rename a scratch folder to the case's; an earlier answer of which nobody knows whether it is whole goes."""
+        """Rename a scratch folder to the case's; an earlier answer, which may be incomplete, is removed."""
         self._gone(name)
         (self.scratch / folder).rename(self.out / ANSWERS / name)
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from medseg.cohort.case import DONE, FAILED
 from medseg.cohort.ledger import Entry
 
-_EVERY_S = 60.0  # between two lines where nobody watches
+_EVERY_S = 60.0  # between two lines if the output is not a terminal
 _SHOWN = 4  # workers in the line
 
 

@@ -1,4 +1,4 @@
-"""A cohort's answers against truth: what has no answer counts as a failure, and nobody is left out in silence."""
+"""A cohort's answers against truth: a case without an answer counts as a failure; no case is silently left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A zip of slices or volumes, unpacked into a folder that goes when nobody needs it any longer."""
+"""A zip of slices or volumes, unpacked into a folder that is removed when it is no longer needed."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Begun:
 
 
 def usual_samples(network: Network) -> int:
-    """How many samples a network is judged on where nobody says."""
+    """The default number of samples on which a network is judged."""
     return _USUAL_SAMPLES[len(network.output_shape)]
 
 

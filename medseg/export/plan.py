@@ -134,7 +134,7 @@ def _key(source: Path, version: str, gpu: str, gpu_build: GpuBuild) -> str:
 
 
 def _log(trt: ModuleType) -> Any:
-    """A logger that keeps the errors: the library tells them to nobody else."""
+    """A logger that keeps the errors, which the library reports only to its logger."""
     errors: list[str] = []
 
     def log(_: Any, severity: Any, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The weights of an ONNX graph that lie in files beside it, as `torch.onnx.export` writes them where nobody says."""
+"""The weights of an ONNX graph that lie in files beside it, as `torch.onnx.export` writes them by default."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ _SHOWN = 3
 
 
 class Left:
-    """What stands for a value beside the weights that nobody needs: it takes whatever it is given."""
+    """A placeholder for a value that is not needed: it accepts any arguments."""
 
     def __init__(self, *_: Any) -> None:
         pass

@@ -7,7 +7,7 @@ from functools import partial
 
 from medseg.task import Array, Tensor, Tensors
 
-_SHOWN = 60  # letters of a name that nobody knows
+_SHOWN = 60  # characters of an unknown name
 
 
 def requested_tensor(outputs: Sequence[str]) -> Tensor:

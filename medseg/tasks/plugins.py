@@ -53,7 +53,7 @@ def loaded(name: str) -> Task:
 def owner(network: str) -> str:
     """The task that a network of this name belongs to: the longest whose name it has or begins with; "" if none.
 
-    By the name alone, so that nobody imports every task to learn whose a network is.
+    By the name alone, so that not every task must be imported to find a network's task.
     """
     return max((name for name in offered() if f"{network}-".startswith(f"{name}-")), key=len, default="")
 

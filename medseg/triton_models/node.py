@@ -42,7 +42,7 @@ _rename_capsule = ctypes.pythonapi.PyCapsule_SetName
 _rename_capsule.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 Answer = Tensors | Exception
-Asked = tuple[Tensors, Callable[[], bool]]  # a request's tensors, and whether nobody waits for its answer any more
+Asked = tuple[Tensors, Callable[[], bool]]  # a request's tensors, and whether it was cancelled
 Work = Callable[[list[Asked]], list[Answer]]
 ArrayOf = Callable[[Any], Any]  # pb_utils.Tensor -> a view of it
 

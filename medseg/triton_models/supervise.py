@@ -4,7 +4,7 @@
 
 A Python process that died or froze is replaced and its model loaded again, while the others go on. When tritonserver
 itself ends, so does this program, with its code: what started the container starts it again. Models are loaded over
-HTTP, which must listen inside of the container alone; over gRPC that needs a key, which nobody is told.
+HTTP, which must listen only inside the container; over gRPC a secret key is needed.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Contained:
 
 
 def contained(words: Sequence[str], folder: Path) -> Contained:
-    """The server that these words start, made so that we may load its models and nobody else may.
+    """The server that these words start, set up so that only we can load its models.
 
     Raises InputError for words that name no repository, or that let HTTP be reached from elsewhere.
     """

@@ -95,7 +95,7 @@ _TABLES: dict[Path, tuple[int, set[str]]] = {}  # the tables we wrote: how many 
 
 
 def _submitted(table: Path) -> set[str]:
-    """The slices in a table, which is begun where there is none; remembered for as long as nobody else writes to it."""
+    """The slices in a table, which is created if there is none; cached as long as no other process writes to it."""
     size, names = _TABLES.get(table.resolve(), (-1, set()))
     if table.is_file() and table.stat().st_size == size:
         return names

@@ -1,6 +1,6 @@
 """A data folder's pictures with their masks as cases, questions and samples.
 
-Each function takes the description first; None stands for the task as nobody has described it yet.
+Each function takes the description first; None stands for the task without a description.
 """
 
 from __future__ import annotations

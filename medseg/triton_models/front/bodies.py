@@ -43,7 +43,7 @@ class Body:
         return self._reader.at_eof()
 
     async def _read(self, index: int) -> None:
-        """Read the piece of this number, if nobody else did meanwhile."""
+        """Read the piece of this number, unless it has been read in the meantime."""
         async with self._reading:
             if index < len(self._pieces):
                 return
