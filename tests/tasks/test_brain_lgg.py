@@ -230,7 +230,7 @@ def test_a_mask_that_is_turned_otherwise_than_its_picture_is_refused(made_up: Pa
     folder = root(copytree(made_up, tmp_path / "a"))
     (name,) = patients(folder)
     turned(folder / name / f"{name}_2.tif", 3)
-    with pytest.raises(InputError, match=r"_2_mask\.tif: has the orientation 1, its picture 3"):
+    with pytest.raises(InputError, match=r"_2_mask\.tif: has the orientation 1, but its picture 3"):
         read(folder, name)
 
 

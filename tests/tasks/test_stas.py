@@ -117,7 +117,7 @@ def test_two_voters_have_no_majority() -> None:
     for networks in (VOTERS[:2], []):
         with pytest.raises(RunError, match="expected one alone, or a majority of stas-efficientnetv2-m, stas-eca"):
             TASK.answered_by(networks)
-    with pytest.raises(RunError, match="'brain-lgg' is none of stas's"):
+    with pytest.raises(RunError, match="'brain-lgg' does not belong to stas"):
         TASK.answered_by(["brain-lgg"])
 
 
