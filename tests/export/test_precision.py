@@ -172,5 +172,5 @@ def test_a_network_whose_own_answers_are_none_is_not_exported(tmp_path, build):
 
 def test_an_answer_of_another_shape_than_torchs_is_refused():
     answer = np.zeros((1, 1, 8, 8), np.float32)
-    with pytest.raises(ExportError, match=r"answers with shape \(1, 8, 8, 1\), torch with \(1, 1, 8, 8\)"):
+    with pytest.raises(ExportError, match=r"answers with shape \(1, 8, 8, 1\), but torch with \(1, 1, 8, 8\)"):
         compare(network(Hostile), [answer], [answer.transpose(0, 2, 3, 1)])

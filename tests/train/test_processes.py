@@ -104,8 +104,8 @@ def test_a_killed_process_ends_the_fit_with_a_reason_and_resume_goes_on(pictures
     [
         ({}, {"nodes": 2}, r"--nodes is 2, and this process was started alone; .*start 2 of them"),
         ({"RANK": "0", "WORLD_SIZE": "1"}, {"nodes": 3, "devices": 2}, "--nodes is 3"),
-        ({"RANK": "0", "WORLD_SIZE": "4"}, {"nodes": 2}, "are 2 processes, and 4 were started"),
-        ({"RANK": "1", "WORLD_SIZE": "2"}, {}, "--nodes 1 --devices 1 are 1 processes, and 2 were started"),
+        ({"RANK": "0", "WORLD_SIZE": "4"}, {"nodes": 2}, "are 2 processes, but 4 were started"),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, {}, "--nodes 1 --devices 1 are 1 processes, but 2 were started"),
     ],
 )
 def test_another_number_of_processes_than_was_said_is_refused(
