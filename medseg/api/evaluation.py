@@ -12,7 +12,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from medseg.api.scorer import WORST, Scored, Scorer, scored
 from medseg.data.grid import png
 from medseg.engines.runs import as_runs, lineups, opened
 from medseg.errors import InputError
@@ -21,6 +20,7 @@ from medseg.run import Run
 from medseg.scoring import Rows
 from medseg.task import Networks, Task
 from medseg.tasks import task_as, task_named
+from medseg.tasks.scorer import WORST, Scored, Scorer, scored
 
 
 @dataclass(frozen=True)

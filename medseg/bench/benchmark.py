@@ -11,7 +11,6 @@ from statistics import median
 from typing import cast
 
 from medseg import __version__
-from medseg.api.scorer import Scorer
 from medseg.bench.cases import PICTURES, scorer_of
 from medseg.bench.judge.score_changes import score_changes
 from medseg.bench.lineup import Opening
@@ -28,6 +27,7 @@ from medseg.files import sha256
 from medseg.metrics.means import differences
 from medseg.run import Run
 from medseg.task import Task, Unread
+from medseg.tasks.scorer import Scorer
 
 _TRIES = 200
 

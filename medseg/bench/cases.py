@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.api.scorer import Scorer
 from medseg.errors import InputError
 from medseg.task import Reading, Source, Task, Tensors, Unread
+from medseg.tasks.scorer import Scorer
 
 PHANTOMS = 4  # made-up patients where no data is given
 PICTURES = 4  # worst rows shown

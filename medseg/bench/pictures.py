@@ -8,9 +8,9 @@ from itertools import islice
 
 import cv2
 
-from medseg.api.scorer import Scorer
 from medseg.bench.record import PictureRecord, TargetRecord
 from medseg.data.picture import RUN_COLOURS
+from medseg.tasks.scorer import Scorer
 
 _WIDEST_PX = 1280
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from medseg.api.evaluation import Evaluated
-    from medseg.api.scorer import Scored
     from medseg.scoring import Mean, Rows, Scoring
+    from medseg.tasks.scorer import Scored
 
 
 def evaluate(

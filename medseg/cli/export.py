@@ -99,6 +99,16 @@ class Judged:
             autocompletion=words.runs,
         ),
     ] = None
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="What decides on a lower precision: agreement (with torch), or score (at least 99 % of fp32's).",
+        ),
+    ] = "agreement"
+    scored: Annotated[
+        int,
+        typer.Option(min=0, help="On how many patients of DATA the score is taken beside fp32's; 0: it is not taken."),
+    ] = 4
     lost: Annotated[
         int, typer.Option(min=0, help="How many findings (such as nodules) that fp32 lists a file may lose.")
     ] = 0
@@ -145,6 +155,8 @@ def export(
         gpu_build=built.gpu_build,
         command=command,
         lost=judged.lost,
+        budget=judged.budget,
+        scored=judged.scored,
     )
     failed = export_together(opened, options, _progress(), beside)
     typer.echo(text.dumps({str(run.path): run.files for run in opened}) if json else _table(opened))
@@ -185,8 +197,9 @@ def _table(runs: list[Run]) -> str:
         for name, facts in run.files.items():
             parity = facts.get("parity")
             words = f"Dice {parity['dice']:.5f}, {parity['flipped']} flipped of {parity['voxels']}" if parity else ""
-            listed = f"; {_list_in_words(facts['list'])}" if "list" in facts else ""
-            lines.append(f"{run.path / name}  {facts['bytes'] / 1e6:.1f} MB  {words}{listed}".rstrip())
+            said = [say(facts[about]) for about, say in _WORDS.items() if about in facts]
+            size = f"{facts['bytes'] / 1e6:.1f} MB"
+            lines.append(f"{run.path / name}  {size}  {'; '.join(filter(None, [words, *said]))}".rstrip())
     return "\n".join(lines)
 
 
@@ -194,3 +207,27 @@ def _list_in_words(facts: dict[str, Any]) -> str:
     if not facts["judged"]:
         return f"list not judged, because {facts['because']}: give the task's other runs too"
     return f"of {facts['listed']} listed {facts['lost']} lost, {facts['gained']} gained, on {facts['scans']}"
+
+
+def _score_in_words(facts: dict[str, Any]) -> str:
+    if not facts["judged"]:
+        return f"score not taken: {facts['because']}"
+    share = f"{facts['share']:.2%} of fp32's {facts['score']} of {facts['fp32']:.4f}"
+    held = "fails 99 %" if facts["verdict"] == "fails" else f"holds {facts['verdict']}"
+    change = facts["change"]
+    band = f", change {change['low']:+.4f} to {change['high']:+.4f}" if change and change["low"] is not None else ""
+    return f"{share} ({held}{band})"
+
+
+def _speed_in_words(facts: dict[str, Any]) -> str:
+    if not facts["measured"]:
+        return f"speed not measured: {facts['because']}"
+    times = f"{facts['times']:.2f} times as fast as fp32 in {facts['engine']}"
+    return times if facts["faster"] else f"no faster here: {times}"
+
+
+_WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "list": _list_in_words,
+    "score": _score_in_words,
+    "speed": _speed_in_words,
+}

@@ -13,7 +13,6 @@ import numpy as np
 from tqdm import tqdm
 
 from medseg.api.evaluation import Evaluated, held_out, reported
-from medseg.api.scorer import Scored, Scorer
 from medseg.cohort.case import DONE, FAILED
 from medseg.cohort.ledger import Entry, Ledger, merged, read_ledger
 from medseg.cohort.shards import MANIFEST, manifests
@@ -23,6 +22,7 @@ from medseg.errors import InputError
 from medseg.files import sha256
 from medseg.task import Task, Tensors, Unread
 from medseg.tasks import task_as, task_named
+from medseg.tasks.scorer import Scored, Scorer
 
 Answers = Mapping[str, Entry | None]  # a case of the data -> what the cohort says of it
 

@@ -78,6 +78,7 @@ ENGINES = {
 }
 CPU_DEFAULT = "openvino"
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # that an exported file can have
+FASTER = 1.05  # so many times as fast as fp32 a lower precision must be; with less it gains nothing on this machine
 
 
 def kind_of(engine: str) -> Kind:

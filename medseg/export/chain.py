@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -18,16 +18,20 @@ from medseg.errors import EngineError, ExportError, RunError
 from medseg.export import files
 from medseg.export.given import yardstick
 from medseg.export.graph import GRAPH, label, save_graph
-from medseg.export.lists import Lists, as_judged, chains_of
+from medseg.export.judges import Judges, judges_of
 from medseg.export.parity import PRECISIONS, Budget, Parity, budget_for, compare, judged, onnx_infer
 from medseg.export.plan import GpuBuild, build, device
 from medseg.export.samples import Calibration, calibration
+from medseg.export.scores import LEAST
 from medseg.export.search import Lowered, half_within, int8_within
+from medseg.export.speed import speed
 from medseg.run import Run
 from medseg.scratch import Scratch
 from medseg.task import Network
 from medseg.tasks import network_of
 
+AGREEMENT, SCORE = "agreement", "score"
+_WIDER = (16.0, 4.0)  # times the agreement's allowance: what is tried first where the score decides
 _USUAL_SAMPLES = {1: 128, 3: 8, 4: 4}  # by the length of the output shape: crops are small and vary, pictures are large
 
 
@@ -46,6 +50,8 @@ class ExportOptions:
     )
     command: str = ""  # the command line, for the manifest
     lost: int = 0  # so much of what fp32 lists the whole chain may lose with a file
+    budget: str = AGREEMENT  # what decides whether a lower precision is recorded: AGREEMENT with torch, or the SCORE
+    scored: int = 4  # on so many patients of `data` the task's score is taken beside fp32's; 0: it is not
 
 
 Tell = Callable[[str], None]
@@ -59,7 +65,7 @@ class Begun:
     network: Network
     full: onnx.ModelProto
     known: Calibration
-    lists: Lists | None
+    judges: Judges
 
 
 def usual_samples(network: Network) -> int:
@@ -75,8 +81,8 @@ def export(
     `beside` are runs of the task's other networks, with which the list is judged. Raises ExportError where not even
     fp32.onnx can be made. `tell` hears each stage as it starts.
     """
-    lists = chains_of([run], beside, options.data)[run.path]
-    return _finished(_begun(run, network, options, tell, lists), options, tell)
+    judges = judges_of([run], beside, options.data, options.scored)[run.path]
+    return _finished(_begun(run, network, options, tell, judges), options, tell)
 
 
 def export_together(
@@ -86,8 +92,8 @@ def export_together(
 
     `tell` hears the run too.
     """
-    chains = chains_of(runs, beside, options.data)
-    begun = [_begun(run, network_of(run), options, partial(tell, run), chains[run.path]) for run in runs]
+    judges = judges_of(runs, beside, options.data, options.scored)
+    begun = [_begun(run, network_of(run), options, partial(tell, run), judges[run.path]) for run in runs]
     failed: dict[str, str] = {}
     for one in begun:
         not_made = _finished(one, options, partial(tell, one.run))
@@ -95,7 +101,7 @@ def export_together(
     return failed
 
 
-def _begun(run: Run, network: Network, options: ExportOptions, tell: Tell, lists: Lists | None) -> Begun:
+def _begun(run: Run, network: Network, options: ExportOptions, tell: Tell, judges: Judges) -> Begun:
     _refuse_early(options)
     tell("trace")
     stick = yardstick(run, network, options.command)
@@ -106,8 +112,9 @@ def _begun(run: Run, network: Network, options: ExportOptions, tell: Tell, lists
     full = stick.graph()
     exact = stick.exact(full)
     parity = judged(network, GRAPH, _parity(network, exact, known), _budget("fp32", options))
-    _record(run, network, exact, _facts("fp32", parity, known, options) | stick.facts | _since(started))
-    return Begun(run, network, full, known, lists)
+    facts = _facts("fp32", parity, known, options, _budget("fp32", options))
+    _record(run, network, exact, facts | stick.facts | _since(started))
+    return Begun(run, network, full, known, judges)
 
 
 def _finished(begun: Begun, options: ExportOptions, tell: Tell) -> dict[str, str]:
@@ -123,6 +130,10 @@ def _finished(begun: Begun, options: ExportOptions, tell: Tell) -> dict[str, str
 
 def _refuse_early(options: ExportOptions) -> None:
     """Mistakes are told before the long work, not after it."""
+    if options.budget not in (AGREEMENT, SCORE):
+        raise ExportError(f"budget {options.budget!r} is unknown; expected {AGREEMENT} or {SCORE}")
+    if options.budget == SCORE and not (options.data and options.scored):
+        raise ExportError("budget 'score' needs patients with a known truth; expected --calibration DATA and --scored")
     if options.int8 and not options.data:
         raise ExportError("int8 needs real samples for its ranges; expected --calibration DATA")
     if options.gpu_build:
@@ -154,16 +165,27 @@ def _engine(begun: Begun, precision: str, options: ExportOptions) -> list[tuple[
 
 
 def _lowered(begun: Begun, options: ExportOptions, lower: Callable[..., Lowered]) -> None:
+    """Record the file of the first budget that it holds with all its judges."""
+    precision = "fp16" if lower is half_within else "int8"
+    budget, wider = _budget(precision, options), _WIDER if options.budget == SCORE else ()
+    for widest in (budget.widened(times) for times in wider):
+        with suppress(ExportError):
+            return _lowered_within(begun, options, lower, widest)
+    return _lowered_within(begun, options, lower, budget)
+
+
+def _lowered_within(begun: Begun, options: ExportOptions, lower: Callable[..., Lowered], budget: Budget) -> None:
     precision = "fp16" if lower is half_within else "int8"
     started = perf_counter()
-    found = lower(begun.full, begun.network, begun.known, _budget(precision, options))
+    found = lower(begun.full, begun.network, begun.known, budget)
     facts = {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
     with _written(begun, found.model, precision) as file:
         if precision == "int8":
-            judge_by_engines(begun, file, _budget(precision, options))
-        facts |= _list_facts(begun, precision, file, options)
-    facts["seconds"] = round(perf_counter() - started, 1)
-    _record(begun.run, begun.network, found.model, _facts(precision, found.parity, begun.known, options) | facts)
+            judge_by_engines(begun, file, budget)
+        facts |= _judged_facts(begun, precision, file, options)
+    facts |= _since(started)
+    facts = _facts(precision, found.parity, begun.known, options, budget) | facts
+    _record(begun.run, begun.network, found.model, facts)
 
 
 def judge_by_engines(begun: Begun, file: Path, budget: Budget) -> None:
@@ -189,10 +211,12 @@ def _bfloat(begun: Begun, options: ExportOptions) -> None:
         engine = open_engine(name, file)
         parity = compare(network, known.references, map(engine, known.samples))
         engine.close()
-        judged(network, "bf16.onnx", parity, _budget("bf16", options))
-        listed = _list_facts(begun, "bf16", file, options)
-    facts = {"engine": name, "seconds": round(perf_counter() - started, 1)} | listed
-    _record(begun.run, network, begun.full, _facts("bf16", parity, known, options) | facts)
+        usual = _budget("bf16", options)
+        budget = usual.widened(_WIDER[0]) if options.budget == SCORE else usual
+        judged(network, "bf16.onnx", parity, budget)
+        found = _judged_facts(begun, "bf16", file, options)
+    facts = {"engine": name} | _since(started) | found
+    _record(begun.run, network, begun.full, _facts("bf16", parity, known, options, budget) | facts)
 
 
 @contextmanager
@@ -205,12 +229,11 @@ def _written(begun: Begun, model: onnx.ModelProto, precision: str) -> Iterator[P
         yield file
 
 
-def _list_facts(begun: Begun, precision: str, file: Path, options: ExportOptions) -> dict[str, Any]:
-    """What the manifest says of the list, where the task's answer is one. Raises ExportError beyond the bound."""
-    if begun.lists is None:
-        return {}
-    found = begun.lists.judged(begun.network.name, precision, as_judged(file, precision), options.lost)
-    return {"list": found | {"most_lost": options.lost}}
+def _judged_facts(begun: Begun, precision: str, file: Path, options: ExportOptions) -> dict[str, Any]:
+    """What the manifest says of the list, the score and the speed. Raises ExportError beyond a bound."""
+    least = LEAST if options.budget == SCORE else None
+    facts = begun.judges.facts(begun.network.name, precision, file, options.lost, least)
+    return facts | {"speed": speed(file, begun.run.path / GRAPH, begun.known.samples[0], precision)}
 
 
 def _since(started: float) -> dict[str, Any]:
@@ -226,8 +249,9 @@ def _budget(precision: str, options: ExportOptions) -> Budget:
     return budget_for(precision, None if precision == "fp32" else options.dice)
 
 
-def _facts(precision: str, parity: Parity, known: Calibration, options: ExportOptions) -> dict[str, Any]:
-    budget = _budget(precision, options)
+def _facts(
+    precision: str, parity: Parity, known: Calibration, options: ExportOptions, budget: Budget
+) -> dict[str, Any]:
     return {
         "precision": precision,
         "parity": parity.facts() | {"calibration": known.origin},

@@ -36,7 +36,11 @@ class Budget:
 
     def halved(self) -> Budget:
         """The bound with half of its allowance."""
-        return Budget((1 + self.dice) / 2, self.probability_error / 2, self.odds_error / 2)
+        return self.widened(0.5)
+
+    def widened(self, times: float) -> Budget:
+        """The bound with so many times its allowance."""
+        return Budget(max(0.0, 1 - times * (1 - self.dice)), times * self.probability_error, times * self.odds_error)
 
 
 @dataclass(frozen=True)

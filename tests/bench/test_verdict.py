@@ -20,6 +20,9 @@ def target(name: str, times_s: list[float], change: tuple[float, float, float] |
     paired = {"dice": dict(zip(("mean", "low", "high"), change, strict=True), cases=12)} if change else {}
     return {
         "name": name,
+        "facts": {
+            "precision": next((word for word in name.replace(",", "").split() if word in ("fp32", "int8")), None)
+        },
         "serial": {"summary": summary, "timings": timings},
         "accuracy": {"dice": mean},
         "paired": paired,
@@ -56,6 +59,23 @@ def test_the_verdict_says_what_the_numbers_can_tell(name: str) -> None:
     targets, start, part = CASES[name]
     take, following = verdict({"targets": targets, "main": "dice"})
     assert take.startswith(start) and part in take and following == NEXT
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (SLOW, "No faster here than fp32: openvino int8, local (0.50 times as fast)."),
+        (FAST, "No faster here than fp32: openvino int8, local (1.00 times as fast)."),
+        ([0.096] * 20, "No faster here than fp32: openvino int8, local (1.04 times as fast)."),
+        ([0.09] * 20, ""),
+        ([0.2], ""),  # of one request nothing can be told
+    ],
+)
+def test_a_lower_precision_that_gains_nothing_is_named(times: list[float], said: str) -> None:
+    full, other = target("openvino fp32, local", FAST), target("openvino fp32, served", FAST)
+    same = (0.0, 0.0, 0.0)
+    targets = [full, other, target("openvino int8, local", times, same), target("onnxruntime int8, local", SLOW, same)]
+    assert " ".join(verdict({"targets": targets, "main": "dice"})[2:]) == said
 
 
 def test_no_verdict_where_nothing_answered() -> None:

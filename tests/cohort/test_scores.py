@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from medseg.api.evaluation import evaluate
-from medseg.api.scorer import worst_scores
 from medseg.cohort.batch import Rules, batch
 from medseg.cohort.case import FAILED, Work
 from medseg.cohort.how import how_asked
@@ -14,6 +13,7 @@ from medseg.cohort.shards import Shard
 from medseg.errors import InputError
 from medseg.metrics.definitions import DICE, HAUSDORFF_PX, Metric
 from medseg.tasks import task_named
+from medseg.tasks.scorer import worst_scores
 from tests.bench.runs import bright_run
 from tests.cohort.faulty import Inline
 

@@ -11,7 +11,8 @@ from medseg.engines import open_engine
 from medseg.errors import ExportError
 from medseg.export import lists as module
 from medseg.export.chain import ExportOptions, export_together
-from medseg.export.lists import Changes, Lists, chains_of, changes
+from medseg.export.judges import judges_of
+from medseg.export.lists import Changes, Lists, changes
 from medseg.run import Run
 from medseg.task import Array, Infer
 from medseg.tasks import task_named
@@ -76,7 +77,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 
 def _lists(runs: list[Run], data: Path | None = None) -> Lists:
-    found = chains_of(runs[:1], runs[1:], data)[runs[0].path]
+    found = judges_of(runs[:1], runs[1:], data, 0)[runs[0].path].lists
     assert found is not None
     return found
 
@@ -161,12 +162,12 @@ def test_at_most_four_scans_are_judged_on(runs: list[Run], tmp_path: Path) -> No
 
 def test_tasks_without_a_list_have_none_to_judge(tmp_path: Path) -> None:
     run = bright_run(tmp_path / "run", task_named("gi-tract").networks[0])
-    assert chains_of([run], [], None) == {run.path: None}
+    assert judges_of([run], [], None, 0)[run.path].lists is None
 
 
 def test_runs_of_one_network_have_a_chain_each(runs: list[Run], tmp_path: Path) -> None:
     other = bright_run(tmp_path / "other", task_named("luna").network("luna-nodule"), -700.0)
-    chains = chains_of([runs[0], runs[1], other], [], None)
+    chains = judges_of([runs[0], runs[1], other], [], None, 0)
     assert chains[runs[0].path] is chains[runs[1].path] is not chains[other.path]
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.api.scorer import Scorer
 from medseg.data import rle
 from medseg.data.encoded import encoded_tensor
 from medseg.data.grid import resized
@@ -20,6 +19,7 @@ from medseg.tasks.gi_tract.check import inspect
 from medseg.tasks.gi_tract.data import DATA
 from medseg.tasks.gi_tract.files import picture, submit
 from medseg.tasks.gi_tract.pipeline import PIPELINE, prepare
+from medseg.tasks.scorer import Scorer
 from tests.shared import SHARED, needs_shared
 from tests.tasks.perfect import dice, perfect_logits
 

@@ -11,7 +11,6 @@ from time import perf_counter
 
 import numpy as np
 
-from medseg.api.scorer import Scored, Scorer
 from medseg.bench.measure.load import (
     TIMEOUT,
     Asked,
@@ -29,6 +28,7 @@ from medseg.bench.measure.target import BenchTarget, Statistics
 from medseg.bench.record import Facts
 from medseg.errors import MedsegError
 from medseg.task import Tensors, Unread
+from medseg.tasks.scorer import Scored, Scorer
 
 Say = Callable[[str], None]
 PINGS = 20  # empty requests; their median is used

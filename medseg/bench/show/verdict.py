@@ -1,4 +1,4 @@
-"""The verdict: two sentences at the top of a report, which claim no more than the measurements can show."""
+"""The verdict: two or three sentences at the top of a report, which claim no more than the measurements can show."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import numpy as np
 
 from medseg.bench.record import MeanRecord, Record, TargetRecord
 from medseg.bench.show.tables import seconds
+from medseg.engines import FASTER
 
+FULL = "fp32"
 _Z = 1.96  # of a 95 % interval
 _FEWEST = 6  # requests that a median's interval needs at least
 _MOST_NAMED = 2  # the most targets whose names a sentence gives
 
 
 def verdict(record: Record) -> list[str]:
-    """Which target to take and what it costs in score, then what to speed up next; empty if nothing answered."""
+    """Which target to take and what it costs in score, then what to speed up next; empty where nothing answered.
+
+    Then which lower precisions are no faster than fp32 here, where there are such.
+    """
     good = [target for target in record["targets"] if _sound(target)]
     if not good:
         return []
     chosen = min((one for one in good if not _clearly_worse(one, good[0], record["main"])), key=_median_s)
-    return [_take(chosen, good, record["main"]), _next(chosen)]
+    return [_take(chosen, good, record["main"]), _next(chosen), *_no_faster(good)]
 
 
 def _sound(target: TargetRecord) -> bool:
@@ -91,6 +96,22 @@ def _next(chosen: TargetRecord) -> str:
         if book
         else "It was not measured where the time is spent, so it is not known what to speed up next."
     )
+
+
+def _no_faster(good: Sequence[TargetRecord]) -> list[str]:
+    """A sentence on the targets that gain nothing by their precision, of enough requests to tell."""
+    told = {(_but_precision(one), one["facts"].get("precision")): one for one in good if median_interval(one)}
+    slow = []
+    for (rest, precision), one in told.items():
+        if precision != FULL and (rest, FULL) in told:
+            times = _median_s(told[rest, FULL]) / _median_s(one)
+            slow += [f"{one['name']} ({times:.2f} times as fast)"] if times < FASTER else []
+    return [f"No faster here than {FULL}: {', '.join(slow)}."] if slow else []
+
+
+def _but_precision(target: TargetRecord) -> str:
+    """A target's name without its precision: what it has in common with itself in another."""
+    return target["name"].replace(str(target["facts"].get("precision", "")), "")
 
 
 def _clearly_slower(target: TargetRecord, chosen: TargetRecord) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.api.scorer import Scorer
 from medseg.bench.cases import cases_of, scorer_of
 from medseg.errors import InputError
 from medseg.metrics.definitions import metric_of
@@ -18,6 +17,7 @@ from medseg.task import Case, Data, Task, Tensors, Unread
 from medseg.tasks import task_named, task_names
 from medseg.tasks.luna.tables import nodules
 from medseg.tasks.picture.choose import described as described_picture
+from medseg.tasks.scorer import Scorer
 from tests.own import OWN
 from tests.tasks.picture.made import picture
 from tests.tasks.volume.test_data import task as volume_task
