@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from medseg.api.predictor import served_as
 from medseg.bench.benchmark import Extras, Settings, benchmark
 from medseg.bench.cases import cases_of
-from medseg.bench.lineup import Entry, lineup, remote, usual
+from medseg.bench.lineup import Entry, files, held, lineup, remote, usual, ways_to_serve
 from medseg.bench.measure.batches import batches
 from medseg.bench.measure.load import QUICK, Plan
 from medseg.bench.measure.rounds import Loads
 from medseg.bench.record import Record
+from medseg.bench.search import Limits, Searched, search
 from medseg.engines.runs import as_runs
 from medseg.errors import InputError
 from medseg.run import Run
@@ -21,6 +23,7 @@ from medseg.task import Task
 from medseg.tasks import task_as
 
 QUICK_CASES = 8
+SEARCHED_CASES = 16  # of a search: it asks each way anew
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,21 @@ def measured(
     openings = lineup(task, runs, entries, timeout_s) + [remote(task, url, timeout_s) for url in beside.urls]
     alone = batches(task, runs, entries, beside.batch)
     return benchmark(task, openings, cases, settings, Extras(runs, data, alone, beside.waterfall))
+
+
+def searched(
+    task: Task, runs: Sequence[Run], engines: Sequence[str], data: Path, limits: Limits, load: int, timeout_s: float
+) -> Searched:
+    """How the runs are best served by one of these engines, at so many requests at once, on a data folder's cases.
+
+    Raises KeyboardInterrupt where Ctrl-C ends it.
+    """
+
+    def ask(entries: Sequence[Entry], plan: Plan, loads: Loads) -> Record:
+        settings = Settings(replace(plan, timeout_s=timeout_s), loads)
+        record = measured(task, runs, entries, data, settings, Beside(cases=SEARCHED_CASES, waterfall=False))
+        if record["interrupted"]:
+            raise KeyboardInterrupt
+        return record
+
+    return search(ask, files(runs, engines, held(runs)), partial(ways_to_serve, task), limits, load)

@@ -13,8 +13,9 @@ from medseg.bench.measure.early_exit import early_exit
 from medseg.bench.measure.target import At, BenchTarget, local_target, served_target
 from medseg.bench.record import Facts
 from medseg.engines import CPU_DEFAULT, ENGINES, kind_of
+from medseg.engines.runs import cores, exported_file
 from medseg.engines.runs import opened as runs_opened
-from medseg.errors import InputError, unknown
+from medseg.errors import InputError, RunError, unknown
 from medseg.run import Run
 from medseg.scratch import Scratch
 from medseg.task import Task
@@ -51,7 +52,8 @@ class Entry:
         decoder = ", reference decoder" if self.where == "served" and self.decoder != "dali" else ""
         memory = ", shared memory" if self.shared_memory else ""
         exits = "" if self.early_exit is None else f", early exit at {self.early_exit:g}"
-        return f"{self.engine} {self.precision}, {self.where}{decoder}{memory}{exits}"
+        count = f", instances: {self.instances}" if self.instances else ""
+        return f"{self.engine} {self.precision}, {self.where}{decoder}{memory}{exits}{count}"
 
 
 def held(runs: Sequence[Run]) -> list[str]:
@@ -93,6 +95,27 @@ def entries(engines: Sequence[str], precisions: Sequence[str], where: Sequence[s
     for engine in engines:
         kind_of(engine)
     return [Entry(engine, precision, place) for engine in engines for precision in precisions for place in where]
+
+
+def files(runs: Sequence[Run], engines: Sequence[str], precisions: Sequence[str]) -> list[Entry]:
+    """The files that every run holds for these engines, fp32 first, each opened in this process."""
+    return [entry for entry in entries(engines, precisions, ["local"]) if _there(runs, entry)]
+
+
+def _there(runs: Sequence[Run], entry: Entry) -> bool:
+    try:
+        return bool([exported_file(run, entry.engine, entry.precision) for run in runs])
+    except RunError:
+        return False
+
+
+def ways_to_serve(task: Task, entry: Entry) -> list[Entry]:
+    """An engine and precision on a server: by every decoder, and by 1, 2, 4 ... instances up to one a core."""
+    most = cores()
+    counts = [*(2**power for power in range(most.bit_length()) if 2**power < most), most]
+    decoders = ("dali", "reference") if task.decoding else ("dali",)
+    several = [(decoder, count) for decoder in decoders for count in counts]
+    return [replace(entry, where="served", decoder=decoder, instances=count) for decoder, count in several]
 
 
 def with_variants(entries: Sequence[Entry], shared_memory: bool, exit_at: float | None) -> list[Entry]:

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from medseg.cli import words
+from medseg.cli.bench_search import Load, Search, found
 from medseg.cli.groups import grouped
 from medseg.cli.options import JsonOption, NoVerifyOption, RunsOption
 from medseg.cli.words import each
@@ -113,6 +114,7 @@ def bench(
     targets: Targets,
     effort: Effort,
     report: Report,
+    search: Search,
     task: Annotated[
         str | None,
         typer.Argument(
@@ -152,15 +154,21 @@ def bench(
     settings = _settings(effort)
     if task is None:
         raise InputError("`medseg bench` got no task; expected one, or --merge or --history with bench.json files")
+    if not search.search and (search.p95 or search.memory):
+        raise InputError("--p95 and --memory are limits of a search; expected --search with them: add it")
     if bool(run) == bool(targets.url):
         raise InputError("--run and --url: got both or neither; expected runs to open, or a server to ask")
     before, limits = _earlier(report)
     check_new(report.out / "bench.json")
     runs = [Run(path) for path in run or []]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit's `kill` leaves a report as Ctrl-C does
+    if search.search:
+        text, record = found(search, task, runs, data, report.out, _load(targets, effort))
+        typer.echo((record if report.json else text).read_text())
+        return
     subject = task_as(task, runs) if runs else served_as(task, (targets.url or [])[0])
     entries = _entries(subject, runs, targets, effort.quick)
     folder = data or made_up(subject, report.out / "phantom")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit's `kill` leaves a report as Ctrl-C does
     record = measured(subject, runs, entries, folder, settings, _beside(targets, effort))
     try:
         record = with_comparison(record, before, limits) if before else record
@@ -169,6 +177,11 @@ def bench(
     typer.echo((report.out / "bench.json" if report.json else report.out / "report.md").read_text())
     typer.echo(f"report: {written}", err=True)
     raise typer.Exit(bad(record))
+
+
+def _load(targets: Targets, effort: Effort) -> Load:
+    """What a search asks at once, which engines it tries, and how long it waits."""
+    return Load((effort.concurrency or [Load.at_once])[0], targets.engine or Load.engines, effort.timeout)
 
 
 def _told(report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Limits: what `--fail-on` asks for, and which metrics of an earlier run can be compared."""
+"""Limits: what `--fail-on` and a search ask for, and which metrics of an earlier run can be compared."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from medseg.errors import InputError
 from medseg.metrics.voters import is_voters
 
 _LIMIT = re.compile(r"(?P<metric>[\w.-]+):(?P<change>[+-]\d+(\.\d+)?)%")
+_AMOUNT = re.compile(r"(?P<value>\d+(\.\d+)?) *(?P<unit>[A-Za-z]+)")
+_SECONDS = {"ms": 1e-3, "s": 1.0}
+_MEBIBYTES = {"MB": 1e6 / 2**20, "GB": 1e9 / 2**20, "MiB": 1.0, "GiB": 1024.0}
 LATENCY = re.compile(r"p(\d{1,2})")
 
 
@@ -22,6 +25,24 @@ def limits_from(text: str) -> dict[str, float]:
             raise InputError(f"limit {part!r} is not understood; expected METRIC:+N% or METRIC:-N%, such as p95:+10%")
         limits[match["metric"]] = float(match["change"]) / 100
     return limits
+
+
+def in_seconds(text: str) -> float:
+    """`200ms` or `0.2s` in seconds. Raises InputError for anything else."""
+    return _amount("--p95", text, _SECONDS, "200ms")
+
+
+def in_mebibytes(text: str) -> float:
+    """`2GB` or `800MiB` in MiB. Raises InputError for anything else."""
+    return _amount("--memory", text, _MEBIBYTES, "2GB")
+
+
+def _amount(option: str, text: str, units: Mapping[str, float], example: str) -> float:
+    match = _AMOUNT.fullmatch(text.strip())
+    value = float(match["value"]) * units.get(match["unit"], 0.0) if match else 0.0
+    if value <= 0:
+        raise InputError(f"{option} is {text!r}; expected more than 0 {' or '.join(units)}, such as {example}")
+    return value
 
 
 def usual_limits(before: Record) -> dict[str, float]:
