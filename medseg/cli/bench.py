@@ -163,8 +163,8 @@ def bench(
     runs = [Run(path) for path in run or []]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit's `kill` leaves a report as Ctrl-C does
     if search.search:
-        text, record = found(search, task, runs, data, report.out, _load(targets, effort))
-        typer.echo((record if report.json else text).read_text())
+        shown, kept = found(search, task, runs, data, report.out, _load(targets, effort))
+        typer.echo((kept if report.json else shown).read_text())
         return
     subject = task_as(task, runs) if runs else served_as(task, (targets.url or [])[0])
     entries = _entries(subject, runs, targets, effort.quick)

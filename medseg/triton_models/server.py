@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -32,6 +33,7 @@ from medseg.triton_models.front.doors import Doors, drain_seconds, grpc_socket, 
 from medseg.triton_models.front.guard import ORPHANED, note_session
 from medseg.triton_models.heap import FRONT
 from medseg.triton_models.pulse import FOLDER
+from medseg.triton_models.stubs import processes
 from medseg.triton_models.wheel import backends, environment, wheel
 
 LOCAL = Access()
@@ -64,6 +66,7 @@ class Server:
     front: subprocess.Popen[bytes] = field(init=False)
     closing: bool = field(init=False, default=False)  # it ends because it was asked to
     start_seconds: float = field(init=False, default=0.0)  # until all its models were loaded, the last time
+    whole: Counter[str] = field(init=False, default_factory=Counter)  # its models' python processes at that moment
     _told: int = field(init=False, default=0)  # how much of the log is older than what is happening now
 
     @property
@@ -87,7 +90,7 @@ class Server:
                 preexec_fn=partial(_guarded, self.sockets),
             )
         _await_ready(self)
-        self.start_seconds = time.monotonic() - started
+        self.start_seconds, self.whole = time.monotonic() - started, processes(self)
 
     def start_front(self) -> None:
         """Start the front, which listens when it is told to; from now on it cleans up if this process is killed."""

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -24,7 +25,8 @@ from tempfile import TemporaryDirectory
 from medseg.errors import InputError, MedsegError
 from medseg.triton_models.control import did
 from medseg.triton_models.pulse import FOLDER, Pulses
-from medseg.triton_models.watch import mend, processes
+from medseg.triton_models.stubs import processes
+from medseg.triton_models.watch import mend
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 _LOOK_SECONDS = 0.2
@@ -40,6 +42,7 @@ class Contained:
     sockets: Path
     process: subprocess.Popen[bytes] = field(init=False)
     start_seconds: float = field(init=False, default=0.0)
+    whole: Counter[str] = field(init=False, default_factory=Counter)
     closing: bool = field(init=False, default=False)  # it was asked to end
 
     def start(self) -> None:
@@ -51,7 +54,7 @@ class Contained:
         started = time.monotonic()
         while self.process.poll() is None and not self.did("GET", "/v2/health/ready", 5):
             time.sleep(_LOOK_SECONDS)
-        self.start_seconds = time.monotonic() - started
+        self.start_seconds, self.whole = time.monotonic() - started, processes(self)
 
     def end(self, *_: object) -> None:
         """Ask it to end, as we are asked to."""
@@ -112,13 +115,13 @@ def main(words: Sequence[str]) -> int:
         for which in (signal.SIGTERM, signal.SIGINT):
             signal.signal(which, server.end)
         server.await_ready()
-        whole, pulses = processes(server), Pulses(server.sockets)
-        _tell(f"{len(server.models)} models are loaded; {whole.total()} Python processes are watched")
+        pulses = Pulses(server.sockets)
+        _tell(f"{len(server.models)} models are loaded; {server.whole.total()} Python processes are watched")
         while server.process.poll() is None:
             if server.closing:
                 server.process.wait()
             else:
-                mend(server, whole, pulses, _tell)
+                mend(server, pulses, _tell)
     code = server.process.returncode
     return code if code >= 0 else 128 - code
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -18,18 +18,15 @@ import psutil
 from medseg.errors import ServerError
 from medseg.triton_models.pulse import SECONDS, Pulses, beat
 from medseg.triton_models.server import Server
+from medseg.triton_models.stubs import Stubs, process_of, processes, stubs_of
 
 _LOOK_SECONDS = 1
 _RETRY_SECONDS = 2  # after which loading a model is tried again
-_LEAST_LOAD_SECONDS, _LOAD_TIMES = (
-    20.0,
-    3.0,
-)  # one model may take this many times as long as the whole server took to start
+_LEAST_LOAD_SECONDS = 20.0
+_LOAD_TIMES = 3.0  # one model may take this many times as long as the whole server took to start
 _END_SECONDS = 2  # for a killed process to be gone
 _ALIVE_SECONDS = 2
 _MOST_STARTS, _START_WINDOW = 6, 600  # a server that ends more often than this within so many seconds is given up
-_STUB = "triton_python_backend_stub"
-Stubs = list[tuple[str, psutil.Process]]  # python processes, each with its model
 Tell = Callable[[str], None]
 
 
@@ -40,6 +37,7 @@ class Watched(Protocol):
     sockets: Path  # where processes give signs of life
     models: Sequence[str]
     start_seconds: float
+    whole: Counter[str]  # the python processes of each model that it had when all its models were loaded
 
     def did(self, method: str, path: str, seconds: float) -> bool:
         """Whether tritonserver did what was asked of it, in this time."""
@@ -67,22 +65,22 @@ def watch(server: Server, tell: Tell) -> None:
 
     Meanwhile requests to it are refused as unavailable. Raises ServerError when the server ends again and again.
     """
-    whole, pulses, starts = processes(server), Pulses(server.sockets), list[float]()
+    pulses, starts = Pulses(server.sockets), list[float]()
     while not server.closing:
         if server.process.poll() is not None and not server.closing:
             _started_again(server, starts, tell)
-            whole, pulses = whole or processes(server), Pulses(server.sockets)
+            pulses = Pulses(server.sockets)
         if server.front.poll() is not None and not server.closing:
             _opened_again(server, tell)
-        mend(server, whole, pulses, tell)
+        mend(server, pulses, tell)
 
 
-def mend(server: Watched, whole: Counter[str], pulses: Pulses, tell: Tell) -> None:
-    """One look at a server that had `whole` processes: what died or froze is replaced, or the next ending awaited."""
-    stubs = _stubs(server)
+def mend(server: Watched, pulses: Pulses, tell: Tell) -> None:
+    """One look at a server: what died or froze is replaced, or the next ending awaited."""
+    stubs = stubs_of(server)
     _kill_frozen(server, stubs, pulses, tell)
-    missing = sorted(set(whole - Counter(model for model, _ in stubs)))
-    back = [_replaced(server, model, whole[model], tell) for model in missing]
+    missing = sorted(set(server.whole - Counter(model for model, _ in stubs)))
+    back = [_replaced(server, model, server.whole[model], tell) for model in missing]
     if not any(back):
         _await_end(server, stubs, _RETRY_SECONDS if missing else _LOOK_SECONDS)
 
@@ -127,16 +125,10 @@ def _kill_frozen(server: Watched, stubs: Stubs, pulses: Pulses, tell: Tell) -> N
         beat(server.sockets, server.process.pid)
     names = {process.pid: f"a process of model {model}" for model, process in stubs}
     names |= {server.process.pid: "tritonserver", **server.others()}
-    for process in pulses.frozen(one for pid in names if (one := _process(pid))):
+    for process in pulses.frozen(one for pid in names if (one := process_of(pid))):
         tell(f"{names[process.pid]} gave no sign of life for {SECONDS:.0f} s; it is ended")
         _kill(process)
         stubs[:] = [stub for stub in stubs if stub[1].pid != process.pid]
-
-
-def _process(pid: int) -> psutil.Process | None:
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid)
-    return None
 
 
 def _replaced(server: Watched, model: str, count: int, tell: Tell) -> bool:
@@ -183,30 +175,12 @@ def _await_end(server: Watched, stubs: Stubs, seconds: float) -> None:
         waiting.poll(seconds * 1000)
 
 
-def processes(server: Watched) -> Counter[str]:
-    """How many living processes each python model of the server has."""
-    return Counter(model for model, _ in _stubs(server))
-
-
-def _stubs(server: Watched) -> Stubs:
-    found: Stubs = []
-    parent = _process(server.process.pid)
-    for child in parent.children(recursive=True) if parent else ():
-        try:
-            program, *words = child.cmdline() or [""]
-            if program.endswith(_STUB) and child.status() != psutil.STATUS_ZOMBIE:
-                found.append((Path(words[0]).parts[-3], child))  # REPOSITORY/MODEL/1/model.py
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
 def _end_others(server: Watched, model: str) -> None:
     """End the other processes of a model, before it is unloaded: Triton would wait seconds for their farewell.
 
     What they were doing is asked again by the front. One that died while it takes leave is waited for without end.
     """
-    for name, process in _stubs(server):
+    for name, process in stubs_of(server):
         if name == model:
             _kill(process)
 

@@ -19,7 +19,7 @@ from medseg.tasks import task_named
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.repository import swapped, write
 from medseg.triton_models.server import Server, free_ports, serving
-from medseg.triton_models.watch import processes
+from medseg.triton_models.stubs import processes
 from tests.dali_pipelines.damage import damaged
 from tests.fuzz.outcomes import SECONDS, Campaign, Outcome, outcome
 from tests.fuzz.pictures import FORMATS, TOLERANCE

@@ -34,7 +34,8 @@ from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Ports, Server, free_ports, serving
-from medseg.triton_models.watch import processes, watch
+from medseg.triton_models.stubs import processes
+from medseg.triton_models.watch import watch
 from tests.bench.runs import bright_run
 from tests.data import oriented
 
@@ -218,11 +219,11 @@ def _watch(server: Server, tell: Callable[[str], None]) -> None:
 def test_a_killed_process_is_replaced_and_meanwhile_requests_wait_or_are_refused(server: Server) -> None:
     """What happened is told; who waits longer than the next process takes is refused, with the model's name."""
     told: list[str] = []
-    threading.Thread(target=_watch, args=(server, told.append), daemon=True).start()
     before = processes(server)
     victim = "luna-nodule-network"
     stubs = psutil.Process(server.process.pid).children()
-    next(stub for stub in stubs if victim in " ".join(stub.cmdline())).kill()
+    next(stub for stub in stubs if victim in " ".join(stub.cmdline())).kill()  # before anybody watches
+    threading.Thread(target=_watch, args=(server, told.append), daemon=True).start()
     model = TritonModel(server.url, "luna")
     started, refused = time.monotonic(), []
     while time.monotonic() < started + 120 and not any("is back" in line for line in told):

@@ -23,7 +23,8 @@ from medseg.tasks import task_named
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.repository import swapped, write
 from medseg.triton_models.server import Server, free_ports, serving
-from medseg.triton_models.watch import processes, watch
+from medseg.triton_models.stubs import processes
+from medseg.triton_models.watch import watch
 from tests.dali_pipelines.damage import grey16, strange
 from tests.shared import SHARED, needs_shared
 

@@ -8,7 +8,8 @@ pytest.importorskip("pytriton")
 
 from medseg.errors import ServerError
 from medseg.triton_models.server import Server, free_ports, serving
-from medseg.triton_models.watch import Stubs, _await_end, watch
+from medseg.triton_models.stubs import Stubs
+from medseg.triton_models.watch import _await_end, watch
 
 HANGING = """
 import os, time

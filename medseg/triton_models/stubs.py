@@ -1,0 +1,46 @@
+"""Stubs: Triton's python processes, one for each instance of a python model, found below tritonserver."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+_PROGRAM = "triton_python_backend_stub"
+Stubs = list[tuple[str, psutil.Process]]  # each with its model
+
+
+class Running(Protocol):
+    """A tritonserver."""
+
+    process: subprocess.Popen[bytes]
+
+
+def processes(server: Running) -> Counter[str]:
+    """How many living processes each python model of the server has."""
+    return Counter(model for model, _ in stubs_of(server))
+
+
+def stubs_of(server: Running) -> Stubs:
+    """The living processes of the server's python models."""
+    found: Stubs = []
+    parent = process_of(server.process.pid)
+    for child in parent.children(recursive=True) if parent else ():
+        try:
+            program, *words = child.cmdline() or [""]
+            if program.endswith(_PROGRAM) and child.status() != psutil.STATUS_ZOMBIE:
+                found.append((Path(words[0]).parts[-3], child))  # REPOSITORY/MODEL/1/model.py
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def process_of(pid: int) -> psutil.Process | None:
+    """The process of this number; None where it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid)
+    return None
