@@ -15,7 +15,7 @@ from medseg.bench.measure.batches import batches
 from medseg.bench.measure.load import QUICK, Plan
 from medseg.bench.measure.rounds import Loads
 from medseg.bench.record import Record
-from medseg.bench.search import Limits, Searched, search
+from medseg.bench.search import Limits, Load, Searched, search
 from medseg.engines.runs import as_runs
 from medseg.errors import InputError
 from medseg.run import Run
@@ -77,19 +77,17 @@ def measured(
     return benchmark(task, openings, cases, settings, Extras(runs, data, alone, beside.waterfall))
 
 
-def searched(
-    task: Task, runs: Sequence[Run], engines: Sequence[str], data: Path, limits: Limits, load: int, timeout_s: float
-) -> Searched:
-    """How the runs are best served by one of these engines, at so many requests at once, on a data folder's cases.
+def searched(task: Task, runs: Sequence[Run], data: Path, limits: Limits, load: Load) -> Searched:
+    """How the runs are best served on a data folder's cases.
 
     Raises KeyboardInterrupt where Ctrl-C ends it.
     """
 
     def ask(entries: Sequence[Entry], plan: Plan, loads: Loads) -> Record:
-        settings = Settings(replace(plan, timeout_s=timeout_s), loads)
+        settings = Settings(replace(plan, timeout_s=load.timeout_s), loads)
         record = measured(task, runs, entries, data, settings, Beside(cases=SEARCHED_CASES, waterfall=False))
         if record["interrupted"]:
             raise KeyboardInterrupt
         return record
 
-    return search(ask, files(runs, engines, held(runs)), partial(ways_to_serve, task), limits, load)
+    return search(ask, files(runs, load.engines, held(runs)), partial(ways_to_serve, task), limits, load.at_once)

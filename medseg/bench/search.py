@@ -10,6 +10,7 @@ from medseg.bench.lineup import Entry
 from medseg.bench.measure.load import QUICK, Plan
 from medseg.bench.measure.rounds import Loads
 from medseg.bench.record import Record, TargetRecord
+from medseg.engines import CPU_DEFAULT
 from medseg.errors import InputError
 
 SHORT = Plan(warmup=1, rounds=0, requests=0, window_s=0.75, limit_s=1.5)  # the first round's; each next has twice that
@@ -26,6 +27,15 @@ class Limits:
     p95_s: float | None = None  # of a request, at the load that is searched for
     memory_mib: float | None = None  # of the server
     drop: float = 0.01  # so much of fp32's score may be lost, as a share
+
+
+@dataclass(frozen=True)
+class Load:
+    """How everything is asked: so many requests at once, of each of these engines, and how long an answer may take."""
+
+    at_once: int = 4
+    engines: Sequence[str] = (CPU_DEFAULT,)
+    timeout_s: float = 120.0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from medseg.cli import words
-from medseg.cli.bench_search import Load, Search, found
+from medseg.cli.bench_search import Search, found
 from medseg.cli.groups import grouped
 from medseg.cli.options import JsonOption, NoVerifyOption, RunsOption
 from medseg.cli.words import each
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from medseg.bench.command import Beside
     from medseg.bench.lineup import Entry
     from medseg.bench.record import Record
+    from medseg.bench.search import Load
     from medseg.run import Run
     from medseg.task import Task
 
@@ -146,25 +147,18 @@ def bench(
     from medseg.bench.command import measured
     from medseg.bench.show.report import bad, with_comparison, write_report
     from medseg.bench.stored import check_new
-    from medseg.errors import InputError
     from medseg.run import Run
     from medseg.tasks import task_as
 
     Run.verify = not no_verify
     settings = _settings(effort)
-    if task is None:
-        raise InputError("`medseg bench` got no task; expected one, or --merge or --history with bench.json files")
-    if not search.search and (search.p95 or search.memory):
-        raise InputError("--p95 and --memory are limits of a search; expected --search with them: add it")
-    if bool(run) == bool(targets.url):
-        raise InputError("--run and --url: got both or neither; expected runs to open, or a server to ask")
+    task = _asked(task, run, targets, search)
     before, limits = _earlier(report)
     check_new(report.out / "bench.json")
     runs = [Run(path) for path in run or []]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit's `kill` leaves a report as Ctrl-C does
     if search.search:
-        shown, kept = found(search, task, runs, data, report.out, _load(targets, effort))
-        typer.echo((kept if report.json else shown).read_text())
+        typer.echo(found(search, task, runs, data, report.out, _load(targets, effort))[report.json].read_text())
         return
     subject = task_as(task, runs) if runs else served_as(task, (targets.url or [])[0])
     entries = _entries(subject, runs, targets, effort.quick)
@@ -179,8 +173,23 @@ def bench(
     raise typer.Exit(bad(record))
 
 
+def _asked(task: str | None, run: Sequence[Path] | None, targets: Targets, search: Search) -> str:
+    """The task. Raises InputError where options do not go together."""
+    from medseg.errors import InputError
+
+    if task is None:
+        raise InputError("`medseg bench` got no task; expected one, or --merge or --history with bench.json files")
+    if not search.search and (search.p95 or search.memory):
+        raise InputError("--p95 and --memory are limits of a search; expected --search with them: add it")
+    if bool(run) == bool(targets.url):
+        raise InputError("--run and --url: got both or neither; expected runs to open, or a server to ask")
+    return task
+
+
 def _load(targets: Targets, effort: Effort) -> Load:
     """What a search asks at once, which engines it tries, and how long it waits."""
+    from medseg.bench.search import Load
+
     return Load((effort.concurrency or [Load.at_once])[0], targets.engine or Load.engines, effort.timeout)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from medseg.bench.search import Load
     from medseg.run import Run
 
 
@@ -26,15 +27,6 @@ class Search:
     drop: Annotated[
         float, typer.Option(min=0, max=1, help="With --search: the share of fp32's score that may be lost.")
     ] = 0.01
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a search asks: so many requests at once of each engine, and how long it waits for an answer."""
-
-    at_once: int = 4
-    engines: Sequence[str] = ("openvino",)
-    timeout_s: float = 120.0
 
 
 def found(search: Search, task: str, runs: Sequence[Run], data: Path | None, out: Path, load: Load) -> list[Path]:
@@ -58,7 +50,7 @@ def found(search: Search, task: str, runs: Sequence[Run], data: Path | None, out
     check_new(out / "search.json")
     subject = task_as(task, runs)
     folder = data or made_up(subject, out / "phantom")
-    result = searched(subject, runs, load.engines, folder, limits, load.at_once, load.timeout_s)
+    result = searched(subject, runs, folder, limits, load)
     paths = [run.path for run in runs]
     line = command(task, paths, result.best.entry) if result.best else None
     facts = {"task": task, "at_once": load.at_once, "limits": asdict(limits), "command": line}
