@@ -13,9 +13,11 @@ from medseg.bench.record import Record, TargetRecord
 from medseg.engines import CPU_DEFAULT
 from medseg.errors import InputError
 
-SHORT = Plan(warmup=1, rounds=0, requests=0, window_s=0.75, limit_s=1.5)  # the first round's; each next has twice that
-LAST = 3  # ways that the last round measures as a report does
-NEAR = 1.5  # what takes so many times the fastest one's time, alone in this process, is not served
+ALONE = replace(QUICK, requests=2)
+SHORT = Plan(warmup=0, rounds=0, requests=0, window_s=0.75, limit_s=1.5)  # the first round's; each next has twice that
+LONG = Plan(rounds=1, requests=1)  # the last round's: under load as a report's, one at a time once, for the score
+LAST = 2  # ways that the last round measures
+NEAR = 1.1  # what takes so many times the fastest one's time, alone in this process, is not served
 
 Ask = Callable[[Sequence[Entry], Plan, Loads], Record]  # the report's own measurement
 
@@ -47,7 +49,7 @@ class Way:
     p95_s: float
     memory_mib: float
     score: float | None
-    whole: bool = False  # measured as a report does, not for a moment
+    whole: bool = False  # measured as long as a report does, not for a moment
     beyond: tuple[str, ...] = ()  # limits that it does not hold, in words
     excess: float = 0.0  # how many times the worst of those is reached, less one
 
@@ -75,9 +77,9 @@ def search(
     `files` are engines and precisions in this process, fp32 first: they are asked one request at a time, and what loses
     too much score or is much slower than the fastest is left out. `ways` are those of each that is left, on a server.
     Of these a short measurement keeps the better half, one of twice the time the better half of those, and so on; the
-    last are measured as a report does. Raises InputError where no file can be measured.
+    last are measured under load as a report does. Raises InputError where no file can be measured.
     """
-    record = ask(files, replace(QUICK, requests=4), Loads())
+    record = ask(files, ALONE, Loads())
     scores = {_file(entry): _score(record, target) for entry, target in zip(files, record["targets"], strict=True)}
     book = _Book(limits, scores, _unfit(record, limits))
     entries = [way for entry in files if entry.name not in book.left_out for way in ways(entry)]
@@ -90,7 +92,7 @@ def search(
         good = [way.entry for way in book.ordered() if way.entry in entries]
         entries = good[: max(LAST, ceil(len(good) / 2))]
         plan = replace(plan, window_s=2 * plan.window_s, limit_s=2 * plan.limit_s)
-    book.enter(entries, ask(entries, Plan(), Loads((load,))) if entries else None, whole=True)
+    book.enter(entries, ask(entries, LONG, Loads((load,))) if entries else None, whole=True)
     ordered = book.ordered()
     best = next((way for way in ordered if way.whole and not way.beyond), None)
     return Searched(best, ordered, book.left_out)

@@ -106,9 +106,12 @@ class Judged:
         ),
     ] = "agreement"
     scored: Annotated[
-        int,
-        typer.Option(min=0, help="On how many patients of DATA the score is taken beside fp32's; 0: it is not taken."),
-    ] = 4
+        int | None,
+        typer.Option(
+            min=0,
+            help="On how many patients of DATA the score is measured beside fp32's.  [default: 4; of volumes 0]",
+        ),
+    ] = None
     lost: Annotated[
         int, typer.Option(min=0, help="How many findings (such as nodules) that fp32 lists a file may lose.")
     ] = 0

@@ -32,7 +32,9 @@ from medseg.tasks import network_of
 
 AGREEMENT, SCORE = "agreement", "score"
 _WIDER = (16.0, 4.0)  # times the agreement's allowance: what is tried first where the score decides
-_USUAL_SAMPLES = {1: 128, 3: 8, 4: 4}  # by the length of the output shape: crops are small and vary, pictures are large
+# By the length of the output shape: crops are small and vary, pictures are large; a whole volume takes minutes.
+_USUAL_SAMPLES = {1: 128, 3: 8, 4: 4}
+_USUAL_PATIENTS = {1: 4, 3: 4, 4: 0}
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class ExportOptions:
     command: str = ""  # the command line, for the manifest
     lost: int = 0  # so much of what fp32 lists the whole chain may lose with a file
     budget: str = AGREEMENT  # what decides whether a lower precision is recorded: AGREEMENT with torch, or the SCORE
-    scored: int = 4  # on so many patients of `data` the task's score is taken beside fp32's; 0: it is not
+    scored: int | None = None  # on how many patients of `data` the score is taken beside fp32's; None: the usual number
 
 
 Tell = Callable[[str], None]
@@ -73,6 +75,13 @@ def usual_samples(network: Network) -> int:
     return _USUAL_SAMPLES[len(network.output_shape)]
 
 
+def _patients(network: Network, options: ExportOptions) -> int:
+    """On how many patients the score is taken; of volumes on one, where it decides and nobody says on how many."""
+    if options.scored is not None:
+        return options.scored
+    return max(_USUAL_PATIENTS[len(network.output_shape)], options.budget == SCORE)
+
+
 def export(
     run: Run, network: Network, options: ExportOptions, tell: Tell = print, beside: Sequence[Run] = ()
 ) -> dict[str, str]:
@@ -81,7 +90,7 @@ def export(
     `beside` are runs of the task's other networks, with which the list is judged. Raises ExportError where not even
     fp32.onnx can be made. `tell` hears each stage as it starts.
     """
-    judges = judges_of([run], beside, options.data, options.scored)[run.path]
+    judges = judges_of([run], beside, options.data, _patients(network, options))[run.path]
     return _finished(_begun(run, network, options, tell, judges), options, tell)
 
 
@@ -92,8 +101,13 @@ def export_together(
 
     `tell` hears the run too.
     """
-    judges = judges_of(runs, beside, options.data, options.scored)
-    begun = [_begun(run, network_of(run), options, partial(tell, run), judges[run.path]) for run in runs]
+    networks = [network_of(run) for run in runs]
+    patients = max((_patients(network, options) for network in networks), default=0)
+    judges = judges_of(runs, beside, options.data, patients)
+    begun = [
+        _begun(run, network, options, partial(tell, run), judges[run.path])
+        for run, network in zip(runs, networks, strict=True)
+    ]
     failed: dict[str, str] = {}
     for one in begun:
         not_made = _finished(one, options, partial(tell, one.run))
@@ -132,7 +146,7 @@ def _refuse_early(options: ExportOptions) -> None:
     """Mistakes are told before the long work, not after it."""
     if options.budget not in (AGREEMENT, SCORE):
         raise ExportError(f"budget {options.budget!r} is unknown; expected {AGREEMENT} or {SCORE}")
-    if options.budget == SCORE and not (options.data and options.scored):
+    if options.budget == SCORE and (not options.data or options.scored == 0):
         raise ExportError("budget 'score' needs patients with a known truth; expected --calibration DATA and --scored")
     if options.int8 and not options.data:
         raise ExportError("int8 needs real samples for its ranges; expected --calibration DATA")

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,24 @@ def test_what_a_score_refuses_goes_on_to_the_next_narrower_budget(
 def test_a_budget_that_cannot_be_held_is_refused_before_the_work(run: Run, options: ExportOptions, said: str) -> None:
     with pytest.raises(ExportError, match=said):
         export(run, task_named("brain-lgg").networks[0], options, lambda stage: None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "patients"),
+    [
+        ((2,), ExportOptions(), 4),
+        ((1, 64, 64), ExportOptions(), 4),
+        ((3, 32, 64, 64), ExportOptions(), 0),  # a volume takes minutes
+        ((3, 32, 64, 64), ExportOptions(budget="score"), 1),
+        ((3, 32, 64, 64), ExportOptions(scored=2), 2),
+        ((1, 64, 64), ExportOptions(scored=0), 0),
+    ],
+)
+def test_volumes_are_scored_where_somebody_says_so(
+    shape: tuple[int, ...], options: ExportOptions, patients: int
+) -> None:
+    network = replace(task_named("brain-lgg").networks[0], output_shape=shape)
+    assert module._patients(network, options) == patients
 
 
 @pytest.mark.parametrize(("times", "faster"), [(0.9, False), (1.0, False), (1.04, False), (1.06, True), (3.0, True)])
