@@ -58,7 +58,7 @@ def _grid(task: Task, runs: Sequence[Run], data: Path, load: Load) -> list[Targe
 
 def _told(found: Searched, grid: Sequence[TargetRecord], drop: float, search_s: float, grid_s: float) -> str:
     sound = [target for target in grid if target["levels"] and not target["problems"]]
-    least = (1 - drop) * max(_score(target) for target in sound[:1])
+    least = (1 - drop) * _score(sound[0])  # of fp32, which comes first; without a truth all scores are 0
     fit = [target for target in sound if _score(target) >= least]
     rows = sorted(fit, key=lambda target: -_per_s(target))
     taken = found.best.entry.name if found.best else ""
@@ -80,7 +80,7 @@ def _row(target: TargetRecord, taken: str) -> list[str]:
         target["name"],
         f"{_per_s(target):.3g}",
         times,
-        f"{_score(target):.4f}",
+        f"{_score(target):.4f}" if target["accuracy"] else "-",
         "yes" if target["name"] == taken else "",
     ]
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the image `embedded` with podman, from an empty image store, runs it confined, and shows that it
-#   answers a CT from outside by gRPC with TLS and a token, as nobody in particular, on a root that cannot be written;
+#   answers a CT from outside by gRPC with TLS and a token, as an ordinary user, with a read-only root;
 #   is back soon after one of its steps was killed; lets an answer finish when it is stopped; keeps to its memory.
 #
 #   deploy/try.sh RUN...          LUNA's exported runs; a CT is made up, or CT=FILE
@@ -38,7 +38,7 @@ secrets=$work/secrets; mkdir "$secrets"
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=medseg -addext subjectAltName=IP:127.0.0.1 \
   -keyout "$secrets/tls.key" -out "$secrets/tls.crt" 2>/dev/null
 openssl rand -hex 32 > "$secrets/token"
-chmod 755 "$work" "$secrets"; chmod 644 "$secrets"/*  # the image's user is none of this machine
+chmod 755 "$work" "$secrets"; chmod 644 "$secrets"/*  # the image has a user of its own, who must read them
 volumes=() asked=()
 for run in "${runs[@]}"; do
   inside=/runs/$(basename "$run"); volumes+=(--volume "$(realpath "$run"):$inside:ro"); asked+=(--run "$inside")
