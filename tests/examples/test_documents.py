@@ -80,7 +80,7 @@ def test_the_entry_point_is_that_of_the_example() -> None:
 
 
 def test_the_decode_record_does_what_is_said_of_it() -> None:
-    (shown,) = re.findall(r"`(Decode\([^`]*\))` says", ADDING)
+    (shown,) = re.findall(r"`(Decode\([^`]*\))` means", ADDING)
     record = eval(shown, {"Decode": Decode, "RGB": RGB})
     picture = np.full((64, 64, 3), (0, 128, 255), np.uint8)
     found = decoder(record)({"packed": pack([png(picture)])}, lambda _: None)

@@ -62,7 +62,7 @@ def begin_and_wait(out: Path, ready: Connection, make: Callable[[Path], object] 
 
 
 def someones(name: str) -> Callable[[Path], None]:
-    """A file, or one in a folder, of this name, that belongs to no run."""
+    """A file, or one in a folder, of this name, that does not belong to a run."""
 
     def make(out: Path) -> None:
         (out / name).parent.mkdir(parents=True)
@@ -130,11 +130,11 @@ def test_a_fit_that_is_killed_before_its_first_epoch_ended_is_in_nobodys_way(
         (finished, "already holds a run"),
         (imported, "already holds a run"),
         (with_a_file, "already holds a run"),
-        (someones("checkpoints/last.ckpt"), "checkpoints belongs to no run"),
-        (someones("wandb/log"), "wandb belongs to no run"),
-        (someones("history.csv"), "history.csv belongs to no run"),
-        (someones("segmentation.json"), "segmentation.json belongs to no run"),
-        (someones("weights.pt"), "weights.pt belongs to no run"),
+        (someones("checkpoints/last.ckpt"), "checkpoints does not belong to a run"),
+        (someones("wandb/log"), "wandb does not belong to a run"),
+        (someones("history.csv"), "history.csv does not belong to a run"),
+        (someones("segmentation.json"), "segmentation.json does not belong to a run"),
+        (someones("weights.pt"), "weights.pt does not belong to a run"),
         (someones("manifest.json"), "is not valid JSON"),
     ],
 )
