@@ -32,15 +32,24 @@ class Chain:
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = {run.network: run for run in runs}
         self._open: dict[tuple[str, str], Infer] = {}  # by network and version
+        self._new: dict[tuple[str, str], str] = {}  # network and precision -> the version of a new file
+        self._tries = 0
 
     @contextmanager
     def trying(self, network: str, precision: str, infer: Infer) -> Iterator[Versions]:
-        """Within it a new file answers for its network; it does so from then on, unless an ExportError refuses it."""
-        self._open[network, _new(precision)] = infer
+        """Within it a new file answers for its network; it does so from then on, unless an ExportError refuses it.
+
+        Each file has a version of its own, so that nothing that an earlier one answered is taken for its answer.
+        """
+        place = network, precision
+        if self._open.get((network, self._new.get(place, ""))) is not infer:  # another judge has not tried it yet
+            self._tries += 1
+            self._new[place] = f"new {self._tries} {precision}"
+            self._open[network, self._new[place]] = infer
         try:
             yield {name: self._version(name, precision) for name in self.runs}
         except ExportError:
-            del self._open[network, _new(precision)]
+            del self._open[network, self._new.pop(place)]
             raise
 
     @property
@@ -54,19 +63,14 @@ class Chain:
 
     def _version(self, network: str, precision: str) -> str:
         """What answers for a network: what is new in this precision, else its file of it, else fp32."""
-        if (network, _new(precision)) in self._open:
-            return _new(precision)
-        return f"recorded {precision if f'{precision}.onnx' in self.runs[network].files else FULL}"
+        recorded = precision if f"{precision}.onnx" in self.runs[network].files else FULL
+        return self._new.get((network, precision), f"recorded {recorded}")
 
     def _infer(self, network: str, version: str) -> Infer:
         if (network, version) not in self._open:
             precision = version.split()[-1]
             self._open[network, version] = as_judged(self.runs[network].path / f"{precision}.onnx", precision)
         return self._open[network, version]
-
-
-def _new(precision: str) -> str:
-    return f"new {precision}"
 
 
 def others(versions: Versions, network: str) -> dict[str, str]:

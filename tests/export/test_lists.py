@@ -135,6 +135,23 @@ def test_a_refused_file_is_not_what_the_next_ones_are_judged_beside(runs: list[R
     assert lists.judged("luna-nodule", "int8", _file(runs[1]), 0)["beside"]["luna-segment"] == "fp32"
 
 
+@pytest.mark.parametrize("refused", ["by the list", "by another judge"])
+def test_the_next_file_of_a_precision_is_judged_by_its_own_answers(runs: list[Run], refused: str) -> None:
+    """A search within one export tries several files of a network, each in its own chain."""
+    judges = judges_of(runs[:1], runs[1:], None, 0)[runs[0].path]
+    lists, gone = judges.lists, Counted(_file(runs[0]), -1e4)
+    assert lists
+    if refused == "by the list":
+        with pytest.raises(ExportError):
+            lists.judged("luna-segment", "int8", gone, 0)
+    else:
+        lost = lists.judged("luna-segment", "int8", gone, 10_000)["lost"]
+        with pytest.raises(ExportError), lists._chain.trying("luna-segment", "int8", gone):
+            raise ExportError(f"its score is too low, and it loses {lost}")
+    facts = lists.judged("luna-segment", "int8", _file(runs[0]), 0)
+    assert facts["judged"] and (facts["lost"], facts["gained"]) == (0, 0)
+
+
 def test_the_nodule_network_alone_is_judged_on_the_tables_candidates(runs: list[Run], tmp_path: Path) -> None:
     task_named("luna").known_data("test").phantom(tmp_path, 2, 3)
     nodule = Counted(_file(runs[1]))
