@@ -9,10 +9,9 @@ from importlib.util import find_spec
 import medseg
 from benchmarks.gpu.setting import Setting, data_of, run_of
 from benchmarks.gpu.sheet import Facts, Sheet
+from medseg.bench.lineup import is_held
 from medseg.bench.record import TargetRecord
 from medseg.engines import kind_of
-from medseg.engines.runs import exported_file
-from medseg.errors import RunError
 from medseg.run import Run
 from medseg.task import Network
 from medseg.tasks import task_named
@@ -58,14 +57,7 @@ def _held(setting: Setting, network: Network) -> Run:
 
 def _entries(runs: Sequence[Run]) -> list[medseg.Entry]:
     """Those whose package is here and whose files all runs hold."""
-    return [entry for entry in ENTRIES if find_spec(kind_of(entry.engine).package) and _there(runs, entry)]
-
-
-def _there(runs: Sequence[Run], entry: medseg.Entry) -> bool:
-    try:
-        return all(exported_file(run, entry.engine, entry.precision) for run in runs)
-    except RunError:
-        return False
+    return [entry for entry in ENTRIES if find_spec(kind_of(entry.engine).package) and is_held(runs, entry)]
 
 
 def _row(target: TargetRecord) -> Facts:

@@ -41,9 +41,8 @@ class Entry:
     where: str  # local, or served by an embedded Triton
     decoder: str = "dali"  # of a served target, as in `medseg serve`; local targets use the step's own function
     shared_memory: bool = False  # a served target's inputs lie in shared memory
-    early_exit: float | None = (
-        None  # of three voters: the share of pixels on which two must differ for the third to be asked
-    )
+    # Of three voters: the share of pixels on which two must differ for the third to be asked.
+    early_exit: float | None = None
     instances: int | None = None  # of each network on a server, as in `medseg serve`
 
     @property
@@ -99,10 +98,11 @@ def entries(engines: Sequence[str], precisions: Sequence[str], where: Sequence[s
 
 def files(runs: Sequence[Run], engines: Sequence[str], precisions: Sequence[str]) -> list[Entry]:
     """The files that every run holds for these engines, fp32 first, each opened in this process."""
-    return [entry for entry in entries(engines, precisions, ["local"]) if _there(runs, entry)]
+    return [entry for entry in entries(engines, precisions, ["local"]) if is_held(runs, entry)]
 
 
-def _there(runs: Sequence[Run], entry: Entry) -> bool:
+def is_held(runs: Sequence[Run], entry: Entry) -> bool:
+    """Whether every run holds the file that the entry opens."""
     try:
         return bool([exported_file(run, entry.engine, entry.precision) for run in runs])
     except RunError:

@@ -47,9 +47,8 @@ class ExportOptions:
     dice: float | None = None  # instead of each precision's own bound
     samples: int | None = None
     bf16: bool = False
-    gpu_build: GpuBuild | None = (
-        None  # also engines: of fp16.onnx where that is wanted, else of fp32.onnx; of int8.onnx
-    )
+    # Also engines: of fp16.onnx where that is wanted, else of fp32.onnx; of int8.onnx.
+    gpu_build: GpuBuild | None = None
     command: str = ""  # the command line, for the manifest
     lost: int = 0  # so much of what fp32 lists the whole chain may lose with a file
     budget: str = AGREEMENT  # what decides whether a lower precision is recorded: AGREEMENT with torch, or the SCORE
@@ -180,6 +179,8 @@ def _engine(begun: Begun, precision: str, options: ExportOptions) -> list[tuple[
 
 def _lowered(begun: Begun, options: ExportOptions, lower: Callable[..., Lowered]) -> None:
     """Record the file of the first budget that it holds with all its judges."""
+    if options.budget == SCORE:
+        begun.judges.check(begun.network.name)  # before the long work
     precision = "fp16" if lower is half_within else "int8"
     budget, wider = _budget(precision, options), _WIDER if options.budget == SCORE else ()
     for widest in (budget.widened(times) for times in wider):
@@ -220,6 +221,8 @@ def _bfloat(begun: Begun, options: ExportOptions) -> None:
     """The whole graph again, labelled bf16: its engine then computes it in bfloat16, and is judged doing so."""
     started = perf_counter()
     network, known = begun.network, begun.known
+    if options.budget == SCORE:
+        begun.judges.check(network.name)
     name = PRECISIONS["bf16"].engine
     with _written(begun, begun.full, "bf16") as file:
         engine = open_engine(name, file)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medseg.errors import ExportError
 from medseg.export.lists import Lists
 from medseg.export.scores import Scores
 from medseg.export.whole import Chain, as_judged
@@ -21,6 +22,12 @@ class Judges:
 
     lists: Lists | None = None
     scores: Scores | None = None
+
+    def check(self, network: str) -> None:
+        """Raise ExportError where no score can decide on the network's files."""
+        because = self.scores.because if self.scores else "its task is not known"
+        if because:
+            raise ExportError(f"files of {network} cannot be judged by their score: {because}: use --budget agreement")
 
     def facts(self, network: str, precision: str, file: Path, most_lost: int, least: float | None) -> dict[str, Any]:
         """What the manifest says of a file of the network. Raises ExportError where it is beyond a bound."""

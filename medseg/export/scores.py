@@ -53,7 +53,7 @@ class Scores:
 
         Where the chain cannot be scored the facts say why; then too it raises where a least share is due.
         """
-        if because := self._because:
+        if because := self.because:
             if least is not None:
                 raise ExportError(f"{precision}.onnx of {network} cannot be judged by its score: {because}")
             return {"judged": False, "because": because}
@@ -88,7 +88,7 @@ class Scores:
         return self._scored(self._chain.full)
 
     @cached_property
-    def _because(self) -> str:
+    def because(self) -> str:
         """Why the chain has no score; "" where it has one."""
         try:
             scoring = self._task.known_scoring("judge files")

@@ -12,7 +12,7 @@ import pytest
 from medseg.errors import ExportError
 from medseg.export import chain as module
 from medseg.export.chain import ExportOptions, export
-from medseg.export.judges import judges_of
+from medseg.export.judges import Judges, judges_of
 from medseg.export.parity import Budget
 from medseg.export.samples import Calibration
 from medseg.export.scores import Scores, verdict
@@ -25,6 +25,8 @@ from medseg.task import Array, Infer, Network
 from medseg.tasks import task_named, task_names
 from medseg.train.weights import save_weights
 from tests.bench.runs import bright_run
+from tests.export.made import Hostile, run_of
+from tests.export.made import network as made_network
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +136,7 @@ def test_what_a_score_refuses_goes_on_to_the_next_narrower_budget(
 
     monkeypatch.setattr(module, "half_within", half_within)
     monkeypatch.setattr(Scores, "judged", judged)
+    monkeypatch.setattr(Scores, "because", "")  # made-up scores stand in for those of random weights
     own = Run.create(tmp_path / "run", network.name, {**network.options, "features": 2}, {"kind": "random"})
     save_weights(own, network.build(**own.options))
     options = ExportOptions(fp16=True, data=data, samples=2, budget="score")
@@ -145,6 +148,17 @@ def test_what_a_score_refuses_goes_on_to_the_next_narrower_budget(
     refused = 0
     assert not export(own, network, options, lambda stage: None)
     assert own.files["fp16.onnx"]["budget"]["dice"] == pytest.approx(0.984)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_where_no_score_can_decide_nothing_is_recorded_by_it(tmp_path: Path, data: Path, precision: str) -> None:
+    """As of a network that belongs to no task."""
+    own = run_of(Hostile(), tmp_path / "run")
+    options = ExportOptions(fp16=precision == "fp16", bf16=precision == "bf16", samples=2, budget="score", data=data)
+    begun = module.Begun(own, made_network(Hostile), onnx.ModelProto(), Calibration([], [], ""), Judges())
+    failed = module._finished(begun, options, lambda stage: None)
+    assert "cannot be judged by their score: its task is not known" in failed[f"{precision}.onnx"]
+    assert f"{precision}.onnx" not in own.files
 
 
 @pytest.mark.parametrize(
