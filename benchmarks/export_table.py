@@ -80,7 +80,8 @@ def unfinished(folder: Path, reason: str) -> dict[str, Any]:
 def exported(name: str, shared: Path, runs: Path | None, result: Path) -> None:
     """Export one network and write what came of it: recorded files with their facts, and reasons for the others."""
     from medseg.errors import MedsegError
-    from medseg.export.chain import ExportOptions, export
+    from medseg.export.chain import export
+    from medseg.export.options import ExportOptions
     from medseg.export.plan import GpuBuild
     from medseg.tasks import network_named, task_of
 

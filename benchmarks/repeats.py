@@ -73,7 +73,8 @@ def small_run(folder: Path) -> Path:
     """A small brain-lgg network with random weights, exported: its times are steady, its answers mean nothing."""
     import torch
 
-    from medseg.export.chain import ExportOptions, export
+    from medseg.export.chain import export
+    from medseg.export.options import ExportOptions
 
     network, options = network_named("brain-lgg"), {"arch": "unet", "features": 4}
     torch.manual_seed(0)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medseg.bench.command import bench as bench
     from medseg.bench.lineup import Entry as Entry
     from medseg.bringing import NetworkOptions as NetworkOptions
-    from medseg.export.chain import ExportOptions as ExportOptions
+    from medseg.export.options import ExportOptions as ExportOptions
     from medseg.run import Run as Run
     from medseg.task import Task as Task
     from medseg.tasks import task_named as task_named
@@ -35,7 +35,7 @@ __version__ = "0.3.0"
 _HOMES = {
     "Answer": "medseg.api.answer",
     "Entry": "medseg.bench.lineup",
-    "ExportOptions": "medseg.export.chain",
+    "ExportOptions": "medseg.export.options",
     "NetworkOptions": "medseg.bringing",
     "Predictor": "medseg.api.predictor",
     "Repository": "medseg.api.serve",

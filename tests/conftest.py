@@ -44,7 +44,8 @@ def _random_networks_are_the_same_every_time() -> None:
 def luna_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     """A run of each of LUNA's networks with its fp32 files."""
     torch = pytest.importorskip("torch")
-    from medseg.export.chain import ExportOptions, export
+    from medseg.export.chain import export
+    from medseg.export.options import ExportOptions
 
     folder = tmp_path_factory.mktemp("runs")
     runs = []
@@ -61,7 +62,8 @@ def luna_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 @pytest.fixture(scope="session")
 def published_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """LUNA's two published networks, exported to FP16 and judged on the real CT: with `needs_shared` alone."""
-    from medseg.export.chain import ExportOptions, export
+    from medseg.export.chain import export
+    from medseg.export.options import ExportOptions
     from medseg.train.weights import import_weights
 
     folder = tmp_path_factory.mktemp("published")

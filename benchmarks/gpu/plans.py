@@ -19,7 +19,8 @@ from benchmarks.gpu.setting import Setting, run_of
 from benchmarks.gpu.sheet import Facts, Sheet, ShortError
 from medseg.engines import ENGINES, open_engine
 from medseg.engines.gpu import gpu_name
-from medseg.export.chain import ExportOptions, export
+from medseg.export.chain import export
+from medseg.export.options import ExportOptions
 from medseg.export.parity import compare
 from medseg.run import Run
 from medseg.task import Array, Network

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from medseg.engines.runs import as_runs
 from medseg.errors import ExportError
-from medseg.export.chain import ExportOptions, export_together
+from medseg.export.chain import export_together
+from medseg.export.options import ExportOptions
 from medseg.run import Run
 
 FP32 = ExportOptions()

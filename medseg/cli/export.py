@@ -19,7 +19,8 @@ from medseg.errors import ExportError, InputError
 from medseg.run import Run
 
 if TYPE_CHECKING:
-    from medseg.export.chain import ExportOptions
+    from medseg.export.distill import Distill
+    from medseg.export.options import ExportOptions
     from medseg.export.plan import GpuBuild
 
 
@@ -32,6 +33,25 @@ class Made:
     bf16: Annotated[
         bool, typer.Option("--bf16", help="Also bfloat16 for OpenVINO on CPUs that have it, within a Dice of 0.995.")
     ] = False
+    distill: Annotated[
+        bool,
+        typer.Option("--distill", help="Before int8, fit a copy of the network to int8's rounding. Needs no labels."),
+    ] = False
+    minutes: Annotated[float | None, typer.Option(min=0, help="How long --distill fits at most.  [default: 10]")] = None
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="After how many steps --distill ends, where the minutes allow it.")
+    ] = None
+
+    @property
+    def distilling(self) -> Distill | None:
+        """How a network is fitted before int8, None where it is not. Raises InputError where only bounds are given."""
+        if not self.distill and (self.minutes is not None or self.steps is not None):
+            raise InputError("--minutes and --steps are bounds of --distill; expected --distill with them: add it")
+        if not self.distill:
+            return None
+        from medseg.export.distill import Distill
+
+        return Distill(steps=self.steps) if self.minutes is None else Distill(self.minutes, self.steps)
 
 
 @dataclass(frozen=True)
@@ -145,7 +165,8 @@ def export(
     beside = [Run(path) for path in judged.beside or ()]
     for run in (*opened, *beside):
         network_of(run)
-    from medseg.export.chain import ExportOptions, export_together  # torch comes with it
+    from medseg.export.chain import export_together  # torch comes with it
+    from medseg.export.options import ExportOptions
 
     command = shlex.join(["medseg", *sys.argv[1:]])
     options = ExportOptions(
@@ -160,6 +181,7 @@ def export(
         lost=judged.lost,
         budget=judged.budget,
         scored=judged.scored,
+        distill=made.distilling,
     )
     failed = export_together(opened, options, _progress(), beside)
     typer.echo(text.dumps({str(run.path): run.files for run in opened}) if json else _table(opened))
@@ -229,7 +251,13 @@ def _speed_in_words(facts: dict[str, Any]) -> str:
     return times if facts["faster"] else f"no faster here: {times}"
 
 
+def _distilled_in_words(facts: dict[str, Any]) -> str:
+    held_out = f" (Dice held out: {facts['before']:.4f} before, {facts['after']:.4f} after)"
+    return f"distilled in {facts['steps']} steps{held_out if facts['measure'] == 'dice' else ''}"
+
+
 _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "distilled": _distilled_in_words,
     "list": _list_in_words,
     "score": _score_in_words,
     "speed": _speed_in_words,

@@ -12,15 +12,19 @@ from time import perf_counter
 from typing import Any
 
 import onnx
+from torch.export import ExportedProgram
 
-from medseg.engines import ENGINES, library, open_engine
+from medseg.engines import ENGINES, open_engine
 from medseg.errors import EngineError, ExportError, RunError
 from medseg.export import files
+from medseg.export.distill import distilled, forget
 from medseg.export.given import yardstick
 from medseg.export.graph import GRAPH, label, save_graph
 from medseg.export.judges import Judges, judges_of
+from medseg.export.lessons import pool
+from medseg.export.options import SCORE, ExportOptions, refuse_early
 from medseg.export.parity import PRECISIONS, Budget, Parity, budget_for, compare, judged, onnx_infer
-from medseg.export.plan import GpuBuild, build, device
+from medseg.export.plan import build
 from medseg.export.samples import Calibration, calibration
 from medseg.export.scores import LEAST
 from medseg.export.search import Lowered, half_within, int8_within
@@ -30,29 +34,10 @@ from medseg.scratch import Scratch
 from medseg.task import Network
 from medseg.tasks import network_of
 
-AGREEMENT, SCORE = "agreement", "score"
 _WIDER = (16.0, 4.0)  # times the agreement's allowance: what is tried first where the score decides
 # By the length of the output shape: crops are small and vary, pictures are large; a whole volume takes minutes.
 _USUAL_SAMPLES = {1: 128, 3: 8, 4: 4}
 _USUAL_PATIENTS = {1: 4, 3: 4, 4: 0}
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What an export should make beyond fp32.pt2 and fp32.onnx, and how it is judged."""
-
-    fp16: bool = False
-    int8: bool = False
-    data: Path | None = None  # real samples for calibration and parity; made-up ones without
-    dice: float | None = None  # instead of each precision's own bound
-    samples: int | None = None
-    bf16: bool = False
-    # Also engines: of fp16.onnx where that is wanted, else of fp32.onnx; of int8.onnx.
-    gpu_build: GpuBuild | None = None
-    command: str = ""  # the command line, for the manifest
-    lost: int = 0  # so much of what fp32 lists the whole chain may lose with a file
-    budget: str = AGREEMENT  # what decides whether a lower precision is recorded: AGREEMENT with torch, or the SCORE
-    scored: int | None = None  # on how many patients of `data` the score is taken beside fp32's; None: the usual number
 
 
 Tell = Callable[[str], None]
@@ -67,6 +52,7 @@ class Begun:
     full: onnx.ModelProto
     known: Calibration
     judges: Judges
+    program: ExportedProgram | None = None  # None of a graph that was brought along
 
 
 def usual_samples(network: Network) -> int:
@@ -115,7 +101,7 @@ def export_together(
 
 
 def _begun(run: Run, network: Network, options: ExportOptions, tell: Tell, judges: Judges) -> Begun:
-    _refuse_early(options)
+    refuse_early(options)
     tell("trace")
     stick = yardstick(run, network, options.command)
     count = options.samples or usual_samples(network)
@@ -127,7 +113,7 @@ def _begun(run: Run, network: Network, options: ExportOptions, tell: Tell, judge
     parity = judged(network, GRAPH, _parity(network, exact, known), _budget("fp32", options))
     facts = _facts("fp32", parity, known, options, _budget("fp32", options))
     _record(run, network, exact, facts | stick.facts | _since(started))
-    return Begun(run, network, full, known, judges)
+    return Begun(run, network, full, known, judges, stick.program)
 
 
 def _finished(begun: Begun, options: ExportOptions, tell: Tell) -> dict[str, str]:
@@ -141,29 +127,16 @@ def _finished(begun: Begun, options: ExportOptions, tell: Tell) -> dict[str, str
     return failed
 
 
-def _refuse_early(options: ExportOptions) -> None:
-    """Mistakes are told before the long work, not after it."""
-    if options.budget not in (AGREEMENT, SCORE):
-        raise ExportError(f"budget {options.budget!r} is unknown; expected {AGREEMENT} or {SCORE}")
-    if options.budget == SCORE and (not options.data or options.scored == 0):
-        raise ExportError("budget 'score' needs patients with a known truth; expected --calibration DATA and --scored")
-    if options.int8 and not options.data:
-        raise ExportError("int8 needs real samples for its ranges; expected --calibration DATA")
-    if options.gpu_build:
-        library(options.gpu_build.engine)
-        device(options.gpu_build)
-
-
 def _stages(begun: Begun, options: ExportOptions) -> list[tuple[str, Callable[[], Any]]]:
     """The files after fp32.onnx, in the order of their making, each with what makes it."""
     stages: list[tuple[str, Callable[[], Any]]] = []
     if options.fp16:
-        stages.append(("fp16.onnx", lambda: _lowered(begun, options, half_within)))
+        stages.append(("fp16.onnx", lambda: _lowered(begun, options, "fp16")))
     stages += _engine(begun, "fp16" if options.fp16 else "fp32", options)
     if options.bf16:
         stages.append(("bf16.onnx", lambda: _bfloat(begun, options)))
     if options.int8:
-        stages.append(("int8.onnx", lambda: _lowered(begun, options, int8_within)))
+        stages.append(("int8.onnx", lambda: _lowered(begun, options, "int8")))
         stages += _engine(begun, "int8", options)
     return stages
 
@@ -177,23 +150,46 @@ def _engine(begun: Begun, precision: str, options: ExportOptions) -> list[tuple[
     return [(f"{precision}{gpu_build.suffix}", make)]
 
 
-def _lowered(begun: Begun, options: ExportOptions, lower: Callable[..., Lowered]) -> None:
+def _lowered(begun: Begun, options: ExportOptions, precision: str) -> None:
     """Record the file of the first budget that it holds with all its judges."""
     if options.budget == SCORE:
         begun.judges.check(begun.network.name)  # before the long work
-    precision = "fp16" if lower is half_within else "int8"
+    lowering = _lowering(begun, options, precision)
     budget, wider = _budget(precision, options), _WIDER if options.budget == SCORE else ()
     for widest in (budget.widened(times) for times in wider):
         with suppress(ExportError):
-            return _lowered_within(begun, options, lower, widest)
-    return _lowered_within(begun, options, lower, budget)
+            return _lowered_within(begun, options, lowering, widest)
+    return _lowered_within(begun, options, lowering, budget)
 
 
-def _lowered_within(begun: Begun, options: ExportOptions, lower: Callable[..., Lowered], budget: Budget) -> None:
-    precision = "fp16" if lower is half_within else "int8"
-    started = perf_counter()
-    found = lower(begun.full, begun.network, begun.known, budget)
-    facts = {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
+@dataclass(frozen=True)
+class _Lowering:
+    """What makes a file of a precision within a budget, and what the manifest says of how."""
+
+    precision: str
+    within: Callable[[Budget], Lowered]
+    facts: dict[str, Any]
+
+
+def _lowering(begun: Begun, options: ExportOptions, precision: str) -> _Lowering:
+    lower = half_within if precision == "fp16" else int8_within
+    if precision != "int8" or not options.distill or not options.data:
+        return _Lowering(precision, lambda budget: lower(begun.full, begun.network, begun.known, budget), {})
+    if begun.program is None:
+        raise ExportError(
+            f"int8 of {begun.network.name} cannot be distilled: its run holds an ONNX graph, which PyTorch cannot fit; "
+            "expected a run of weights or of a .pt2: export without --distill"
+        )
+    taught = pool(begun.network, options.data, begun.known)
+    own = distilled(begun.run, begun.network, begun.program, taught, options.distill)
+    made = own.model, begun.network, begun.known
+    return _Lowering(precision, lambda budget: int8_within(*made, budget, own.ranges), {"distilled": own.facts})
+
+
+def _lowered_within(begun: Begun, options: ExportOptions, lowering: _Lowering, budget: Budget) -> None:
+    precision, started = lowering.precision, perf_counter()
+    found = lowering.within(budget)
+    facts = lowering.facts | {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
     with _written(begun, found.model, precision) as file:
         if precision == "int8":
             judge_by_engines(begun, file, budget)
@@ -201,6 +197,8 @@ def _lowered_within(begun: Begun, options: ExportOptions, lower: Callable[..., L
     facts |= _since(started)
     facts = _facts(precision, found.parity, begun.known, options, budget) | facts
     _record(begun.run, begun.network, found.model, facts)
+    if "distilled" in facts:
+        forget(begun.run)
 
 
 def judge_by_engines(begun: Begun, file: Path, budget: Budget) -> None:

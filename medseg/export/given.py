@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import onnx
+from torch.export import ExportedProgram
 
 from medseg.export.graph import OPSET, onnx_from_program, save_program, torch_infer
 from medseg.export.norms import with_exact_norms
@@ -22,6 +24,7 @@ class Yardstick:
     graph: Callable[[], onnx.ModelProto]
     facts: dict[str, str]  # for the manifest: nothing where it is torch
     exact: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda graph: graph  # the graph as fp32.onnx holds it
+    program: ExportedProgram | None = None  # None where a graph was brought along
 
 
 def yardstick(run: Run, network: Network, command: str = "") -> Yardstick:
@@ -31,7 +34,8 @@ def yardstick(run: Run, network: Network, command: str = "") -> Yardstick:
     """
     if GIVEN_GRAPH not in run.files:
         program = save_program(run, network, command)
-        return Yardstick(torch_infer(program), lambda: onnx_from_program(program, network), {}, with_exact_norms)
+        graph = partial(onnx_from_program, program, network)
+        return Yardstick(torch_infer(program), graph, {}, with_exact_norms, program)
     model = read_graph(run.held(GIVEN_GRAPH))
     return Yardstick(alone(infer_of(model), model), lambda: ours(model, OPSET), {"yardstick": GIVEN_GRAPH})
 

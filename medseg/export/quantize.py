@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from medseg.errors import ExportError
 from medseg.export.graph import quiet
 from medseg.scratch import Scratch
 from medseg.task import Array
@@ -19,6 +21,7 @@ from medseg.task import Array
 # Where the time goes. All else stays float: engines fuse it into these, or gain nothing from quantizing it.
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 QUANTIZED = (*CONVOLUTIONS, "Gemm", "MatMul")
+DIVISOR = "_divisor"  # ends the names of the constants that equalizing adds: one number a channel, no weights
 SMALLEST = 1e-3  # a channel that is always silent is not amplified without end
 # TensorRT takes symmetric int8 only; weights by channel, as every engine can.
 OPTIONS = {
@@ -28,6 +31,14 @@ OPTIONS = {
     "DedicatedQDQPair": True,
     "QuantizeBias": False,
 }
+
+
+@dataclass(frozen=True)
+class Range:
+    """How a product's input becomes int8: each channel (c,) is divided by its peak, then everything by one step."""
+
+    peaks: Array
+    step: float
 
 
 class _Reader(CalibrationDataReader):
@@ -41,21 +52,19 @@ class _Reader(CalibrationDataReader):
         return None if sample is None else {"input": sample}
 
 
-def equalized(model: onnx.ModelProto, samples: Sequence[Array]) -> onnx.ModelProto:
+def equalized(model: onnx.ModelProto, peaks: Mapping[str, Array]) -> onnx.ModelProto:
     """The same function with every convolution's input channels brought to one range, so that int8 suits them all.
 
-    The input is divided by its channels' peaks and the weights are multiplied by them.
+    The input is divided by its channels' peaks, which are given by node, and the weights are multiplied by them.
     """
     weights = {constant.name: constant for constant in model.graph.initializer}
-    nodes = [node for node in model.graph.node if node.op_type in CONVOLUTIONS and node.input[1] in weights]
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    peaks = _channel_peaks(model, sorted({node.input[0] for node in nodes}), samples)
     del result.graph.node[:]
     for node in model.graph.node:
-        if node.op_type in CONVOLUTIONS and node.input[1] in weights:
-            result.graph.node.append(_divided(result, node, weights[node.input[1]], peaks[node.input[0]]))
-            node = _changed(node, [f"{node.name}_even", f"{node.name}_weights", *node.input[2:]])
+        if node.op_type in CONVOLUTIONS and node.name in peaks:
+            result.graph.node.append(_divided(result, node, weights[node.input[1]], peaks[node.name]))
+            node = _changed(node, [even(node.name), f"{node.name}_weights", *node.input[2:]])
         result.graph.node.append(node)
     return _without_unused(result)
 
@@ -64,7 +73,7 @@ def int8_share(model: onnx.ModelProto) -> dict[str, float]:
     """The share of weight bytes in int8, each int8 counted as the float32 it replaced."""
     sizes: dict[int, int] = {TensorProto.FLOAT: 0, TensorProto.INT8: 0}
     for constant in model.graph.initializer:
-        if constant.data_type in sizes and len(constant.dims) > 1:
+        if constant.data_type in sizes and len(constant.dims) > 1 and not constant.name.endswith(DIVISOR):
             sizes[constant.data_type] += int(np.prod(constant.dims))
     return {"weight_bytes": round(sizes[TensorProto.INT8] / max(sum(sizes.values()), 1), 4)}
 
@@ -73,16 +82,16 @@ def _divided(model: onnx.ModelProto, node: onnx.NodeProto, weights: onnx.TensorP
     """The node that divides a convolution's input by its peaks; adds the multiplied weights to the model."""
     values = numpy_helper.to_array(weights)
     spatial = [1] * (values.ndim - 2)
-    scale = _by_weight(node.op_type, values.shape, peaks)
+    scale = by_weight(node.op_type, values.shape, peaks)
     scale = scale.reshape(*scale.shape, *spatial)
     divisor = (1 / peaks).reshape(1, -1, *spatial).astype(np.float32)
     model.graph.initializer.append(numpy_helper.from_array((values * scale).astype(np.float32), f"{node.name}_weights"))
-    model.graph.initializer.append(numpy_helper.from_array(divisor, f"{node.name}_divisor"))
-    names = [node.input[0], f"{node.name}_divisor"]
-    return helper.make_node("Mul", names, [f"{node.name}_even"], name=f"{node.name}_divide")
+    model.graph.initializer.append(numpy_helper.from_array(divisor, f"{node.name}{DIVISOR}"))
+    names = [node.input[0], f"{node.name}{DIVISOR}"]
+    return helper.make_node("Mul", names, [even(node.name)], name=f"{node.name}_divide")
 
 
-def _by_weight(kind: str, shape: Sequence[int], peaks: Array) -> Array:
+def by_weight(kind: str, shape: Sequence[int], peaks: Array) -> Array:
     """The peak of the input channel that each filter (shape[:2], or broadcast to it) of a convolution reads."""
     if kind == "ConvTranspose":  # (in, out / groups): a row is an input channel, whatever its group
         return peaks.reshape(-1, 1)
@@ -90,8 +99,10 @@ def _by_weight(kind: str, shape: Sequence[int], peaks: Array) -> Array:
     return np.repeat(peaks.reshape(groups, shape[1]), shape[0] // groups, axis=0)
 
 
-def _channel_peaks(model: onnx.ModelProto, names: list[str], samples: Sequence[Array]) -> dict[str, Array]:
-    """The largest magnitude of each channel of these tensors, relative to their geometric mean."""
+def channel_peaks(model: onnx.ModelProto, samples: Sequence[Array]) -> dict[str, Array]:
+    """By convolution, the largest magnitude of each channel (c,) of its input, relative to their geometric mean."""
+    nodes = [node for node in products(model) if node.op_type in CONVOLUTIONS]
+    names = sorted({node.input[0] for node in nodes})
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     outputs = {output.name for output in model.graph.output}
@@ -104,7 +115,33 @@ def _channel_peaks(model: onnx.ModelProto, names: list[str], samples: Sequence[A
         for name, values in zip(names, session.run(names, {"input": sample}), strict=True):
             peaks = np.abs(values).max(axis=tuple(axis for axis in range(values.ndim) if axis != 1))
             found[name] = np.maximum(found.get(name, SMALLEST), peaks)
-    return {name: peaks / np.exp(np.log(peaks).mean()) for name, peaks in found.items()}
+    relative = {name: peaks / np.exp(np.log(peaks).mean()) for name, peaks in found.items()}
+    return {node.name: relative[node.input[0]] for node in nodes}
+
+
+def products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that multiply by the network's weights, in the graph's order."""
+    weights = {constant.name for constant in model.graph.initializer}
+    return [node for node in model.graph.node if node.op_type in QUANTIZED and node.input[1] in weights]
+
+
+def ranges_by_node(model: onnx.ModelProto, ranges: Sequence[Range]) -> dict[str, Range]:
+    """The ranges of a program's products by the nodes of its graph.
+
+    Raises ExportError where the exporter made other products of them.
+    """
+    nodes = products(model)
+    if len(nodes) != len(ranges):
+        raise ExportError(
+            f"the ONNX graph has {len(nodes)} products with weights where its program has {len(ranges)}; "
+            "expected the same ones: export without --distill"
+        )
+    return {node.name: one for node, one in zip(nodes, ranges, strict=True)}
+
+
+def even(name: str) -> str:
+    """The tensor that a convolution of this name reads once its input is equalized."""
+    return f"{name}_even"
 
 
 def _changed(node: onnx.NodeProto, inputs: list[str]) -> onnx.NodeProto:
@@ -114,8 +151,17 @@ def _changed(node: onnx.NodeProto, inputs: list[str]) -> onnx.NodeProto:
     return copy
 
 
-def quantized(model: onnx.ModelProto, samples: Iterable[Array]) -> onnx.ModelProto:
-    """The model with every convolution and matrix product in int8, ranges as seen on the calibration samples."""
+def quantized(
+    model: onnx.ModelProto, samples: Iterable[Array], steps: Mapping[str, float] | None = None
+) -> onnx.ModelProto:
+    """The model with every convolution and matrix product in int8.
+
+    A tensor's range is 127 of its steps, where one is given, else what was seen on the calibration samples.
+    """
+    known = {
+        name: [{"scale": np.array(step, np.float32), "zero_point": np.array(0, np.int8)}]
+        for name, step in (steps or {}).items()
+    }
     with Scratch("export") as folder, quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(onnx.shape_inference.infer_shapes(model), source)
@@ -128,7 +174,7 @@ def quantized(model: onnx.ModelProto, samples: Iterable[Array]) -> onnx.ModelPro
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            extra_options=OPTIONS,
+            extra_options=OPTIONS | {"TensorQuantOverrides": known},
         )
         logging.getLogger().setLevel(logging.WARNING)  # quantize_static lowers it for everybody
         return onnx.load(target)

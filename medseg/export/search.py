@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,16 @@ from medseg.export.parity import (
     shortfall,
 )
 from medseg.export.precision import FULL, LARGEST, constants_beyond_half, element_types, half, half_share, rounded
-from medseg.export.quantize import equalized, int8_share, quantized, quantized_nodes, restored
+from medseg.export.quantize import (
+    Range,
+    channel_peaks,
+    equalized,
+    int8_share,
+    quantized,
+    quantized_nodes,
+    ranges_by_node,
+    restored,
+)
 from medseg.export.samples import Calibration
 from medseg.task import Array, Infer, Network
 
@@ -67,11 +76,23 @@ def half_within(model: onnx.ModelProto, network: Network, calibration: Calibrati
     return within(lowering, network, calibration, budget, out_of_range(model, calibration))
 
 
-def int8_within(model: onnx.ModelProto, network: Network, calibration: Calibration, budget: Budget) -> Lowered:
-    """The int8 model that holds the budget; ranges are those of every second sample, it is judged on all of them."""
-    ranges = calibration.samples[::2]
-    even = equalized(model, ranges)
-    everywhere = quantized(even, ranges)
+def int8_within(
+    model: onnx.ModelProto,
+    network: Network,
+    calibration: Calibration,
+    budget: Budget,
+    ranges: Sequence[Range] | None = None,
+) -> Lowered:
+    """The int8 model that holds the budget; it is judged on all samples.
+
+    The ranges of its products, in their order, are those given, else what every second sample shows.
+    """
+    seen = calibration.samples[::2]
+    known = ranges_by_node(model, ranges) if ranges else {}
+    peaks = {name: one.peaks for name, one in known.items()} if ranges else channel_peaks(model, seen)
+    even = equalized(model, peaks)
+    inputs = {node.name: node.input[0] for node in even.graph.node}
+    everywhere = quantized(even, seen, {inputs[name]: one.step for name, one in known.items()})
     lowering = Lowering(
         precision="int8",
         names=quantized_nodes(even),

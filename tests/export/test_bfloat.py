@@ -11,7 +11,8 @@ from medseg.engines import open_engine
 from medseg.engines import openvino as engine
 from medseg.engines.runs import exported_file
 from medseg.errors import EngineError, InputError, RunError
-from medseg.export.chain import ExportOptions, export
+from medseg.export.chain import export
+from medseg.export.options import ExportOptions
 from medseg.run import Run
 from medseg.task import Task
 from medseg.tasks import task_named

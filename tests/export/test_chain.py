@@ -9,7 +9,8 @@ import pytest
 
 from medseg.engines import open_engine
 from medseg.errors import ExportError
-from medseg.export.chain import ExportOptions, export
+from medseg.export.chain import export
+from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget, budget_for, compare, log_odds, shortfall
 from medseg.export.samples import drawn
 from medseg.run import Run
@@ -83,7 +84,8 @@ def test_a_full_disk_is_one_error_and_leaves_no_half_written_file(tmp_path):
     code = f"""
 import resource, signal, sys
 from medseg.errors import MedsegError
-from medseg.export.chain import ExportOptions, export
+from medseg.export.chain import export
+from medseg.export.options import ExportOptions
 from medseg.run import Run
 from tests.export.made import Hostile, network
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

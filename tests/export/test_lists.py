@@ -10,9 +10,10 @@ import pytest
 from medseg.engines import open_engine
 from medseg.errors import ExportError
 from medseg.export import lists as module
-from medseg.export.chain import ExportOptions, export_together
+from medseg.export.chain import export_together
 from medseg.export.judges import judges_of
 from medseg.export.lists import Changes, Lists, changes
+from medseg.export.options import ExportOptions
 from medseg.run import Run
 from medseg.task import Array, Infer
 from medseg.tasks import task_named

@@ -15,9 +15,10 @@ from medseg.engines import tensorrt as engine_module
 from medseg.engines.runs import exported_file
 from medseg.errors import EngineError, ExportError
 from medseg.export import plan, readback, weakly
-from medseg.export.chain import ExportOptions, export
+from medseg.export.chain import export
 from medseg.export.files import write
 from medseg.export.graph import save_graph
+from medseg.export.options import ExportOptions
 from medseg.export.plan import GpuBuild, build
 from medseg.run import Run
 from tests.engines.cuda import Runtime

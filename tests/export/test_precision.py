@@ -5,8 +5,9 @@ import torch
 from onnx import TensorProto, helper
 
 from medseg.errors import EngineError, ExportError
-from medseg.export.chain import ExportOptions, export
+from medseg.export.chain import export
 from medseg.export.graph import onnx_from_program, trace
+from medseg.export.options import ExportOptions
 from medseg.export.parity import budget_for, compare, onnx_infer, shortfall
 from medseg.export.precision import element_types, half, half_share, rounded
 from medseg.export.samples import Calibration, calibration, probe

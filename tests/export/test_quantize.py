@@ -9,7 +9,7 @@ from medseg.export.chain import Begun, judge_by_engines
 from medseg.export.graph import save_graph
 from medseg.export.parity import Budget, onnx_infer
 from medseg.export.plan import GpuBuild, build
-from medseg.export.quantize import equalized, int8_share, quantized
+from medseg.export.quantize import channel_peaks, equalized, int8_share, quantized
 from medseg.export.samples import Calibration
 from medseg.export.search import int8_within
 from medseg.run import Run
@@ -61,7 +61,7 @@ def known(model):
 
 
 def test_equalizing_leaves_the_answers_and_evens_the_channels(model, known):
-    even = equalized(model, known.samples)
+    even = equalized(model, channel_peaks(model, known.samples))
     onnx.checker.check_model(even, full_check=True)
     for sample, reference in zip(known.samples, known.references, strict=True):
         np.testing.assert_allclose(onnx_infer(even)(sample), reference, rtol=1e-4, atol=1e-4)
@@ -83,7 +83,7 @@ def test_int8_that_cannot_hold_its_budget_is_refused(model, known):
 
 
 def test_openvino_opens_and_tensorrt_rtx_builds_what_was_quantized(model, known, tmp_path):
-    int8 = quantized(equalized(model, known.samples), known.samples)
+    int8 = quantized(equalized(model, channel_peaks(model, known.samples)), known.samples)
     assert int8_share(int8)["weight_bytes"] > 0.9
     run = Run.create(tmp_path / "run", "made", {}, {"kind": "test"})
     save_graph(run, NETWORK, int8, "int8.onnx", {"precision": "int8"})
@@ -112,7 +112,7 @@ class Wrong:
 
 def test_int8_is_judged_by_every_engine_that_opens_it(model, known, tmp_path, monkeypatch):
     file, begun = tmp_path / "int8.onnx", Begun(None, NETWORK, model, known, None)
-    onnx.save(quantized(equalized(model, known.samples), known.samples), file)
+    onnx.save(quantized(equalized(model, channel_peaks(model, known.samples)), known.samples), file)
     judge_by_engines(begun, file, Budget(0.9, 0.2))
     monkeypatch.setitem(ENGINES, "wrong", Kind(f"{__name__}:Wrong", ".onnx", "numpy", "wrong"))
     with pytest.raises(ExportError, match=r"int8\.onnx in wrong of made is not recorded: its masks have Dice 0\.0"):

@@ -11,8 +11,9 @@ import pytest
 
 from medseg.errors import ExportError
 from medseg.export import chain as module
-from medseg.export.chain import ExportOptions, export
+from medseg.export.chain import export
 from medseg.export.judges import Judges, judges_of
+from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget
 from medseg.export.samples import Calibration
 from medseg.export.scores import Scores, verdict

@@ -17,7 +17,8 @@ from onnx import numpy_helper
 from medseg.engines import open_engine
 from medseg.errors import ExportError
 from medseg.export import plan, weakly
-from medseg.export.chain import ExportOptions, export
+from medseg.export.chain import export
+from medseg.export.options import ExportOptions
 from medseg.export.plan import GpuBuild, build
 from medseg.run import Run
 from tests.export.made import Hostile, network, run_of

@@ -1,0 +1,47 @@
+"""What an export is asked for, and what of it is refused before the long work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.engines import library
+from medseg.errors import ExportError
+from medseg.export.distill import Distill
+from medseg.export.plan import GpuBuild, device
+
+AGREEMENT, SCORE = "agreement", "score"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What an export should make beyond fp32.pt2 and fp32.onnx, and how it is judged."""
+
+    fp16: bool = False
+    int8: bool = False
+    data: Path | None = None  # real samples for calibration and parity; made-up ones without
+    dice: float | None = None  # instead of each precision's own bound
+    samples: int | None = None
+    bf16: bool = False
+    # Also engines: of fp16.onnx where that is wanted, else of fp32.onnx; of int8.onnx.
+    gpu_build: GpuBuild | None = None
+    command: str = ""  # the command line, for the manifest
+    lost: int = 0  # so much of what fp32 lists the whole chain may lose with a file
+    budget: str = AGREEMENT  # what decides whether a lower precision is recorded: AGREEMENT with torch, or the SCORE
+    scored: int | None = None  # on how many patients of `data` the score is taken beside fp32's; None: the usual number
+    distill: Distill | None = None  # int8.onnx is made of a copy of the network, fitted to int8's rounding
+
+
+def refuse_early(options: ExportOptions) -> None:
+    """Mistakes are told before the long work, not after it."""
+    if options.budget not in (AGREEMENT, SCORE):
+        raise ExportError(f"budget {options.budget!r} is unknown; expected {AGREEMENT} or {SCORE}")
+    if options.budget == SCORE and (not options.data or options.scored == 0):
+        raise ExportError("budget 'score' needs patients with a known truth; expected --calibration DATA and --scored")
+    if options.distill and not options.int8:
+        raise ExportError("only int8.onnx can be distilled; expected --int8 with --distill")
+    if options.int8 and not options.data:
+        raise ExportError("int8 needs real samples for its ranges; expected --calibration DATA")
+    if options.gpu_build:
+        library(options.gpu_build.engine)
+        device(options.gpu_build)

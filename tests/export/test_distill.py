@@ -1,0 +1,246 @@
+"""Networks fitted to int8's rounding by what they answer themselves in float32."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from medseg.errors import ExportError, InputError
+from medseg.export import chain as module
+from medseg.export.chain import export
+from medseg.export.distill import UNFINISHED, Distill, Distilled, distance, distilled
+from medseg.export.graph import onnx_from_program, torch_infer, trace
+from medseg.export.judges import Judges
+from medseg.export.lessons import lessons, pool
+from medseg.export.options import ExportOptions
+from medseg.export.parity import Budget, onnx_infer
+from medseg.export.quantize import ranges_by_node
+from medseg.export.samples import Calibration
+from medseg.export.search import int8_within
+from medseg.export.student import Student
+from medseg.run import WEIGHTS, Run
+from medseg.task import Array, Network
+from medseg.tasks import task_named
+from medseg.train.weights import save_weights
+from tests.bench.runs import bright_run
+from tests.export.made import network, run_of
+
+ANY = Budget(0.0, 1.0)
+
+
+class Planes(nn.Module):
+    """Dense, depthwise and transposed convolutions; norms behind a convolution and behind a rectifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.deep = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU(), nn.BatchNorm2d(8))
+        self.up = nn.ConvTranspose2d(8, 4, 2, stride=2)
+        self.last = nn.Conv2d(12, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        wide = self.down(x / 1000)
+        return self.last(torch.cat([wide, self.up(self.deep(nn.functional.max_pool2d(wide, 2)))], 1))
+
+
+class Solid(nn.Module):
+    """The same of three axes, grouped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv3d(1, 8, 3, padding=1, stride=2)
+        self.up = nn.ConvTranspose3d(8, 4, 2, stride=2, groups=2)
+        self.last = nn.Conv3d(4, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.up(nn.functional.leaky_relu(self.down(x / 1000))))
+
+
+class Deciding(nn.Module):
+    """Matrix products, two of which read the same tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(1, 4, 3, stride=2)
+        self.head = nn.Linear(4, 16)
+        self.one, self.other = nn.Linear(16, 2), nn.Linear(16, 2, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = self.head(self.look(x / 1000).relu().mean((2, 3))).relu()
+        return self.one(pooled) + 0.5 * self.other(pooled)
+
+
+CHOOSING = {"output_shape": (2,), "classes": ("no", "yes"), "free_axes": {}}
+KINDS = {
+    "planes": network(Planes),
+    "solid": replace(network(Solid, (1, 16, 32, 32)), free_axes={}),
+    "deciding": replace(network(Deciding, (1, 48, 48)), **CHOOSING),
+}
+
+
+def _samples(made: Network, n: int = 8) -> list[Array]:
+    draw = np.random.default_rng(0)
+    return [draw.normal(0, 600, (1, *made.input_shape)).astype(np.float32) for _ in range(n)]
+
+
+def _traced(made: Network) -> torch.export.ExportedProgram:
+    torch.manual_seed(0)
+    module = made.build().eval()
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_var.uniform_(0.1, 4)
+    return trace(module, made)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_student_answers_as_its_int8_file(kind: str) -> None:
+    made = KINDS[kind]
+    program, samples = _traced(made), _samples(made)
+    student = Student(program, samples)
+    model = onnx_from_program(program, made)
+    infer = torch_infer(program)
+    known = Calibration(samples, [infer(one) for one in samples], "made")
+    found = int8_within(model, made, known, ANY, student.ranges())
+    assert found.share["weight_bytes"] > 0.99
+    with torch.no_grad():
+        expected = student(torch.from_numpy(samples[0])).numpy()
+    answer, full = onnx_infer(found.model)(samples[0]), known.references[0]
+    assert np.abs(answer - expected).mean() < 0.02 * np.abs(full - expected).mean()
+
+
+def test_ranges_of_other_products_are_refused() -> None:
+    made = KINDS["planes"]
+    program = _traced(made)
+    ranges = Student(program, _samples(made)[:1]).ranges()
+    with pytest.raises(ExportError, match="has 4 products with weights where its program has 3"):
+        ranges_by_node(onnx_from_program(program, made), ranges[1:])
+
+
+@pytest.fixture(autouse=True)
+def _small_steps(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "crops" not in request.node.name:
+        monkeypatch.setattr("medseg.export.lessons.VOXELS", 1 << 14)
+
+
+def _fit(folder: Path, steps: int, samples: list[Array], kind: str = "planes") -> Distilled:
+    made = KINDS[kind]
+    run = Run(folder) if folder.exists() else run_of(made.build(), folder)
+    return distilled(run, made, _traced(made), Calibration(samples, [], "made-up pictures"), Distill(10, steps))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fit_that_was_stopped_ends_as_one_that_was_not(kind: str, tmp_path: Path) -> None:
+    samples = _samples(KINDS[kind], 12)
+    _fit(tmp_path / "stopped", 3, samples, kind)
+    resumed, whole = (_fit(tmp_path / name, 7, samples, kind) for name in ("stopped", "whole"))
+    assert resumed.model == whole.model and resumed.facts["steps"] == 7
+    for one, other in zip(resumed.ranges, whole.ranges, strict=True):
+        assert one.step == other.step and np.array_equal(one.peaks, other.peaks)
+
+
+def test_a_fit_brings_the_student_nearer_to_its_teacher(tmp_path: Path) -> None:
+    """On values with long tails, which a range can hardly hold."""
+    facts = _fit(tmp_path / "run", 50, [(one / 600) ** 5 * 600 for one in _samples(KINDS["planes"], 12)]).facts
+    assert facts["before"] < facts["after"] and facts["best_step"] == facts["steps"] == 50
+    assert (facts["fitted"], facts["held_out"], facts["data"]) == (9, 3, "made-up pictures")
+
+
+def test_a_fit_on_other_samples_begins_anew(tmp_path: Path) -> None:
+    samples = _samples(KINDS["planes"], 12)
+    _fit(tmp_path / "run", 2, samples)
+    other = _fit(tmp_path / "run", 1, samples[1:])
+    assert other.facts["steps"] == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04"])
+def test_a_damaged_state_is_named(content: bytes, tmp_path: Path) -> None:
+    samples = _samples(KINDS["planes"], 4)
+    _fit(tmp_path / "run", 1, samples)
+    (tmp_path / "run" / UNFINISHED).write_bytes(content)
+    with pytest.raises(ExportError, match=r"int8\.distilling\.pt cannot be read .*expected the state of a fit: remove"):
+        _fit(tmp_path / "run", 1, samples)
+
+
+def test_a_step_always_has_the_same_crops_half_of_them_where_the_teacher_is_unsure() -> None:
+    made = replace(network(None), free_axes={2: 4, 3: 4}, input_shape=(1, 512, 512), output_shape=(1, 512, 512))
+    place = np.zeros((1, 1, 512, 512), np.float32)
+    place[0, 0, 300, 40] = 1.0
+    taught = lessons(made, lambda sample: np.where(sample == 1.0, 0.0, -9.0), Calibration([place] * 8, [], "one"))
+    batch = taught.batch(5)
+    assert batch.shape == (8, 1, 128, 128) and np.array_equal(batch, taught.batch(5))
+    assert all(crop.max() == 1.0 for crop in batch[1::2]) and not batch[::2].max(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(
+    ("made", "logits"),
+    [
+        (network(None), torch.tensor([0.3, -4.0]).reshape(1, 1, 1, 2)),
+        (replace(network(None), activation="softmax"), torch.tensor([0.3, -4.0, 1.0, 0.0]).reshape(1, 2, 1, 2)),
+        (replace(network(None), activation="softmax", folds=2), torch.arange(8.0).reshape(1, 4, 1, 2)),
+        (replace(network(None), **CHOOSING), torch.tensor([[3.0, -2.0]])),
+    ],
+)
+def test_the_teacher_itself_is_nearest(made: Network, logits: torch.Tensor) -> None:
+    student = logits.clone().requires_grad_()
+    distance(made, student, logits).backward()
+    assert student.grad is not None and student.grad.abs().max() < 1e-6
+    assert distance(made, logits + torch.randn_like(logits), logits) > distance(made, logits, logits)
+
+
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "brains"
+    task_named("brain-lgg").known_data("test").phantom(folder, 6, 0)
+    return folder
+
+
+def test_samples_that_judge_a_file_are_not_learnt_from(brains: Path) -> None:
+    made = task_named("brain-lgg").networks[0]
+    every = pool(made, brains, Calibration([], [], ""))
+    rest = pool(made, brains, Calibration(every.samples[:2], [], "two"))
+    judged = {one.tobytes() for one in every.samples[:2]}
+    assert len(every.samples) == 6 and len(rest.samples) == 4 and not judged & {one.tobytes() for one in rest.samples}
+    few = pool(made, brains, Calibration(every.samples, [], "6 samples"))
+    assert (len(few.samples), few.origin) == (3, "3 of the 6 samples, on which the file is judged too")
+
+
+def _options(data: Path, **changes: Any) -> ExportOptions:
+    return ExportOptions(int8=True, data=data, samples=2, scored=0, distill=Distill(1, 2), dice=0.0, **changes)
+
+
+def test_an_export_records_the_fit_and_leaves_the_weights(brains: Path, tmp_path: Path) -> None:
+    made = task_named("brain-lgg").networks[0]
+    run = Run.create(tmp_path / "run", made.name, {**made.options, "features": 2}, {"kind": "random"})
+    save_weights(run, made.build(**run.options))
+    assert not export(run, made, _options(brains), lambda stage: None)
+    first = {name: (run.path / name).read_bytes() for name in (WEIGHTS, "fp32.onnx", "int8.onnx")}
+    facts = run.files["int8.onnx"]["distilled"]
+    assert (facts["steps"], facts["fitted"] + facts["held_out"], facts["measure"]) == (2, 4, "dice")
+    assert facts["data"] == f"4 samples from {brains}" and not (run.path / UNFINISHED).exists()
+    assert not export(run, made, _options(brains), lambda stage: None)
+    assert first == {name: (run.path / name).read_bytes() for name in first}, "the same steps give the same file"
+
+
+def test_a_graph_without_pytorch_is_not_distilled(brains: Path, tmp_path: Path) -> None:
+    made = task_named("brain-lgg").networks[0]
+    begun = module.Begun(bright_run(tmp_path / "run", made), made, onnx.ModelProto(), Calibration([], [], ""), Judges())
+    failed = module._finished(begun, _options(brains), lambda stage: None)
+    assert "cannot be distilled: its run holds an ONNX graph, which PyTorch cannot fit" in failed["int8.onnx"]
+
+
+def test_bounds_of_a_fit_without_one_are_refused(tmp_path: Path) -> None:
+    from medseg.cli.export import Made
+
+    assert Made().distilling is None and Made(distill=True, steps=3).distilling == Distill(steps=3)
+    for bounds in ({"minutes": 0.0}, {"steps": 2}):
+        with pytest.raises(InputError, match="expected --distill with them"):
+            Made(**bounds).distilling  # noqa: B018
+    with pytest.raises(ExportError, match="expected --int8 with --distill"):
+        export(
+            run_of(Planes(), tmp_path / "run"), KINDS["planes"], ExportOptions(distill=Distill()), lambda stage: None
+        )
