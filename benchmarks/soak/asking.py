@@ -50,7 +50,7 @@ class Asked:
 
 
 def pictures(run: Run, count: int, edge: tuple[int, int]) -> list[Picture]:
-    """Pictures of several sizes, each with its mask from the pipeline in this process; `edge` bounds sizes in pixels."""
+    """Pictures of several sizes, each with its mask from the pipeline in this process; `edge` bounds their sides."""
     rng, made = np.random.default_rng(1), []
     with opened([run], "openvino", "fp32") as networks:
         for _ in range(count):
@@ -65,7 +65,7 @@ def pictures(run: Run, count: int, edge: tuple[int, int]) -> list[Picture]:
 
 
 def alike(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether a mask is right: few pixels may differ, because DALI's values differ by up to 1e-4 from the functions'."""
+    """Whether a mask is right. A few pixels may differ, as DALI's values differ by up to 1e-4 from the functions'."""
     return found.shape == expected.shape and np.mean(found != expected) < 0.005
 
 
