@@ -38,7 +38,7 @@ def main() -> None:
     task = task_named(options.task)
     case = cases_of(task, options.data)[0]
     tensors = case.ask()
-    asked = replace(case, ask=lambda: tensors)  # read once: perf_analyzer does not read either
+    asked = replace(case, ask=lambda: tensors)  # read only once, because perf_analyzer reads no files either
     with tempfile.TemporaryDirectory() as folder:
         names = write_repository(Path(folder) / "m", task, options.run, Repository("embedded", None, "fp32", "dali"))
         with serving(Path(folder) / "m", names, free_ports(), Path(folder) / "log") as server:

@@ -59,7 +59,7 @@ def campaign(server: Server, task: Task, files: Sequence[bytes]) -> Counter[str]
 
 
 def outcome(model: TritonModel, task: Task, data: bytes) -> str:
-    """ "answered" as the plain functions do, "refused" in one sentence, or in words what went wrong."""
+    """ "answered" like the plain functions, "refused" in one sentence, or in words what went wrong."""
     tensors = {"encoded": encoded_tensor([data])}
     (name,) = task.pipeline.outputs
     try:

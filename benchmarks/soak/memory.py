@@ -32,7 +32,7 @@ def _own(process: int) -> int:
 
 @dataclass
 class Memory:
-    """Readings of each process, by name and id: after how many requests, and MB of its own."""
+    """Readings of each process, by name and id: the number of requests so far, and its own memory in MB."""
 
     settled: int  # after so many requests a process has its level
     readings: dict[str, list[tuple[int, float]]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""ONNX to ONNX: float16 inside, float32 at the boundary, and named nodes left in float32.
+"""ONNX to ONNX: float16 inside, float32 inputs and outputs, and named nodes that stay float32.
 
 TensorRT 11, TensorRT-RTX and TensorRT 10's strongly typed networks take the precision only from the file, so FP16 is
 made here. Every tensor has a type, every node needs a type, and a Cast is inserted where they differ.

@@ -29,7 +29,7 @@ class Patients:
 
     data: Path
     names: tuple[str, ...]
-    new: bool  # whether no run has learnt from them
+    new: bool  # whether no run was trained on them
 
     def __str__(self) -> str:
         whom = "that no run has learnt from" if self.new else "that the runs have learnt from"
