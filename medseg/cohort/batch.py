@@ -41,9 +41,7 @@ class Rules:
     shard: Shard = WHOLE
     restart: bool = False  # whether an earlier ledger and its answers are removed
     session: Mapping[str, Any] = field(default_factory=dict)  # what the ledger says about this call: workers, price
-    begun: Callable[[int, int], object] = (
-        _nobody  # called with the number of cases, and how many are done already
-    )
+    begun: Callable[[int, int], object] = _nobody  # called with the number of cases, and how many are done already
     heard: Callable[[Entry], object] = _nobody  # called with each finished case
 
 
