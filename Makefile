@@ -1,4 +1,4 @@
-# Everything starts from python3 and make. `make demo` shows the main job, `make test` proves it.
+# python3 and make are enough to start. `make demo` shows what medseg does, `make test` tests it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,16 +11,16 @@ FOR_DEMO := $(VENV)/.ready-for-demo
 demo: $(FOR_DEMO)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
 
-test: $(READY)  ## the whole suite, a file of tests at a time in each of two processes
+test: $(READY)  ## the whole suite in two processes, each of which takes one test file at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-long: $(READY)  ## what the suite leaves out: hundreds of damaged files, dozens of cold processes
+test-long: $(READY)  ## the tests that the suite leaves out: hundreds of damaged files, dozens of cold starts
 	$(BIN)/python -m pytest -m long
 
-fuzz: $(READY)  ## 3,000 damaged inputs of every kind, here and served, counted in one table
+fuzz: $(READY)  ## 3,000 damaged inputs of every kind, locally and on a server, counted in one table
 	$(BIN)/python -m tests.fuzz --cases 3000
 
-gpu: $(READY)  ## on a machine with an NVIDIA GPU: the tests that need one, then docs/gpu.md's tiers; else says what is missing
+gpu: $(READY)  ## with an NVIDIA GPU: the tests that need one, then the tiers of docs/gpu.md; without one it says what is missing
 	$(BIN)/python -m benchmarks.gpu
 
 check: $(READY)  ## linters, types and the import contract
@@ -29,7 +29,7 @@ check: $(READY)  ## linters, types and the import contract
 	$(BIN)/mypy medseg
 	$(BIN)/lint-imports
 
-install-check: $(READY)  ## a wheel of this tree, in a fresh environment as users make one: serves and predicts
+install-check: $(READY)  ## builds a wheel and installs it into a fresh environment, as users do; serves and predicts there
 	$(BIN)/python -m pytest -m fresh tests/test_fresh_environment.py tests/test_release.py
 
 docs: $(READY)  ## docs/cli.md from the commands' own --help, the tables of docs/metrics.md and docs/licenses.md
@@ -38,7 +38,7 @@ docs: $(READY)  ## docs/cli.md from the commands' own --help, the tables of docs
 	$(BIN)/python .ci/licenses.py docs/licenses.md
 
 site: $(READY)  ## the documentation as a site with search, in build/site; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # --quiet would keep warnings from being errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # not --quiet, which would stop warnings from being errors
 	@echo "The site: build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
 
 SYNC = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --quiet --compile-bytecode --locked --active --inexact --extra cpu
@@ -50,7 +50,7 @@ $(READY): pyproject.toml uv.lock | $(UV)
 	$(SYNC) --extra rtx --extra wandb
 	touch $(READY) $(FOR_DEMO)
 
-# What the demo needs is part of what the tests need: no kubectl and Helm, no TensorRT, no linters.
+# The demo needs only a part of what the tests need: no kubectl, Helm, TensorRT or linters.
 $(FOR_DEMO): pyproject.toml uv.lock | $(UV)
 	$(SYNC) --no-dev --group server
 	touch $(FOR_DEMO)

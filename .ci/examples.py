@@ -1,4 +1,4 @@
-"""A Griffe extension: the examples in docstrings (`>>>`) are shown as Python sessions."""
+"""A Griffe extension that shows the examples in docstrings (`>>>`) as Python sessions."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ EXAMPLE = re.compile(r"^>>> .*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
 class Examples(griffe.Extension):
-    """Fences every example of a docstring."""
+    """Puts every example of a docstring into a fenced code block."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Change an object's docstring in place."""

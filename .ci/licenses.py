@@ -1,4 +1,4 @@
-"""docs/licenses.md: the license of every package that medseg's extras bring, as its own metadata states it."""
+"""docs/licenses.md: the license of every package that medseg's extras install, as the package's metadata states it."""
 
 import re
 import sys
@@ -22,14 +22,14 @@ nvidia-pytriton (Apache 2.0).
 
 
 def brought(name: str, extras: frozenset[str], seen: dict[tuple[str, frozenset[str]], Distribution]) -> None:
-    """Add a package and all that it asks for here."""
+    """Add a package, and all packages that it requires here, to `seen`."""
     key = re.sub(r"[-_.]+", "-", name).lower(), extras
     if key in seen:
         return
     try:
         seen[key] = found = distribution(name)
     except PackageNotFoundError:
-        return  # asked for elsewhere: another system, an extra that is not here
+        return  # required only elsewhere: on another system, or by an extra that is not installed
     for line in found.requires or ():
         one = Requirement(line)
         if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
@@ -37,7 +37,7 @@ def brought(name: str, extras: frozenset[str], seen: dict[tuple[str, frozenset[s
 
 
 def license_of(found: Distribution) -> str:
-    """What the metadata states: an expression, else the classifiers, else the first line of the text."""
+    """The license as the metadata states it: the expression, else the classifiers, else the text's first line."""
     stated = found.metadata
     classified = [line.rsplit(" :: ", 1)[1] for line in stated.get_all("Classifier", []) if "License ::" in line]
     text = (stated.get("License") or "").strip().splitlines()

@@ -1,12 +1,12 @@
-"""What a network has to beat: answers that need no learning, scored as `medseg evaluate` scores a run.
+"""Baselines that a network has to beat: answers without learning, scored as `medseg evaluate` scores a run.
 
     python -m benchmarks.baselines brain-lgg DIR [--run RUN]
     python -m benchmarks.baselines stas DIR [--run RUN]
 
-brain-lgg: FLAIR above a threshold, on the volume as the network sees it (normalised, in standard deviations), the
-threshold with the best mean Dice of the training patients. stas: Otsu's threshold of each grey picture, the side of it
-that is better on the training pictures, and an empty mask. The patients are those that the run has not learnt from;
-without a run, those of the task's own split. Prints Markdown.
+brain-lgg: FLAIR above a threshold, on the volume as the network gets it (normalised, in standard deviations). The
+threshold has the best mean Dice on the training patients. stas: Otsu's threshold of each grey picture (the dark or the
+bright side, whichever is better on the training pictures), and an empty mask. Scored are the patients on which the run
+was not trained; without a run, those of the task's own split. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def split_of(task: str, data: Path, run: Path | None) -> Split:
-    """The patients to choose on and those to score: the run's, or the task's own."""
+    """The patients for choosing thresholds and those to score: the run's split, or the task's own."""
     if run is None:
         return {"brain-lgg": brain_lgg, "stas": stas}[task].split(data)
     chosen = Run(run)
@@ -60,7 +60,7 @@ def split_of(task: str, data: Path, run: Path | None) -> Split:
 
 
 def brain_baselines(data: Path, split: Split) -> dict[str, Scores]:
-    """Dice of each held-out volume: FLAIR above a threshold, every piece of it and its largest alone."""
+    """Dice of each held-out volume: FLAIR above a threshold, all of it, and only its largest component."""
     learnt, judged = (
         {name: _flair_and_truth(data, name) for name in tqdm(names, disable=None)}
         for names in (split.train, split.validation)
@@ -73,7 +73,7 @@ def brain_baselines(data: Path, split: Split) -> dict[str, Scores]:
 
 
 def stas_baselines(data: Path, split: Split) -> dict[str, Scores]:
-    """Dice of each held-out picture: one side of Otsu's threshold, and nothing at all."""
+    """Dice of each held-out picture: one side of Otsu's threshold, and an empty mask."""
     learnt, judged = (
         [name for name in names if stas.annotation_path(data, name).is_file()]
         for names in (split.train, split.validation)
@@ -90,7 +90,7 @@ BASELINES = {"brain-lgg": brain_baselines, "stas": stas_baselines}
 
 
 def otsu_dark(picture: Array) -> Array:
-    """What is darker than Otsu's threshold of the grey picture: (h, w) uint8 0/1 of (h, w, 3) uint8."""
+    """The pixels darker than Otsu's threshold of the grey picture: (h, w, 3) uint8 -> (h, w) uint8, 0 or 1."""
     _, bright = cv2.threshold(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     return np.asarray(1 - bright)
 
@@ -106,7 +106,7 @@ def markdown(found: Mapping[str, Scores], patients: int) -> str:
 
 
 def _flair_and_truth(data: Path, patient: str) -> tuple[Array, Array]:
-    """FLAIR as the network sees it, on the volume's own grid (slice, row, col), and the truth."""
+    """FLAIR as the network gets it, on the volume's own grid (slice, row, col), and the truth."""
     (case,) = brain_lgg.read(data, patient)
     image, frame = prepare(case.image)
     return restored(image[:, FLAIR], frame), np.asarray(case.mask)

@@ -1,8 +1,8 @@
-"""Our load generator beside NVIDIA's perf_analyzer: the same ensemble, the same picture, by turns.
+"""Our load generator compared with NVIDIA's perf_analyzer: the same ensemble and picture, measured in turn.
 
     python -m benchmarks.beside_perf_analyzer gi-tract DATA --run RUN --perf-analyzer PATH --concurrency 1
 
-perf_analyzer is not among our dependencies; docs/benchmarks.md says where one that runs here comes from.
+perf_analyzer is not among our dependencies; docs/benchmarks.md says where to get one that runs here.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ PLAN = Plan(warmup=0, window_s=5.0, limit_s=20.0)
 
 
 def main() -> None:
-    """Measure by turns and print the table."""
+    """Measure in turn and print the table."""
     options = _options()
     task = task_named(options.task)
     case = cases_of(task, options.data)[0]
     tensors = case.ask()
-    asked = replace(case, ask=lambda: tensors)  # read once: perf_analyzer does not read either
+    asked = replace(case, ask=lambda: tensors)  # read only once, because perf_analyzer reads no files either
     with tempfile.TemporaryDirectory() as folder:
         names = write_repository(Path(folder) / "m", task, options.run, Repository("embedded", None, "fp32", "dali"))
         with serving(Path(folder) / "m", names, free_ports(), Path(folder) / "log") as server:

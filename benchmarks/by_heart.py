@@ -1,12 +1,12 @@
-"""Every picture network, whole as published, learns four samples by heart: crops of real ones, where there are any.
+"""Every picture network in its published size learns four samples by heart; the samples are real if there are any.
 
     python -m benchmarks.by_heart --shared ../shared [--out RUNS] [--only gi-tract ...] [--steps 600]
 
-Each step takes a crop of every sample near what is looked for, shifted at random; the score is the Dice of the crops
-that lie right on it, in evaluation mode, with the batch statistics of a dozen steps' crops. STAS's
-efficientnets, whose blocks weigh a whole picture, then go on with whole ones, two a step, in bfloat16; the score is
-theirs. Dropout and stochastic depth, there to hinder this, are off. With --out the runs are kept: `export_table.py`
-takes them as networks whose masks have a margin. Prints a Markdown table.
+Each step takes a crop of every sample, at a random place near what the task looks for. The score is the Dice of the
+centred crops, in evaluation mode, with batch statistics from the crops of twelve steps. STAS's efficientnets, whose
+blocks average over the whole picture, then continue on whole pictures, two per step, in bfloat16, and are scored on
+these. Dropout and stochastic depth are off, because they are meant to prevent learning by heart. With --out the runs
+are kept: `export_table.py` uses them as networks whose logits are not close to the threshold. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ SAMPLES, LEARNT = 4, 0.955
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of a fit: crops of `size` x `size`, so many a step, judged every `checked` steps."""
+    """One part of a fit: crops of `size` x `size`, `at_once` per step, scored every `checked` steps."""
 
     size: int
     at_once: int
     steps: int
     checked: int
-    statistics: int  # steps' crops for the batch statistics before it is judged
+    statistics: int  # how many steps' crops give the batch statistics before a score
     lr: float = 1e-3
     bfloat16: bool = False
 
@@ -65,7 +65,7 @@ WHOLE = dict.fromkeys(("stas-efficientnetv2-m", "stas-efficientnet-b6"), Stage(8
 
 
 def main() -> None:
-    """Fit each and print the table."""
+    """Fit each network and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--out", type=Path)
@@ -88,7 +88,7 @@ HEAD = ["network", "million parameters", "samples", "steps", "Dice", "seconds"]
 
 
 def learnt(name: str, shared: Path, folder: Path, steps: int = CROPS.steps) -> Run:
-    """A new run in `folder` of the named network, fitted to its task's samples until their Dice is over LEARNT."""
+    """A new run of the named network in `folder`, fitted to its task's samples until their Dice is over LEARNT."""
     network, data = network_named(name.split()[0]), shared / "data"
     settings = {**network.options, **NETWORKS[name]}
     images, masks, made_up = pictures(network, data / DATA[task_of(network)])
@@ -105,7 +105,7 @@ def learnt(name: str, shared: Path, folder: Path, steps: int = CROPS.steps) -> R
 
 
 def pictures(network: Network, data: Path) -> tuple[Tensor, Tensor, bool]:
-    """Four samples' images and masks, at the network's own size; where there are no masks, brightness decides."""
+    """Four samples' images and masks at the network's own size, and whether a mask is made up from brightness."""
     known = drawn(network, data if data.is_dir() else None, SAMPLES)
     both = zip(known.samples, known.truths, strict=True)
     truths = [bands(image, network) if truth is None else truth for image, truth in both]
@@ -114,7 +114,7 @@ def pictures(network: Network, data: Path) -> tuple[Tensor, Tensor, bool]:
 
 
 def bands(image: Array, network: Network) -> Array:
-    """A made-up truth (1, classes, h, w): the smoothed picture's brightness cut into bands, the darkest left out."""
+    """A made-up truth (1, classes, h, w): bands of the smoothed picture's brightness, without the darkest half."""
     smooth = ndimage.gaussian_filter(image.mean(axis=1), (0, 4, 4))
     classes = network.output_shape[0]
     edges = np.quantile(smooth, np.linspace(0.5, 1, classes + 1))
@@ -122,7 +122,7 @@ def bands(image: Array, network: Network) -> Array:
 
 
 def fit(module: nn.Module, images: Tensor, masks: Tensor, stage: Stage) -> tuple[int, float]:
-    """Fit in place; the steps taken and the Dice reached."""
+    """Fit the module in place; returns the number of steps and the Dice."""
     loss, optimizer = loss_named("bce-tversky"), torch.optim.Adam(module.parameters(), stage.lr)
     places, rng = [centre(mask) for mask in masks], np.random.default_rng(0)
     still = crops(images, places, stage.size), crops(masks, places, stage.size)
@@ -160,7 +160,7 @@ def centre(mask: Tensor) -> tuple[int, int]:
 
 
 def crops(pictures: Tensor, places: list[tuple[int, int]], size: int) -> Tensor:
-    """Crops (n, channels, size, size) about these places, moved to lie within the pictures."""
+    """Crops (n, channels, size, size) around these places, moved so that they lie within the pictures."""
     limits = [side - size for side in pictures.shape[2:]]
     starts = [[min(max(at - size // 2, 0), most) for at, most in zip(place, limits, strict=True)] for place in places]
     return torch.stack([one[:, r : r + size, c : c + size] for one, (r, c) in zip(pictures, starts, strict=True)])
@@ -177,7 +177,7 @@ def score(module: nn.Module, images: Tensor, masks: Tensor) -> float:
 
 
 def without_dropout(module: nn.Module) -> nn.Module:
-    """The module with dropout and stochastic depth off."""
+    """The module, in place, with dropout and stochastic depth switched off."""
     for part in module.modules():
         for knob in ("p", "drop_prob", "drop_rate", "drop_connect_rate"):
             if isinstance(getattr(part, knob, None), float):

@@ -1,12 +1,12 @@
-"""What a cohort costs beside its inference, how fast it is beside other ways, and how long a whole archive takes.
+"""What a cohort costs besides inference, how fast it is compared with other ways, and how long an archive takes.
 
     python -m benchmarks.cohorts empty [--cases 20000] [--workers 2]
     python -m benchmarks.cohorts compare TASK INPUT... --run RUN [--run RUN] [--loop 5]
     python -m benchmarks.cohorts simulate [--cases 100000] [--workers 64] [--read 4] [--infer 12] [--write 2]
 
-`empty` sends cases without content through real workers: the scheduling's time a case, and memory along the way.
-`compare` answers the same files by the bare pipeline in this process, by `medseg batch`, and by a shell's loop of
-`medseg predict` over the first few. `simulate` feeds the scheduler and the ledger made-up outcomes in simulated time.
+`empty` sends empty cases through real workers, and measures the scheduling time per case and the memory. `compare`
+answers the same files with the bare pipeline in this process, with `medseg batch`, and with a shell loop of `medseg
+predict` over the first few. `simulate` sends made-up outcomes to scheduler and ledger, in simulated time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from medseg.task import Files, Pipeline, Reading, Request, Source, Task, Tensor,
 from medseg.tasks import task_named
 
 MIB = 2**20
-LOOKS = 10  # at the memory
+LOOKS = 10  # how often memory is read
 MADE_BY = {"medseg": __version__, "engine": "none", "precision": "fp32", "runs": []}
 
 
@@ -76,7 +76,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# Cases without content.
+# Empty cases.
 
 
 def _sources(path: Path, _: Reading) -> list[Source]:
@@ -99,12 +99,12 @@ TASK = Task("empty", "Nothing", (), _NOTHING, Files(_sources, _write, lambda *_:
 
 @contextmanager
 def opened(*_: object) -> Iterator[Predictor]:
-    """What answers nothing, for workers."""
+    """A predictor for workers that gives empty answers."""
     yield Predictor(TASK, lambda tensors: tensors, MADE_BY)
 
 
 def empty(options: argparse.Namespace) -> None:
-    """Time a case, and the memory of driver and workers along the way."""
+    """The time per case, and the memory of driver and workers meanwhile."""
     with tempfile.TemporaryDirectory(prefix="medseg-cohorts-") as name:
         folder = Path(name, "in")
         folder.mkdir()
@@ -127,7 +127,7 @@ def _local(workers: int, looks: Looks, work: Work) -> Pool:
 
 @dataclass
 class Looks:
-    """Looks at the memory, evenly spread over the cases."""
+    """Reads the memory several times, evenly spread over the cases."""
 
     cases: int
     pool: Local | None = None
@@ -135,7 +135,7 @@ class Looks:
     rows: list[list[str]] = field(default_factory=list)
 
     def heard(self, _: object) -> None:
-        """One more case is over."""
+        """Called with each finished case."""
         self.seen += 1
         if self.seen % max(1, self.cases // LOOKS) == 0:
             pids = self.pool.pids() if self.pool else []
@@ -148,7 +148,7 @@ class Looks:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Cases a second of the bare pipeline, of `medseg batch` and of a loop of `medseg predict`."""
+    """Cases per second of the bare pipeline, of `medseg batch`, and of a loop of `medseg predict`."""
     task = task_named(options.task)
     sources = [one for path in options.inputs for one in task.files.sources(path, Reading())]
     with tempfile.TemporaryDirectory(prefix="medseg-cohorts-") as name:
@@ -164,7 +164,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def _bare(task: Task, options: argparse.Namespace, out: Path) -> float:
-    """Seconds of all cases in this process, engines open, as many at a time as a worker has."""
+    """The seconds of all cases in this process with open engines, as many cases at a time as in a worker."""
     at_once = 1 if task.files.volumes else cores()
     with open_predictor(task.name, options.run) as predictor:
         began = time.perf_counter()
@@ -196,7 +196,7 @@ def _loop(some: list[Source], options: argparse.Namespace, out: Path) -> float:
 
 @dataclass
 class Simulated:
-    """Workers whose cases take drawn times. Reading and writing lie beside inference, as in a real worker."""
+    """Workers whose cases take random times. Reading and writing run beside inference, as in a real worker."""
 
     options: argparse.Namespace
     most: int = 3
@@ -209,7 +209,7 @@ class Simulated:
         self.free = list(range(self.options.workers))  # workers with room
 
     def take(self, item: Item, _: str = "") -> bool:
-        """See Pool: to the first worker with room, to an idle one where it must be alone."""
+        """See Pool: to the first worker with room, or to an idle worker if the case must be alone."""
         for worker in self.free:
             queue = self.workers[worker]
             if not any(one.alone for one in queue) and (not queue if item.alone else len(queue) < self.most):
@@ -222,7 +222,7 @@ class Simulated:
         return False
 
     def _begin(self, worker: int) -> None:
-        """The first of a worker's cases takes what its slowest stage takes: two are read, four written at a time."""
+        """A worker's first case takes as long as its slowest stage; two cases are read and four written at a time."""
         drawn = [self.rng.lognormvariate(0, 0.3) for _ in range(3)]
         read, infer, write = (
             one * median
@@ -233,7 +233,7 @@ class Simulated:
         heapq.heappush(self.events, (self.now + max(read / 2, infer, write / 4), worker, kind))
 
     def receive(self, _: float) -> list[Outcome]:
-        """See Pool: the next events, a few together, as they come to a real driver."""
+        """See Pool: the next events, a few at a time, as in a real driver."""
         return [one for _ in range(min(len(self.events), 8)) for one in self._event()]
 
     def _event(self) -> Iterator[Outcome]:
@@ -261,11 +261,11 @@ class Simulated:
         return Outcome(replace(item, alone=not alone or item.alone), f"worker:{worker}", None, fault, "its worker died")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """There is nothing to close."""
 
 
 def simulate(options: argparse.Namespace) -> None:
-    """How long an archive takes in simulated time, and what scheduler and ledger take of the real one."""
+    """How long an archive takes in simulated time, and how much real time the scheduler and the ledger take."""
     pool, seen = Simulated(options), [0]
     with tempfile.TemporaryDirectory(prefix="medseg-cohorts-") as name:
         out = Path(name)

@@ -1,8 +1,8 @@
-"""Damaged pictures through the real server: each must get one sentence of refusal, or the answer to the same bytes.
+"""Damaged pictures through the real server: each must be refused in one sentence, or answered as the functions do.
 
     python benchmarks/damaged_requests.py --count 200
 
-A task's `check` and `decode` steps are served as an ensemble, as in its repository; what comes behind them sees arrays.
+A task's `check` and `decode` steps are served as an ensemble, as in its repository; later steps get arrays.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _AT_ONCE = 4
 
 
 def whole(task: str) -> bytes:
-    """A whole picture of the kind the task takes: a made-up one, of blobs and noise."""
+    """An undamaged picture of the kind that the task takes, made up of blobs and noise."""
     rng = np.random.default_rng(7)
     coarse = Image.fromarray(rng.integers(0, 255, (9, 12, 3), np.uint8)).resize((212, 156), Image.Resampling.BICUBIC)
     noisy = np.asarray(coarse) // 2 + rng.integers(0, 60, (156, 212, 3), np.uint8)
@@ -48,7 +48,7 @@ def whole(task: str) -> bytes:
 
 
 def campaign(server: Server, task: Task, files: Sequence[bytes]) -> Counter[str]:
-    """How many files were answered, refused, or got anything else, by what it was; several are sent at once."""
+    """The number of files by outcome; several are sent at once."""
     models = [TritonModel(f"grpc://127.0.0.1:{server.ports.grpc}", task.name) for _ in range(_AT_ONCE)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         outcomes = pool.map(lambda item: outcome(models[item[0] % _AT_ONCE], task, item[1]), enumerate(files))
@@ -59,7 +59,7 @@ def campaign(server: Server, task: Task, files: Sequence[bytes]) -> Counter[str]
 
 
 def outcome(model: TritonModel, task: Task, data: bytes) -> str:
-    """ "answered" as the plain functions do, "refused" in one sentence, or in words what went wrong."""
+    """ "answered" like the plain functions, "refused" in one sentence, or in words what went wrong."""
     tensors = {"encoded": encoded_tensor([data])}
     (name,) = task.pipeline.outputs
     try:
@@ -79,7 +79,7 @@ def outcome(model: TritonModel, task: Task, data: bytes) -> str:
 
 
 def decoding(task: str) -> Task:
-    """The task, up to its decoded tensor."""
+    """The task with only its steps up to the decoded tensor."""
     found = task_named(task)
     steps = found.pipeline.steps[:2]
     pipeline = Pipeline(found.pipeline.tensors, steps[0].inputs, steps, steps[1].outputs)
@@ -88,7 +88,7 @@ def decoding(task: str) -> Task:
 
 @contextmanager
 def served(tasks: Sequence[Task], folder: Path) -> Iterator[Server]:
-    """The tasks on one embedded server, decoding by DALI."""
+    """The tasks on one embedded server, with DALI as the decoder."""
     names = [name for task in tasks for name in write(folder / "models", task, [], swapped(task, "dali"))]
     with serving(folder / "models", names, free_ports(), folder / "triton.log") as server:
         yield server

@@ -1,10 +1,11 @@
-"""Training pictures a second: our loaders, albumentations and MONAI on the same files, masks and transforms.
+"""Training pictures per second: our loaders, albumentations and MONAI on the same files, masks and transforms.
 
     python benchmarks/decode_throughput.py ../shared/data [--rounds 3] [--json]
 
-Each has two workers, decodes the files, scales and resizes, flips, moves, bends and punches (UW-Madison) or turns
-(STAS), and gives batches as torch tensors. The brain's volumes are prepared before: their slices are only flipped and
-moved. Rounds alternate between the loaders, so that a noisy machine is noisy for all.
+Each loader has two workers. It decodes the files, scales, resizes and augments them, and gives batches as torch
+tensors. UW-Madison's slices are flipped, moved, bent and get holes; STAS's pictures are turned. The brain's volumes are
+prepared before, and their slices are only flipped and moved. Rounds alternate between the loaders, so that other work
+on the machine slows all of them.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ Changed = Callable[
 
 
 class Order:
-    """Every sample once, in order: the epoch that all loaders share."""
+    """Every sample once, in order: the same epoch for all loaders."""
 
     epoch, rank, ranks = 0, 0, 1
 
@@ -64,7 +65,7 @@ class Order:
 
 
 class Files(Dataset[Any]):
-    """The same files and masks for torch's DataLoader, each changed by another library."""
+    """The same files and masks for torch's DataLoader; `change` augments them with another library."""
 
     def __init__(self, samples: Samples, task: str, change: Changed) -> None:
         self.samples, self.task, self.change = samples, task, change
@@ -81,7 +82,7 @@ class Files(Dataset[Any]):
 
 
 class Augmented:
-    """`--loader torch`: the readers' samples by torch's DataLoader, changed as batches where the fit runs."""
+    """As with `--loader torch`: the readers' samples in torch's DataLoader; whole batches are augmented."""
 
     def __init__(self, samples: Samples, task: str) -> None:
         options = {"num_workers": WORKERS, "worker_init_fn": _one_thread}
@@ -94,7 +95,7 @@ class Augmented:
 
 
 def scaled(content: bytes, task: str) -> Array:
-    """The decoded picture (h, w, 3) float32, 0 to 1, as a user of OpenCV writes it."""
+    """The decoded picture (h, w, 3) float32, 0 to 1, as a user of OpenCV would code it."""
     if task == "gi-tract":
         grey = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED).astype(np.float32)
         return cv2.merge([grey / max(grey.max(), 1)] * 3)
@@ -104,7 +105,7 @@ def scaled(content: bytes, task: str) -> Array:
 
 
 def albumentations_change(task: str, size: int | None = None) -> Changed:
-    """The references' own library, with their transforms, at the task's size or another one."""
+    """The reference projects' own library, with their transforms, at the task's size or another one."""
     import albumentations as alb
 
     size = size or SIZES[task]
@@ -164,7 +165,7 @@ def monai_change(task: str) -> Changed:
 
 
 def workers_loader(samples: Samples, task: str, change: Changed) -> Iterable[Any]:
-    """Torch's DataLoader on two worker processes."""
+    """Torch's DataLoader with two worker processes."""
     return DataLoader(Files(samples, task, change), BATCHES[task], num_workers=WORKERS, worker_init_fn=_one_thread)
 
 
@@ -187,7 +188,7 @@ def loaders(task: str, samples: Samples) -> dict[str, Iterable[Any]]:
 
 
 def repeated(samples: Samples, count: int) -> Samples:
-    """As many samples, the same ones over and over."""
+    """`count` samples, which repeat the same ones."""
     index = partial(_wrapped, len(samples))
     patients = tuple(samples.patients[index(at)] for at in range(count))
     encoded = samples.encoded
@@ -200,7 +201,7 @@ def _wrapped(count: int, at: int) -> int:
 
 
 def real_samples(task: str, data: Path, folder: Path) -> Samples:
-    """The real STAS pictures and four brains. UW-Madison: slices of the real layout and size: two real ones are few."""
+    """The real STAS pictures, four real brains, and made-up UW-Madison slices, because there are only two real ones."""
     if task == "brain-lgg":
         return brain_lgg.samples(data / "brain_lgg", brain_lgg.patients(data / "brain_lgg")[:4])
     if task == "stas":
@@ -210,9 +211,9 @@ def real_samples(task: str, data: Path, folder: Path) -> Samples:
 
 
 def measured(loader: Iterable[Any], count: int) -> tuple[float, float]:
-    """Pictures a second of one epoch from the first batch on, and CPU milliseconds a picture, workers included.
+    """Pictures per second of one epoch after its first batch, and CPU milliseconds per picture, with the workers'.
 
-    On a machine that others use too, the CPU time is the steadier of the two.
+    On a machine with other work, the CPU time is the steadier number.
     """
     start, seen, first, before = 0.0, 0, 0, _cpu_seconds()
     for batch in loader:
@@ -230,7 +231,7 @@ def _cpu_seconds() -> float:
 
 
 def rounds(task: str, data: Path, count: int) -> dict[str, list[tuple[float, float]]]:
-    """`measured` of each loader, as many times, the loaders taking turns."""
+    """`measured` of each loader, `count` times; the loaders take turns."""
     with TemporaryDirectory() as folder:
         samples = repeated(real_samples(task, data, Path(folder)), COUNTS[task])
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders(task, samples)}
@@ -261,7 +262,7 @@ def main() -> None:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median, and the range of the rounds."""
+    """The median and the range of the rounds as text."""
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 

@@ -1,4 +1,4 @@
-"""LitServe around eager PyTorch; its worker is a process of its own, which must be able to import the class."""
+"""LitServe around eager PyTorch. Its worker is a separate process, which must be able to import this class."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The servers a user would write, for `serve_vs_fastapi.py`: FastAPI or LitServe around eager PyTorch.
+"""Servers as a user might write them, for `serve_vs_fastapi.py`: FastAPI or LitServe around eager PyTorch.
 
-They run the task's own pre- and post-processing, so that their masks can be compared with ours; for LUNA the authors'
-chain (`luna_reference.py`), for ours does not compute what cannot change the answer.
+They run the task's own pre- and post-processing, so that their masks can be compared with ours. For LUNA they run the
+authors' chain (`luna_reference.py`), because ours leaves out computations that cannot change the answer.
 
     python -m benchmarks.eager_servers fastapi gi-tract PORT RUN...
 """
@@ -39,7 +39,7 @@ def eager(run: Run) -> Infer:
 
 
 def answerer(task: str, runs: Sequence[str]) -> Callable[[Sequence[bytes]], Array]:
-    """Encoded pictures in, one or a volume's slices (luna: one CT in HU as a .npy file); mask out (luna: its bits)."""
+    """A function from encoded pictures, one or a volume's slices, to a mask; luna: from a CT as .npy to packed bits."""
     if task == "luna":
         return luna_answerer({Run(run).network: network(Path(run)) for run in runs})
     networks = {run.network: eager(run) for run in map(Run, runs)}
@@ -64,7 +64,7 @@ def luna_answerer(networks: dict[str, torch.nn.Module]) -> Callable[[Sequence[by
 def serve_fastapi(task: str, port: int, runs: Sequence[str]) -> None:
     """FastAPI on uvicorn: a plain `def` endpoint, which FastAPI runs in its thread pool.
 
-    Pictures come as bytes behind their lengths: one or many cost the same, and less than multipart or JSON would.
+    Pictures are sent as bytes with their lengths in front: this costs less than multipart or JSON.
     """
     import uvicorn
     from fastapi import Body, FastAPI

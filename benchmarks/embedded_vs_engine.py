@@ -1,9 +1,10 @@
-"""The embedded ensemble beside the bare engine in one process: what serving costs, by turns in one run.
+"""The embedded ensemble compared with the bare engine in one process: the cost of serving, measured in turn.
 
     python -m benchmarks.embedded_vs_engine gi-tract DATA --run RUN [--cases 8] [--seconds 6] [--rounds 3]
 
-The bare engine is given the networks' inputs as they are, in this process: no file, no decode, no mask. `pipeline` adds
-those, still in this process; `served` is the ensemble of `medseg serve`, from encoded bytes to the mask.
+The bare engine gets the networks' inputs directly, in this process: it reads no file, decodes nothing and makes no
+mask. `pipeline` adds decoding and the mask, still in this process. `served` is the ensemble of `medseg serve`, from
+encoded bytes to the mask.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ ALONE, TOGETHER = 1, 4  # requests at once
 
 @dataclass
 class Side:
-    """One way to answer, and what was measured of it in every round, by requests at once."""
+    """One way to answer, with its measurements of every round, by the number of requests at once."""
 
     target: BenchTarget
     p50_s: dict[int, list[float]] = field(default_factory=lambda: {ALONE: [], TOGETHER: []})
     per_s: dict[int, list[float]] = field(default_factory=lambda: {ALONE: [], TOGETHER: []})
-    decode_s: list[float] = field(default_factory=list)  # of one request sent alone to a server
+    decode_s: list[float] = field(default_factory=list)  # of a request that is sent alone; only for the server
 
 
 def main() -> None:
-    """Measure by turns; print the table, the ratio of throughputs and the added latency."""
+    """Measure in turn; print the table, the ratio of throughputs and the added latency."""
     options = _options()
     runs = [Run(path) for path in options.run]
     task = task_named(options.task).answered_by([run.network for run in runs])
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def bare_target(task: Task, cases: Sequence[Unread], networks: Networks) -> BenchTarget:
-    """The engine alone: each case's network inputs, taken from the pipeline once, are given to it again."""
+    """The engine alone: it gets each case's network inputs, which were recorded once from the pipeline."""
     inputs = {case.id: _network_inputs(task, case, networks) for case in cases}
 
     def answer(case: Unread, clock: Clock) -> Tensors:
@@ -109,7 +110,7 @@ def _round(task: Task, sides: Sequence[Side], cases: Sequence[Unread], limit_s: 
 
 
 def _turn(target: BenchTarget, cases: Sequence[Unread], at_once: int, limit_s: float) -> tuple[float, float]:
-    """Median latency and answers a second. Ends the program where a request fails."""
+    """Median latency and answers per second. Ends the program if a request fails."""
     plan = Plan(warmup=0, window_s=limit_s / 3, limit_s=limit_s)
     level = closed_loop(Crew(), target, cases, at_once, plan)
     summary = latencies(level.timings)
@@ -121,7 +122,7 @@ def _turn(target: BenchTarget, cases: Sequence[Unread], at_once: int, limit_s: f
 
 def _read(case: Unread) -> Unread:
     tensors = case.ask()
-    return replace(case, ask=lambda: tensors)  # once: the file is no side's own work
+    return replace(case, ask=lambda: tensors)  # read once: reading the file is not measured
 
 
 def _statistics(target: BenchTarget) -> Statistics:
@@ -129,7 +130,7 @@ def _statistics(target: BenchTarget) -> Statistics:
 
 
 def _decode_s(task: Task, before: Statistics, after: Statistics) -> float:
-    """What the server's `check`, which reads a JPEG's stream, and `decode` take of one request, in the mean."""
+    """The mean seconds of a request in the server's steps `check`, which reads a JPEG's stream, and `decode`."""
     answered = [spent(before, after, 1)[step_model(task.name, step)] for step in ("check", "decode")]
     return sum(one["compute_infer"] / one["inference_count"] for one in answered)
 
@@ -149,7 +150,7 @@ def _rows(sides: Sequence[Side]) -> list[list[str]]:
 
 
 def verdict(sides: Sequence[Side]) -> str:
-    """What serving costs, in two sentences."""
+    """The cost of serving, in two sentences."""
     bare, pipeline, served = (median(side.per_s[TOGETHER]) for side in sides)
     bare_s, pipeline_s, served_s = (median(side.p50_s[ALONE]) for side in sides)
     added_s = served_s - bare_s

@@ -1,11 +1,11 @@
-"""The export table: every network in every precision, and as a TensorRT-RTX FP16 engine, into docs/benchmarks.md.
+"""Writes the export table into docs/benchmarks.md: every network in every precision, and as a TensorRT-RTX engine.
 
     python -m benchmarks.export_table --shared ../shared --out build/export-table [--runs RUNS]
 
-LUNA's networks have their published weights where `--shared` holds them, luna-malignancy those of the nodule network
-that it is fine-tuned from. The others have learnt a few of the task's samples by heart, so that their masks have a
-margin (RUNS, made by `by_heart.py`, or made here). Each network is exported in a process of its own, bounded in time;
-what is done already is not done again.
+LUNA's networks have their published weights if `--shared` holds them; luna-malignancy has those of the nodule network
+from which it is fine-tuned. The other networks have learnt a few of the task's samples by heart (RUNS of `by_heart.py`,
+or made here), so that their logits are not close to the threshold. Each network is exported in a process of its own
+with a time limit. Finished networks are not exported again.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from benchmarks.by_heart import NETWORKS as PICTURES
 NETWORKS = ("luna-segment", "luna-nodule", "luna-malignancy", *PICTURES)
 PUBLISHED = {"luna-segment": "seg_*.state", "luna-nodule": "cls_*.state", "luna-malignancy": "cls_*.state"}
 SAMPLES = {"stas": 2, "brain-lgg": 6}
-DICE = {"stas-eca-nfnet-l2": 0.99}  # of every precision: learnt on crops, it marks few pixels of a picture
+DICE = {"stas-eca-nfnet-l2": 0.99}  # for every precision: it has learnt crops, so it marks few pixels of a picture
 FILES = ("fp32.onnx", "fp16.onnx", "bf16.onnx", "int8.onnx", "fp16.sm89.rtx")
 START, END = "<!-- export table: start -->", "<!-- export table: end -->"
 
 
 def main() -> None:
-    """Export what is missing, then print the table and put it into the document."""
+    """Export what is missing, print the table, and put it into the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--out", type=Path, default=Path("build/export-table"))
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def bounded(asked: tuple[str, Path, Path | None, Path], seconds: float) -> None:
-    """Export one network in a process of its own, stopped when it takes too long."""
+    """Export one network in a process of its own, which is stopped if it takes too long."""
     name, *_, result = asked
     print(name, file=sys.stderr, flush=True)
     process = multiprocessing.get_context("spawn").Process(target=exported, args=asked)
@@ -70,7 +70,7 @@ def bounded(asked: tuple[str, Path, Path | None, Path], seconds: float) -> None:
 
 
 def unfinished(folder: Path, reason: str) -> dict[str, Any]:
-    """What a run that was stopped holds so far; the rest is not finished."""
+    """The files of a run whose export was stopped; the other files are not finished."""
     manifest = folder / "manifest.json"
     found = json.loads(manifest.read_text()) if manifest.is_file() else {}
     facts = {name: found.get(name, {}) for name in ("source", "files")}
@@ -78,7 +78,7 @@ def unfinished(folder: Path, reason: str) -> dict[str, Any]:
 
 
 def exported(name: str, shared: Path, runs: Path | None, result: Path) -> None:
-    """Export one network and write what came of it: recorded files with their facts, and reasons for the others."""
+    """Export one network and write the result: recorded files with their facts, and reasons for the others."""
     from medseg.errors import MedsegError
     from medseg.export.chain import export
     from medseg.export.options import ExportOptions
@@ -107,7 +107,7 @@ def exported(name: str, shared: Path, runs: Path | None, result: Path) -> None:
 
 
 def made(name: str, shared: Path, runs: Path | None, folder: Path) -> Any:
-    """The run to export: with published weights where there are any, else with learnt or random ones."""
+    """The run to export: with published weights if there are any, else with learnt or random weights."""
     import torch
 
     from medseg.run import Run
@@ -135,7 +135,7 @@ HEAD = (
 
 
 def lines(name: str, result: Path) -> list[str]:
-    """The table's lines of one network: one for each file, or the reason why it is not there."""
+    """One network's lines of the table: one for each file, or the reason why it is missing."""
     if not result.is_file():
         return [f"| {name} | | not run | | | | | | | |"]
     found = json.loads(result.read_text())

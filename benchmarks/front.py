@@ -1,9 +1,9 @@
-"""What the front costs: the same request to Triton's own socket and through the front, by turns, over HTTP and gRPC.
+"""The cost of the front: the same request to Triton's own socket and through the front, in turn, by HTTP and gRPC.
 
     python -m benchmarks.front --times 200
 
-4 KB is a small picture to gi-tract's first step, 3 MB a batch to a network of a few nodes that answers as much. Printed
-are the medians in ms, of the difference with its quartiles, what the front computes a request, and the load.
+4 KB is a small picture for gi-tract's first step. 3 MB is a batch for a network of a few nodes, whose answer is as
+large. Prints the medians in ms, the difference with its quartiles, the front's CPU time per request, and the load.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Ask = Callable[[], None]
 
 
 def requests() -> dict[str, tuple[str, str, np.ndarray, str]]:
-    """By size: the model, its input's name and value, its output's name."""
+    """For each size: the model, its input's name and value, and its output's name."""
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 2**16, (44, 44), np.uint16)).save(file, "PNG")
     batch = np.zeros((5, 3, 224, 224), np.float32)
@@ -54,7 +54,7 @@ def requests() -> dict[str, tuple[str, str, np.ndarray, str]]:
 
 @contextmanager
 def over_http(server: Server, model: str, name: str, value: np.ndarray, output: str) -> Iterator[tuple[Ask, Ask]]:
-    """How to ask Triton's own socket, and the front."""
+    """Two functions that send the request by HTTP: to Triton's own socket, and to the front."""
     one = triton_http.InferInput(name, list(value.shape), "UINT8" if value.dtype == np.uint8 else "FP32")
     one.set_data_from_numpy(value)
     body, described = triton_http.InferenceServerClient.generate_request_body(
@@ -78,7 +78,7 @@ def over_http(server: Server, model: str, name: str, value: np.ndarray, output: 
 
 @contextmanager
 def over_grpc(server: Server, model: str, name: str, value: np.ndarray, output: str) -> Iterator[tuple[Ask, Ask]]:
-    """The same over gRPC."""
+    """The same by gRPC."""
     asked = ModelInferRequest(model_name=model, raw_input_contents=[value.tobytes()])
     kind = "UINT8" if value.dtype == np.uint8 else "FP32"
     asked.inputs.add(name=name, datatype=kind, shape=value.shape)
@@ -92,21 +92,21 @@ def over_grpc(server: Server, model: str, name: str, value: np.ndarray, output: 
 
 
 def timed(ask: Ask) -> float:
-    """How many milliseconds it took."""
+    """The milliseconds of one call."""
     started = time.perf_counter()
     ask()
     return (time.perf_counter() - started) * 1e3
 
 
 def line(what: str, pairs: list[tuple[float, float]], computed: float) -> str:
-    """A row of the table: medians of both ways, of their difference with its quartiles, and what the front computed."""
+    """A row of the table: medians of both ways, the difference with its quartiles, and the front's CPU time."""
     straight, through = (statistics.median(times) for times in zip(*pairs, strict=True))
     low, middle, high = statistics.quantiles([b - a for a, b in pairs])
     return f"| {what} | {straight:.2f} | {through:.2f} | {middle:.2f} ({low:.2f} to {high:.2f}) | {computed:.2f} |"
 
 
 def main() -> None:
-    """Serve, ask by turns, print the table."""
+    """Serve, send requests in turn, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=200)
     times = parser.parse_args().times

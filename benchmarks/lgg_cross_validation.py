@@ -1,10 +1,10 @@
-"""How well brain-lgg's recipes outline tumours of new patients: cross-validation, every patient judged once.
+"""How well brain-lgg's recipes outline tumours of new patients: cross-validation; every patient is scored once.
 
     python -m benchmarks.lgg_cross_validation DIR --out FOLDER [--folds 2] [--seed 0] [--recipe NAME ...] [--fold N ...]
 
-Folds are drawn by patient. A fit keeps its last epoch, so that nobody who judges it has chosen anything of it; scores
-are those of `medseg evaluate`: Dice on the volumes' own grid, of the largest piece. The recipes take turns, fold by
-fold, in one process; a fit that is in FOLDER already is not made again. Prints Markdown.
+Folds are drawn by patient. A fit keeps its last epoch, so that the held-out patients have no influence on it. Scores
+are those of `medseg evaluate`: Dice of the largest component, on the volumes' own grid. The recipes take turns, fold by
+fold, in one process. A fit that is in FOLDER already is not repeated. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from medseg.train.fit import fit, starting_module
 from medseg.train.settings import Settings, start_run
 
 TASK, NETWORK = task_named("brain-lgg"), network_named("brain-lgg")
-MISSED = 0.01  # a Dice below this is an answer elsewhere, or none
+MISSED = 0.01  # a Dice below this: the answer is at another place, or empty
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ OPTIONS = {"arch": "unet", "features": 8}
 
 
 def main() -> None:
-    """Fit and judge what is not there yet, and print the table of all."""
+    """Make and score the missing fits, and print the table of all."""
     asked = _options()
     found = {name: {"cases": {}, "seconds": []} for name in asked.recipe or WAYS}
     for number, split in enumerate(splits(asked.data, asked.folds, asked.seed)):
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def splits(directory: Path, count: int, seed: int) -> Iterator[Split]:
-    """So many splits of the folder's patients; each patient validates in one."""
+    """`count` splits of the folder's patients; each patient is held out in one."""
     names = sorted(TASK.known_data("fit").patients(directory))
     order = np.random.default_rng(seed).permutation(np.array(names)).tolist()
     for number in range(count):
@@ -81,7 +81,7 @@ def splits(directory: Path, count: int, seed: int) -> Iterator[Split]:
 
 
 def judged(directory: Path, way: Way, split: Split, folder: Path) -> dict[str, Any]:
-    """A fit's held-out patients with their scores, and the seconds that it took."""
+    """The scores of a fit's held-out patients, and the seconds of the fit."""
     path = folder / "judged.json"
     if not path.is_file():
         run = fitted(directory, way, split, folder)
@@ -93,7 +93,7 @@ def judged(directory: Path, way: Way, split: Split, folder: Path) -> dict[str, A
 
 
 def fitted(directory: Path, way: Way, split: Split, folder: Path) -> Run:
-    """The run of a way to fit, on a split."""
+    """The run that is fitted in this way on this split."""
     run = start_run(NETWORK, directory, folder, OPTIONS, way.settings)
     how = training_of(NETWORK, "train")
     how = how if way.colours else replace(how, colours=None)
@@ -105,7 +105,7 @@ def fitted(directory: Path, way: Way, split: Split, folder: Path) -> Run:
 
 
 def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row for each recipe, then each patient's Dice by all of them."""
+    """A row for each recipe, then each patient's Dice by each recipe."""
     lines = [
         "| recipe | patients | mean Dice | 95 % interval | of 0 | seconds a fit |",
         "| --- | ---: | ---: | --- | ---: | ---: |",

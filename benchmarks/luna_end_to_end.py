@@ -2,8 +2,8 @@
 
     python -m benchmarks.luna_end_to_end CT --segment RUN --nodule RUN [--rounds 3]
 
-Prints a Markdown table (medians and spread over the rounds; peak memory, of a round of its own), whether the answers
-agree, where the annotated nodules are, and a roofline.
+Prints a Markdown table (medians and spread over the rounds; peak memory, measured in a separate round), whether the
+answers agree, the ranks of the annotated nodules, and a roofline.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Server, free_ports, serving
 
-# Multiply-adds of the U-Net for each pixel of a slice: its convolutions' weights at full, half and quarter size.
+# Multiply-adds of the U-Net for each pixel of a slice: the weights of its convolutions at full, half and quarter size.
 UNET_MACS_A_PIXEL = 1008 + 2304 + 3456 + 3456 + 512 + 6912 + 512 + 6912 + 16
 CNN_MACS_A_CROP = (
     32
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def _counting(networks: Networks, pixels: list[int]) -> Networks:
-    """The networks; what the U-Net computes is noted in `pixels`."""
+    """The networks; the number of pixels that the U-Net computes is appended to `pixels`."""
 
     def infer(batch: Array) -> Array:
         pixels.append(batch[:, 0].size)
@@ -113,7 +113,7 @@ def _ask(ct: Path, roi: int, ask: Callable[[Tensors], Tensors]) -> Tensors:
 
 
 def _served(ct: Path, roi: int, server: Server) -> Tensors:
-    model = TritonModel(server.url, "luna", shared=None)  # as `medseg predict` asks a server on this machine
+    model = TritonModel(server.url, "luna", shared=None)  # as `medseg predict` does with a server on this machine
     try:
         return _ask(ct, roi, lambda tensors: model.ask(tensors, ("nodules", "candidates")))
     finally:
@@ -123,7 +123,7 @@ def _served(ct: Path, roi: int, server: Server) -> Tensors:
 def _peaks(ct: Path, folder: Path, names: Sequence[str]) -> dict[str, float]:
     """The largest memory (GB) of a new server and `medseg predict` together, request after request.
 
-    In a round of its own, for reading the memory of a dozen processes takes time.
+    This is a separate round, because reading the memory of a dozen processes takes time.
     """
     found = {}
     with serving(folder / "models", names, free_ports(), folder / "log") as server:
@@ -145,7 +145,7 @@ def _peaks(ct: Path, folder: Path, names: Sequence[str]) -> dict[str, float]:
 
 
 def _peak(asked: subprocess.Popen[bytes]) -> float:
-    """The largest proportional memory (GB) of all processes that this one started, until the asking one ends."""
+    """The largest proportional memory (GB) of all processes that this one started, until `asked` ends."""
     peak = 0.0
     while asked.poll() is None:
         peak = max(peak, sum(map(_pss_gb, psutil.Process().children(recursive=True))))
@@ -192,7 +192,7 @@ def _agreement(answers: dict[str, Any]) -> str:
 
 
 def _annotated(ct: Path, name: str, nodules: Array) -> str:
-    """Rank, probability and distance of the annotated nodules, where annotations.csv lies beside the scans."""
+    """Rank, probability and distance of the annotated nodules, if annotations.csv lies beside the scans."""
     table = ct.parent.parent / "annotations.csv"
     known = [row.xyz_mm for row in tables.nodules(table.parent) if row.series == ct.stem] if table.is_file() else []
     lines = []
@@ -205,7 +205,7 @@ def _annotated(ct: Path, name: str, nodules: Array) -> str:
 
 
 def _roofline(pixels: int, crops: int, seconds: float) -> str:
-    """FLOP/s achieved end to end, counting what was computed, against this machine's best matrix product."""
+    """FLOP/s reached end to end (only computed pixels count), compared with this machine's best matrix product."""
     macs = UNET_MACS_A_PIXEL * float(pixels) + CNN_MACS_A_CROP * crops
     size = 2048
     square = np.random.default_rng(0).random((size, size), np.float32)

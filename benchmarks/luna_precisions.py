@@ -2,10 +2,11 @@
 
     python -m benchmarks.luna_precisions DATA --segment RUN --nodule RUN --reference DATA/reference
 
-DATA is a LUNA folder with one scan and its annotations.csv; the runs hold a file of every precision, which `medseg
-export --lost 1000` makes even where the list would be refused. Prints one Markdown table: every precision beside fp32,
-with what `medseg export` would say of its list. The reference is what the authors' chain answers on that scan, as JSON.
-`--engine judging`, as the export does, rounds every operation's result of fp16 files and opens all others in OpenVINO.
+DATA is a LUNA folder with one scan and its annotations.csv. The runs hold a file of every precision; `medseg export
+--lost 1000` makes them even if the list would be refused. The reference is the answer of the authors' chain to that
+scan, as JSON. Prints one Markdown table: every precision compared with fp32, and the verdict of `medseg export` on its
+list. `--engine judging` does as the export: it rounds the result of every operation of fp16 files, and opens all other
+files in OpenVINO.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ HEAD = (
 
 
 def main() -> None:
-    """Ask in every precision and print the table."""
+    """Run the chain in every precision and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--segment", type=Path, required=True)
@@ -68,7 +69,7 @@ def main() -> None:
 
 @contextmanager
 def networks_of(runs: list[Run], engine: str, precision: str) -> Iterator[Networks]:
-    """The runs' networks on an engine, or as an export judges them."""
+    """The runs' networks in an engine, or as an export runs them to judge them."""
     if engine != "judging":
         with opened(runs, engine, precision) as networks:
             yield networks
@@ -88,7 +89,7 @@ def listed(answer: Tensors) -> Array:
 
 
 def beside_full(full: Array, found: Array) -> list[str]:
-    """The table's cells on the list, beside fp32's."""
+    """The table's cells about the list, compared with fp32's."""
     change = changes(full, found, LISTING.threshold, LISTING.near_mm)
     count, kept = int((found[:, 3] >= LISTING.threshold).sum()), change.listed - change.lost
     verdict = f"refused: {change.lost} lost, none may be" if change.lost else "recorded"
@@ -97,7 +98,7 @@ def beside_full(full: Array, found: Array) -> list[str]:
 
 
 def lost_of(authors: Array | None, found: Array) -> str:
-    """How many of the authors' listed candidates are listed no more."""
+    """How many of the authors' listed candidates are not listed."""
     if authors is None:
         return "-"
     change = changes(authors, found, LISTING.threshold, LISTING.near_mm)
@@ -105,7 +106,7 @@ def lost_of(authors: Array | None, found: Array) -> str:
 
 
 def ranks(found: Array, annotated: Array) -> str:
-    """Each annotated nodule's nearest candidate: its rank by probability, and how far it lies."""
+    """Each annotated nodule's nearest candidate: its rank by probability, and its distance in mm."""
     far = distances(annotated, found)
     order = sorted((int(row.argmin()) + 1, float(row.min())) for row in far)
     return ", ".join(f"{rank} ({distance:.1f})" for rank, distance in order)

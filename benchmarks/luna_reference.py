@@ -1,7 +1,8 @@
-"""The LUNA chain as its authors run it, in PyTorch and SciPy: the yardstick of luna_end_to_end.py.
+"""The LUNA chain as its authors run it, in PyTorch and SciPy: the reference for luna_end_to_end.py.
 
-Written anew after the description in "Deep Learning with PyTorch", part 2: U-Net on single slices in batches of 4,
-erosion and labelling by SciPy, crops in batches of 4 through the classifier; same weights, default threads.
+This is new code after the description in "Deep Learning with PyTorch", part 2: U-Net on single slices in batches of 4,
+erosion and labelling by SciPy, crops in batches of 4 through the classifier. It has the same weights and torch's
+default number of threads.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def network(run: Path) -> torch.nn.Module:
 
 
 def chain(ct: Path, unet: torch.nn.Module, cnn: torch.nn.Module) -> dict[str, Any]:
-    """`candidates` of a CT's file; the seconds with those of reading it."""
+    """`candidates` of a CT's file; the seconds include reading it."""
     seconds: dict[str, float] = {}
     start = time.perf_counter()
     hu = sitk.GetArrayFromImage(sitk.ReadImage(str(ct)))
@@ -69,7 +70,7 @@ def chain(ct: Path, unet: torch.nn.Module, cnn: torch.nn.Module) -> dict[str, An
 
 @torch.no_grad()
 def candidates(ct: np.ndarray, unet: torch.nn.Module, cnn: torch.nn.Module) -> dict[str, Any]:
-    """Candidates (n, 4): index, row, col, nodule probability; their mask, opened, bool; and seconds per stage."""
+    """Candidates (n, 4): index, row, col, nodule probability; their opened mask, bool; and seconds per stage."""
     seconds: dict[str, float] = {}
     start = time.perf_counter()
     hu = np.array(ct, dtype=np.float32).clip(-1000, 1000)

@@ -1,10 +1,11 @@
-"""MONAI's sliding window beside our own streaming, on LGG volumes: from the normalised volume to its mask.
+"""MONAI's sliding window compared with our own streaming on LGG volumes, from normalised volume to mask.
 
     python -m benchmarks.monai_sliding_window DATA --run RUN [--cases 4] [--rounds 3]
 
-MONAI's `SliceInferer` is its sliding window for networks that see one slice of a volume, 8 slices a call. It
-runs the network in eager PyTorch, as its users do, and once more with our engine as its predictor: so that what the
-engine brings and what the loop around it costs can be told apart. Same weights, volumes and cores; sides take turns.
+MONAI's `SliceInferer` is its sliding window for networks that take one slice of a volume; it sends 8 slices per call.
+It runs once with the network in eager PyTorch, as its users do, and once with our engine as its predictor. So the gain
+of the engine and the cost of the loop around it can be told apart. All sides have the same weights, volumes and cores,
+and take turns.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Side = Callable[[Array], Array]  # slices (n, 3, 256, 256) float32 -> logits (n,
 
 
 def main() -> None:
-    """Measure all sides by turns and print the table."""
+    """Measure all sides in turn and print the table."""
     options = _options()
     run = Run(options.run)
     volumes = prepared(options.data, options.cases)
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def prepared(data: Path, count: int) -> list[Array]:
-    """The first volumes' slices as the network sees them, decoded and normalised by the task's own steps."""
+    """The first volumes' slices as the network gets them, decoded and normalised by the task's own steps."""
     task, volumes = task_named("brain-lgg"), []
     for case in cases_of(task, data)[:count]:
         tensors = case.ask()
@@ -87,7 +88,7 @@ def monai(predictor: Callable[[torch.Tensor], torch.Tensor]) -> Side:
 def measured(
     sides: dict[str, Side], volumes: list[Array], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[Array]]]:
-    """Seconds for all volumes in every round, and the masks; a first round that is not counted warms up."""
+    """Seconds for all volumes in every round, and the masks; a first round for warming up is not counted."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     answers: dict[str, list[Array]] = {}
     for turn in range(rounds + 1):

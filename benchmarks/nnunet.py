@@ -1,9 +1,10 @@
-"""An nnU-Net model on this CPU: nnUNetv2_predict beside medseg on a case, with stages, seconds and peak memory.
+"""An nnU-Net model on this CPU: nnUNetv2_predict compared with medseg on a case: stages, seconds and peak memory.
 
     python -m benchmarks.nnunet MODEL IMAGES --run RUN [--folds 0] [--rounds 3] [--no-mirror]
 
-MODEL is the folder that RUN was imported from, IMAGES a folder with the channels of one case, NAME_0000 and so on. RUN
-must have been exported. Needs nnunetv2. Prints Markdown tables: medians over the rounds, the stages of one more round.
+MODEL is the folder from which RUN was imported. IMAGES is a folder with the channels of one case, NAME_0000 and so on.
+RUN must have been exported. Needs nnunetv2. Prints Markdown tables: medians over the rounds, and the stages of one more
+round.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from medseg.run import Run
 from medseg.task import Array, Reading, run_step
 from medseg.tasks import task_as
 
-EVERY_S = 0.1  # memory is looked at so often
+EVERY_S = 0.1  # seconds between two readings of memory
 Stages = dict[str, float]
 
 
@@ -87,7 +88,7 @@ def _commands(command: Sequence[str], rounds: int) -> tuple[list[float], float]:
 
 
 def _server(asked: argparse.Namespace, folder: Path) -> tuple[list[float], float]:
-    """Seconds from a case's files to its answer's, and the peak memory of the server's processes; a warm server."""
+    """Seconds from a case's files to the answer's files with a warm server, and its processes' peak memory in GB."""
     seconds, peak = list[float](), 0.0
     with (
         medseg.serve("volume", [asked.run], log=folder / "log") as server,
@@ -120,7 +121,7 @@ def _peak(process: psutil.Process, running: Callable[[], bool]) -> float:
 
 
 def _pss_gb(process: psutil.Process) -> float:
-    """A process's share of memory in GB, 0 where it has just ended."""
+    """A process's proportional memory in GB; 0 if it has just ended."""
     try:
         return process.memory_full_info().pss / 1e9
     except psutil.Error:
@@ -128,7 +129,7 @@ def _pss_gb(process: psutil.Process) -> float:
 
 
 def _their_stages(asked: argparse.Namespace, folder: Path) -> Stages:
-    """nnU-Net's own functions one after the other, without anybody's start."""
+    """nnU-Net's own functions one after the other, without the start of processes."""
     import torch
     from nnunetv2.inference.export_prediction import export_prediction_from_logits
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -152,7 +153,7 @@ def _their_stages(asked: argparse.Namespace, folder: Path) -> Stages:
 
 
 def _our_stages(asked: argparse.Namespace, out: Path) -> Stages:
-    """The pipeline's steps in this process, on a network that was asked once before."""
+    """The pipeline's steps in this process, with a network that has answered once before."""
     task = task_as("volume", [Run(asked.run)])
     with opened([Run(asked.run)], "openvino", "fp32") as networks:
         for network in task.networks:
@@ -177,7 +178,7 @@ class _Clock:
         self._last = time.perf_counter()
 
     def stop(self, name: str) -> None:
-        """What has passed since the last stop was this."""
+        """Add the time since the last stop under this name."""
         now = time.perf_counter()
         self.stages[name], self._last = now - self._last, now
 

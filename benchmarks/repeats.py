@@ -1,9 +1,9 @@
-"""How often an unchanged repeat is called worse: `medseg bench --against` on the same network, again and again.
+"""How often an unchanged repeat is called worse: repeats `medseg bench --against` on the same network.
 
     python -m benchmarks.repeats brain-lgg [--repeats 10] [--run RUN] [--data DATA]
 
-Every run is the command in a process of its own. Without --run, brain-lgg gets a small network with random weights;
-without --data, made-up patients.
+Every repeat is the command in a process of its own. Without --run, brain-lgg gets a small network with random weights;
+without --data, patients are made up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PATIENTS = 6
 
 
 def main() -> None:
-    """Measure once, repeat, and print what each repeat was told."""
+    """Measure once, repeat, and print the verdict of each repeat."""
     options = _options()
     with tempfile.TemporaryDirectory(prefix="medseg-repeats-") as name:
         folder = Path(name)
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def told(number: int, record: Record) -> list[str]:
-    """A repeat's row: how many checks there were, and which of them were called worse."""
+    """A repeat's row: the number of checks, and which of them were called worse."""
     checks = record["against"]["checks"]
     worse = [f"{one['target']} {one['what']} {one['change']:+.1%}" for one in checks if one["verdict"] == WORSE]
     unclear = sum(one["verdict"] == "unclear" for one in checks)
@@ -58,7 +58,7 @@ def told(number: int, record: Record) -> list[str]:
 
 
 def measured(task: str, data: Path, runs: list[Path], out: Path, against: Path | None = None) -> Record:
-    """One run of the command, and what it measured. A worse repeat exits with 1 too, so bench.json decides."""
+    """One run of the command, and its record. A worse repeat exits with 1 too, so only bench.json shows success."""
     command = [sys.executable, "-m", "medseg", "bench", task, str(data), "--quick", "--precision", "fp32"]
     command += [word for run in runs for word in ("--run", str(run))]
     command += ["--concurrency", "2", "--out", str(out)]
@@ -70,7 +70,7 @@ def measured(task: str, data: Path, runs: list[Path], out: Path, against: Path |
 
 
 def small_run(folder: Path) -> Path:
-    """A small brain-lgg network with random weights, exported: its times are steady, its answers mean nothing."""
+    """An exported small brain-lgg network with random weights: its times are steady, its answers mean nothing."""
     import torch
 
     from medseg.export.chain import export

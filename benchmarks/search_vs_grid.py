@@ -1,9 +1,9 @@
-"""`medseg bench --search` beside a full grid: every way to serve measured as a report measures it.
+"""`medseg bench --search` compared with a full grid, in which every way to serve is measured as in a report.
 
     python -m benchmarks.search_vs_grid TASK DATA --run RUN ... [--engine openvino ...] [--at-once 4] [--out FOLDER]
 
-Both are timed in one run on one machine: first the search, then the grid, whose best row is the yardstick. The way that
-the search took is then judged by the grid's own figure for it. Prints a Markdown table.
+Both are timed in one run on one machine: first the search, then the grid, whose best row is the reference. The way that
+the search chose is judged by its throughput in the grid. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from medseg.tasks import task_as
 
 
 def main() -> None:
-    """Search, then measure the grid; print both."""
+    """Search, then measure the grid, and print both."""
     options = _options()
     runs = [Run(path) for path in options.run]
     task = task_as(options.task, runs)
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _grid(task: Task, runs: Sequence[Run], data: Path, load: Load) -> list[TargetRecord]:
-    """Every way to serve every file of the runs, each measured whole."""
+    """Every way to serve every file of the runs, each measured as in a report."""
     ways = [way for entry in files(runs, load.engines, held(runs)) for way in ways_to_serve(task, entry)]
     settings = Settings(Plan(timeout_s=load.timeout_s), Loads((load.at_once,)))
     record = measured(task, runs, ways, data, settings, Beside(cases=SEARCHED_CASES, waterfall=False))
@@ -58,7 +58,7 @@ def _grid(task: Task, runs: Sequence[Run], data: Path, load: Load) -> list[Targe
 
 def _told(found: Searched, grid: Sequence[TargetRecord], drop: float, search_s: float, grid_s: float) -> str:
     sound = [target for target in grid if target["levels"] and not target["problems"]]
-    least = (1 - drop) * _score(sound[0])  # of fp32, which comes first; without a truth all scores are 0
+    least = (1 - drop) * _score(sound[0])  # of fp32's score; fp32 comes first; without a truth all scores are 0
     fit = [target for target in sound if _score(target) >= least]
     rows = sorted(fit, key=lambda target: -_per_s(target))
     taken = found.best.entry.name if found.best else ""

@@ -1,7 +1,7 @@
-"""The served ensemble beside what a user would write instead: FastAPI and LitServe around eager PyTorch.
+"""The served ensemble compared with what a user might write instead: FastAPI or LitServe around eager PyTorch.
 
-Same weights, files, pre- and post-processing (LUNA: the authors' chain) and cores, one run; each server is started,
-measured and stopped.
+All have the same weights, files, pre- and post-processing (for LUNA the authors' chain) and cores. The servers are
+started, measured and stopped one after the other.
 
     python -m benchmarks.serve_vs_fastapi gi-tract DATA --run RUN [--concurrency 4] [--seconds 10] [--cases 8]
     python -m benchmarks.serve_vs_fastapi luna DATA --run RUN --run RUN --concurrency 1 --requests 1 --seconds 180
@@ -44,7 +44,7 @@ from medseg.triton_models.server import free_ports
 
 
 def main() -> None:
-    """Measure all three and print the tables."""
+    """Measure all three servers and print the tables."""
     options = _options()
     task, runs = task_named(options.task), [Run(path) for path in options.run]
     cases = cases_of(task, options.data)[: options.cases]
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def keeping(opening: Opening, masks: dict[str, dict[str, np.ndarray]]) -> Opening:
-    """The opening; the last mask that its target answered to each case is kept in `masks`."""
+    """The opening; its target's latest mask of each case is kept in `masks`."""
     kept = masks.setdefault(opening.name, {})
 
     @contextmanager
@@ -90,7 +90,7 @@ def keeping(opening: Opening, masks: dict[str, dict[str, np.ndarray]]) -> Openin
 
 
 def verdict(record: dict, masks: dict[str, dict[str, np.ndarray]]) -> str:
-    """One sentence: our best throughput against that of the better of the others, and how equal the masks are."""
+    """One sentence: our best throughput relative to the better of the two others, and how equal the masks are."""
     ours, *theirs = [target["name"] for target in record["targets"]]
     rates = {target["name"]: max(level["per_s"] for level in target["levels"]) for target in record["targets"]}
     best = max(theirs, key=rates.__getitem__)
@@ -117,7 +117,7 @@ def started(name: str, task: str, runs: list[Path]) -> Iterator[BenchTarget]:
         _await(port, process)
         yield BenchTarget(name, _asking(name, port), {"server": name}, pids=[process.pid])
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # LitServe's workers outlive it otherwise
+        os.killpg(process.pid, signal.SIGKILL)  # otherwise LitServe's workers would survive
         process.wait(20)
 
 

@@ -1,12 +1,12 @@
-"""A fit's input, step and loop in samples a second, beside the plain PyTorch loop that the reference projects write.
+"""A fit's input, step and loop in samples per second, compared with the plain PyTorch loop of the reference projects.
 
     python -m benchmarks.train_step ../shared/data [--rounds 3] [--only brain-lgg]
 
-Both sides fit the same network with the recipe's loss and optimizer in FP32 on the same samples, sizes (STAS: 320 x
-320) and cores. The plain loop changes one sample at a time in its dataset, as the references do (LUNA: gzipped crops
-from a disk cache; UW-Madison and STAS: OpenCV and albumentations; LGG: OpenCV on slices in memory; LUNA's segmentation
-in the batch), without and with two loader processes. `input` is the loader alone, `step` the loop on one batch over and
-over, `loop` both together. Sides take turns.
+Both sides fit the same network in FP32 with the recipe's loss and optimizer, on the same samples, sizes (STAS: 320 x
+320) and cores. The plain loop augments one sample at a time in its dataset, as the references do (LUNA: gzipped crops
+from a disk cache; UW-Madison and STAS: OpenCV and albumentations; LGG: OpenCV on slices in memory; only LUNA's
+segmentation augments batches). It runs without and with two loader processes. `input` is the loader alone, `step` is
+the loop on one batch that is repeated, `loop` is both together. Sides take turns.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from medseg.train.settings import Settings, recipe_with
 
 @dataclass(frozen=True)
 class Family:
-    """Batch, steps and size, so small that two cores take seconds; the folder below DATA, none for made-up patients."""
+    """Batch, steps and size, small enough for seconds on two cores; the folder below DATA, "" for made-up patients."""
 
     batch_size: int
     steps: int
     folder: str | None = None
-    size: int | None = None  # None is the network's own
+    size: int | None = None  # None: the network's own size
 
 
 FAMILIES = {
@@ -65,11 +65,11 @@ FAMILIES = {
     "stas-efficientnetv2-m": Family(2, 4, "stas", 320),
 }
 MEASURES = ("input", "step", "loop")
-Ends = list[tuple[float, int]]  # when each batch was done, and its samples
+Ends = list[tuple[float, int]]  # when each batch was finished, and its number of samples
 
 
 def main() -> None:
-    """Measure by turns, and print a Markdown table of medians with their range."""
+    """Measure in turn, and print a Markdown table of medians with their range."""
     options = _options()
     warnings.filterwarnings("ignore")
     lines = []
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _sides(name: str, data: Path, folder: Path) -> dict[str, Callable[[str], Ends]]:
-    """Who fits, by name: each measures its input, its step or its loop."""
+    """The sides by name: each is a function that measures input, step or loop."""
     network, family = network_named(name), FAMILIES[name]
     module = prepared(network, data, family, "auto")
     recipe, settings = module.settings.recipe, module.settings
@@ -98,7 +98,7 @@ def _sides(name: str, data: Path, folder: Path) -> dict[str, Callable[[str], End
 
 
 def prepared(network: Network, data: Path, family: Family, loader: str, workers: int | None = 0) -> DataModule:
-    """A fit's data for one epoch of a family's steps and one more, fed by this loader."""
+    """A fit's data for one epoch with one step more than the family's, fed by this loader."""
     recipe = replace(recipe_with(network, {}), batch_size=family.batch_size, epochs=1)
     count = family.batch_size * (family.steps + 1)
     module = DataModule(network, data, Settings(recipe, samples_per_epoch=count, workers=workers, size=family.size))
@@ -107,7 +107,7 @@ def prepared(network: Network, data: Path, family: Family, loader: str, workers:
 
 
 def ours(data: DataModule, measure: str, accelerator: str = "cpu", precision: Any = "32-true") -> Ends:
-    """Our loader, or the Trainer's loop as `medseg train` runs it."""
+    """The ends of batches in our loader, or in the Trainer's loop as `medseg train` runs it."""
     network, recipe = data.network, data.settings.recipe
     batches: Iterable[Any] = data.train_dataloader()
     if measure == "input":
@@ -135,7 +135,7 @@ def ours(data: DataModule, measure: str, accelerator: str = "cpu", precision: An
 
 
 class Again:
-    """One batch, over and over. (Lightning would take a list for several loaders.)"""
+    """One batch, repeated. (Lightning would treat a list as several loaders.)"""
 
     def __init__(self, batch: Any, times: int) -> None:
         self.batch, self.times = batch, times
@@ -155,18 +155,18 @@ class _Noted(pl.Callback):
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         """Lightning's call after each step: trainer, module, outputs, batch, number."""
-        first = not self.ends  # between, the device may lag behind, as it does in a fit
+        first = not self.ends  # waits for the device only at the first and last batch, because a fit does not wait
         last = len(self.ends) + 1 == arguments[0].num_training_batches
         self.ends.append((now(_device(self.accelerator if first or last else "cpu")), len(arguments[3][0])))
 
 
 def _device(accelerator: str) -> torch.device:
-    """Lightning's word as torch has it."""
+    """torch's device for Lightning's name of an accelerator."""
     return torch.device("cuda" if accelerator == "gpu" else "cpu")
 
 
 def _plain(network: Network, recipe: Recipe, files: Dataset[Any], workers: int, measure: str) -> Ends:
-    """What a textbook's training loop does, in the memory format that torch starts with."""
+    """A textbook training loop, in torch's default memory format."""
     batches: Iterable[Any] = DataLoader(files, recipe.batch_size, num_workers=workers, worker_init_fn=_one_thread)
     if measure == "input":
         return [(time.perf_counter(), len(images)) for images, _ in batches]
@@ -192,7 +192,7 @@ def _one_thread(_: int) -> None:
 
 
 class PlainFiles(Dataset[Any]):
-    """Samples one at a time, changed as each reference project changes them."""
+    """Samples one at a time, augmented as in each reference project."""
 
     def __init__(self, samples: Samples, network: str, crops: Path, order: list[int]) -> None:
         self.samples, self.network, self.crops = samples, network, crops
@@ -217,14 +217,14 @@ class PlainFiles(Dataset[Any]):
             return _turned(*self.volumes[index])
         image, target = pickle.loads(gzip.decompress((self.crops / str(index)).read_bytes()))
         pair = torch.from_numpy(image), torch.as_tensor(target)
-        if self.network == "luna-segment":  # changed in the batch
+        if self.network == "luna-segment":  # augmented in the batch
             return pair
         changed, _ = augment(pair[0][None], None, training_of(network_named(self.network), "train").augmentation)
         return changed[0], pair[1]
 
 
 def _turned(image: Any, mask: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """A slice and its mask scaled by up to 5 %, turned by up to 15 degrees and mirrored half of the time."""
+    """A slice and its mask, scaled by up to 5 %, turned by up to 15 degrees, and mirrored with probability 0.5."""
     rng = np.random.default_rng()
     side = image.shape[-1]
     matrix = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-15, 15), rng.uniform(0.95, 1.05))
@@ -243,7 +243,7 @@ def _data(name: str, data: Path, folder: Path) -> Path:
 
 
 def rate(ends: Ends) -> float:
-    """Samples a second from the end of the first batch on."""
+    """Samples per second after the end of the first batch."""
     return sum(count for _, count in ends[1:]) / (ends[-1][0] - ends[0][0])
 
 

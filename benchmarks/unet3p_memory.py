@@ -1,10 +1,10 @@
-"""The memory that one training step of UNet3+ takes: peak resident memory of a process, with and without recomputation.
+"""The memory of one training step of UNet3+: peak resident memory of a process, with and without recomputation.
 
     python -m benchmarks.unet3p_memory [--arch unet3p] [--batch 16] [--accumulate 1] [--precision bf16-mixed] [--keep]
 
-One optimizer step at 256 x 256 on random pictures, forward, backward and Adam, in a process of its own on the CPU. It
-is a CPU's number: what a step keeps for the way back is the same on a GPU, the libraries' own buffers are not.
-`--keep` keeps every activation, as a fit without recomputation would. Prints one line of JSON.
+One optimizer step at 256 x 256 on random pictures (forward, backward and Adam) on the CPU. On a GPU, the activations
+that a step keeps for the backward pass are the same, but the libraries' own buffers differ. `--keep` keeps every
+activation, as a fit without recomputation does. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 
 
 def main() -> None:
-    """Take the step and print what it took."""
+    """Make the step and print its memory and time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=list(ARCHITECTURES), default="unet3p")
     parser.add_argument("--batch", type=int, default=16)
@@ -69,7 +69,7 @@ def step(module: torch.nn.Module, batch: int, accumulate: int, precision: str) -
 
 
 def peak_gib() -> float:
-    """The most memory that this process has held so far, in GiB."""
+    """The largest resident memory of this process so far, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

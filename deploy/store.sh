@@ -1,8 +1,9 @@
-# Sourced by try.sh and try_compose.sh, which set $work: an image store of its own, and what a build here is lent.
-# They empty the store when they end, so it must be theirs before that is arranged: else it is the user's.
+# Sourced by try.sh and try_compose.sh, which set $work. Makes a separate image store, and collects files that a build on
+# this machine needs. The scripts empty the store when they end. So they must source this file before they set that trap:
+# otherwise they would empty the user's store.
 
-# An image store of its own, which holds nothing yet; vfs runs wherever files do. runc, where crun does not know the
-# machine's cgroups; no more open files than this shell may have, for podman asks for more.
+# A separate, empty image store. The driver vfs works on every file system. runc is used if it is installed, because crun
+# does not support some machines' cgroups. The limit of open files is this shell's, because podman would ask for more.
 printf '[storage]\ndriver="vfs"\ngraphroot="%s/store"\nrunroot="%s/run"\n' "$work" "$work" > "$work/storage.conf"
 files=$(ulimit -Hn); [ "$files" = unlimited ] && files=1048576
 {
@@ -12,7 +13,8 @@ files=$(ulimit -Hn); [ "$files" = unlimited ] && files=1048576
 } > "$work/containers.conf" || true
 export CONTAINERS_STORAGE_CONF=$work/storage.conf CONTAINERS_CONF=$work/containers.conf
 
-# How pip reaches its index is this machine's business: lent to the build, and no part of the image.
+# How pip reaches its index is specific to this machine: these files are mounted during the build, and are not part of
+# the image.
 lent=()
 for file in ${PIP_CONFIG_FILE:-/etc/pip.conf} /etc/ssl/certs/ca-certificates.crt; do
   [ -f "$file" ] && lent+=(--volume "$file:${file/#${PIP_CONFIG_FILE:-none}//etc/pip.conf}:ro")

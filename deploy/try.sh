@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Builds the image `embedded` with podman, from an empty image store, runs it confined, and shows that it
-#   answers a CT from outside by gRPC with TLS and a token, as an ordinary user, with a read-only root;
-#   is back soon after one of its steps was killed; lets an answer finish when it is stopped; keeps to its memory.
+# Builds the image `embedded` with podman, from an empty image store, runs it with few rights, and checks that it
+#   answers a CT from outside over gRPC with TLS and a token, as an ordinary user, with a read-only root;
+#   replaces a killed step soon; finishes a running answer when it is stopped; stays within its memory limit.
 #
-#   deploy/try.sh RUN...          LUNA's exported runs; a CT is made up, or CT=FILE
+#   deploy/try.sh RUN...          LUNA's exported runs; the CT is made up unless CT=FILE names one
 #
-# Needs podman, openssl, and medseg outside ($MEDSEG, else the one on the PATH). Where the base image cannot be pulled,
-# mmdebstrap makes one of its name out of Debian's packages (as root). $BACK_S: seconds a killed step may be away.
+# Needs podman, openssl, and medseg outside the container ($MEDSEG, else the one on the PATH). If the base image cannot
+# be pulled, mmdebstrap makes an image of that name from Debian's packages (as root). $BACK_S: how many seconds a killed
+# step may be missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 medseg=${MEDSEG:-medseg} runs=("$@") work=$(mktemp -d) name=medseg-try-$$
@@ -33,12 +34,12 @@ size=$(($(podman image inspect --format '{{.Size}}' medseg-try) / 1000000))
 [ "$size" -lt "$most_mb" ] || fail "the image has $size MB; expected less than $most_mb"
 say "the image has $size MB"
 
-# What the client shows, and what the server is told.
+# The client's token, and the server's certificate.
 secrets=$work/secrets; mkdir "$secrets"
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=medseg -addext subjectAltName=IP:127.0.0.1 \
   -keyout "$secrets/tls.key" -out "$secrets/tls.crt" 2>/dev/null
 openssl rand -hex 32 > "$secrets/token"
-chmod 755 "$work" "$secrets"; chmod 644 "$secrets"/*  # the image has a user of its own, who must read them
+chmod 755 "$work" "$secrets"; chmod 644 "$secrets"/*  # the image runs as its own user, who must be able to read them
 volumes=() asked=()
 for run in "${runs[@]}"; do
   inside=/runs/$(basename "$run"); volumes+=(--volume "$(realpath "$run"):$inside:ro"); asked+=(--run "$inside")
@@ -88,7 +89,7 @@ print(next((int(one.read_text()) >> 20 for one in found if one.is_file()), "unkn
 say "it took at most $used MiB of $memory"
 
 ask last & client=$!
-for _ in $(seq 600); do  # until its request is there
+for _ in $(seq 600); do  # until its request has reached the server
   inside 'import re, urllib.request as web
 text = web.urlopen("http://127.0.0.1:8002/metrics", timeout=4).read().decode()
 raise SystemExit(not any(float(n) for n in re.findall(r"^nv_inference_pending_request_count{.*} (.*)$", text, re.M)))' 2>/dev/null && break

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Starts deploy/compose.yaml for real, docker-compose over podman, from an empty image store: server, front, Prometheus.
-#   A picture is answered through the front, with TLS and the token alone; a killed step is back; Prometheus sees all.
+# Really starts deploy/compose.yaml, with docker-compose over podman, from an empty image store: server, front, Prometheus.
+#   Checks that a picture is answered through the front only with TLS and the token, that a killed step is replaced, and
+#   that Prometheus counts the answers.
 #
 #   deploy/try_compose.sh
 #
 # Needs root, podman, docker-compose, mmdebstrap, iptables, openssl, and a Python with medseg ($PYTHON, else python3).
-# Images that cannot be pulled are made of Debian's packages under their names: nginx and Prometheus, and in the place of
-# NVIDIA's Triton image one with the wheel's server, on which deploy/Dockerfile builds as it would on NVIDIA's. Grafana,
-# which Debian has not, is left out.
+# The images are replaced by images of the same name made from Debian's packages: nginx and Prometheus, and instead of
+# NVIDIA's Triton image one with the wheel's server. deploy/Dockerfile builds on it as it would on NVIDIA's. Grafana is
+# left out, because Debian does not have it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} work=$(mktemp -d) tag=0.0 project=medsegtry$$
@@ -22,7 +23,7 @@ trap clean EXIT
 printf 'unqualified-search-registries=["docker.io"]\n' > "$work/registries.conf"
 export CONTAINERS_REGISTRIES_CONF=$work/registries.conf
 
-# Stand-ins for the images of others. What an image of theirs does at its start is done here in the same words.
+# Stand-ins for other projects' images. What such an image does when it starts is done here with the same commands.
 mmdebstrap --quiet --variant=minbase --include=ca-certificates,curl,gettext-base,libpython3.11,nginx-light,prometheus,python3,python3-pip \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' bookworm "$work/base.tar"
 podman import --quiet "$work/base.tar" medseg-try-base >/dev/null; rm "$work/base.tar"
@@ -71,7 +72,7 @@ podman build --quiet --layers=false --format docker --network host "${lent[@]}" 
   { tail -20 "$work/build.log" >&2; fail "the image was not built"; }
 say "the Dockerfile's image is built on a stand-in for NVIDIA's"
 
-# What compose mounts: the repository, and the front's secrets. The network's file lies in the repository here, for the
+# What compose mounts: the repository, and the front's secrets. The network's file is in the repository here, because the
 # stand-in has no native backends.
 cp -r deploy "$work/deploy"; mkdir -p "$work/deploy/secrets"
 "$python" - "$work/deploy/models" "$work/picture.png" <<'END'

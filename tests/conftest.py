@@ -1,4 +1,4 @@
-"""Runs that several tests share, exported once a session: LUNA's networks, small and random, or as published."""
+"""Runs that several tests share, exported once per session: LUNA's networks, small and random, or published."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 from medseg.run import WEIGHTS, Run
 from medseg.tasks import network_named
-from tests.ending import pytest_terminal_summary as pytest_terminal_summary  # the hook that pytest finds here
+from tests.ending import pytest_terminal_summary as pytest_terminal_summary  # a hook, which pytest finds here
 from tests.shared import SHARED
 
 SMALL = {
@@ -18,22 +18,22 @@ SMALL = {
     "luna-malignancy": {"features": 2},
 }
 
-# Threads that wait for each other sleep instead of spinning: beside other work a fit is up to five times as fast. Torch
-# reads it when it is first imported, here and in what tests start.
+# Waiting threads sleep instead of spinning: on a busy machine a fit is then up to five times as fast. torch reads this
+# when it is first imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background, and inherited by what tests start
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a background job; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _runs_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command with --no-verify changes this for its process, and here the process is that of other tests too."""
+    """A command with --no-verify changes this for its whole process, in which other tests run too."""
     monkeypatch.setattr(Run, "verify", True)
 
 
 @pytest.fixture(autouse=True)
 def _random_networks_are_the_same_every_time() -> None:
-    """What a network of random weights answers, and how far its lower precisions are from it, is no matter of luck."""
+    """Random weights, their answers, and the errors of their lower precisions are the same in every test run."""
     if "torch" in sys.modules:
         import torch
 
@@ -61,14 +61,14 @@ def luna_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 @pytest.fixture(scope="session")
 def published_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """LUNA's two published networks, exported to FP16 and judged on the real CT: with `needs_shared` alone."""
+    """LUNA's two published networks, exported to FP16 and judged on the real CT; only for tests with `needs_shared`."""
     from medseg.export.chain import export
     from medseg.export.options import ExportOptions
     from medseg.train.weights import import_weights
 
     folder = tmp_path_factory.mktemp("published")
     runs = {}
-    for name, pattern, samples in (("luna-segment", "seg_*", 2), ("luna-nodule", "cls_*", 8)):  # an export takes more
+    for name, pattern, samples in (("luna-segment", "seg_*", 2), ("luna-nodule", "cls_*", 8)):  # usually more
         network = network_named(name)
         run = import_weights(network, next((SHARED / "weights/luna").glob(pattern)), folder / name, {})
         wanted = ExportOptions(fp16=True, data=SHARED / "data/luna", samples=samples)

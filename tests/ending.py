@@ -1,4 +1,4 @@
-"""The last lines of a run: what was skipped, and why."""
+"""The last lines of a test run: what was skipped, and why."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line a reason, the commonest first."""
+    """Print one line for each reason, the most frequent first."""
     lines = reasons(terminalreporter.stats.get("skipped", []))
     if lines:
         terminalreporter.section("skipped, and why")
@@ -16,7 +16,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def reasons(reports: Sequence[pytest.TestReport | pytest.CollectReport]) -> list[str]:
-    """How often each reason was given, as lines; a module that is skipped whole counts once."""
+    """Lines with each reason and its count; a module that is skipped as a whole counts once."""
     counts = Counter(_reason(report) for report in reports)
     return [f"{count:5}  {reason}" for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
 

@@ -1,4 +1,4 @@
-"""A disk of a few kilobytes: a tmpfs, where the tests may mount one."""
+"""A disk of a few kilobytes: a tmpfs, if the tests may mount one."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, kilobytes: int, options: str = "rw") -> Iterator[Path]:
-    """A file system of this size, mounted in a new folder and gone at the end."""
+    """A file system of this size, mounted in a new folder, and unmounted at the end."""
     disk = folder / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k,{options}", "tmpfs", disk], check=True)

@@ -1,4 +1,4 @@
-"""The tasks whose networks are medseg's own; the others are made of what a run says of its network."""
+"""The tasks whose networks are medseg's own; the other tasks are made from the descriptions of runs."""
 
 from medseg.tasks import task_named, task_names
 

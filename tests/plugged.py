@@ -1,4 +1,4 @@
-"""A package that offers tasks, installed by hand: modules and a dist-info folder, which lie on the path."""
+"""A package that offers tasks, written by hand: modules and a dist-info folder for sys.path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def package(folder: Path, name: str, offers: Mapping[str, str], modules: Mapping[str, str]) -> Path:
-    """A folder for the path with a package of this name, its entry points `offers` and the text of its modules."""
+    """A folder for sys.path with a package of this name, its entry points `offers`, and its modules' texts."""
     facts = folder / f"{name.replace('-', '_')}-1.0.dist-info"
     facts.mkdir(parents=True)
     (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")

@@ -1,4 +1,4 @@
-"""Where the real data lies: a folder `shared` beside the checkout. Tests that need it skip where it is absent."""
+"""The place of the real data: a folder `shared` beside the checkout. Without it, tests that need it are skipped."""
 
 from pathlib import Path
 

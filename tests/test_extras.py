@@ -1,4 +1,4 @@
-"""A package that is not installed is one sentence with the extra that brings it, whoever needs it."""
+"""A missing package gives an error of one sentence with the extra that installs it, wherever it is needed."""
 
 import ast
 import re
@@ -39,7 +39,7 @@ def imported() -> set[str]:
 def test_all_that_is_imported_is_a_dependency_or_of_a_known_extra():
     always = {name_of(one) for one in PROJECT["dependencies"]}
     distributions = packages_distributions()
-    given = {"medseg", "triton_python_backend_utils", *sys.stdlib_module_names}  # the second by Triton's stub
+    given = {"medseg", "triton_python_backend_utils", *sys.stdlib_module_names}  # the second comes with Triton's stub
     for module in imported():
         top = module.split(".")[0]
         brought = {name_of(one) for one in distributions.get(top, [])}
@@ -79,7 +79,7 @@ def test_a_module_of_ours_that_lacks_stays_a_fault():
 
 
 def without(module: str, code: str) -> subprocess.CompletedProcess[str]:
-    """What a process of its own says where a module cannot be imported: no other test meets modules taken out."""
+    """Run code in a process of its own in which a module cannot be imported, so that other tests are not affected."""
     lacking = f"import sys; sys.modules[{module!r}] = None\n"
     return subprocess.run([sys.executable, "-c", lacking + code], capture_output=True, text=True)
 

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, with the umask's mode; what a full disk refuses names the file."""
+"""A file appears completely or not at all, with the umask's mode; the error of a full disk names the file."""
 
 import errno
 import subprocess
@@ -42,7 +42,7 @@ def test_a_folder_in_the_way_is_named(tmp_path):
 
 
 def _silent(path: Path, content: bytes) -> None:
-    """As a library that does not look whether its bytes were written."""
+    """Like a library that does not check whether its bytes were written."""
     with path.open("wb", buffering=0) as file:
         while content and (written := _some(file, content)):
             content = content[written:]
@@ -56,7 +56,7 @@ def _some(file, content: bytes) -> int:
 
 
 def _raising(path: Path, content: bytes) -> None:
-    """As a library that has its own words for a full disk."""
+    """Like a library that raises an error of its own if the disk is full."""
     _silent(path, content)
     raise RuntimeError("unexpected pos 576 vs 534")
 

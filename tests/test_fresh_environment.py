@@ -1,4 +1,4 @@
-"""A wheel of this tree as a user installs it: a fresh environment, no file of the checkout, nothing of [tool.uv]."""
+"""A wheel of this tree, installed as by a user: in a fresh environment, without the checkout and its [tool.uv]."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The rules of CONTRIBUTING.md that can be counted: lengths, parameters, and what the records leave untyped."""
+"""The countable rules of CONTRIBUTING.md: lengths, numbers of parameters, and untyped fields of records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("medseg", "tests", "benchmarks", "examples")
 MOST_LINES, MOST_OF_A_FUNCTION, USUAL_OF_A_FUNCTION, MOST_PARAMETERS = 300, 60, 10, 6
 RECORDS = ("task.py", "pipeline.py", "tensor.py", "scoring.py", "geometry.py", "bringing.py", "bench/record.py")
-# What only the networks' builders, the tasks' own files and the writers of answers know the type of.
+# Fields whose type only the networks' builders, the tasks' own files and the writers of answers know.
 UNTYPED = {"Network.build", "Network.options", "Network.keys", "Request.source", "Request.made_by"}
 
 
@@ -53,7 +53,7 @@ def test_functions_are_short() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_parameters_are_few(folder: str) -> None:
-    """A command's are its options, which its help lists."""
+    """Not in cli/: a command's parameters are its options, which its help lists."""
     found = [(path, one) for path, one in functions() if path.parts[0] == folder and path.parts[1] != "cli"]
     assert not [f"{path}:{one.name}" for path, one in found if parameters(one) > MOST_PARAMETERS]
 

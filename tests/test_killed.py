@@ -1,4 +1,4 @@
-"""Killed at any moment, a run is whole, as it was, or none: nothing half-written is taken for a file."""
+"""After a kill at any moment, a run is complete, unchanged or absent: no half-written file is taken for a file."""
 
 import random
 import subprocess
@@ -34,7 +34,7 @@ while True:
 
 
 def killed(command: list[object], seconds: float) -> None:
-    """Start a process, and end it so long after it said that it is ready."""
+    """Start a process, and kill it so many seconds after it said that it is ready."""
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline()
     time.sleep(seconds)
@@ -47,13 +47,13 @@ def test_a_killed_writer_leaves_whole_runs(tmp_path, seed):
     killed([sys.executable, "-c", MAKER, tmp_path], random.Random(seed).uniform(0.02, 0.4))
     for folder in tmp_path.iterdir():
         assert is_whole(folder)
-        with Run(folder).adding("d.bin", {}) as path:  # and what follows is not held up
+        with Run(folder).adding("d.bin", {}) as path:  # no lock is left that would block the next writer
             path.write_bytes(b"d")
         assert not Run(folder).problems()
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder holds a run with all of its files as recorded; one that is none yet is made one."""
+    """Whether a folder holds a run whose files are all as recorded; if it holds no run yet, one is created."""
     try:
         run = Run(folder)
     except RunError as error:

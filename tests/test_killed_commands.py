@@ -1,6 +1,6 @@
-"""Commands killed at any moment: what they left is whole or none, the next one goes on or says why, nothing runs on.
+"""Commands killed at any moment: files are complete or absent, the next command continues, and no process is left.
 
-Moments are drawn from how long a whole run took, by a seed; SIGKILL and SIGTERM take turns.
+Moments are drawn with a seed within the time of a complete run; SIGKILL and SIGTERM take turns.
 """
 
 import os
@@ -25,19 +25,19 @@ from tests.bench.runs import bright_run
 from tests.warm import Warm, warm, words_of
 
 pytest.importorskip("pytriton")
-PATIENCE_S = 120  # until what a killed process started has ended, on a machine that is busy
+PATIENCE_S = 120  # until a killed command's processes have ended, on a busy machine
 FEW, MANY = 2, 20
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command, and what must be true of its folder once it was killed, and once it was given again."""
+    """One command, and the checks of its folder after it was killed, and after it was given again."""
 
     words: Callable[[Path], list[object]]  # the folder -> the command line
     prepare: Callable[[Path], None]  # an empty folder -> what the command needs in it
-    check: Callable[[Path], None]  # raises AssertionError for what is half-written
-    again: Callable[[Path], list[object]]  # the command that goes on
-    done: Callable[[Path], None]  # the same for what is missing once it went on
+    check: Callable[[Path], None]  # raises AssertionError if something is half-written
+    again: Callable[[Path], list[object]]  # the command that continues
+    done: Callable[[Path], None]  # raises AssertionError if something is missing after it continued
 
 
 def _nothing(_: Path) -> None:
@@ -51,7 +51,7 @@ def _train(folder: Path) -> list[object]:
 
 def _whole_run(folder: Path) -> None:
     if (folder / "run/manifest.json").exists():
-        problems = Run(folder / "run").problems()  # of a fit that did not end there is one, which says how to go on
+        problems = Run(folder / "run").problems()  # an unfinished fit has one problem, which says how to continue
         assert not problems or (len(problems) == 1 and "continue with `medseg train --resume`" in problems[0])
 
 
@@ -66,7 +66,7 @@ def _train_again(folder: Path) -> list[object]:
 
 def _weights(folder: Path) -> None:
     run = Run.create(folder / "run", "luna-nodule", {"features": 2}, {"kind": "test"})
-    torch.manual_seed(0)  # of each the same: some random ones lose too much in FP16
+    torch.manual_seed(0)  # the same network each time: some random ones lose too much in FP16
     with run.adding(WEIGHTS, {}) as path:
         torch.save(network_named("luna-nodule").build(features=2).state_dict(), path)
 
@@ -90,7 +90,7 @@ def _predict(folder: Path) -> list[object]:
 
 
 def _whole_answers(folder: Path) -> None:
-    """What has a name is, to the last byte, what a whole run writes; of the table, the rows of slices so far."""
+    """Every file with its final name has the bytes of a complete run; the table has some of its rows."""
     whole = folder.parent / "whole/out"
     for path in (folder / "out").glob("[!.]*"):
         if path.suffix == ".csv":
@@ -104,7 +104,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _all_answers(folder: Path) -> None:
-    """Nothing is missing after the command was given again, and nothing of the killed one is beside it."""
+    """After the command was given again, no answer is missing, and no file of the killed command is left."""
     whole, there = folder.parent / "whole/out", folder / "out"
     assert {path.name for path in there.glob("[!.]*")} == {path.name for path in whole.glob("[!.]*")}
     assert sorted(_lines(there / "submission.csv")) == sorted(_lines(whole / "submission.csv"))
@@ -115,7 +115,7 @@ def _bench(folder: Path, out: str = "bench") -> list[object]:
 
 
 def _bench_again(folder: Path) -> list[object]:
-    """Beside the record of the killed one, if it left one: SIGTERM keeps what was measured, and no record changes."""
+    """In another folder if the killed command left a record: SIGTERM writes one, and records are never changed."""
     return _bench(folder, "again" if (folder / "bench/bench.json").exists() else "bench")
 
 
@@ -133,7 +133,7 @@ def _batch(folder: Path) -> list[object]:
 
 
 def _true_ledger(folder: Path) -> None:
-    """What is listed as done is there, and is what a whole run has."""
+    """Every case that is listed as done has its files, with the recorded sha256."""
     path = folder / "cohort/manifest.jsonl"
     for entry in read_ledger(path).entries.values() if path.exists() else ():
         assert entry.status == "done" and all(
@@ -142,7 +142,7 @@ def _true_ledger(folder: Path) -> None:
 
 
 def _whole_cohort(folder: Path) -> None:
-    """The ledger and the files are those of a run that nobody killed."""
+    """The ledger and the files are those of a command that was not killed."""
     ledger, whole = (read_ledger(one / "cohort/manifest.jsonl") for one in (folder, folder.parent / "whole"))
     assert [(name, one.status, one.files) for name, one in ledger.entries.items()] == [
         (name, one.status, one.files) for name, one in whole.entries.items()
@@ -172,7 +172,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
 
 
 def _nobody_left(process: Warm) -> None:
-    """Wait until nothing runs."""
+    """Wait until no process of the commands runs any more."""
     deadline = time.monotonic() + PATIENCE_S
     while (alive := list(process.family())) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -180,7 +180,7 @@ def _nobody_left(process: Warm) -> None:
 
 
 def _killed(process: Warm, words: list[object], seconds: float, how: signal.Signals) -> int:
-    """Start a command and send it a signal after so many seconds, where it still runs."""
+    """Start a command, and send it a signal after so many seconds if it still runs."""
     child = process.start(words)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and any(one.pid == child for one in process.family()):

@@ -1,4 +1,4 @@
-"""Whatever stands in a manifest.json, one sentence says what is wrong with it."""
+"""Whatever is in a manifest.json, one sentence says what is wrong with it."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def written(folder: Path, content: bytes) -> Path:
 
 
 def changed(path: tuple[str, ...], value: object) -> dict[str, object]:
-    """The whole manifest with one value replaced, or removed by `...`."""
+    """The complete manifest with one value replaced, or removed if the value is `...`."""
     manifest = json.loads(json.dumps(WHOLE))
     place = manifest
     for name in path[:-1]:

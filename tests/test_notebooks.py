@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs/notebooks").glob("*.ipynb"
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_what_it_says(path: Path, tmp_path: Path) -> None:
-    """Its shape, its files and that a server answers alike are as they stand there; scores may differ by machine."""
+    """Shapes, files and the equality with a server are as printed in it; scores may differ between machines."""
     written = nbformat.read(path, 4)
     run = nbformat.read(path, 4)
     NotebookClient(run, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -1,4 +1,4 @@
-"""What a release needs: one version, packages that the index takes, a workflow that runs what must pass."""
+"""What a release needs: one version, packages that the index accepts, and a workflow that runs all checks."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def test_the_citation_says_what_the_package_says():
 
 
 def test_the_workflow_is_one_of_githubs_and_runs_what_a_submission_must_pass():
-    """By the schema that check-jsonschema carries; actionlint's wheel fetches its program from elsewhere."""
+    """Checked with the schema in check-jsonschema, because actionlint's wheel downloads its program."""
     workflow = ROOT / ".github/workflows/ci.yml"
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
     checked = subprocess.run(check, capture_output=True, text=True, check=False)
@@ -46,7 +46,7 @@ def test_every_package_that_an_extra_names_is_in_the_table_of_licenses():
 
 
 def of_extra(name: str) -> list[str]:
-    """What an extra asks for, those that it names included."""
+    """The packages that an extra requires, with those of the extras that it names."""
     lines = PROJECT["optional-dependencies"][name]
     named = [extra for line in lines for found in re.findall(r"^medseg\[(.*)\]", line) for extra in found.split(",")]
     return [*lines, *(line for extra in named for line in of_extra(extra))]
@@ -54,7 +54,7 @@ def of_extra(name: str) -> list[str]:
 
 @pytest.mark.fresh
 def test_the_package_index_would_take_the_wheel_and_the_source(tmp_path):
-    """They say the version, and the description renders."""
+    """Both have the version, and the description can be rendered."""
     subprocess.run([sys.executable, "-m", "uv", "build", "--quiet", "--out-dir", tmp_path, ROOT], check=True)
     files = sorted(one for one in tmp_path.iterdir() if one.name != ".gitignore")
     assert [one.name for one in files] == [f"medseg-{__version__}-py3-none-any.whl", f"medseg-{__version__}.tar.gz"]

@@ -118,7 +118,7 @@ def test_a_lock_that_is_not_given_back_is_told_with_its_owner(tmp_path, monkeypa
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(RunError, match=rf"is being written by process {holder.pid} on .*, since \d+ s"):
         run.record(a=1)
-    holder.kill()  # the lock ends with its owner, whose file stays
+    holder.kill()  # the lock ends with its owner; the lock file stays
     holder.wait()
     assert (run.path / ".lock").is_file()
     run.record(a=1)

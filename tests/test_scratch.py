@@ -1,4 +1,4 @@
-"""A killed process's folders go when the next one makes a folder; a living one's stay, and so does what is not ours."""
+"""A killed process's folders are removed when the next folder is made; those of others and of living ones stay."""
 
 import gc
 import subprocess

@@ -1,6 +1,6 @@
-"""Outside its own folder nobody names a task or a network of one: the syntax trees say so.
+"""No code outside a task's own folder names the task or one of its networks; the syntax trees are searched.
 
-Docstrings and help texts may, as examples: `medseg predict luna ct.mhd` tells more than TASK and INPUT.
+Docstrings and help texts may name them in examples: `medseg predict luna ct.mhd` says more than TASK and INPUT.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import medseg
 from medseg.tasks import task_named, task_names
 
 ROOT = Path(medseg.__file__).parent
-OURS = ("tasks", "models")  # where a task lives, and the architectures of published networks
+OURS = ("tasks", "models")  # the tasks' own folders, and the architectures of published networks
 ALLOWED = {"luna-dice"}  # a loss, which is a model's business
 
 
 def _named() -> re.Pattern[str]:
     names = {name for task in map(task_named, task_names()) for name in (task.name, *_networks(task))}
-    generic = {"picture", "volume"}  # words that mean something else everywhere
+    generic = {"picture", "volume"}  # common words, which mean something else elsewhere
     every = {spelling for name in names - generic for spelling in (name, name.replace("-", "_"))}
     return re.compile(rf"(?<![a-z0-9])({'|'.join(sorted(every, key=len, reverse=True))})(?![a-z0-9])", re.IGNORECASE)
 
@@ -32,13 +32,13 @@ def _networks(task) -> list[str]:
 
 
 def _docstrings(tree: ast.AST) -> set[int]:
-    """The places of docstrings in a tree."""
+    """The ids of the nodes of docstrings in a tree."""
     bodies = [node.body for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
     return {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
 
 
 def _helps(tree: ast.AST) -> set[int]:
-    """The places of texts that are shown as help."""
+    """The ids of the nodes of texts that are shown as help."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return {
         id(one)
@@ -50,7 +50,7 @@ def _helps(tree: ast.AST) -> set[int]:
 
 
 def namings(source: str) -> Iterator[str]:
-    """Where a source names a task: in a text, in an identifier, or by importing from its folder."""
+    """The places where a source names a task: in a text, an identifier, or an import from its folder."""
     tree, pattern = ast.parse(source), _named()
     left_out = _docstrings(tree) | _helps(tree)
     for node in ast.walk(tree):

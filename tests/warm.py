@@ -1,4 +1,4 @@
-"""A process that has imported medseg once, and forks for each command: dozens of kills without dozens of imports."""
+"""A process that imports medseg once and forks for each command, so that dozens of kills need only one import."""
 
 import json
 import os
@@ -48,7 +48,7 @@ MARK = "MEDSEG_TEST_FAMILY"
 
 
 class Warm:
-    """The process; `family` tells the processes that its commands started from all others."""
+    """The process; `family` finds the processes that its commands started."""
 
     def __init__(self, scratch: Path) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -60,28 +60,28 @@ class Warm:
         assert self._process.stdout.readline() == "ready\n"
 
     def start(self, words: Sequence[object]) -> int:
-        """Begin a command; its process id."""
+        """Start a command; returns its process id."""
         self._said.unlink(missing_ok=True)
         self._process.stdin.write(json.dumps([list(map(str, words)), str(self._said)]) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
     def wait(self) -> int:
-        """The exit code of the command that was begun, minus the signal's number where one ended it."""
+        """Wait for the command; returns its exit code, or minus the number of the signal that ended it."""
         return int(self._process.stdout.readline())
 
     def run(self, words: Sequence[object]) -> int:
-        """The exit code of a whole command."""
+        """Run a command; returns its exit code."""
         self.start(words)
         return self.wait()
 
     @property
     def said(self) -> str:
-        """What the last command printed."""
+        """The output of the last command."""
         return self._said.read_text() if self._said.exists() else ""
 
     def family(self) -> Iterator[psutil.Process]:
-        """What still runs of all that commands started."""
+        """The running processes that commands started."""
         for one in psutil.process_iter():
             try:
                 mine = one.pid != self._process.pid and one.environ().get(MARK) == self._mark
@@ -91,14 +91,14 @@ class Warm:
                 continue
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 
 
 def words_of(process: psutil.Process) -> list[str]:
-    """A process's command line; empty where it has ended."""
+    """A process's command line; empty if it has ended."""
     try:
         return process.cmdline()
     except psutil.Error:
@@ -107,7 +107,7 @@ def words_of(process: psutil.Process) -> list[str]:
 
 @contextmanager
 def warm(folder: Path) -> Iterator[Warm]:
-    """A warm process whose temporary files lie in the folder."""
+    """A warm process, with its temporary files in the folder."""
     process = Warm(folder / "scratch")
     try:
         yield process

@@ -1,1 +1,1 @@
-"""The kit that proves medseg on an NVIDIA GPU: `python -m benchmarks.gpu`, see docs/gpu.md."""
+"""The kit that tests and measures medseg on an NVIDIA GPU: `python -m benchmarks.gpu`, see docs/gpu.md."""

@@ -1,4 +1,4 @@
-"""Prove medseg on an NVIDIA GPU, tier by tier; each result is a JSON file as soon as it is known.
+"""Test and measure medseg on an NVIDIA GPU, tier by tier; each result is written as JSON as soon as it is known.
 
     python -m benchmarks.gpu [--out build/gpu] [--shared ../shared] [--only TIER ...]
     python -m benchmarks.gpu --rehearse [--out FOLDER]
@@ -6,8 +6,9 @@
     python -m benchmarks.gpu unpack PARTS --to FOLDER
     python -m benchmarks.gpu tables RESULTS
 
-Without a GPU it says what is missing; --rehearse runs every tier at its smallest size on the CPU. `pack` gathers what a
-machine without network lacks, in parts of a size that can be carried there; `unpack` puts them together again there.
+Without a GPU it says what is missing; --rehearse runs every tier at its smallest size on the CPU. For a machine without
+network, `pack` gathers what it lacks, in parts that are small enough to be copied there, and `unpack` unpacks them
+there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from medseg.errors import MedsegError
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The exit code: 0 where everything that was asked for was done."""
+    """Run a command; returns 0 if all of it was done, else 1."""
     given = list(sys.argv[1:] if words is None else words)
     commands: dict[str, Callable[[argparse.Namespace], int]] = {"pack": _pack, "unpack": _unpack, "tables": _tables}
     name = given[0] if given and given[0] in commands else ""
@@ -40,11 +41,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    """The tiers, and docs/gpu.md's tables where they ran on a GPU."""
+    """Run the tiers; on a GPU, write their tables into docs/gpu.md too."""
     if not asked.rehearse and (reason := missing()):
         print(reason, file=sys.stderr)
         return 1
-    if asked.rehearse:  # threads that wait sleep: beside other work they would take most of the time
+    if asked.rehearse:  # waiting threads sleep; otherwise they would take most of a busy machine's time
         os.environ |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     out = asked.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -68,13 +69,13 @@ def _pack(asked: argparse.Namespace) -> int:
 
 
 def _unpack(asked: argparse.Namespace) -> int:
-    """Put parts together, and tell this Python where their packages lie."""
+    """Unpack the parts, and tell this Python where their packages are."""
     unpack_all(asked.parts, asked.to)
     return 0
 
 
 def _tables(asked: argparse.Namespace) -> int:
-    """Write the tables of results that were brought here from elsewhere."""
+    """Write the tables of results from another machine into docs/gpu.md."""
     page.put(page.results_in(asked.results))
     return 0
 

@@ -1,4 +1,4 @@
-"""Tier 6: DALI on the GPU: its decoding beside the plain one, and a training step with and without loading."""
+"""Tier 6: DALI on the GPU: its decoding compared with the plain function, and a training step with and without it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(setting: Setting, sheet: Sheet) -> None:
 
 
 def decoded(setting: Setting, task: Task, step: str) -> Facts:
-    """How far DALI's pixels lie from the plain function's, and what either takes."""
+    """The differences between DALI's pixels and the plain function's, and the time of both."""
     tensors, how = _until(task, step, data_of(setting, task.name)), task.decoding[step]
     decode = Decoder(how, "cpu" if setting.rehearsal else "gpu")
     plain = next(one for one in task.pipeline.steps if one.name == step)
@@ -53,7 +53,7 @@ def decoded(setting: Setting, task: Task, step: str) -> Facts:
 
 
 def _until(task: Task, step: str, data: Path) -> Tensors:
-    """What the steps before this one make of the first case."""
+    """The tensors that the earlier steps make from the first case."""
     layout = task.known_data("be decoded")
     tensors = dict(layout.cases(data, layout.patients(data)[0])[0].ask())
     for before in task.pipeline.steps:
@@ -64,7 +64,7 @@ def _until(task: Task, step: str, data: Path) -> Tensors:
 
 
 def stepped(setting: Setting, network: Network, family: Family, loader: str) -> Facts:
-    """Samples a second of the loader alone, of a step on one batch over and over, and of both together."""
+    """Samples per second of the loader alone, of a step on one repeated batch, and of both together."""
     data = data_of(setting, task_of(network), to_fit=True)
     small = replace(network, options=options_of(setting, network))
     where = ("cpu", "32-true") if setting.rehearsal else ("gpu", "16-mixed")

@@ -1,4 +1,4 @@
-"""Tier 4: Triton's steps on tensors that lie on the GPU, handed over through DLPack; a race would show."""
+"""Tier 4: Triton's steps on GPU tensors, which are passed through DLPack; a race would show in the answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from medseg.triton_models.server import free_ports, serving
 from medseg.triton_models.targets import EMBEDDED, Target
 from tests.bench.runs import bright_run
 
-LEVELS = {"gi-tract": (0.25,), "brain-lgg": (1.0,), "stas": (0.4, 0.5, 0.6)}  # what the networks find is brighter
+LEVELS = {"gi-tract": (0.25,), "brain-lgg": (1.0,), "stas": (0.4, 0.5, 0.6)}  # the networks mark what is brighter
 AGAIN = 20
 STEPS_ON_GPU = Target("steps on a GPU", EMBEDDED.engines, native=False, device="gpu")
 
@@ -39,7 +39,7 @@ def run(setting: Setting, sheet: Sheet) -> None:
 
 
 def asked(setting: Setting, task: Task) -> Facts:
-    """The same question again and again: how many answers differ from the first, and how far that is from numpy's."""
+    """Sends the same question repeatedly: all answers must be equal; counts pixels that differ from numpy's answer."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         runs = [
@@ -74,7 +74,7 @@ def repository(folder: Path, task: Task, runs: Sequence[Run], device: str) -> li
 
 
 def _answer_there(model: Path, network: Network, level: float, device: str) -> None:
-    """Put the network that answers on a device in the place of the one that was written."""
+    """Replace the model that was written by the network that answers on this device."""
     shutil.copyfile(Path(__file__).with_name("on_gpu.py"), model / "1" / "model.py")
     told = {"level": level, "classes": network.output_shape[0], "device": device, "FORCE_CPU_ONLY_INPUT_TENSORS": "no"}
     lines = [f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' for key, value in told.items()]
@@ -83,7 +83,7 @@ def _answer_there(model: Path, network: Network, level: float, device: str) -> N
 
 
 def _question(task: Task, data: Path) -> Tensors:
-    """The first case of the data, asked for its mask alone."""
+    """The inputs for the first case of the data, which ask only for its mask."""
     layout = task.known_data("be asked")
     cases = (case for patient in layout.patients(data) for case in layout.cases(data, patient))
     (first,) = islice(cases, 1)

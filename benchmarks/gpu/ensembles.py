@@ -1,4 +1,4 @@
-"""Tier 7: whole answers, by every engine that is here: in this process, and on the embedded server."""
+"""Tier 7: whole answers by every installed engine, in this process and on the embedded server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENTRIES = (
     medseg.Entry("tensorrt", "fp16", "local"),
     medseg.Entry("tensorrt", "fp16", "served"),
     medseg.Entry("tensorrt-rtx", "fp16", "local"),
-    medseg.Entry("openvino", "fp32", "served"),  # the CPU beside it
+    medseg.Entry("openvino", "fp32", "served"),  # on the CPU, for comparison
 )
 
 
@@ -45,7 +45,7 @@ def _measured(setting: Setting, name: str, found: list[TargetRecord]) -> Facts:
 
 
 def _held(setting: Setting, network: Network) -> Run:
-    """The network's run with what the engines open, which an earlier tier may have made."""
+    """The network's run with its exported files, which an earlier tier may have made."""
     folder = setting.work / "bright" / network.name
     if setting.rehearsal:
         return Run(folder) if folder.is_dir() else bright_run(folder, network)
@@ -56,12 +56,12 @@ def _held(setting: Setting, network: Network) -> Run:
 
 
 def _entries(runs: Sequence[Run]) -> list[medseg.Entry]:
-    """Those whose package is here and whose files all runs hold."""
+    """The entries whose package is installed and whose files all runs hold."""
     return [entry for entry in ENTRIES if find_spec(kind_of(entry.engine).package) and is_held(runs, entry)]
 
 
 def _row(target: TargetRecord) -> Facts:
-    """Latency of an answer, its scores, and what it took of the GPU."""
+    """An answer's latency, its scores, and its use of the GPU."""
     if target["problems"]:
         raise RuntimeError("; ".join(target["problems"]))
     summary, usage = target["serial"]["summary"], target["usage"]

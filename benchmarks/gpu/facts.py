@@ -1,4 +1,4 @@
-"""Tier 1: what this machine is, whether its sensors answer, and the tests that need a GPU."""
+"""Tier 1: facts about this machine, whether its sensors work, and the tests that need a GPU."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(setting: Setting, sheet: Sheet) -> None:
-    """Device, software, sensors, what `medseg doctor` finds, and the tests."""
+    """Device, software, sensors, the findings of `medseg doctor`, and the tests."""
     sheet.item("device", _device)
     sheet.item("software", _software)
     sheet.item("sensors under load", lambda: _sensors(setting))
@@ -72,7 +72,7 @@ def _doctor() -> Facts:
 
 
 class _Outcomes:
-    """Counts how tests ended, for pytest."""
+    """A pytest plugin that counts tests by outcome."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -86,7 +86,7 @@ class _Outcomes:
 
 
 def _tests(setting: Setting) -> Facts:
-    """The tests marked `gpu`, of the files that hold some: collecting them all takes longer than running these."""
+    """Runs the tests marked `gpu`, only in files that hold some, because collecting all files takes longer."""
     files = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
     how = ["--collect-only"] if setting.rehearsal else ["-rs"]
     outcomes = _Outcomes()

@@ -17,7 +17,7 @@ from medseg.train.history import read_history
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is fitted: a network with so many samples a batch, and so many batches an epoch."""
+    """A fit: a network, the samples per batch, and the batches per epoch."""
 
     network: str
     batch: int
@@ -35,7 +35,7 @@ SMALLEST = (Fitted("brain-lgg", 2, 1),)
 
 
 def run(setting: Setting, sheet: Sheet) -> None:
-    """Each fit in both precisions; a CPU has bf16 in place of FP16."""
+    """Each fit in both precisions; the CPU uses bf16 instead of FP16."""
     mixed = "bf16-mixed" if setting.rehearsal else "16-mixed"
     for one in SMALLEST if setting.rehearsal else FITS:
         for precision in ("32-true", mixed):
@@ -43,7 +43,7 @@ def run(setting: Setting, sheet: Sheet) -> None:
 
 
 def fitted(setting: Setting, one: Fitted, precision: str) -> Facts:
-    """Loss and score after the last epoch, its seconds, and the memory that the fit took."""
+    """Loss and score after the last epoch, its seconds, and the fit's memory."""
     out = setting.work / "fits" / f"{one.network}-{precision}"
     shutil.rmtree(out, ignore_errors=True)
     data = data_of(setting, task_of(network_named(one.network)), to_fit=True)

@@ -1,4 +1,4 @@
-"""Tier 8: brain-lgg fitted for real, to as many patients as there are here, judged on those that it did not learn."""
+"""Tier 8: a real fit of brain-lgg to all patients that are here, scored on the patients it was not trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(setting: Setting, sheet: Sheet) -> None:
 
 
 def fitted(setting: Setting) -> Facts:
-    """A fit by the network's own recipe, but for its epochs; the last epoch is kept, which no score has chosen."""
+    """A fit with the network's own recipe, except the number of epochs. The last epoch is kept, not the best."""
     data = data_of(setting, "brain-lgg", to_fit=True)
     recipe: dict[str, float | str | None] = {"epochs": EPOCHS, "lr": 4e-4, "precision": "16-mixed"}
     small: dict[str, float | str | None] = {"epochs": 1, "batch_size": 2}
@@ -37,7 +37,7 @@ def fitted(setting: Setting) -> Facts:
 
 
 def judged(setting: Setting) -> Facts:
-    """What `medseg evaluate` says of the patients that the fit did not learn from."""
+    """The scores of `medseg evaluate` on the patients that the fit was not trained on."""
     data = data_of(setting, "brain-lgg", to_fit=True)
     found = medseg.evaluate("brain-lgg", data, [setting.work / "lgg"], ("torch", "fp32"))
     (scored,) = found.scores.values()

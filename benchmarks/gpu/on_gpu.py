@@ -1,7 +1,8 @@
-"""A network for Triton's python backend that answers on its device: the mean of its input's channels less a level.
+"""A network for Triton's python backend whose answer stays on its device: the mean of the input channels minus a level.
 
-The wheel's server has no native backends, so no network of it leaves its answer on a GPU. This one does, and medseg's
-steps get CUDA tensors as they do behind TensorRT's backend. `level`, `classes` and `device` stand in config.pbtxt.
+The wheel's server has no native backends, so none of its networks leaves its answer on a GPU. This one does, so
+medseg's steps get CUDA tensors as they do after TensorRT's backend. `level`, `classes` and `device` are in
+config.pbtxt.
 """
 
 import json

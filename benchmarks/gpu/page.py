@@ -1,4 +1,4 @@
-"""docs/gpu.md's tables, made of the tiers' results."""
+"""docs/gpu.md's tables, made from the tiers' results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_YET = "Not run on a GPU yet: there are no numbers here, and none elsewhere i
 
 
 def put(results: Sequence[Result], page: Path | None = None) -> None:
-    """Replace what stands between the page's marks. Rehearsals are no results."""
+    """Replace the text between the page's marks. Rehearsals are not results."""
     page = page or PAGE
     text = page.read_text()
     before, after = text[: text.index(START)], text[text.index(END) :]
@@ -25,13 +25,13 @@ def put(results: Sequence[Result], page: Path | None = None) -> None:
 
 
 def results_in(folder: Path) -> list[Result]:
-    """The results that lie in a folder, in the tiers' order."""
+    """The results in a folder, in the tiers' order."""
     files = [folder / f"{tier.name}.json" for tier in TIERS]
     return [read(file) for file in files if file.is_file()]
 
 
 def section(results: Sequence[Result]) -> str:
-    """The tables of a run on a GPU, or the sentence that there was none."""
+    """The tables of a run on a GPU, or the sentence that there are none."""
     real = [result for result in results if not result.rehearsal]
     return "\n\n".join(part for result in real for part in _parts(result)) if real else NOT_YET
 
@@ -41,7 +41,7 @@ def _parts(result: Result) -> Iterator[str]:
     how = f"{result.state} in {result.seconds:g} s" + (f": {result.problem}" if result.problem else "")
     yield f"On {result.gpu or 'no GPU'}; {how}."
     rows = [item for item in result.items if item.facts]
-    if result.tier == "facts":  # many facts of few things: one a line
+    if result.tier == "facts":  # few items with many facts: one fact per line
         yield from (
             table(["", item.name], [[name, _cell(value)] for name, value in item.facts.items()]) for item in rows
         )
@@ -55,7 +55,7 @@ def _left(item: Item) -> bool:
 
 
 def _groups(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Items that say the same things, in a table together."""
+    """Items with the same kinds of facts, which share a table."""
     known: dict[tuple[str, ...], list[Item]] = {}
     for item in items:
         known.setdefault(tuple(item.facts), []).append(item)

@@ -1,9 +1,9 @@
-"""One engine built, read back, run and timed in a process of its own, for a Python that has the library.
+"""Builds, reads back, runs and times one engine in a process of its own, with a Python that has the library.
 
     python -m benchmarks.gpu.plan_here JOB.json
 
-What each stage found is printed as a line of JSON at once, so that a later one that fails takes nothing with it. Python
-3.10 is enough, which TensorRT 8 has its last packages for; torch is not needed.
+The results of each stage are printed at once as a line of JSON, so that they are not lost if a later stage fails.
+Python 3.10 is enough, because TensorRT 8 has no packages for later ones. torch is not needed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FLOATS = {"half": "FP16", "fp16": "FP16", "float": "FP32", "fp32": "FP32"}
 
 
 def main(job: dict[str, Any]) -> None:
-    """Build, look inside, answer, and time each batch size."""
+    """Build the engine, read it back, answer the samples, and time each batch size."""
     run, gpu_build = Run(Path(job["run"])), GpuBuild(job["engine"], job["gpu"], tuple(job["batches"]))
     started = time.perf_counter()
     name = build(run, _network(job), job["precision"], gpu_build)
@@ -49,7 +49,7 @@ def main(job: dict[str, Any]) -> None:
 
 
 def layers_in(engine: str, file: Path) -> dict[str, int]:
-    """How many of the built layers write FP16 and how many FP32, as the library's own inspector tells."""
+    """How many of the built layers write FP16 and how many FP32, according to the library's own inspector."""
     trt = library(engine)
     log = trt.Logger(trt.Logger.ERROR)
     opened = begun(trt.Runtime, log).deserialize_cuda_engine(file.read_bytes())
@@ -58,7 +58,7 @@ def layers_in(engine: str, file: Path) -> dict[str, int]:
 
 
 def counted(layers: list[Any]) -> dict[str, int]:
-    """Layers by the type of their first output; the inspector names it within a sentence about the tensor's format."""
+    """The number of layers by the type of their first output, which is part of the inspector's text on the format."""
     found = {"layers_fp16": 0, "layers_fp32": 0}
     for layer in layers:
         outputs = layer.get("Outputs", []) if isinstance(layer, dict) else []
@@ -70,7 +70,7 @@ def counted(layers: list[Any]) -> dict[str, int]:
 
 
 def _network(job: dict[str, Any]) -> Network:
-    """What the builder must know of the network; how it is made takes packages that are not needed here."""
+    """The facts about the network that the builder needs; building it would need packages that are missing here."""
     free = {int(axis): multiple for axis, multiple in job["free_axes"].items()}
     shapes = tuple(job["input_shape"]), tuple(job["output_shape"])
     return Network(job["network"], *shapes, (), Recipe(0, 0, 0.0), lambda **_: None, free_axes=free)

@@ -27,21 +27,21 @@ from medseg.task import Array, Network
 from medseg.tasks import task_of
 
 ROOT = Path(__file__).parents[2]
-SIZES = {1: (1, 4, 16, 32), 3: (1, 2, 4, 8, 16, 32)}  # of a batch, by the axes of an answer
+SIZES = {1: (1, 4, 16, 32), 3: (1, 2, 4, 8, 16, 32)}  # batch sizes, by the number of an answer's axes
 LARGEST = {"stas": 4}  # 800 x 800, three networks of 40 to 60 million parameters
 
 
 @dataclass(frozen=True)
 class Library:
-    """One TensorRT that is here: its engine in medseg, and the Python that has it."""
+    """An installed TensorRT: its engine in medseg, and the Python that has it."""
 
     engine: str
     python: Path
-    gpu: str  # that it builds for
+    gpu: str  # the GPU it builds for
 
 
 def run(setting: Setting, sheet: Sheet) -> None:
-    """For each library and network an engine of each precision, then its times batch by batch."""
+    """An engine of each precision for each library and network, and its times for each batch size."""
     found = libraries(setting)
     if not found:
         raise RuntimeError("no TensorRT here; expected tensorrt, tensorrt_rtx or --python8: see docs/gpu.md")
@@ -54,7 +54,7 @@ def run(setting: Setting, sheet: Sheet) -> None:
 
 
 def libraries(setting: Setting) -> list[Library]:
-    """Every TensorRT that can be tried; TensorRT-RTX is skipped on a GPU that it builds nothing for."""
+    """Every TensorRT that can be tried; TensorRT-RTX is skipped on GPUs that it does not support."""
     here, this = gpu_name(), Path(sys.executable)
     found = [Library("tensorrt", setting.python8, "")] if setting.python8 else []
     if find_spec("tensorrt") and not setting.rehearsal:
@@ -66,7 +66,7 @@ def libraries(setting: Setting) -> list[Library]:
 
 
 def exported(setting: Setting, network: Network) -> Facts:
-    """The run's ONNX files, FP32 and FP16, each proved before it is recorded."""
+    """Exports the run's FP32 and FP16 ONNX files; each is judged before it is recorded."""
     run = run_of(setting, network)
     failed = export(run, network, ExportOptions(fp16=True, samples=1 if setting.rehearsal else 4), print)
     if failed:
@@ -88,7 +88,7 @@ def _rate(times: Facts) -> Facts:
 
 
 def built(setting: Setting, one: Library, network: Network, precision: str, batches: list[Facts]) -> Facts:
-    """What became of an engine: size, share in FP16, and Dice to what ONNX Runtime answers with fp32.onnx."""
+    """The facts about an engine: size, share in FP16, and Dice against fp32.onnx in ONNX Runtime."""
     folder = setting.work / "plans"
     folder.mkdir(parents=True, exist_ok=True)
     asked = np.concatenate(samples(setting, network))
@@ -123,7 +123,7 @@ def _paths() -> dict[str, str]:
 
 
 def _job(setting: Setting, one: Library, network: Network, precision: str) -> dict[str, object]:
-    """What plan_here is told."""
+    """The job for plan_here."""
     sizes = SIZES[len(network.output_shape)]
     most = LARGEST.get(task_of(network), max(sizes))
     chosen = [1] if setting.rehearsal else [size for size in sizes if size <= most]

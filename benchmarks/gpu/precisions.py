@@ -1,4 +1,4 @@
-"""Tier 2: every network in torch, as it is, in TF32, in mixed precision and compiled, beside its own FP32."""
+"""Tier 2: every network in torch in FP32, TF32, mixed precision and compiled, compared with its own FP32."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medseg.export.samples import drawn
 from medseg.task import Array, Network
 from medseg.tasks import task_named, task_names, task_of
 
-BATCHES = {1: 32, 3: 8}  # by the axes of an answer: crops are small, pictures large
+BATCHES = {1: 32, 3: 8}  # by the number of an answer's axes: crops are small, pictures large
 SMALLEST = "luna-nodule"
 
 
@@ -29,9 +29,9 @@ class Way:
     """One way to compute a network."""
 
     name: str
-    dtype: torch.dtype | None = None  # of mixed precision
+    dtype: torch.dtype | None = None  # the type of mixed precision
     tf32: bool = False
-    innermost: bool = False  # the channels, in memory
+    innermost: bool = False  # whether channels are the last axis in memory
     compiled: bool = False
 
 
@@ -63,20 +63,20 @@ def run(setting: Setting, sheet: Sheet) -> None:
 
 
 def networks(setting: Setting) -> list[Network]:
-    """The networks of all tasks, in a rehearsal the smallest one. Those that runs bring are not among them."""
+    """The networks of all tasks, without those that runs describe; in a rehearsal only the smallest one."""
     every = [network for name in task_names() for network in task_named(name).networks]
     return [network for network in every if not setting.rehearsal or network.name == SMALLEST]
 
 
 def samples(setting: Setting, network: Network) -> list[Array]:
-    """Inputs (1, *input_shape): real ones where there is data."""
+    """Inputs (1, *input_shape) float32, real ones if there is data."""
     if setting.rehearsal:
         return list(drawn(network, None, 1).samples)
     return list(drawn(network, data_of(setting, task_of(network)), 8).samples)
 
 
 def computed(setting: Setting, network: Network, way: Way, asked: Sequence[Array], answers: list[Array]) -> Facts:
-    """Time and parity of a network computed this way; FP32, which comes first, leaves the answers to compare with."""
+    """Time and parity of a network computed in this way. FP32 comes first, and its answers are the reference."""
     module = _module(setting, network, way)
     call = partial(_call, module, way, setting.device)
     with _tf32(way.tf32):
@@ -93,7 +93,7 @@ def computed(setting: Setting, network: Network, way: Way, asked: Sequence[Array
 
 
 def filled(asked: Sequence[Array], size: int) -> Array:
-    """A batch of this size of the samples, over and over."""
+    """A batch of this size, in which the samples repeat."""
     return np.concatenate([asked[index % len(asked)] for index in range(size)])
 
 
@@ -102,12 +102,12 @@ def _module(setting: Setting, network: Network, way: Way) -> Callable[[torch.Ten
     if way.innermost:
         last = {3: torch.channels_last, 4: torch.channels_last_3d}[len(network.input_shape)]
         module = module.to(memory_format=last)
-    backend = "eager" if setting.rehearsal else "inductor"  # whose compiler would take half of a rehearsal
+    backend = "eager" if setting.rehearsal else "inductor"  # inductor would take half of a rehearsal's time
     return torch.compile(module, backend=backend) if way.compiled else module
 
 
 def _call(module: Callable[[torch.Tensor], torch.Tensor], way: Way, device: str, batch: Array) -> Array:
-    """As an engine answers: from host memory to host memory."""
+    """A call as in an engine: from host memory to host memory."""
     return _logits(module, way, torch.from_numpy(batch).to(device)).float().cpu().numpy()
 
 
@@ -125,7 +125,7 @@ def _finished(work: Callable[[], torch.Tensor], device: str) -> None:
 
 @contextmanager
 def _tf32(wanted: bool) -> Iterator[None]:
-    """Whether convolutions and products may keep 10 bits of mantissa."""
+    """Allow or forbid TF32 (10 bits of mantissa) for convolutions and matrix products."""
     _let_tf32(wanted)
     yield
     _let_tf32(False)

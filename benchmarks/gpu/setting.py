@@ -1,4 +1,4 @@
-"""Setting: where a run of the kit computes, what it works on, and where what it makes lies."""
+"""Setting: where a run of the kit computes, its data and weights, and where its files go."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
     from torch import nn
 
 DATA = {"luna": "luna", "gi-tract": "gi_tract", "brain-lgg": "brain_lgg/kaggle_3m", "stas": "stas"}
-MANY = ("brain-lgg", "stas")  # whose real data has patients enough to fit and to judge
+MANY = ("brain-lgg", "stas")  # tasks whose real data has enough patients for fitting and scoring
 PUBLISHED = {"luna-segment": "seg_*.state", "luna-nodule": "cls_*.state"}
 SMALL = {"luna-nodule": {"features": 2}, "brain-lgg": {"features": 2}}  # networks of a rehearsal
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A rehearsal computes everything on the CPU, at the smallest size."""
+    """One run of the kit. A rehearsal computes everything on the CPU, at the smallest size."""
 
-    out: Path  # results, a JSON file a tier
+    out: Path  # results: a JSON file for each tier
     work: Path  # runs, phantoms, plans
     rehearsal: bool = False
-    shared: Path | None = None  # a folder with `data` and `weights`; made-up data and random weights without it
-    runs: Path | None = None  # fitted runs by their networks' names, as benchmarks/by_heart.py keeps them
-    python8: Path | None = None  # a Python that has TensorRT 8, which has no package for this one
+    shared: Path | None = None  # a folder with `data` and `weights`; None: made-up data and random weights
+    runs: Path | None = None  # a folder of fitted runs by network name, as benchmarks/by_heart.py makes
+    python8: Path | None = None  # a Python that has TensorRT 8, which has no package for this Python
 
     @property
     def device(self) -> str:
-        """As torch calls it."""
+        """The device's name in torch."""
         return "cpu" if self.rehearsal else "cuda"
 
     @property
     def seconds(self) -> float:
-        """How long each time is measured, at least."""
+        """For how many seconds each time is measured, at least."""
         return 0.02 if self.rehearsal else 0.5
 
 
 def missing() -> str:
-    """What the kit lacks on this machine, in one sentence; "" where it can run."""
+    """What the kit lacks on this machine, in one sentence; "" if it can run."""
     if gpu_name():
         return ""
     if cuda_version():
@@ -53,7 +53,7 @@ def missing() -> str:
 
 
 def data_of(setting: Setting, task: str, to_fit: bool = False) -> Path:
-    """A folder in the task's layout: real data, where there is some (and enough `to_fit`), else made-up patients."""
+    """A folder in the task's layout: real data if there is any (with `to_fit`: enough), else made-up patients."""
     real = setting.shared / "data" / DATA[task] if setting.shared else None
     if real and real.is_dir() and (task in MANY or not to_fit):
         return real
@@ -64,7 +64,7 @@ def data_of(setting: Setting, task: str, to_fit: bool = False) -> Path:
 
 
 def run_of(setting: Setting, network: Network) -> Run:
-    """The network's run, made once: with published weights where there are some, fitted ones, or random ones."""
+    """The network's run, made once: with fitted weights, else published ones, else random ones."""
     from medseg.train.weights import import_weights, save_weights
 
     folder = setting.work / "runs" / network.name
@@ -82,12 +82,12 @@ def run_of(setting: Setting, network: Network) -> Run:
 
 
 def options_of(setting: Setting, network: Network) -> dict[str, Any]:
-    """What the network is built with: as it is published, or so small that a rehearsal takes no time."""
+    """The network's build options: the published ones, or a very small network in a rehearsal."""
     return {**network.options, **(SMALL.get(network.name, {}) if setting.rehearsal else {})}
 
 
 def seeded(network: Network, options: dict[str, Any]) -> nn.Module:
-    """The network with random weights, the same ones every time."""
+    """The network with random weights, which are the same every time."""
     import torch
 
     torch.manual_seed(0)

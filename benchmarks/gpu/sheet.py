@@ -1,4 +1,4 @@
-"""Sheet: what a tier found, item by item; each is on the disk as soon as it is known."""
+"""Sheet: a tier's results, item by item; each is on the disk as soon as it is known."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Facts = Mapping[str, Fact]
 
 
 class ShortError(Exception):
-    """This machine lets an item go no further, which is expected of it; what was found until then is kept."""
+    """An item cannot go further on this machine, as expected; its facts so far are kept."""
 
     def __init__(self, reason: str, facts: Facts) -> None:
         super().__init__(reason)
@@ -58,7 +58,7 @@ class Sheet:
         self._write()
 
     def item(self, name: str, work: Callable[[], Facts]) -> Facts:
-        """What the work found; nothing where it failed, which stops no other item."""
+        """Run an item's work and record its facts; none if it failed, which does not stop other items."""
         started, facts, short, problem = time.perf_counter(), dict[str, Fact](), "", ""
         try:
             facts = dict(work())
@@ -75,7 +75,7 @@ class Sheet:
         return item.facts
 
     def end(self, state: str = "done", problem: str = "") -> None:
-        """The tier is over."""
+        """Record that the tier has ended."""
         self.result = replace(self.result, state=state, problem=problem)
         self._write()
 
@@ -85,19 +85,19 @@ class Sheet:
 
 
 def write(file: Path, result: Result) -> None:
-    """The result as JSON, whole at every moment."""
+    """Write the result as JSON; the file is complete at every moment."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as path:
         path.write_text(json.dumps(asdict(result), indent=1, default=str) + "\n")
 
 
 def read(file: Path) -> Result:
-    """The result that a file holds."""
+    """The result from a file."""
     held = json.loads(file.read_text())
     return Result(**held | {"items": tuple(Item(**item) for item in held["items"])})
 
 
 def _sentence(error: Exception) -> str:
-    """What went wrong, in a line."""
+    """An error in one line."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
     return first if isinstance(error, MedsegError) else f"{type(error).__name__}: {first}"[:400]

@@ -1,4 +1,4 @@
-"""The tiers, in order of what they are worth, each in a process of its own that ends when its time is up."""
+"""The tiers, the most useful first. Each runs in a process of its own, which is ended at its time limit."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from medseg.engines.gpu import gpu_name
 
 @dataclass(frozen=True)
 class Tier:
-    """One question, and how long it may take."""
+    """One group of measurements, and its time limit."""
 
     name: str
     title: str
-    module: str  # with `run(setting, sheet)`
+    module: str  # has `run(setting, sheet)`
     limit_s: float
 
 
@@ -43,18 +43,18 @@ TIERS = (
 )
 HEAVY = ["torch", "pytorch_lightning", "medseg.api.train", "medseg.export.chain", "medseg.bench.benchmark"]
 _now = time.monotonic
-_GRACE_S = 5.0  # between being asked to end and being ended
+_GRACE_S = 5.0  # seconds between SIGTERM and SIGKILL
 
 
 def chosen(names: Sequence[str] | None) -> list[Tier]:
-    """The tiers of these names, all of them without names."""
+    """The tiers of these names; all tiers for None."""
     return [tier for tier in TIERS if names is None or tier.name in names]
 
 
 def run_all(setting: Setting, tiers: Sequence[Tier]) -> list[Result]:
-    """Every tier's result, in order; one that fails or takes too long stops no other. A rehearsal runs two at once."""
+    """Every tier's result, in order. A tier that fails or is too slow stops no other. A rehearsal runs two at once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(HEAVY)  # imported once for all tiers, and before CUDA has been started
+    context.set_forkserver_preload(HEAVY)  # imported once for all tiers, before CUDA is started
     waiting, running, results = list(tiers), list[_Started](), dict[str, Result]()
     with _ended_when_told():
         try:
@@ -72,7 +72,7 @@ def run_all(setting: Setting, tiers: Sequence[Tier]) -> list[Result]:
 
 
 def _said(result: Result) -> Iterator[str]:
-    """A result in lines, for who waits."""
+    """A result as lines, for the terminal."""
     yield f"{result.tier}:"
     for item in result.items:
         found = ", ".join(f"{name} {value}" for name, value in item.facts.items() if value is not None)
@@ -81,13 +81,13 @@ def _said(result: Result) -> Iterator[str]:
 
 
 def file_of(setting: Setting, tier: Tier) -> Path:
-    """Where a tier's result lies."""
+    """The file of a tier's result."""
     return setting.out / f"{tier.name}.json"
 
 
 @dataclass(frozen=True)
 class _Started:
-    """A tier under way; when its time is up, by the monotonic clock."""
+    """A running tier; `until` is its time limit on the monotonic clock."""
 
     tier: Tier
     process: ForkServerProcess
@@ -99,7 +99,7 @@ class _Started:
 
 
 def _start(context: ForkServerContext, setting: Setting, tier: Tier) -> _Started:
-    """The tier's process; those of a rehearsal, which run beside each other, work in folders of their own."""
+    """Start the tier's process. In a rehearsal, tiers run side by side, so each has a working folder of its own."""
     print(f"{tier.name}: {tier.title}, at most {tier.limit_s:g} s", file=sys.stderr, flush=True)
     file_of(setting, tier).unlink(missing_ok=True)
     own = replace(setting, work=setting.work / tier.name) if setting.rehearsal else setting
@@ -110,11 +110,11 @@ def _start(context: ForkServerContext, setting: Setting, tier: Tier) -> _Started
 
 
 def _result(one: _Started, setting: Setting) -> Result:
-    """The result of a tier that has ended, or whose time is up: then it is ended here."""
+    """The result of a tier that has ended, or is ended here because its time is up."""
     late, file = one.process.exitcode is None, file_of(setting, one.tier)
     _end(one.process)
     result = read(file) if file.is_file() else Result(one.tier.name, one.tier.title, setting.rehearsal)
-    if result.state == "running":  # it had no time to say how it ended
+    if result.state == "running":  # it could not record its end
         state = "stopped" if late else "failed"
         why = f"not done in {one.tier.limit_s:g} s" if late else f"its process ended with code {one.process.exitcode}"
         result = replace(result, state=state, problem=why, seconds=round(_now() - one.began, 1))
@@ -124,7 +124,7 @@ def _result(one: _Started, setting: Setting) -> Result:
 
 
 def _one(setting: Setting, tier: Tier) -> None:
-    """In the tier's own process, which leads a session: what it starts ends with it. Its own words go to a log."""
+    """Runs in the tier's own process, which leads a session, so that its children end with it. Output goes to a log."""
     os.setsid()
     said = setting.out / f"{tier.name}.log"
     with said.open("w") as log:
@@ -140,7 +140,7 @@ def _one(setting: Setting, tier: Tier) -> None:
 
 
 def _end(process: ForkServerProcess) -> None:
-    """End the tier's process and all that it started."""
+    """End the tier's process and all processes that it started."""
     if process.pid is None:
         return
     for how in (signal.SIGTERM, signal.SIGKILL):
@@ -152,7 +152,7 @@ def _end(process: ForkServerProcess) -> None:
 
 @contextmanager
 def _ended_when_told() -> Iterator[None]:
-    """Within it SIGTERM ends this process as Ctrl-C does, so that what it started ends too."""
+    """Within the block, SIGTERM raises SystemExit, so that the processes that were started are ended too."""
 
     def told(*_: object) -> None:
         raise SystemExit("ended by SIGTERM")

@@ -1,4 +1,4 @@
-"""How long a call takes: the median of many, and how far they spread."""
+"""The time of a call: the median of many calls, and their spread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FEWEST, _MOST = 5, 300
 
 
 def spread(work: Callable[[], object], least_s: float, warm: int = 2) -> dict[str, float]:
-    """Milliseconds of a call that blocks until its answer is there: median, first and last tenth, and of how many."""
+    """Milliseconds of a blocking call: median, 10th and 90th percentile, and the number of calls."""
     for _ in range(warm):
         work()
     times: list[float] = []

@@ -1,1 +1,1 @@
-"""A soak of `medseg serve`: asking (who asks what), killing (and how soon all is well again), memory, and the whole."""
+"""The soak test of `medseg serve`: asking (the requests), killing (kills and recovery), memory, and __main__."""

@@ -1,10 +1,10 @@
-"""A soak: `medseg serve gi-tract` under mixed load and kills; what was answered, how soon it was back, what grew.
+"""A soak test: `medseg serve gi-tract` under mixed load and kills; counts answers, recovery times and memory growth.
 
     python -m benchmarks.soak --requests 100000 --out soak.json
 
-Of a hundred requests 80 are small pictures whose answer is known, 8 damaged, 6 malformed and 6 cancelled. Nine times
-in between a process is killed or stopped; once, some large pictures are asked for. Everything stays on loopback; it
-ends after --requests or --minutes. Exit code 1: an answer was wrong or lost, or serve said too early that it is back.
+Of a hundred requests, 80 are small pictures whose answer is known, 8 are damaged, 6 malformed and 6 cancelled. Nine
+times a process is killed or stopped. Once, some large pictures are sent. All traffic stays on loopback. The test ends
+after --requests or --minutes. Exit code 1: an answer was wrong or lost, or serve said too early that a model is back.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from medseg.triton_models.server import free_ports
 from tests.bench.runs import bright_run
 
 READINGS = 20  # of memory
-LARGE_AT = 11  # of these readings, large pictures come before this one
+LARGE_AT = 11  # large pictures are sent after this reading
 
 
 @dataclass
 class Soak:
-    """A server that is asked, what became of that, and the lines that it wrote to stderr."""
+    """A server under test, the results so far, and the lines that it wrote to stderr."""
 
     serve: subprocess.Popen[str]
     told: list[str]
@@ -46,7 +46,7 @@ class Soak:
 
 @contextmanager
 def served(folder: Path, requests: int, large: bool) -> Iterator[Soak]:
-    """`medseg serve`, ready."""
+    """Start `medseg serve` and wait until it is ready; it is stopped when the block is left."""
     run, ports = bright_run(folder / "run", TASK.networks[0]), free_ports()
     numbers = [f"--{name}-port={port}" for name, port in asdict(ports).items()]
     command = [sys.executable, "-m", "medseg", "serve", TASK.name, "--run", str(run.path), *numbers]
@@ -65,7 +65,7 @@ def served(folder: Path, requests: int, large: bool) -> Iterator[Soak]:
 
 
 def soaked(soak: Soak, requests: int, minutes: float, kills: bool, large: int) -> None:
-    """The whole soak."""
+    """Run the whole soak test."""
     started, asked = time.monotonic(), soak.asked
 
     def more() -> bool:
@@ -102,7 +102,7 @@ def _over(askers: list[Future[None]]) -> bool:
 
 
 def _ask_large(soak: Soak, count: int) -> None:
-    """Large pictures, two at a time, beside all else; with memory before and after."""
+    """Send large pictures, two at a time, beside the other requests; then read the memory."""
     soak.asked.beside = True
     with ThreadPoolExecutor(2) as pool:
         clients = [Client(soak.asked, seed) for seed in (100, 101)]
@@ -112,7 +112,7 @@ def _ask_large(soak: Soak, count: int) -> None:
 
 
 def table(soak: Soak) -> str:
-    """Outcomes, recoveries and memory for reading."""
+    """Outcomes, recoveries and memory as text."""
     lines = [f"{soak.asked.done} requests and {sum(soak.asked.outcomes.values()) - soak.asked.done} beside them"]
     lines[0] += f" in {soak.seconds / 60:.0f} minutes"
     lines += [f"{count:8} {outcome}" for outcome, count in sorted(soak.asked.outcomes.items())]
@@ -124,7 +124,7 @@ def table(soak: Soak) -> str:
 
 
 def main() -> None:
-    """Run the soak, print its table, write its numbers."""
+    """Run the soak test, print its table, and write its numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=600.0, help="the most that it may take")

@@ -1,4 +1,4 @@
-"""Who asks: pictures whose answer is known, among damaged, malformed and cancelled requests."""
+"""The clients: they send pictures whose answer is known, and damaged, malformed and cancelled requests."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ Picture = tuple[bytes, np.ndarray]  # encoded, and its mask
 
 @dataclass
 class Asked:
-    """What was asked so far and how it ended, and what is known of the right answers."""
+    """The requests so far with their outcomes, and the pictures with their right answers."""
 
     ports: Ports
     pictures: Sequence[Picture]
     large: Sequence[Picture]
     outcomes: Counter[str] = field(default_factory=Counter)
     done: int = 0
-    beside: bool = False  # a process is away, or large pictures are asked for: this is not of the number asked for
-    going: Event = field(default_factory=Event)  # set but while memory is read, at rest
+    beside: bool = False  # a process is away, or large pictures are sent: such requests do not count as `done`
+    going: Event = field(default_factory=Event)  # cleared while memory is read
     _lock: Lock = field(default_factory=Lock)
 
     def count(self, outcome: str) -> None:
-        """One more request has ended like this."""
+        """Count a request with this outcome."""
         with self._lock:
             self.outcomes[outcome] += 1
             self.done += not self.beside
 
 
 def pictures(run: Run, count: int, edge: tuple[int, int]) -> list[Picture]:
-    """Pictures of several sizes, each with the mask that the pipeline gives in this process."""
+    """Pictures of several sizes, each with its mask from the pipeline in this process; `edge` bounds their sides."""
     rng, made = np.random.default_rng(1), []
     with opened([run], "openvino", "fp32") as networks:
         for _ in range(count):
@@ -65,12 +65,12 @@ def pictures(run: Run, count: int, edge: tuple[int, int]) -> list[Picture]:
 
 
 def alike(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether a mask is the right one: DALI's values differ from the plain functions' by less than one in 10,000."""
+    """Whether a mask is right. A few pixels may differ, as DALI's values differ by up to 1e-4 from the functions'."""
     return found.shape == expected.shape and np.mean(found != expected) < 0.005
 
 
 class Client:
-    """One of those who ask at the same time."""
+    """One of the clients that send requests at the same time."""
 
     def __init__(self, asked: Asked, seed: int) -> None:
         self._asked, self._dice = asked, random.Random(seed)
@@ -80,7 +80,7 @@ class Client:
         self._raw = triton_grpc.InferenceServerClient(address)
 
     def ask(self) -> None:
-        """One request of the mixture."""
+        """Send one request of the mixture."""
         roll = self._dice.random() * 100
         kind = (
             self._right if roll < 80 else self._damaged if roll < 88 else self._malformed if roll < 94 else self._left
@@ -88,14 +88,14 @@ class Client:
         self._asked.count(kind())
 
     def ask_large(self) -> None:
-        """One large picture."""
+        """Send one large picture."""
         self._asked.count(self._answered(*self._dice.choice(self._asked.large)))
 
     def _right(self) -> str:
         return self._answered(*self._dice.choice(self._asked.pictures))
 
     def _answered(self, data: bytes, mask: np.ndarray) -> str:
-        """A picture is asked for until it is answered; "LOST" where that does not come to be."""
+        """Send a picture again and again until it is answered; "LOST" if that takes too long."""
         until = time.monotonic() + BACK_S
         while time.monotonic() < until:
             try:

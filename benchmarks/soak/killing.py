@@ -1,4 +1,4 @@
-"""Processes that are killed or stopped, and how soon a fresh client is answered rightly again."""
+"""Kills or stops processes, and measures how soon a new client gets a right answer again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medseg.data.encoded import encoded_tensor
 from medseg.engines.triton import served_pipeline
 from medseg.errors import ServerError
 
-KILLS = (  # tritonserver's early: what starts with it then lives for the longer half
+KILLS = (  # tritonserver's come early, so that its processes live for more than half of the test
     ("gi-tract-answer-step", signal.SIGKILL),
     ("gi-tract-decode-step", signal.SIGKILL),
     ("tritonserver", signal.SIGKILL),
@@ -26,29 +26,29 @@ KILLS = (  # tritonserver's early: what starts with it then lives for the longer
     ("gi-tract-decode-step", signal.SIGSTOP),
     ("gi-tract-network", signal.SIGSTOP),
 )
-_DUE, _SERVER_DUE = 2.0, 10.0  # seconds; what is stopped is first watched for some
+_DUE, _SERVER_DUE = 2.0, 10.0  # seconds; not for stopped processes, which are noticed only after some seconds
 
 
 @dataclass
 class Recovery:
-    """A process that was killed or stopped: seconds until a fresh client had a right answer, and what serve said."""
+    """A process that was killed or stopped: seconds until a new client had a right answer, and what serve said."""
 
     process: str
     how: str
     seconds: float
     said: list[str]
-    early: int  # how often a fresh client was not answered after serve had said that all is back
+    early: int  # how often a new client got no answer after serve had said that all is back
 
     @property
     def due(self) -> float | None:
-        """The most that it may take."""
+        """The most seconds that it may take; None: no limit."""
         if self.how == "SIGSTOP":
             return None
         return _SERVER_DUE if self.process == "tritonserver" else _DUE
 
 
 def family(serve: subprocess.Popen[str]) -> dict[str, psutil.Process]:
-    """The living processes behind `medseg serve`, by name; instances of one network are numbered."""
+    """The living processes of `medseg serve`, by name; further instances of a model have a + after the name."""
     found: dict[str, psutil.Process] = {"serve": psutil.Process(serve.pid)}
     for child in found["serve"].children(recursive=True):
         try:
@@ -67,13 +67,13 @@ def family(serve: subprocess.Popen[str]) -> dict[str, psutil.Process]:
 def strike(
     asked: Asked, serve: subprocess.Popen[str], told: Sequence[str], victim: tuple[str, signal.Signals]
 ) -> Recovery:
-    """Kill or stop one process, and wait until a fresh client is answered rightly."""
+    """Kill or stop one process, and wait until a new client gets a right answer."""
     name, how = victim
     before, started = len(told), time.monotonic()
     asked.beside, seconds, early = True, float("inf"), 0
     family(serve)[name].send_signal(how)
     while time.monotonic() < started + BACK_S and seconds == float("inf"):
-        # of a stopped process, or one of two instances, only what serve says tells that it was missed
+        # for a stopped process, or one of two instances, only serve's message shows that it was missed
         said = any(" is back " in line for line in told[before:])
         right = _is_right(asked)
         if right and said:
@@ -85,7 +85,7 @@ def strike(
 
 
 def _is_right(asked: Asked) -> bool:
-    """Whether a client that asks for the first time gets the right answer."""
+    """Whether a new client gets the right answer."""
     data, mask = asked.pictures[0]
     model = served_pipeline(f"grpc://127.0.0.1:{asked.ports.grpc}", TASK, timeout_s=BACK_S)
     try:

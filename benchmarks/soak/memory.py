@@ -1,8 +1,8 @@
-"""Each process's own memory as requests go by, and by how much it grew from its level on.
+"""Each process's own memory during the test, and how much it grew after its level.
 
-A process's level is what it has after it has lived through a tenth of the requests: until then buffers and caches fill.
-What was killed is another process afterwards, with a level of its own. Readings are made at rest, when all requests are
-answered and the processes have given back what they keep for some seconds (medseg/triton_models/heap.py).
+A process's level is its memory after a tenth of all requests, because until then buffers and caches fill. A process
+that replaces a killed one has a level of its own. Memory is read at rest, when all requests are answered and the
+processes have returned the memory that they keep for some seconds (medseg/triton_models/heap.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REST_SECONDS = TRIM_SECONDS + 2
 def _own(process: int) -> int:
     """The bytes that a process has written or allocated, in memory or swapped out.
 
-    Not its libraries' code: the kernel counts that as a process's own as long as no other uses the same file.
+    The code of its libraries is not included, although the kernel counts it as private while no other process uses it.
     """
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
@@ -32,9 +32,9 @@ def _own(process: int) -> int:
 
 @dataclass
 class Memory:
-    """Readings of each process, by name and id: after how many requests, and MB of its own."""
+    """Readings of each process, by name and id: the number of requests so far, and its own memory in MB."""
 
-    settled: int  # requests until a process has its level
+    settled: int  # after so many requests a process has its level
     readings: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     def note(self, serve: subprocess.Popen[str], asked: Asked) -> None:
@@ -53,13 +53,13 @@ class Memory:
             self.readings.setdefault(f"{name} {process.pid}", []).append(reading)
 
     def growth(self, process: str) -> float | None:
-        """By how much of its level a process grew; None where it did not live long enough."""
+        """By what share of its level a process grew; None if it did not live long enough."""
         readings = self.readings[process]
         after = [mb for done, mb in readings if done >= readings[0][0] + self.settled]
         return after[-1] / after[0] - 1 if len(after) > 1 else None
 
     def table(self) -> list[str]:
-        """A line for each process: its growth, and what it had after how many thousand requests."""
+        """A line for each process: its growth, and its MB after so many thousand requests."""
         lines = []
         for process, readings in self.readings.items():
             grown = self.growth(process)

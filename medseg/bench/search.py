@@ -1,4 +1,4 @@
-"""Search: how a task is served best within limits, by successive halving over the ways to serve it."""
+"""Search: the best way to serve a task within limits, found by successive halving over the possible ways."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from medseg.engines import CPU_DEFAULT
 from medseg.errors import InputError
 
 ALONE = replace(QUICK, requests=2)
-SHORT = Plan(warmup=0, rounds=0, requests=0, window_s=0.75, limit_s=1.5)  # the first round's; each next has twice that
-LONG = Plan(rounds=1, requests=1)  # the last round's: under load as a report's, one at a time once, for the score
-LAST = 2  # ways that the last round measures
-NEAR = 1.1  # what takes so many times the fastest one's time, alone in this process, is not served
+SHORT = Plan(warmup=0, rounds=0, requests=0, window_s=0.75, limit_s=1.5)  # the first round; each next: twice as long
+LONG = Plan(rounds=1, requests=1)  # the last round: under load as in a report, and each case once alone for the score
+LAST = 2  # how many ways the last round measures
+NEAR = 1.1  # a file slower than this many times the fastest file's time, alone in this process, is left out
 
-Ask = Callable[[Sequence[Entry], Plan, Loads], Record]  # the report's own measurement
+Ask = Callable[[Sequence[Entry], Plan, Loads], Record]  # measures entries as a report does
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a way to serve must hold; None: whatever it is."""
+    """The limits of a way to serve; None: no limit."""
 
-    p95_s: float | None = None  # of a request, at the load that is searched for
+    p95_s: float | None = None  # of a request, at the load of the search
     memory_mib: float | None = None  # of the server
-    drop: float = 0.01  # so much of fp32's score may be lost, as a share
+    drop: float = 0.01  # the share of fp32's score that may be lost
 
 
 @dataclass(frozen=True)
 class Load:
-    """How everything is asked: so many requests at once, of each of these engines, and how long an answer may take."""
+    """The load of a search: requests at the same time, the engines to try, and the timeout of an answer."""
 
     at_once: int = 4
     engines: Sequence[str] = (CPU_DEFAULT,)
@@ -42,21 +42,21 @@ class Load:
 
 @dataclass(frozen=True)
 class Way:
-    """A way to serve, as it was measured last."""
+    """A way to serve, with its latest measurement."""
 
     entry: Entry
     per_s: float  # answers a second
     p95_s: float
     memory_mib: float
     score: float | None
-    whole: bool = False  # measured as long as a report does, not for a moment
-    beyond: tuple[str, ...] = ()  # limits that it does not hold, in words
-    excess: float = 0.0  # how many times the worst of those is reached, less one
+    whole: bool = False  # whether it was measured as long as in a report, not only briefly
+    beyond: tuple[str, ...] = ()  # the limits that it exceeds, in words
+    excess: float = 0.0  # by how much it exceeds the worst of these, as a share of the limit
 
 
 @dataclass(frozen=True)
 class Searched:
-    """The best way there is within the limits, all that was tried, the best first, and what was left out, and why."""
+    """The best way within the limits, all ways that were tried (the best first), and what was left out and why."""
 
     best: Way | None
     ways: Sequence[Way] = ()
@@ -64,7 +64,7 @@ class Searched:
 
     @property
     def front(self) -> list[Way]:
-        """The ways within the limits than which no other is better in speed, p95, memory and score alike."""
+        """The Pareto front in speed, p95, memory and score: the ways within the limits that no other one dominates."""
         held = [way for way in self.ways if not way.beyond]
         return [way for way in held if not any(_dominates(other, way) for other in held)]
 
@@ -72,12 +72,13 @@ class Searched:
 def search(
     ask: Ask, files: Sequence[Entry], ways: Callable[[Entry], Iterable[Entry]], limits: Limits, load: int
 ) -> Searched:
-    """The ways to serve `files`, narrowed down round by round at so many requests at once.
+    """The ways to serve `files`, measured in rounds with `load` requests at the same time.
 
-    `files` are engines and precisions in this process, fp32 first: they are asked one request at a time, and what loses
-    too much score or is much slower than the fastest is left out. `ways` are those of each that is left, on a server.
-    Of these a short measurement keeps the better half, one of twice the time the better half of those, and so on; the
-    last are measured under load as a report does. Raises InputError where no file can be measured.
+    `files` are engines and precisions in this process, fp32 first. They are measured with one request at a time. Files
+    that lose too much score, or are much slower than the fastest, are left out. `ways` gives the ways to serve each
+    remaining file. A short measurement keeps the better half of them, a measurement of twice that time the better half
+    of these, and so on. The last LAST ways are measured under load as in a report. Raises InputError if no file can be
+    searched.
     """
     record = ask(files, ALONE, Loads())
     scores = {_file(entry): _score(record, target) for entry, target in zip(files, record["targets"], strict=True)}
@@ -100,15 +101,15 @@ def search(
 
 @dataclass
 class _Book:
-    """What the rounds have found so far."""
+    """The results of the rounds so far."""
 
     limits: Limits
-    scores: Mapping[tuple[str, str], float | None]  # of each file: a short round takes none
+    scores: Mapping[tuple[str, str], float | None]  # of each file; a short round measures no score
     left_out: dict[str, str]
     ways: dict[Entry, Way] = field(default_factory=dict)
 
     def enter(self, entries: Sequence[Entry], record: Record | None, whole: bool = False) -> None:
-        """Write down a round: of each entry a way, or why it is left out."""
+        """Add a round: each entry becomes a way, or is left out for a reason."""
         for entry, target in zip(entries, record["targets"] if record else (), strict=True):
             if record is None or target["problems"] or not target["levels"]:
                 self.left_out[entry.name] = "; ".join(target["problems"]) or "it was not measured"
@@ -118,12 +119,12 @@ class _Book:
                 self.ways[entry] = replace(_way(entry, target, score, self.limits), whole=whole)
 
     def ordered(self) -> list[Way]:
-        """The best first; what was measured whole comes before what was not."""
+        """The best way first; ways of the last round come before all others."""
         return sorted(self.ways.values(), key=lambda way: (not way.whole, way.excess, -way.per_s))
 
 
 def _dominates(one: Way, other: Way) -> bool:
-    """Whether it is as good in everything, and better in something."""
+    """Whether one way is as good as the other in everything, and better in something."""
     ours, theirs = _qualities(one), _qualities(other)
     return all(a >= b for a, b in zip(ours, theirs, strict=True)) and ours != theirs
 
@@ -142,7 +143,7 @@ def _score(record: Record, target: TargetRecord) -> float | None:
 
 
 def _unfit(record: Record, limits: Limits) -> dict[str, str]:
-    """The files that are not worth a server, by name, and why."""
+    """The files that are not tried on a server, by name, and why."""
     targets = record["targets"]
     unfit = {one["name"]: "; ".join(one["problems"]) for one in targets if one["problems"]}
     full = _score(record, targets[0])
@@ -172,5 +173,5 @@ def _way(entry: Entry, target: TargetRecord, score: float | None, limits: Limits
 
 
 def _excess(value: float, bound: float | None) -> float:
-    """How many times the bound is reached, less one; 0 where there is none."""
+    """By what share a value exceeds its bound (negative below it); 0 without a bound."""
     return 0.0 if bound is None else value / bound - 1

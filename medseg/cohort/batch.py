@@ -1,4 +1,4 @@
-"""What `medseg batch` does: a cohort through a pipeline, from where an earlier call left it to its last case."""
+"""What `medseg batch` does: a cohort through a pipeline; it continues where an earlier call stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from medseg.lock import locked
 from medseg.task import Task
 
 SCRATCH = ".scratch"
-_PATIENCE_S = 3.0  # for another call's lock, which that holds until it ends
+_PATIENCE_S = 3.0  # how long to wait for another call's lock, which is held until that call ends
 
 
 def _nobody(*_: object) -> None:
@@ -35,15 +35,13 @@ def _nobody(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Rules:
-    """How a cohort is carried out, and who hears of it."""
+    """How a cohort is carried out, and the functions that are called meanwhile."""
 
-    retry: int = 2  # further tries of a case that went wrong
+    retry: int = 2  # further tries of a case that failed
     shard: Shard = WHOLE
-    restart: bool = False  # whether an earlier ledger and its answers are thrown away
-    session: Mapping[str, Any] = field(default_factory=dict)  # what the ledger says of this call: workers, price
-    begun: Callable[[int, int], object] = (
-        _nobody  # called with the number of cases, and the number that is done already
-    )
+    restart: bool = False  # whether an earlier ledger and its answers are removed
+    session: Mapping[str, Any] = field(default_factory=dict)  # what the ledger says about this call: workers, price
+    begun: Callable[[int, int], object] = _nobody  # called with the number of cases, and how many are done already
     heard: Callable[[Entry], object] = _nobody  # called with each finished case
 
 
@@ -55,11 +53,11 @@ def batch(
     pools: Callable[[Work], Pool],
     rules: Rules,
 ) -> Ledger:
-    """The ledger of the cohort in `out` once every case is done or failed; `pools` opens workers for it.
+    """Answer the cohort in `out` until every case is done or has failed, and return its ledger.
 
-    `words` are as `inputs.items` takes them, `asked` is the work and what `how_asked` says of it. What an earlier call
-    did is kept, what failed is tried again. Raises RunError where another call is at work there, or the ledger began
-    in another way.
+    `words` are as in `inputs.items`; `asked` is the work and the result of `how_asked` for it; `pools` opens workers.
+    Cases that an earlier call finished are kept, failed ones are tried again. Raises RunError if another call works
+    there, or if the ledger was begun with other runs or options.
     """
     work, how = asked
     path = rules.shard.manifest(out)
@@ -83,27 +81,27 @@ def batch(
 
 
 def _answered(left: Sequence[Item], work: Work, place: Place, pools: Callable[[Work], Pool], retry: int) -> None:
-    """Send the cases through workers, where there are any."""
+    """Send the cases to workers, if there are any cases."""
     if left:
         with closing(pools(work)) as pool:
             carry_out(left, pool, retry, place.settled)
 
 
 def _before(path: Path, how: Mapping[str, Any], rules: Rules) -> Ledger:
-    """What earlier calls did. Raises RunError where they asked in another way."""
+    """The ledger of earlier calls. Raises RunError if they used other runs or options."""
     if not path.exists() or rules.restart:
         if path.exists():
             _forget(path, rules.shard)
         return Ledger(how)
     before = read_ledger(path)
-    if not before.how:  # it was killed before its first line was whole
+    if not before.how:  # it was killed before its first line was complete
         return Ledger(how)
     refuse_other(path, before.how, how)
     return before
 
 
 def _forget(path: Path, shard: Shard) -> None:
-    """Remove a ledger, and the answers that are its own: of a whole cohort, all."""
+    """Remove a ledger and, if it is the whole cohort's, all answers."""
     path.unlink()
     if shard == WHOLE:
         shutil.rmtree(path.parent / ANSWERS)
@@ -111,7 +109,7 @@ def _forget(path: Path, shard: Shard) -> None:
 
 
 def _is_done(item: Item, entry: Entry | None, out: Path, work: Work) -> bool:
-    """Whether an earlier call has this case's answer, of the input as it is now, and the answer is there."""
+    """Whether an earlier call answered this case, the answer is still there, and the input has not changed."""
     if entry is None or entry.status != DONE or entry.key != (item.input, item.own):
         return False
     if not work.upload and not (out / ANSWERS / item.name).is_dir():
@@ -127,14 +125,14 @@ def _session(rules: Rules) -> dict[str, Any]:
 
 
 def _ended(ledger: Ledger) -> Ledger:
-    """The ledger, whose latest call has ended."""
+    """The ledger, with the end of the latest call noted."""
     *earlier, latest = ledger.sessions
     return replace(ledger, sessions=[*earlier, {**latest, "ended": round(time.time(), 3)}])
 
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A new folder for unfinished answers; what earlier calls left there is removed. No other process uses it."""
+    """A new folder for unfinished answers, used by this call only; leftovers of earlier calls are removed."""
     shutil.rmtree(folder, ignore_errors=True)
     made = folder / token_hex(8)
     made.mkdir(parents=True)

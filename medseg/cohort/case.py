@@ -1,4 +1,4 @@
-"""The records of a cohort: an item to ask about, how all are asked, and what became of one."""
+"""The records of a cohort: an item to be answered, how all items are answered, and the outcome of one."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Protocol
 
 from medseg.task import Reading
 
-DONE, FAILED, SKIPPED = "done", "failed", "skipped"  # what the ledger says of a case
+DONE, FAILED, SKIPPED = "done", "failed", "skipped"  # a case's status in the ledger
 
-# What a worker says of a case that has no answer.
+# Why a worker has no answer to a case.
 REFUSED = "refused"  # it cannot be answered, here or elsewhere
-BROKEN = "broken"  # it went wrong here: another try may help
-SUSPECT = "suspect"  # its worker died with several cases at hand: this one is tried again, alone
-INNOCENT = "innocent"  # it was not its fault: another case's, or a server's that went away
+BROKEN = "broken"  # it failed here: another try may help
+SUSPECT = "suspect"  # its worker died with several cases: this one is tried again, alone
+INNOCENT = "innocent"  # the cause was another case, or a server that went away
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something to ask about: the case's name, the file, folder or URL, and which of those that lie in it."""
+    """One case: its name, its file, folder or URL, and which source in it is meant."""
 
     name: str
     input: str
-    own: str = ""  # the source's own name in the input; "": the only one there is
-    error: str = ""  # why it cannot be asked, where that is known already
-    skipped: str = ""  # why it is not asked
-    alone: bool = False  # whether its worker may have nothing else at hand
+    own: str = ""  # the source's own name in the input; "": its only source
+    error: str = ""  # why it cannot be answered, if that is known already
+    skipped: str = ""  # why it is skipped
+    alone: bool = False  # whether its worker may have no other case meanwhile
 
 
 @dataclass(frozen=True)
 class Work:
-    """How every case is asked, and what for: all that a worker must know, small enough to be sent anywhere."""
+    """How every case is answered: all that a worker must know, small enough to be sent to it."""
 
     task: str
-    scratch: str  # the folder that answers are written to before they have their place
+    scratch: str  # the folder to which answers are written first
     runs: tuple[str, ...] = ()
     url: str | None = None
     engine: str = "openvino"
@@ -42,31 +42,31 @@ class Work:
     options: Mapping[str, float | str] = field(default_factory=dict)
     extras: tuple[str, ...] = ()
     reading: Reading = field(default_factory=Reading)
-    concurrency: int | None = None  # cases at inference at a time; None: as many as there are cores of pictures
-    verify: bool = True  # whether the runs' files are held against their recorded sha256
-    fast: bool = False  # whether inputs are known by size and time alone
-    arrays: bool = True  # whether what scores are made of is kept beside each answer
-    upload: str | None = None  # the URL that answers go to, where that is no folder here
+    concurrency: int | None = None  # cases at inference at a time; None: see `worker.concurrency`
+    verify: bool = True  # whether the runs' files are compared with their recorded sha256
+    fast: bool = False  # whether inputs are identified only by size and time, without sha256
+    arrays: bool = True  # whether the arrays that scores need are kept beside each answer
+    upload: str | None = None  # the URL to which answers are sent, if --out is an address
     environment: Mapping[str, str] = field(default_factory=dict)  # variables of the worker's process
-    cores: tuple[int, ...] = ()  # those the worker runs on; empty: all
-    opener: str = "medseg.api.predictor:open_predictor"  # module:function that opens what answers
-    expected: Mapping[str, object] | None = None  # what every worker's answers must be made by
+    cores: tuple[int, ...] = ()  # the cores that the worker uses; empty: all
+    opener: str = "medseg.api.predictor:open_predictor"  # module:function that opens the predictor
+    expected: Mapping[str, object] | None = None  # what every worker's predictor must say about itself
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A case's answer: where it was written, its files, what it was read from, and how long each stage took."""
+    """A case's answer: its folder and files, facts about its input, and how long each stage took."""
 
-    folder: str  # below the scratch folder, or the URL that it was sent to
+    folder: str  # its name in the scratch folder; "" if it was sent to a URL
     files: Mapping[str, str]  # name -> sha256
-    read: Mapping[str, object]  # of the input: bytes, mtime and sha256
+    read: Mapping[str, object]  # the input's bytes, mtime and sha256
     seconds: Mapping[str, float]  # by stage
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case that was sent to a worker: its answer, or one of the words above with a sentence."""
+    """The outcome of a case that was sent to a worker: its answer, or one of the faults above with a sentence."""
 
     item: Item
     worker: str
@@ -77,16 +77,16 @@ class Outcome:
 
 
 class Pool(Protocol):
-    """Workers, wherever they are."""
+    """Workers, on this machine or elsewhere."""
 
     def take(self, item: Item, avoid: str = "") -> bool:
-        """Send a case to a worker, to another than `avoid` where there is one; False where all are busy."""
+        """Send a case to a worker, if possible not to `avoid`; False if all workers are busy."""
         ...
 
     def receive(self, seconds: float) -> list[Outcome]:
-        """What became of cases since the last call; waits so long for the first. Raises MedsegError if none can be."""
+        """Outcomes since the last call; waits this long for the first. Raises MedsegError if no worker can work."""
         ...
 
     def close(self) -> None:
-        """End the workers; what is not done is dropped."""
+        """End the workers; unfinished cases are dropped."""
         ...

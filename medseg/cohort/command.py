@@ -1,4 +1,4 @@
-"""A cohort as the command carries it out: the terminal's line, the ledger, and what is written at the end."""
+"""A cohort as the command carries it out: the line on the terminal, the ledger, and the reports at the end."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from medseg.task import Task
 
 @dataclass(frozen=True)
 class Where:
-    """The folder of the ledger and, where they do not go there too, the address of the answers."""
+    """The folder of the ledger, and the address of the answers if they do not go there too."""
 
     folder: Path
     url: str | None = None
-    metrics_port: int | None = None  # where it is told how it goes
+    metrics_port: int | None = None  # where its Prometheus metrics are served
 
 
 def where(out: str, ledger: Path | None, metrics_port: int | None = None) -> Where:
-    """Where a cohort is put. Raises InputError for an address without a folder for the ledger, or two folders."""
+    """Where a cohort is written. Raises InputError for an address without a folder for the ledger, or two folders."""
     if is_remote(out) and ledger is None:
         raise InputError(
             f"--out is {out}, where a ledger cannot be appended to; add --ledger DIR, a folder for manifest.jsonl, "
@@ -48,7 +48,7 @@ def where(out: str, ledger: Path | None, metrics_port: int | None = None) -> Whe
 
 @dataclass(frozen=True)
 class Summary:
-    """How many cases there are, what became of them, and the files that say more; the first is the ledger."""
+    """The number of cases by status, and the files that were written; the first one is the ledger."""
 
     cases: int
     done: int
@@ -58,7 +58,7 @@ class Summary:
 
 
 def carried_out(task: Task, words: Sequence[str], place: Where, asked: tuple[Work, Workers], rules: Rules) -> Summary:
-    """The cohort, answered as far as it can be; with a line on the terminal meanwhile."""
+    """Answer the cohort as far as possible, with a line on the terminal meanwhile. Raises InputError for no words."""
     work, workers = asked
     if not words:
         raise InputError("no INPUT was given; expected files, folders, patterns, addresses or lists")
@@ -72,7 +72,7 @@ def carried_out(task: Task, words: Sequence[str], place: Where, asked: tuple[Wor
 
 
 def joined(place: Where) -> Summary:
-    """The ledgers of all shards as one."""
+    """Merge the ledgers of all shards into one."""
     ledger = merge(place.folder)
     return _ended(ledger, place, place.folder / MANIFEST, write_report(place.folder, ledger))
 

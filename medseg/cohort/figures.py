@@ -1,4 +1,4 @@
-"""The figures of a cohort, from its ledger alone: counts, hours, rates, cost, stages, workers, slow and failed ones."""
+"""A cohort's figures, from its ledger only: counts, hours, rates, cost, stages, workers, slow and failed cases."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from medseg.bench.show.tables import Table
 from medseg.cohort.case import DONE, FAILED
 from medseg.cohort.ledger import Entry, Ledger
 
-MOST = 200  # failed cases that a report lists; the ledger has all
+MOST = 200  # failed cases or workers that a report lists; the ledger has all
 _SLOWEST = 10
-_SPANS = 40  # of the drawing of the rate
+_SPANS = 40  # bins in the drawing of the rate
 
 
 def spans(ledger: Ledger) -> list[tuple[float, float]]:
-    """When each call worked, begin and end in seconds since 1970; one that was killed ended with its last case."""
+    """Begin and end of each call in seconds since 1970; a killed call ended with its last case."""
     ats = np.sort([entry.at for entry in ledger.entries.values() if entry.at])
     begins = [float(one["began"]) for one in ledger.sessions]
     found = []
@@ -32,7 +32,7 @@ def spans(ledger: Ledger) -> list[tuple[float, float]]:
 
 
 def wall_s(ledger: Ledger) -> float:
-    """Seconds in which at least one call worked: those of shards overlap."""
+    """Seconds in which at least one call worked; the calls of shards may overlap."""
     total, reached = 0.0, 0.0
     for begin, end in sorted(spans(ledger)):
         total += max(0.0, end - max(begin, reached))
@@ -41,7 +41,7 @@ def wall_s(ledger: Ledger) -> float:
 
 
 def cost(ledger: Ledger) -> float | None:
-    """What all calls cost by their --price-per-hour; None where one does not say."""
+    """The cost of all calls by their --price-per-hour; None if one call has no price."""
     prices = [float(one["price_per_hour"]) for one in ledger.sessions if "price_per_hour" in one]
     if not prices or len(prices) < len(ledger.sessions):
         return None
@@ -50,7 +50,7 @@ def cost(ledger: Ledger) -> float | None:
 
 
 def overview(ledger: Ledger) -> Table:
-    """Counts, the time that it took, the rate, and the cost of 1,000 cases."""
+    """Counts, working time, the rate, and the cost of 1,000 cases."""
     counts = Counter(entry.status for entry in ledger.entries.values())
     wall, paid, done = wall_s(ledger), cost(ledger), counts[DONE]
     read = sum(float(entry.read.get("bytes", 0)) for entry in ledger.entries.values())
@@ -69,7 +69,7 @@ def overview(ledger: Ledger) -> Table:
 
 
 def stages(ledger: Ledger) -> Table:
-    """Seconds by stage, over the cases that are done."""
+    """Seconds by stage, over the finished cases."""
     taken: defaultdict[str, list[float]] = defaultdict(list)
     for entry in _done(ledger):
         for stage, seconds in entry.seconds.items():
@@ -81,7 +81,7 @@ def stages(ledger: Ledger) -> Table:
 
 
 def workers(ledger: Ledger) -> Table:
-    """What each worker did, and for how long it was at it; at most as many as there is room for."""
+    """Each worker's cases and working time; at most MOST workers."""
     entries = [entry for entry in ledger.entries.values() if entry.worker]
     done, failed, busy = Counter[str](), Counter[str](), defaultdict[str, float](float)
     for entry in entries:
@@ -94,7 +94,7 @@ def workers(ledger: Ledger) -> Table:
 
 
 def slowest(ledger: Ledger) -> Table:
-    """The cases that took longest, all stages together."""
+    """The cases that took longest over all stages."""
     found = sorted(_done(ledger), key=lambda entry: -sum(entry.seconds.values()))[:_SLOWEST]
     names = list(dict.fromkeys(stage for entry in found for stage in entry.seconds))
     return ["case", *names, "attempts"], [
@@ -112,7 +112,7 @@ def failed(ledger: Ledger) -> Table:
 
 
 def calls(ledger: Ledger) -> Table:
-    """Each call that worked on it."""
+    """Each call that worked on the cohort."""
     rows = zip(ledger.sessions, spans(ledger), strict=True)
     return ["begun", "worked", "host", "workers", "how it ended"], [
         [when(begin), time(end - begin), str(one.get("host", "")), _where(one), "done" if "ended" in one else "stopped"]
@@ -121,12 +121,12 @@ def calls(ledger: Ledger) -> Table:
 
 
 def when(seconds: float) -> str:
-    """A moment in words, UTC."""
+    """A time as text, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def rate(ledger: Ledger) -> tuple[list[float], list[float]]:
-    """Cases an hour over time, for a drawing: the middle of each span in hours since the first call, and the rate."""
+    """Cases per hour over time, for a drawing: the middle of each bin in hours since the first call, and the rate."""
     ats = sorted(entry.at for entry in _done(ledger))
     if len(ats) < 2 or ats[0] == ats[-1]:
         return [], []

@@ -1,4 +1,4 @@
-"""A sweep's fits on a Ray cluster, side by side; one whose node is lost goes on from its last epoch on another."""
+"""A sweep's fits on a Ray cluster, side by side; if a node is lost, its fit continues elsewhere from its last epoch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from medseg.cohort.on_ray import connect
 from medseg.errors import MedsegError
 from medseg.train.sweep import Asked, Fits, Tell, carry_out
 
-_LOSSES = 3  # of nodes, until a fit is given up
+_LOSSES = 3  # how often a fit may lose its node before it is given up
 _WAIT_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
 def on_ray(address: str, cores: int, gpus: int) -> Fits:
-    """What carries fits out on a cluster, each with so many cores and GPUs of one node.
+    """A function that carries fits out on a cluster, each with this many cores and GPUs of one node.
 
-    Its folders must be seen by every node. Raises InputError where no cluster is there.
+    Every node must see the fits' folders. The function raises InputError if there is no cluster.
     """
 
     def fits(asked: Sequence[Asked], tell: Tell) -> Iterator[Asked]:
@@ -44,7 +44,7 @@ def on_ray(address: str, cores: int, gpus: int) -> Fits:
 
 
 def _ended(call: ray.ObjectRef[None], one: Asked, lost: Counter[str]) -> bool:
-    """Whether a fit has ended; False where its node was lost. Raises MedsegError where it failed."""
+    """Whether a fit has ended; False if its node was lost. Raises MedsegError if the fit failed."""
     try:
         ray.get(call)
         return True

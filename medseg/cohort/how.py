@@ -1,4 +1,4 @@
-"""How a cohort is asked, as its ledger's first line says it: whoever goes on must ask in the same way."""
+"""How a cohort is answered (runs, options ...), as in its ledger's first line; later calls must use the same."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _WORDS = {"medseg": "version of medseg", "runs": "runs", "engine": "engine", "pr
 
 
 def how_asked(work: Work, urls: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The task, what answers are made by, and every option that changes an answer."""
+    """The task, what makes its answers, and every option that changes an answer."""
     about = dict(work.expected) if work.expected is not None else _made_by(work, urls)
     asked = {"options": dict(work.options), "extras": list(work.extras), "reading": asdict(work.reading)}
     return {"task": work.task, **about, **asked, "arrays": work.arrays}
 
 
 def _made_by(work: Work, urls: tuple[str, ...]) -> dict[str, Any]:
-    """What answers are made by, by the runs' manifests, or as the first server says that answers."""
+    """What makes the answers: from the runs' manifests, or from the first server that responds."""
     if not urls:
         return made_by(as_runs(map(Path, work.runs)), work.engine, work.precision)
     silent: list[str] = []
@@ -38,12 +38,12 @@ def _made_by(work: Work, urls: tuple[str, ...]) -> dict[str, Any]:
 
 
 def expected(how: Mapping[str, Any]) -> dict[str, Any]:
-    """What every worker's predictor must say of itself."""
+    """What every worker's predictor must say about itself."""
     return {name: how[name] for name in (*_WORDS, "served") if name in how}
 
 
 def of_each(how: Mapping[str, Any]) -> dict[str, Any]:
-    """What each line of the ledger says of who answered; of a server, what it told."""
+    """What each line of the ledger says about the maker of an answer; a server says this itself."""
     served = how.get("served")
     told = {**(served if isinstance(served, dict) else {}), **how}
     known = {"medseg": "", "engine": "", "precision": "", "runs": [], "options": {}}
@@ -51,7 +51,7 @@ def of_each(how: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_other(path: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise RunError where the ledger in `path` was begun in another way."""
+    """Raise RunError if the ledger in `path` was begun with other runs or options."""
     plain = _plain(now)
     for name in sorted({*was, *plain}):
         if was.get(name) != plain.get(name):
@@ -66,14 +66,14 @@ def _named(name: str) -> str:
 
 
 def _short(value: object) -> str:
-    """A value in a message: hashes are told by their beginning."""
+    """A value as text in a message; hashes are shortened."""
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
         return ", ".join(f"{one.get('network')} {str(one.get('sha256'))[:12]}" for one in value)
     return str(value) if value else "none"
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON gives it back."""
+    """A value as it comes back from JSON."""
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""What a cohort is asked about: files, folders, globs, lists and addresses as items, each under a name of its own."""
+"""A cohort's inputs: files, folders, globs, lists and addresses as items, each with a name of its own."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ Key = tuple[str, str]  # an item's input and its own name there
 
 
 def items(task: Task, words: Sequence[str], reading: Reading, taken: Mapping[Key, str]) -> list[Item]:
-    """All there is to ask about in these words, in their order, each once and under a name of its own.
+    """All cases in these words, in their order, each once and with a name of its own.
 
     A word is a file, a folder that is searched, a pattern with * or **, an address that fsspec opens (a folder's ends
     in /), or a list of such words: a CSV or Parquet file with a column `input`, a JSONL file with an entry `input`.
-    What cannot be asked about is an item with an error. `taken` are the names that earlier items have: these keep them.
+    An input that cannot be used becomes an item with an error; one that is given twice is skipped. `taken` are the
+    names of items in earlier calls, which keep them.
     """
     found: dict[Key, Item] = {}
     again: list[Item] = []
@@ -43,7 +44,7 @@ def items(task: Task, words: Sequence[str], reading: Reading, taken: Mapping[Key
 
 
 def _words(words: Sequence[str]) -> Iterator[str]:
-    """The words, with lists and patterns opened."""
+    """The words, with lists and patterns replaced by what they stand for."""
     for word in words:
         if is_remote(word):
             yield from expanded(word)
@@ -56,19 +57,19 @@ def _words(words: Sequence[str]) -> Iterator[str]:
 
 
 def _matching(pattern: str) -> list[str]:
-    """The paths that a pattern stands for."""
+    """The paths that match a pattern."""
     path = Path(pattern)
     anchor = Path(path.anchor) if path.is_absolute() else Path()
     return [str(one) for one in anchor.glob(str(path.relative_to(anchor) if path.is_absolute() else path))]
 
 
 def _beside(path: Path, word: str) -> str:
-    """A list's word: a path in it is seen from the folder of the list."""
+    """A list's word: a relative path in it starts from the list's folder."""
     return word if is_remote(word) else str(path.parent / word)
 
 
 def listed(path: Path) -> list[str]:
-    """The inputs that a list names. Raises InputError where it is none."""
+    """The inputs that a list names. Raises InputError if it is not a list, or is empty."""
     suffix = path.suffix.lower()
     found = _in_csv(path) if suffix == ".csv" else _in_jsonl(path) if suffix == ".jsonl" else _in_parquet(path)
     if not found:
@@ -108,7 +109,7 @@ def _in_word(task: Task, word: str, reading: Reading) -> Iterator[Item]:
     if is_remote(word):
         yield Item(_remote_name(word), word)
         return
-    path = Path(word).absolute()  # not resolved: a link's own name is what a person gave
+    path = Path(word).absolute()  # not resolved: a link's own name is the name that the user gave
     try:
         for one in task.files.sources(path, reading):
             yield Item(one.name, str(one.path), one.name)
@@ -117,13 +118,13 @@ def _in_word(task: Task, word: str, reading: Reading) -> Iterator[Item]:
 
 
 def _remote_name(url: str) -> str:
-    """A case's name by its address: the last part of the path, without what no file's name should have."""
+    """A case's name from its address: the last part of the path, without characters that file names should not have."""
     last = stem(Path(urlsplit(url).path.rstrip("/") or "input"))
     return re.sub(r"[^\w.-]+", "_", re.sub(r"(?<=.)\.[A-Za-z]\w{0,4}$", "", last)) or "input"
 
 
 def _named(found: Sequence[Item], taken: Mapping[Key, str]) -> Iterator[Item]:
-    """The items under names that tell them apart; those of earlier times keep theirs."""
+    """The items with distinct names; items of earlier calls keep theirs."""
     used = {name.casefold() for name in taken.values()}
     for item, name in zip(found, distinct([_place(one) for one in found]), strict=True):
         known = taken.get((item.input, item.own))
@@ -133,7 +134,7 @@ def _named(found: Sequence[Item], taken: Mapping[Key, str]) -> Iterator[Item]:
 
 
 def _place(item: Item) -> Source:
-    """An item as what `distinct` tells apart."""
+    """An item as a Source, which `distinct` takes."""
     path = Path(item.input)
     if is_remote(item.input):
         parts = urlsplit(item.input)

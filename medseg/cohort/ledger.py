@@ -1,7 +1,7 @@
-"""The ledger of a cohort: manifest.jsonl, a line a case, true at every moment and readable after any kill.
+"""The ledger of a cohort: manifest.jsonl, with a line for each case. It is readable after any kill.
 
-The first line says how all cases are asked. Lines are only ever appended, each on the disk before the next is begun;
-the last one of a case counts. A case is listed after its files are in their place.
+The first line says how all cases are answered. While a call works, lines are only appended, and each is on the disk
+before the next is begun. The last line of a case counts. A case is listed after its files are in their place.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _ENTRY = closed(
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of a case."""
+    """The outcome of a case, as one line of the ledger."""
 
     case: str
     input: str
@@ -71,13 +71,13 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What the case is, whatever it is called."""
+        """What identifies the case, independent of its name: the input, and its source there."""
         return self.input, self.own
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """A manifest as it was read: how all are asked, the sessions that worked on it, and each case's last line."""
+    """A ledger as it was read: how cases are answered, the calls that worked on it, and each case's last line."""
 
     how: Mapping[str, Any] = field(default_factory=dict)
     sessions: Sequence[Mapping[str, Any]] = ()
@@ -85,7 +85,7 @@ class Ledger:
 
 
 def read_ledger(path: Path) -> Ledger:
-    """The manifest in a file, without a last line that a kill cut short. Raises RunError where another is damaged."""
+    """The ledger in a file; an incomplete last line is ignored. Raises RunError if another line is damaged."""
     how: Mapping[str, Any] = {}
     sessions, entries = [], {}
     for number_, line in enumerate(_whole_lines(path), 1):
@@ -100,7 +100,7 @@ def read_ledger(path: Path) -> Ledger:
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines that were written to their end."""
+    """The lines that were written completely."""
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
@@ -122,14 +122,14 @@ def _parsed(line: bytes, path: Path, number_: int) -> dict[str, Any]:
 
 
 class Writer:
-    """A manifest that is open to be appended to; what `add` was given is on the disk when it returns."""
+    """A ledger, open for appending; lines are on the disk when `add` returns."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: IO[bytes] = path.open("ab")
 
     def add(self, lines: Iterable[Entry | Mapping[str, Any]]) -> None:
-        """Append lines together: one wait for the disk, however many."""
+        """Append lines together, with one wait for the disk for all of them."""
         text_ = b"".join(_line(one) for one in lines)
         if text_:
             self._file.write(text_)
@@ -146,7 +146,7 @@ def _line(one: Entry | Mapping[str, Any]) -> bytes:
 
 
 def write_ledger(path: Path, ledger: Ledger, order: Iterable[str] = ()) -> None:
-    """Write a manifest anew, whole or not at all: a line a case, those of `order` first and in this order."""
+    """Write a new ledger, completely or not at all: a line for each case, those in `order` first and in this order."""
     names = dict.fromkeys(chain((name for name in order if name in ledger.entries), ledger.entries))
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write(_line({"format": FORMAT, "how": dict(ledger.how)}))
@@ -155,7 +155,7 @@ def write_ledger(path: Path, ledger: Ledger, order: Iterable[str] = ()) -> None:
 
 
 def merged(ledgers: Sequence[Ledger]) -> Ledger:
-    """Several manifests as one: of a case that several list, the one that is done, else the latest."""
+    """Several ledgers as one. If several list a case: its line with `done`, else `failed`; the latest of these."""
     entries: dict[str, Entry] = {}
     for entry in chain.from_iterable(one.entries.values() for one in ledgers):
         other = entries.get(entry.case)

@@ -1,4 +1,4 @@
-"""Workers on this machine: each a process of its own, begun again after its death; each may ask a server instead."""
+"""Workers on this machine: each is a process of its own, which is restarted if it dies; it may use a server."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from medseg.cohort.case import INNOCENT, Item, Outcome, Work
 from medseg.cohort.process import Process
 from medseg.errors import RunError, ServerError
 
-_STARTS = 3  # deaths in a row of workers that were not ready yet
-_REST_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # until a server that does not answer is tried again, longer each time
-_LOOK_S = 0.5  # between two looks at what takes too long
+_STARTS = 3  # after so many deaths in a row before it was ready, a worker is given up
+_REST_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # pauses until a server that does not answer is tried again
+_LOOK_S = 0.5  # between two checks for cases that take too long
 
 
 class Seat:
-    """Where one worker sits: its work, its process, and when, after a failure, it is asked again."""
+    """One worker: its work, its current process, and when it is used again after a failure."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -24,7 +24,7 @@ class Seat:
         self.failures, self.again_at, self.why = 0, 0.0, ""
 
     def looked(self, timeout_s: float | None) -> list[Outcome]:
-        """What became of its cases; begins its process, again where that has ended. Raises what stays as it is."""
+        """New outcomes of its cases; starts its process if there is none. Raises errors that a restart cannot cure."""
         if self.process is None:
             if monotonic() >= self.again_at:
                 self.process = Process(self.work)
@@ -56,14 +56,14 @@ class Seat:
         self.failures += 1
 
     def room(self, item: Item) -> bool:
-        """Whether it takes this case now."""
+        """Whether it can take this case now."""
         return self.process is not None and monotonic() >= self.again_at and self.process.room(item)
 
 
 class Local:
-    """A pool of processes, one for each Work. A case is over when it was worked on for longer than `timeout_s`.
+    """A pool of processes, one for each Work. A case fails if work on it takes longer than `timeout_s`.
 
-    Where no server answers for `patience_s` seconds, that is the end.
+    If no server answers for `patience_s` seconds, the cohort ends with an error.
     """
 
     def __init__(self, works: Sequence[Work], timeout_s: float | None = None, patience_s: float = 120.0) -> None:
@@ -71,7 +71,7 @@ class Local:
         self._timeout_s, self._patience_s, self._answered = timeout_s, patience_s, monotonic()
 
     def take(self, item: Item, avoid: str = "") -> bool:
-        """Send a case to the worker with the least at hand, see Pool."""
+        """Send a case to the worker with the fewest cases, see Pool."""
         free = [seat.process for seat in self._seats if seat.process and seat.room(item)]
         if not free:
             return False
@@ -80,7 +80,7 @@ class Local:
         return True
 
     def receive(self, seconds: float) -> list[Outcome]:
-        """What became of cases, see Pool. Raises ServerError where no server answered for long."""
+        """New outcomes, see Pool. Raises ServerError if no server has answered for too long."""
         found = self._looked()
         if not found:
             pipes = [seat.process.pipe for seat in self._seats if seat.process]
@@ -100,12 +100,12 @@ class Local:
 
     @property
     def most(self) -> int:
-        """How many cases are held in all by the workers that are ready."""
+        """How many cases all workers that are ready can hold."""
         held = (seat.process for seat in self._seats)
         return sum(one.most for one in held if one is not None and one.ready)
 
     def pids(self) -> list[int]:
-        """The processes there are now."""
+        """The ids of the current processes."""
         return [seat.process.pid for seat in self._seats if seat.process]
 
     def close(self) -> None:

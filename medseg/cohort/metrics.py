@@ -1,4 +1,4 @@
-"""Prometheus metrics of a cohort while it runs, on request: what the terminal's line says, for a machine."""
+"""Prometheus metrics of a running cohort, on request: the numbers of the terminal's line, for machines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from medseg.errors import InputError
 
 @contextmanager
 def exported(progress: Progress, port: int | None) -> Iterator[int | None]:
-    """The port; within, http://127.0.0.1:PORT/metrics tells how it goes; 0 is any free one.
+    """Serve the metrics at http://127.0.0.1:PORT/metrics within the block; 0 is any free port. Yields the port.
 
-    Raises InputError where it cannot be had.
+    Raises InputError if the port cannot be used. None serves nothing.
     """
     if port is None:
         yield None
@@ -32,7 +32,7 @@ def exported(progress: Progress, port: int | None) -> Iterator[int | None]:
             self.wfile.write(said)
 
         def log_message(self, *_: object) -> None:
-            """Nothing is printed for a look."""
+            """Requests are not logged."""
 
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), Told)
@@ -47,7 +47,7 @@ def exported(progress: Progress, port: int | None) -> Iterator[int | None]:
 
 
 def text(progress: Progress) -> str:
-    """The metrics in Prometheus' own format."""
+    """The metrics in Prometheus' text format."""
     statuses = {f'status="{one}"': progress.statuses[one] for one in (DONE, FAILED, SKIPPED)}
     seconds = {f'stage="{one}"': value for one, value in list(progress.seconds.items())}
     workers = {f'worker="{one}"': value for one, value in list(progress.workers.items()) if one}

@@ -1,6 +1,6 @@
-"""Workers on a Ray cluster: an actor each, in which the worker's process sits as it does on one machine.
+"""Workers on a Ray cluster: each is an actor, which runs the same worker process as a single machine does.
 
-So what is done about bad cases is the same everywhere; here only lost actors and nodes are dealt with.
+So bad cases are handled by the same code everywhere; this file handles only lost actors and nodes.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from medseg.cohort.local import Local
 from medseg.errors import InputError, MedsegError, RunError
 
 _LOOK_S = 2.0  # an actor's longest wait for an outcome
-_STARTS = 5  # actors lost in a row before one was ready
+_STARTS = 5  # after so many lost actors in a row, none of which was ready, the cohort fails
 _LISTENS_S = 10.0
 _LOST = "its worker was lost, with its actor or its whole node"
 
 
 class Hand:
-    """What an actor is: one worker on some node of the cluster."""
+    """The code of an actor: one worker on a node of the cluster."""
 
     def __init__(self, work: Work, timeout_s: float | None) -> None:
         self._pool, self._waiting = Local([work], timeout_s), deque[Item]()
 
     def exchange(self, items: Sequence[Item]) -> tuple[list[Outcome], int]:
-        """Take cases, give what became of earlier ones, and how many it holds in all: 0 until it is ready."""
+        """Take cases; return the outcomes of earlier ones, and how many cases it can hold: 0 until it is ready."""
         self._waiting += items
         while self._waiting and self._pool.take(self._waiting[0]):
             self._waiting.popleft()
@@ -47,21 +47,21 @@ class Held:
     """An actor as the driver sees it."""
 
     actor: Any
-    outbox: list[Item] = field(default_factory=list)  # that the next call takes along
+    outbox: list[Item] = field(default_factory=list)  # cases for the next call
     flights: dict[str, Item] = field(default_factory=dict)
-    call: Any = None  # the reference of the call that is under way
+    call: Any = None  # the reference of the running call
     most: int = 0
     name: str = ""
 
     def room(self, item: Item) -> bool:
-        """Whether it takes this case now."""
+        """Whether it can take this case now."""
         if any(one.alone for one in self.flights.values()):
             return False
         return self.most > 0 and (not self.flights if item.alone else len(self.flights) < self.most)
 
 
 class Actors:
-    """A pool of actors; one that is lost is begun again where the cluster has room."""
+    """A pool of actors; a lost actor is replaced when the cluster has room."""
 
     def __init__(self, work: Work, address: str, workers: int | None, gpus: int, timeout_s: float | None) -> None:
         self._ours = not ray.is_initialized()
@@ -74,7 +74,7 @@ class Actors:
         self._starts = 0
 
     def take(self, item: Item, avoid: str = "") -> bool:
-        """Send a case to the actor with the least at hand, see Pool."""
+        """Send a case to the actor with the fewest cases, see Pool."""
         free = [one for one in self._held if one.room(item)]
         if not free:
             return False
@@ -84,7 +84,7 @@ class Actors:
         return True
 
     def receive(self, seconds: float) -> list[Outcome]:
-        """What became of cases, see Pool."""
+        """New outcomes, see Pool."""
         for one in self._held:
             if one.call is None:
                 one.call, one.outbox = one.actor.exchange.remote(one.outbox), []
@@ -95,7 +95,7 @@ class Actors:
         return [outcome for call in ready for outcome in self._heard(calls[call])]
 
     def _heard(self, one: Held) -> list[Outcome]:
-        """What an actor's call gave; of one that is lost, that its cases are."""
+        """The outcomes of an actor's call; if the actor is lost, that its cases are lost."""
         try:
             outcomes, one.most = ray.get(one.call)
         except RayTaskError as error:
@@ -112,19 +112,19 @@ class Actors:
         return outcomes
 
     def _lost(self, one: Held, error: RayError) -> list[Outcome]:
-        """Another actor in its place; its cases are to be tried again, alone where it had several."""
+        """Replace a lost actor; its cases are tried again, each alone if it had several."""
         self._starts += not one.most
         if self._starts >= _STARTS:
             raise RunError(f"{_STARTS} actors in a row were lost before they were ready: {_first(error)}")
         with suppress(RayError):
-            ray.kill(one.actor)  # it may be there still, behind a network that failed
+            ray.kill(one.actor)  # it may still run, behind a network that failed
         self._held[self._held.index(one)] = self._made()
         fault = BROKEN if len(one.flights) == 1 else SUSPECT
         items = [replace(item, alone=item.alone or fault == SUSPECT) for item in one.flights.values()]
         return [Outcome(item, one.name, None, fault, _LOST) for item in items]
 
     def close(self) -> None:
-        """End all actors, and leave the cluster where it was joined for this."""
+        """End all actors, and leave the cluster if it was joined for this cohort."""
         for one in self._held:
             with suppress(RayError):
                 ray.kill(one.actor)
@@ -133,7 +133,7 @@ class Actors:
 
 
 def connect(address: str) -> None:
-    """Join a cluster, unless this process is in one. Raises InputError where there is none."""
+    """Join a cluster, unless this process is in one already. Raises InputError if there is none."""
     if ray.is_initialized():
         return
     try:
@@ -147,7 +147,7 @@ def connect(address: str) -> None:
 
 
 def _look(address: str) -> None:
-    """Raise OSError where nothing listens at HOST:PORT: Ray would keep trying for minutes."""
+    """Raise OSError if nothing listens at HOST:PORT: Ray would keep trying for minutes."""
     parts = urlsplit(address if "://" in address else f"//{address}")
     if parts.hostname and parts.port:
         socket.create_connection((parts.hostname, parts.port), _LISTENS_S).close()
@@ -158,7 +158,7 @@ def _first(error: Exception) -> str:
 
 
 def _needs(count: int, gpus: int, cores: Sequence[int]) -> dict[str, Any]:
-    """What each actor reserves: a GPU, or its share of a node; spread over the nodes, and never begun again unasked."""
+    """What each actor reserves: a GPU, or its share of a node. They are spread over nodes; Ray never restarts them."""
     usual = {"scheduling_strategy": "SPREAD", "max_restarts": 0}
     if gpus:
         return usual | {"num_gpus": 1, "num_cpus": 1}

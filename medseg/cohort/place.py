@@ -1,4 +1,4 @@
-"""Answers put where they belong, and listed: by the driver alone, so what a lost worker still writes stays aside."""
+"""Moves answers to their place and lists them. Only the driver does: lost workers may still write to scratch."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from medseg.cohort.writing import ANSWERS, sync
 
 @dataclass(frozen=True)
 class Place:
-    """Where answers go: from a scratch folder into the cohort's folder, and into its ledger."""
+    """Where answers go: from a scratch folder to the cohort's folder, and into its ledger."""
 
     out: Path
     scratch: Path
-    how: Mapping[str, Any]  # what every entry says of who answered
+    how: Mapping[str, Any]  # what every entry says about the maker of the answer
     writer: Writer
     heard: Callable[[Entry], object]  # called with each entry that is listed
 
     def settled(self, over: Sequence[Settled]) -> None:
-        """Put the answers of these cases into their place, then list them, all with one wait for the disk."""
+        """Move the answers of these cases to their place, then list them; both with one wait for the disk."""
         if not over:
             return
         entries = [self._entry(one) for one in over]
@@ -37,7 +37,7 @@ class Place:
         self._add(entries)
 
     def unasked(self, items: Sequence[Item]) -> None:
-        """Record cases that are skipped."""
+        """List cases that are not sent to workers: skipped ones, and failed ones."""
         self._add(
             [
                 Entry(one.name, one.input, one.own, SKIPPED if one.skipped else FAILED, one.skipped or one.error)
@@ -64,12 +64,12 @@ class Place:
         return Entry(*common, DONE, "", answer.read, files, seconds, notes=list(answer.notes), **more)
 
     def _put(self, folder: str, name: str) -> None:
-        """Rename a scratch folder to the case's; an earlier answer, which may be incomplete, is removed."""
+        """Move a scratch folder to the case's place; an earlier answer, which may be incomplete, is removed."""
         self._gone(name)
         (self.scratch / folder).rename(self.out / ANSWERS / name)
 
     def _gone(self, name: str) -> None:
-        """Take away what a session that was killed left under the name, unlisted."""
+        """Remove an unlisted answer of this name, which a killed call left behind."""
         left = self.out / ANSWERS / name
         with suppress(FileNotFoundError):
             aside = self.scratch / f"old-{os.urandom(8).hex()}"

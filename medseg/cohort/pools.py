@@ -1,4 +1,4 @@
-"""Which workers a cohort has: processes here, on a Ray cluster, or asking servers."""
+"""A cohort's workers: processes on this machine, some of which use servers, or actors on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ LOCAL = "local"
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers there are, and where."""
+    """The number of workers, and where they are."""
 
     address: str = LOCAL  # local, auto or ray://HOST:PORT
-    workers: int | None = None  # None: one a GPU, one a server, else one here or a node
+    workers: int | None = None  # None: one per GPU or per server, else one here, or one per node
     gpus: int = 0
     urls: Sequence[str] = ()
-    timeout_s: float | None = None  # of one case's work
+    timeout_s: float | None = None  # for the work on one case
 
     def open(self, work: Work) -> Pool:
-        """The workers. Raises InputError for an address that there is not, PackageError without Ray."""
+        """Open the workers. Raises InputError if there is no such address, PackageError without Ray."""
         if self.address != LOCAL:
             from medseg.cohort.on_ray import Actors
 
@@ -33,11 +33,11 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """How many there are here."""
+        """The number of workers on this machine."""
         return self.workers or len(self.urls) or self.gpus or 1
 
     def _works(self, work: Work) -> Iterator[Work]:
-        """Each worker's own work: its server, its GPU, or its share of the cores."""
+        """Each worker's Work: with its server, its GPU, or its share of the cores."""
         cores = sorted(os.sched_getaffinity(0))
         for number in range(self.count):
             if self.urls:

@@ -1,4 +1,4 @@
-"""A worker's process as its driver sees it: what it has at hand, for how long, and what its death means."""
+"""A worker's process as the driver sees it: its cases, how long each takes, and what the process's death means."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from typing import Any
 from medseg.cohort.case import BROKEN, INNOCENT, SUSPECT, Item, Outcome, Work
 from medseg.errors import MedsegError, RunError, ServerError
 
-_LEAVES_S = 5.0  # a process that let go of its pipe has ended after so long, or is ended
+_LEAVES_S = 5.0  # a process that closed its pipe gets so long to end, then it is killed
 
 
 @dataclass
 class Flight:
-    """A case that a worker has at hand; `stage` is "" while it waits for one."""
+    """A case that a worker has; `stage` is "" while it waits for its next stage."""
 
     item: Item
     stage: str = ""
-    spent_s: float = 0.0  # in stages that ended
+    spent_s: float = 0.0  # in finished stages
     since: float = field(default_factory=monotonic)
     begun: bool = False
 
     def active_s(self) -> float:
-        """Seconds that it was worked on."""
+        """How many seconds it was worked on."""
         return self.spent_s + (monotonic() - self.since if self.stage else 0.0)
 
     def enter(self, stage: str) -> None:
-        """Begin a stage, or wait for the next one."""
+        """Begin a stage; "" waits for the next one."""
         self.spent_s = self.active_s()
         self.stage, self.since = stage, monotonic()
         self.begun = self.begun or bool(stage)
 
 
 class Process:
-    """One worker. `cannot` is why it could not begin: a ServerError may pass, anything else stays so."""
+    """One worker. `cannot` is why it could not begin: only a ServerError may be over after a while."""
 
     def __init__(self, work: Work) -> None:
         ours, theirs = socket.socketpair()
@@ -50,7 +50,7 @@ class Process:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "medseg.cohort.worker", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
-            stdout=2,  # what libraries print is no result of ours
+            stdout=2,  # libraries may print; that is not part of our output
             pass_fds=[theirs.fileno()],
             env=os.environ | search | dict(work.environment),
         )
@@ -63,28 +63,28 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process's id."""
         return self._process.pid
 
     @property
     def gone(self) -> bool:
-        """Whether it has ended."""
+        """Whether the process has ended."""
         return self.pipe.closed
 
     def room(self, item: Item) -> bool:
-        """Whether it takes this case now: one that must be alone needs all of it."""
+        """Whether it can take this case now; a case that must be alone needs an idle worker."""
         if not self.ready or self.gone or any(one.item.alone for one in self.flights.values()):
             return False
         return not self.flights if item.alone else len(self.flights) < self.most
 
     def send(self, item: Item) -> None:
-        """Give it a case; where it has just died, that is found out with the next look at it."""
+        """Send it a case. If it has just died, `outcomes` notices that next time."""
         self.flights[item.name] = Flight(item)
         with suppress(OSError):
             self.pipe.send(item)
 
     def outcomes(self) -> Iterator[Outcome]:
-        """What it has said since the last look."""
+        """The outcomes that it has sent since the last call."""
         try:
             while self.pipe.poll():
                 yield from self._heard(*self.pipe.recv())
@@ -103,7 +103,7 @@ class Process:
             self.flights[said[0]].enter(said[1])
 
     def overdue(self, timeout_s: float) -> Iterator[Outcome]:
-        """End it where a case was worked on for too long; the others that it had at hand are not to blame."""
+        """Kill it if work on a case takes too long; its other cases are not to blame."""
         late = next((one for one in self.flights.values() if one.active_s() > timeout_s), None)
         if late is None:
             return
@@ -113,7 +113,7 @@ class Process:
             yield self._lost(one, BROKEN if one is late else INNOCENT, said)
 
     def _died(self) -> Iterator[Outcome]:
-        """It is dead: of one case at hand that is the fault; of several each is tried again, alone."""
+        """The process died. If one case was begun, that case is at fault; of several, each is tried again alone."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_LEAVES_S)
         self.end()

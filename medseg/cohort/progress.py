@@ -1,4 +1,4 @@
-"""How a cohort goes, on the terminal: done, failed, rate, the time left, and what each worker does."""
+"""A cohort's progress on the terminal: done, failed, rate, the time left, and each worker's cases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 4  # workers in the line
 
 
 class Progress:
-    """A line on stderr that is kept up to date; a line a minute where that is no terminal. Failed cases are told."""
+    """A line on stderr that is kept up to date, or a line per minute if stderr is no terminal. Prints failed cases."""
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
@@ -26,7 +26,7 @@ class Progress:
         self._bar: tqdm | None = None
 
     def begun(self, cases: int, done: int) -> None:
-        """Of so many cases so many are done."""
+        """The work begins: so many cases, of which so many are done already."""
         self.all, self.before, self.began = cases, done, monotonic()
         self._bar = tqdm(total=cases, initial=done, unit="case", disable=None, leave=False)
 
@@ -50,17 +50,17 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Cases a second since it began."""
+        """Cases per second since this call began."""
         return self.statuses.total() / max(monotonic() - self.began, 1e-9)
 
     @property
     def line(self) -> str:
-        """All of it in one line."""
+        """The progress as one line."""
         over = self.before + self.statuses.total()
         left_s = (self.all - over) / self.rate if self.rate else 0.0
         return f"{over} of {self.all} cases, {self.rate:.2f} a second, {left_s / 3600:.2f} h left; {self._words()}"
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._bar is not None:
             self._bar.close()

@@ -1,4 +1,4 @@
-"""Files elsewhere: s3://, gs://, http(s):// and whatever else fsspec opens, fetched for a case and sent after it."""
+"""Remote files: s3://, gs://, http(s):// and everything that fsspec opens; downloaded and uploaded case by case."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_remote(text: str) -> bool:
 
 
 def expanded(url: str) -> list[str]:
-    """The addresses that an address with * ? or [] stands for, sorted; any other as it is."""
+    """The addresses that match one with * ? or [], sorted; others as they are. Raises InputError if none matches."""
     if urlsplit(url).scheme in ("http", "https") or not _WILD & set(url):
         return [url]
     with _opened(url) as (files, path):
@@ -33,7 +33,10 @@ def expanded(url: str) -> list[str]:
 
 
 def fetched(url: str, folder: Path) -> Path:
-    """A remote file, with what its header names beside it, or folder (its address ends in /), copied into a folder."""
+    """Copy a remote file into a folder, with the pixel files beside a header; or a remote folder (address ends in /).
+
+    Raises InputError if it cannot be read.
+    """
     with _opened(url) as (files, path):
         name = PurePosixPath(path.rstrip("/")).name or "input"
         target = folder / name
@@ -52,7 +55,7 @@ def fetched(url: str, folder: Path) -> Path:
 
 
 def sent(source: Path, url: str) -> None:
-    """Copy a file, or all files of a folder, to below an address."""
+    """Copy a file, or all files of a folder, to an address. Raises InputError if that is not possible."""
     with _opened(url) as (files, path):
         for one in [source] if source.is_file() else sorted(source.rglob("*")):
             if one.is_file():
@@ -64,7 +67,7 @@ def sent(source: Path, url: str) -> None:
 
 @contextmanager
 def _opened(url: str) -> Iterator[tuple[Any, str]]:
-    """The file system of an address and the path in it, with its troubles as one sentence."""
+    """An address's file system and the path in it; its errors become an InputError or PackageError of one sentence."""
     import fsspec
 
     try:

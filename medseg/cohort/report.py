@@ -44,7 +44,7 @@ def markdown(ledger: Ledger) -> str:
 def html(ledger: Ledger) -> str:
     """The report as one page that needs nothing else."""
     template = files("medseg.cohort").joinpath("report.html.j2").read_text()
-    environment = page_maker()  # the benchmark's: both reports look and sort alike
+    environment = page_maker()  # the benchmark's, so that both reports look the same and can be sorted
     return environment.from_string(template).render(
         task=ledger.how.get("task", ""),
         made_by=made_by(ledger),
@@ -54,7 +54,7 @@ def html(ledger: Ledger) -> str:
 
 
 def made_by(ledger: Ledger) -> str:
-    """What answered, in one line."""
+    """What made the answers, in one line."""
     how = {**ledger.how, **(ledger.how["served"] if isinstance(ledger.how.get("served"), dict) else {})}
     runs = ", ".join(f"{one.get('network')} {str(one.get('sha256'))[:12]}" for one in how.get("runs", ()))
     options = ", ".join(f"{name} {value}" for name, value in how.get("options", {}).items())
@@ -68,7 +68,7 @@ def _tables(ledger: Ledger) -> list[tuple[str, Table]]:
 
 
 def _drawing(ledger: Ledger) -> str:
-    """Cases an hour over time, as SVG; "" where there are too few."""
+    """Cases per hour over time, as SVG; "" if there are too few."""
     hours, rates = figures.rate(ledger)
     if not hours:
         return ""

@@ -1,4 +1,4 @@
-"""The loop of a cohort: give out cases, wait for any, record, try again what deserves it."""
+"""The loop of a cohort: give out cases, wait for outcomes, record them, and retry failed cases."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _WAIT_S = 1.0
 
 @dataclass(frozen=True)
 class Settled:
-    """A case that is over: its last outcome, and how often it was tried."""
+    """A finished case: its last outcome, and how often it was tried."""
 
     outcome: Outcome
     attempts: int
 
 
 def carry_out(items: Iterable[Item], pool: Pool, retry: int, settled: Callable[[Sequence[Settled]], object]) -> None:
-    """Every item through the pool; `settled` hears of those that are over, several at a time.
+    """Send every item through the pool; `settled` is called with finished cases, several at a time.
 
-    What went wrong is tried again up to `retry` times, on another worker where there is one; what is refused is not.
+    A failed case is tried again up to `retry` times, if possible on another worker. A refused case is not tried again.
     """
     new = iter(items)
-    again: deque[tuple[Item, str]] = deque()  # with the worker that is better avoided
-    tries: dict[str, int] = {}  # failed ones of cases that are not over
+    again: deque[tuple[Item, str]] = deque()  # with the worker to avoid if possible
+    tries: dict[str, int] = {}  # how often each unfinished case failed
     flying = 0
     upcoming = next(new, None)
     while flying or again or upcoming:

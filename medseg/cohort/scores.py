@@ -1,4 +1,4 @@
-"""A cohort's answers against truth: a case without an answer counts as a failure; no case is silently left out."""
+"""A cohort's scores against the truth: a failed case gets the worst values, and no case is left out silently."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from medseg.task import Task, Tensors, Unread
 from medseg.tasks import task_as, task_named
 from medseg.tasks.scorer import Scored, Scorer
 
-Answers = Mapping[str, Entry | None]  # a case of the data -> what the cohort says of it
+Answers = Mapping[str, Entry | None]  # a case of the data -> its entry in the ledger
 
 
 def evaluate_cohort(
@@ -35,10 +35,10 @@ def evaluate_cohort(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> Evaluated:
-    """What a cohort's answers score on a data folder, and in notes what was asked and has no answer, or was not asked.
+    """The scores of a cohort's answers on a data folder; notes count cases that failed or were not asked.
 
-    With `runs` the patients that these have learnt from are left out; a task that runs describe needs them. Raises
-    InputError where none of the data's cases was asked, or an answer is not as it was listed.
+    With `runs`, patients that these were trained on are left out; a task that runs describe needs them. Raises
+    InputError if none of the data's cases was asked, or if an answer has changed since it was listed.
     """
     held = as_runs(runs)
     subject = task_as(task, held) if held else task_named(task)
@@ -57,7 +57,7 @@ def evaluate_cohort(
 
 
 def ledger_of(cohort: Path) -> Ledger:
-    """A cohort's ledger, those of its shards joined. Raises InputError where there is none."""
+    """A cohort's ledger, or its shards' ledgers merged. Raises InputError if there is none."""
     if (cohort / MANIFEST).exists():
         return read_ledger(cohort / MANIFEST)
     parts = manifests(cohort)
@@ -106,7 +106,7 @@ def _notes(counts: Mapping[str, int]) -> list[str]:
 
 
 def matched(cases: Sequence[Unread], ledger: Ledger) -> Answers:
-    """What the ledger says of each case: by the files that it is read from, else by its name."""
+    """The ledger's entry of each case: found by the case's files, else by its name if that is unique."""
     by_path = {entry.input: entry for entry in ledger.entries.values() if entry.status in (DONE, FAILED)}
     several = Counter(entry.own or entry.case for entry in by_path.values())
     by_name = {entry.own or entry.case: entry for entry in by_path.values()}
@@ -121,7 +121,7 @@ def matched(cases: Sequence[Unread], ledger: Ledger) -> Answers:
 
 
 def arrays(cohort: Path, entry: Entry) -> Tensors:
-    """The arrays of an answer. Raises InputError where they are not there as they were listed."""
+    """The arrays of an answer. Raises InputError if they are missing or have changed since they were listed."""
     name = f"{ANSWERS}/{entry.case}/{ARRAYS}"
     path = cohort / name
     if name not in entry.files:

@@ -1,4 +1,4 @@
-"""Shards: a cohort in parts, each with a ledger of its own, and their ledgers as one again."""
+"""Shards: a cohort in parts, each with a ledger of its own, which can be merged into one."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Shard:
         return out / (MANIFEST if self.count == 1 else f"manifest-{self.number:05}-of-{self.count:05}.jsonl")
 
     def of(self, found: Sequence[Item]) -> list[Item]:
-        """Its items: by their names, so that a list that grows moves none to another shard."""
+        """Its items. An item's name decides its shard, so a longer list moves no item to another shard."""
         return [one for one in found if _number(one.name, self.count) == self.number]
 
     def refuse_others(self, out: Path) -> None:
-        """Raise RunError where the cohort was begun in another number of parts."""
+        """Raise RunError if the cohort was begun with another number of parts."""
         strange = [path for path in manifests(out) if not path.name.endswith(self.manifest(out).name[-15:])]
         if self.count == 1:
             strange = [path for path in manifests(out) if path.name != MANIFEST and not (out / MANIFEST).exists()]
@@ -51,7 +51,7 @@ def _number(name: str, count: int) -> int:
 
 
 def shard_from(words: str | None) -> Shard:
-    """The shard of words such as 2/8. Raises InputError for others."""
+    """The shard from a text such as 2/8; None is the whole cohort. Raises InputError for other texts."""
     if words is None:
         return WHOLE
     match = re.fullmatch(r"(\d{1,5})/(\d{1,5})", words)
@@ -67,9 +67,9 @@ def manifests(out: Path) -> list[Path]:
 
 
 def merge(out: Path) -> Ledger:
-    """The ledgers of all shards as one, written to manifest.jsonl; theirs stay.
+    """Merge the ledgers of all shards into manifest.jsonl; the shards' ledgers stay.
 
-    Raises RunError where one is missing, or they were begun in different ways.
+    Raises InputError if there are none, RunError if one is missing or they were begun with different runs or options.
     """
     parts = [path for path in manifests(out) if path.name != MANIFEST]
     if not parts:

@@ -1,4 +1,4 @@
-"""An item's source: found again where it is worked on, for the headers of an archive are too much for one driver."""
+"""An item's source: the worker finds it again, because the sources of a whole archive are too many to be sent."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from medseg.task import Reading, Source, Task
 Lister = Callable[[Path], tuple[Source, ...]]
 
 _HEADERS = (".mhd", ".nhdr", ".hdr")
-PIXELS = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz", ".bin")  # what lies beside a header
-_CHANNEL = "_0000"  # ends the name of the first of several channels
-_LISTED = 8  # folders whose sources are remembered: one with many series is listed once
+PIXELS = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz", ".bin")  # suffixes of the pixel files beside a header
+_CHANNEL = "_0000"  # how the name of the first of several channels ends
+_LISTED = 8  # folders whose sources are remembered, so that one with many series is listed once
 
 
 def lister(task: Task, reading: Reading) -> Lister:
-    """What lists all that lies in a path."""
+    """A function that lists all sources in a path, and remembers the latest lists."""
     return lru_cache(_LISTED)(lambda path: tuple(task.files.sources(path, reading)))
 
 
 def source_of(listed: Lister, item: Item, path: Path) -> Source:
-    """The item's source, in the path where it lies here. Raises InputError where it is not there, or is not one."""
+    """The item's source in its local path. Raises InputError if it is missing, or if there are several."""
     found = [one for one in listed(path) if item.own in ("", one.name)]
     if not item.own and len(found) != 1:
         raise InputError(f"{item.input} holds {len(found)} sources; expected one: list each one separately")
@@ -41,21 +41,21 @@ def source_of(listed: Lister, item: Item, path: Path) -> Source:
 
 
 def facts(path: Path, fast: bool) -> dict[str, Any]:
-    """What an input is: bytes, its latest change in seconds since 1970, and its sha256 unless that takes too long.
+    """An input's bytes, its latest change in seconds since 1970, and its sha256 unless `fast`.
 
-    Of several files the sha256 is that of the lines `sha256  name`, sorted, as sha256sum prints them.
+    For several files, it is the sha256 of the sorted lines `sha256  name`, as sha256sum prints them.
     """
     return stamp(path) | ({} if fast else {"sha256": _digest(path, tuple(files_of(path)))})
 
 
 def stamp(path: Path) -> dict[str, Any]:
-    """What can be known of an input without reading it."""
+    """An input's bytes and latest change, without reading it."""
     found = [one.stat() for one in files_of(path)]
     return {"bytes": sum(one.st_size for one in found), "mtime": max((one.st_mtime for one in found), default=0.0)}
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that an input is: itself, what its header names beside it, its channels, or all of a folder."""
+    """An input's files: the file itself, the pixel files beside a header, its channels, or all files of a folder."""
     if path.is_dir():
         return plain_files(path)
     if path.suffix.lower() in _HEADERS:
@@ -67,7 +67,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _channels(path: Path) -> Iterator[Path]:
-    """The channels after the first."""
+    """The files of the channels after the first."""
     name = stem(path)
     for number in range(1, 10_000):
         one = path.parent / f"{name[:-4]}{number:04}{path.name.removeprefix(name)}"

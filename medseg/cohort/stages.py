@@ -1,4 +1,4 @@
-"""The three stages of a case in its worker: read, infer, write; and what is said of it afterwards."""
+"""The three stages of a case in its worker: read, infer, write; and the outcome afterwards."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ READ, INFER, WRITE = "read", "infer", "write"
 
 @dataclass
 class Asked:
-    """A case on its way through the stages."""
+    """A case while it goes through the stages."""
 
     item: Item
-    seconds: dict[str, float] = field(default_factory=dict)  # that each stage took
+    seconds: dict[str, float] = field(default_factory=dict)  # time of each stage
     notes: list[str] = field(default_factory=list)
-    read: dict[str, Any] = field(default_factory=dict)  # what the input is
-    fetched: Scratch | None = None  # where a remote input lies meanwhile
+    read: dict[str, Any] = field(default_factory=dict)  # facts about the input
+    fetched: Scratch | None = None  # the local copy of a remote input
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Stages:
         return lister(self.predictor.task, self.work.reading)
 
     def of(self, stage: str, asked: Asked) -> Callable[[Any], Any]:
-        """The stage of this name for a case: what the stage before gave -> what the next one takes."""
+        """The stage of this name for a case, as a function from the previous stage's result to its own."""
         stages: dict[str, Callable[[Any], Any]] = {
             READ: lambda _: self.read(asked),
             INFER: self.infer,
@@ -64,7 +64,7 @@ class Stages:
         return replace(request, name=name, made_by=about, extras=extras, tell=asked.notes.append)
 
     def _path(self, asked: Asked) -> Path:
-        """Where the input lies, fetched first where it is remote."""
+        """The input's local path; a remote input is downloaded first."""
         if not is_remote(asked.item.input):
             return Path(asked.item.input)
         asked.fetched = Scratch("fetched")
@@ -76,12 +76,12 @@ class Stages:
         return request, self.predictor.ask(dict(request.tensors) | known)
 
     def done(self, asked: Asked, found: tuple[str, dict[str, str]]) -> Outcome:
-        """That there is an answer."""
+        """The outcome of an answered case."""
         self._drop(asked)
         return Outcome(asked.item, here(), Answered(*found, asked.read, dict(asked.seconds), tuple(asked.notes)))
 
     def failed(self, asked: Asked, error: BaseException) -> Outcome:
-        """Why there is none: the fault of the file, of a server, or of something else."""
+        """The outcome of a failed case: the file is at fault, or a server, or something else."""
         self._drop(asked)
         fault = REFUSED if isinstance(error, InputError) else BROKEN
         if isinstance(error, ServerError) and self.work.url and not _answers(self.work.url, self.predictor):
@@ -95,7 +95,7 @@ class Stages:
 
 
 def _answers(url: str, predictor: Predictor) -> bool:
-    """Whether the server that failed a case answers at all."""
+    """Whether the server, which failed a case, responds at all."""
     from medseg.engines.triton import TritonModel
 
     model = TritonModel(url, predictor.task.name, timeout_s=10.0)
@@ -109,5 +109,5 @@ def _answers(url: str, predictor: Predictor) -> bool:
 
 
 def here() -> str:
-    """This process, as the ledger names a worker."""
+    """This process's name as a worker in the ledger."""
     return f"{socket.gethostname()}:{os.getpid()}"

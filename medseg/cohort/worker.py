@@ -1,7 +1,7 @@
-"""What a worker's process does: cases come down a pipe, and are read, answered and written side by side.
+"""A worker's process: cases arrive through a pipe, and are read, answered and written side by side.
 
-While one case is at inference the next is read and the last one written. How many cases are here at a time is decided
-by who sends them, so memory is bounded.
+While one case is at inference, the next one is read and the previous one is written. The driver limits the number of
+cases that a worker has at a time, so memory is bounded.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from medseg.engines.runs import cores
 from medseg.errors import MedsegError, RunError, ServerError
 from medseg.run import Run
 
-READERS, WRITERS = 2, 4  # cases that are read and written at a time: a writer mostly waits for the disk
-AHEAD = 2, 6  # cases beyond those at inference, of volumes and of pictures: some are read, some are written
+READERS, WRITERS = 2, 4  # cases that are read, and that are written, at a time; writers mostly wait for the disk
+AHEAD = 2, 6  # cases besides those at inference, for volumes and for pictures
 
 Tell = Callable[..., None]
 
 
 def main(descriptor: int) -> None:
-    """Answer what comes down the pipe until it ends, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends the pipe
+    """Answer the cases that arrive through the pipe until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which closes the pipe
     pipe: Connection[Any, Any] = Connection(descriptor)
     tell = partial(_tell, pipe, Lock())
     work: Work = pipe.recv()
@@ -54,7 +54,7 @@ def main(descriptor: int) -> None:
 
 
 def _tell(pipe: Connection[Any, Any], lock: Lock, *message: object) -> None:
-    """Say something to the driver; where it is there no more, end."""
+    """Send a message to the driver; if the driver is gone, exit."""
     try:
         with lock:
             pipe.send(message)
@@ -64,7 +64,7 @@ def _tell(pipe: Connection[Any, Any], lock: Lock, *message: object) -> None:
 
 @contextmanager
 def opened(work: Work) -> Iterator[Predictor]:
-    """What answers. Raises RunError where its answers would be made by something else than was expected."""
+    """The predictor. Raises RunError if it differs from `work.expected`, or if this node lacks the scratch folder."""
     if not Path(work.scratch).is_dir():
         raise RunError(
             f"{socket.gethostname()} does not see {work.scratch}; expected --out in a folder that all nodes share, or "
@@ -82,7 +82,7 @@ def opened(work: Work) -> Iterator[Predictor]:
 
 
 def told(predictor: Predictor) -> dict[str, Any]:
-    """What answers are made by, but for where that is."""
+    """What makes the answers, without the server's address."""
     return {key: value for key, value in predictor.made_by.items() if key != "server"}
 
 
@@ -96,7 +96,7 @@ def concurrency(work: Work, predictor: Predictor) -> int:
 
 
 def _serve(pipe: Connection[Any, Any], tell: Tell, stages: Stages, at_once: int) -> None:
-    """Take cases and send each through the stages; returns never, for the driver ends the pipe."""
+    """Take cases and send each through the stages. Never returns: the process exits when the pipe is closed."""
     pools = {READ: ThreadPoolExecutor(READERS), INFER: ThreadPoolExecutor(at_once), WRITE: ThreadPoolExecutor(WRITERS)}
     order = list(pools)
 
@@ -106,7 +106,7 @@ def _serve(pipe: Connection[Any, Any], tell: Tell, stages: Stages, at_once: int)
         began = perf_counter()
         try:
             found = stages.of(stage, asked)(given)
-        except BaseException as error:  # whatever is raised stops this case alone
+        except BaseException as error:  # any error ends only this case
             asked.seconds[stage] = perf_counter() - began
             tell("outcome", stages.failed(asked, error))
             return
@@ -121,7 +121,7 @@ def _serve(pipe: Connection[Any, Any], tell: Tell, stages: Stages, at_once: int)
         try:
             item: Item = pipe.recv()
         except (EOFError, OSError):
-            os._exit(0)  # the driver ended or let go of us; a case that hangs would keep us for ever
+            os._exit(0)  # the driver ended or closed the pipe; exit at once, because a case may hang for ever
         pools[READ].submit(step, 0, Asked(item), None)
 
 

@@ -1,4 +1,4 @@
-"""A case's answer written to a scratch folder, on the disk and known by its bytes, before it has its place."""
+"""Writes a case's answer to a scratch folder, waits until it is on the disk, and computes each file's sha256."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from medseg.cohort.remote import sent
 from medseg.files import sha256
 from medseg.task import Request, Task, Tensors
 
-ARRAYS = "answer.npz"  # the outputs that scores are made of
-ANSWERS = "answers"  # the folder of the cohort's folder in which each case has its own
+ARRAYS = "answer.npz"  # the outputs that scores need
+ANSWERS = "answers"  # the folder below the cohort's folder in which each case has a folder of its own
 
 
 def written(task: Task, work: Work, request: Request, answer: Tensors) -> tuple[str, dict[str, str]]:
-    """The scratch folder's name, or the address that answers went to, and each file with its sha256.
+    """Write an answer. Returns its folder's name in scratch ("" if it was uploaded), and each file with its sha256.
 
-    Nothing is left where it cannot be written.
+    If it cannot be written, nothing is left behind.
     """
     folder = Path(work.scratch) / secrets.token_hex(8)
-    folder.mkdir()  # not its parent: where that is gone, so is who would take the answer
+    folder.mkdir()  # not its parent: if that is gone, the driver is gone too
     try:
         task.files.write(request, answer, folder)
         if work.arrays:
@@ -41,13 +41,13 @@ def written(task: Task, work: Work, request: Request, answer: Tensors) -> tuple[
 
 
 def kept(task: Task, answer: Tensors) -> dict[str, Any]:
-    """The outputs that scores are made of, without the texts, which no score needs."""
+    """The outputs that scores need, without texts, which no score needs."""
     names = task.files.measured or task.pipeline.outputs
     return {name: answer[name] for name in names if answer[name].dtype != object}
 
 
 def synced(folder: Path) -> dict[str, str]:
-    """Each file below a folder with its sha256, sorted, all of them on the disk."""
+    """Wait until all files below a folder are on the disk; each with its sha256, sorted."""
     found = {}
     for root, _, names in os.walk(folder):
         for name in names:

@@ -1,6 +1,6 @@
-"""Export: a run's network as files for every engine, each proved against torch before it is recorded.
+"""Export: a run's network as files for every engine; each file is compared with torch before it is recorded.
 
-`medseg.export(run, ...)` is medseg.api.export.export.
+`medseg.export(run, ...)` calls medseg.api.export.export.
 """
 
 from medseg.called import called_as

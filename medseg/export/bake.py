@@ -1,4 +1,4 @@
-"""Baking: what a network computes anew at every call although weights and sizes' multiples alone decide it."""
+"""Baking: values that a network computes at every call, although they never change, become constants."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.nn.modules.utils import _pair
 
 
 def baked(module: nn.Module) -> nn.Module:
-    """The module, in place, with timm's standardised weights computed and its "same" padding written out.
+    """The module, in place, with timm's standardised weights precomputed and its "same" padding as constants.
 
-    With the standardisation left in, eca_nfnet_l2 has 6,046 TensorRT layers instead of 1,661. Padding computed from a
-    free size takes minutes to export; on sizes that are multiples of the stride, as ours are, it is a constant.
+    If the standardisation stays in, eca_nfnet_l2 has 6,046 TensorRT layers instead of 1,661. Padding that is computed
+    from a free size takes minutes to export. Our sizes are multiples of the stride, and for these it is a constant.
     """
     from timm.layers.conv2d_same import Conv2dSame
     from timm.layers.pool2d_same import AvgPool2dSame
@@ -55,7 +55,7 @@ def _plain(conv: Any, weight: torch.Tensor) -> nn.Conv2d:
 
 
 def _whole(pool: nn.AvgPool2d) -> bool:
-    """Whether windows cover sizes that are multiples of the stride without a rest: then nothing is rounded up."""
+    """Whether windows cover every size that is a multiple of the stride exactly; then `ceil_mode` changes nothing."""
     kernel, stride = _pair(pool.kernel_size), _pair(pool.stride)
     return _pair(pool.padding) == (0, 0) and all(wide % step == 0 for wide, step in zip(kernel, stride, strict=True))
 

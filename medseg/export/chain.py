@@ -1,4 +1,4 @@
-"""The chain of an export: torch -> ONNX FP32 -> FP16 and INT8 -> engines, each file proved before it is recorded."""
+"""The chain of an export: torch -> ONNX FP32 -> FP16 and INT8 -> engines; each file is judged before it is recorded."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from medseg.scratch import Scratch
 from medseg.task import Network
 from medseg.tasks import network_of
 
-_WIDER = (16.0, 4.0)  # times the agreement's allowance: what is tried first where the score decides
-# By the length of the output shape: crops are small and vary, pictures are large; a whole volume takes minutes.
+_WIDER = (16.0, 4.0)  # times the agreement's allowance: tried first if the score decides
+# By the number of output axes: crops are small and vary, pictures are large, and a whole volume takes minutes.
 _USUAL_SAMPLES = {1: 128, 3: 8, 4: 4}
 _USUAL_PATIENTS = {1: 4, 3: 4, 4: 0}
 
@@ -45,7 +45,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Begun:
-    """A run whose fp32 files are made: what every further file is made of, and judged on."""
+    """A run with its fp32 files: every further file is made from `full`, and judged on `known` by `judges`."""
 
     run: Run
     network: Network
@@ -61,7 +61,7 @@ def usual_samples(network: Network) -> int:
 
 
 def _patients(network: Network, options: ExportOptions) -> int:
-    """On how many patients the score is taken; of volumes on one, where it decides and nobody says on how many."""
+    """On how many patients files are scored. Volumes: on one if the score decides, else on none, by default."""
     if options.scored is not None:
         return options.scored
     return max(_USUAL_PATIENTS[len(network.output_shape)], options.budget == SCORE)
@@ -70,10 +70,10 @@ def _patients(network: Network, options: ExportOptions) -> int:
 def export(
     run: Run, network: Network, options: ExportOptions, tell: Tell = print, beside: Sequence[Run] = ()
 ) -> dict[str, str]:
-    """Add the wanted files to the run; those that could not be made, with the reason of each: empty when all is well.
+    """Add the wanted files to the run. Returns the files that could not be made, each with the reason.
 
-    `beside` are runs of the task's other networks, with which the list is judged. Raises ExportError where not even
-    fp32.onnx can be made. `tell` hears each stage as it starts.
+    `beside` are runs of the task's other networks, which complete the chain. Raises ExportError if not even fp32.onnx
+    can be made. `tell` is called with the name of each stage when it starts.
     """
     judges = judges_of([run], beside, options.data, _patients(network, options))[run.path]
     return _finished(_begun(run, network, options, tell, judges), options, tell)
@@ -82,9 +82,9 @@ def export(
 def export_together(
     runs: Sequence[Run], options: ExportOptions, tell: Callable[[Run, str], None], beside: Sequence[Run] = ()
 ) -> dict[str, str]:
-    """`export` of several runs, whose lists are judged with all of them: each has its fp32 files before any has others.
+    """`export` of several runs that form a chain: all fp32 files are made before any other file.
 
-    `tell` hears the run too.
+    `tell` is called with the run and the name of the stage.
     """
     networks = [network_of(run) for run in runs]
     patients = max((_patients(network, options) for network in networks), default=0)
@@ -128,7 +128,7 @@ def _finished(begun: Begun, options: ExportOptions, tell: Tell) -> dict[str, str
 
 
 def _stages(begun: Begun, options: ExportOptions) -> list[tuple[str, Callable[[], Any]]]:
-    """The files after fp32.onnx, in the order of their making, each with what makes it."""
+    """The files after fp32.onnx in the order in which they are made, each with the function that makes it."""
     stages: list[tuple[str, Callable[[], Any]]] = []
     if options.fp16:
         stages.append(("fp16.onnx", lambda: _lowered(begun, options, "fp16")))
@@ -142,7 +142,7 @@ def _stages(begun: Begun, options: ExportOptions) -> list[tuple[str, Callable[[]
 
 
 def _engine(begun: Begun, precision: str, options: ExportOptions) -> list[tuple[str, Callable[[], Any]]]:
-    """The stage that builds the engine of this precision, where one is asked for."""
+    """The stage that builds the engine of this precision, if one is asked for."""
     gpu_build = options.gpu_build
     if gpu_build is None:
         return []
@@ -151,7 +151,7 @@ def _engine(begun: Begun, precision: str, options: ExportOptions) -> list[tuple[
 
 
 def _lowered(begun: Begun, options: ExportOptions, precision: str) -> None:
-    """Record the file of the first budget that it holds with all its judges."""
+    """Record the file that was made with the first, widest budget with which all judges accept it."""
     if options.budget == SCORE:
         begun.judges.check(begun.network.name)  # before the long work
     lowering = _lowering(begun, options, precision)
@@ -202,9 +202,9 @@ def _lowered_within(begun: Begun, options: ExportOptions, lowering: _Lowering, b
 
 
 def judge_by_engines(begun: Begun, file: Path, budget: Budget) -> None:
-    """Raise ExportError where an engine that is installed here answers otherwise than the file says.
+    """Raise ExportError if an installed engine that opens the file gives answers outside the budget.
 
-    Engines join int8's steps to kernels of their own; OpenVINO's then answer some graphs quite otherwise.
+    Engines fuse int8 operations into their own kernels. For some graphs OpenVINO's kernels give very different answers.
     """
     for name, kind in ENGINES.items():
         if kind.suffix != file.suffix or find_spec(kind.package) is None:
@@ -216,7 +216,7 @@ def judge_by_engines(begun: Begun, file: Path, budget: Budget) -> None:
 
 
 def _bfloat(begun: Begun, options: ExportOptions) -> None:
-    """The whole graph again, labelled bf16: its engine then computes it in bfloat16, and is judged doing so."""
+    """The same graph, labelled bf16: its engine then computes in bfloat16, and is judged with these answers."""
     started = perf_counter()
     network, known = begun.network, begun.known
     if options.budget == SCORE:
@@ -236,7 +236,7 @@ def _bfloat(begun: Begun, options: ExportOptions) -> None:
 
 @contextmanager
 def _written(begun: Begun, model: onnx.ModelProto, precision: str) -> Iterator[Path]:
-    """The model as a file that is not the run's yet."""
+    """The model as a temporary file, which is not recorded in the run yet."""
     label(begun.run, begun.network, model, precision)
     with Scratch("export") as folder:
         file = Path(folder) / f"{precision}.onnx"
@@ -245,7 +245,7 @@ def _written(begun: Begun, model: onnx.ModelProto, precision: str) -> Iterator[P
 
 
 def _judged_facts(begun: Begun, precision: str, file: Path, options: ExportOptions) -> dict[str, Any]:
-    """What the manifest says of the list, the score and the speed. Raises ExportError beyond a bound."""
+    """What the manifest says about list, score and speed. Raises ExportError if list or score miss their bound."""
     least = LEAST if options.budget == SCORE else None
     facts = begun.judges.facts(begun.network.name, precision, file, options.lost, least)
     return facts | {"speed": speed(file, begun.run.path / GRAPH, begun.known.samples[0], precision)}

@@ -1,4 +1,4 @@
-"""Files of an export: whole and recorded, or not there at all."""
+"""Files of an export: either complete and recorded, or not there at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medseg.run import Run
 
 
 def add(run: Run, name: str, content: bytes, facts: dict[str, Any]) -> None:
-    """Write a file to the run and record it. Raises ExportError where it cannot be written; nothing changed then."""
+    """Write a file to the run and record it. Raises ExportError if it cannot be written; then nothing has changed."""
     try:
         with run.adding(name, facts | {"medseg": __version__}) as path:
             path.write_bytes(content)
@@ -21,7 +21,7 @@ def add(run: Run, name: str, content: bytes, facts: dict[str, Any]) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file beside the run's own. Raises ExportError where it cannot be written; nothing changed then."""
+    """Write a file that is not recorded. Raises ExportError if it cannot be written; then nothing has changed."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:

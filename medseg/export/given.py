@@ -1,4 +1,4 @@
-"""What a run's files are made of and judged by: its torch network, or a graph as somebody brought it along."""
+"""What a run's files are made from and compared with: its torch network, or an ONNX graph that a user imported."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from medseg.task import Array, Network
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What answers are right, and the graph that all files are made of."""
+    """The function that gives the right answers, and the graph from which all files are made."""
 
     infer: Callable[[Array], Array]
     graph: Callable[[], onnx.ModelProto]
-    facts: dict[str, str]  # for the manifest: nothing where it is torch
-    exact: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda graph: graph  # the graph as fp32.onnx holds it
-    program: ExportedProgram | None = None  # None where a graph was brought along
+    facts: dict[str, str]  # for the manifest: empty for torch
+    exact: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda graph: graph  # the graph -> the one in fp32.onnx
+    program: ExportedProgram | None = None  # None for a graph that was imported
 
 
 def yardstick(run: Run, network: Network, command: str = "") -> Yardstick:
-    """A run's yardstick: torch, whose program is written to fp32.pt2, or the graph that was brought along.
+    """A run's yardstick: torch, whose program is then written to fp32.pt2, or the imported graph.
 
-    Raises RunError, InputError or ExportError where there is none.
+    Raises RunError, InputError or ExportError if neither can be used.
     """
     if GIVEN_GRAPH not in run.files:
         program = save_program(run, network, command)
@@ -41,6 +41,6 @@ def yardstick(run: Run, network: Network, command: str = "") -> Yardstick:
 
 
 def save_given(run: Run, network: Network) -> None:
-    """Write the program of a run that was just imported, where it can have one, so that what cannot be is told now."""
+    """Write the program of a run that was just imported (unless it holds a graph): problems are reported now."""
     if GIVEN_GRAPH not in run.files:
         save_program(run, network)

@@ -25,17 +25,17 @@ from medseg.run import GIVEN_PROGRAM, PROGRAM, WEIGHTS, Run
 from medseg.task import Array, Network
 from medseg.tasks import task_of
 
-# Opset 20 with IR 10 is what TensorRT 10 and 11, ONNX Runtime and OpenVINO all read.
+# TensorRT 10 and 11, ONNX Runtime and OpenVINO all read opset 20 with IR 10.
 OPSET = 20
 GRAPH = "fp32.onnx"
 AXES = ("batch", "d", "h", "w")
-TRACED = 2  # free axes are traced at twice their multiple: a size of one would be taken for a constant
+TRACED = 2  # free axes are traced at twice their multiple, because a size of one would be treated as a constant
 
 
 def trained(run: Run, network: Network) -> torch.nn.Module:
     """The run's network with its weights, baked, in evaluation mode, for pictures of the pipeline's size.
 
-    Raises RunError where there are no weights, InputError where they do not fit.
+    Raises RunError if there are no weights, InputError if they do not fit.
     """
     if GIVEN_PROGRAM in run.files:
         from medseg.models.given_program import program_module
@@ -50,22 +50,22 @@ def trained(run: Run, network: Network) -> torch.nn.Module:
 
 
 def save_program(run: Run, network: Network, command: str = "") -> torch.export.ExportedProgram:
-    """The run's program, traced, written to fp32.pt2 and recorded. Raises ExportError where it cannot be traced.
+    """Trace the run's program, write it to fp32.pt2 and record it. Raises ExportError if it cannot be traced.
 
-    A program that was loaded again cannot be translated to ONNX (torch 2.15 loses what a free axis is a multiple of),
-    so an export starts from a new trace, and fp32.pt2 is always of the same trace as the ONNX files.
+    A program that was loaded from a file cannot be translated to ONNX: torch 2.15 loses the multiples of the free axes.
+    So an export starts from a new trace, and fp32.pt2 always comes from the same trace as the ONNX files.
     """
     program = trace(trained(run, network), network)
     facts = {"precision": "fp32", "suffix": ".pt2", "torch": torch.__version__, "free_axes": free_axes(network)}
     facts["command"] = command
-    content = io.BytesIO()  # torch aborts the whole process where a disk is full
+    content = io.BytesIO()  # torch aborts the whole process if the disk is full
     torch.export.save(program, content)
     add(run, PROGRAM, content.getvalue(), facts)
     return program
 
 
 def torch_infer(program: torch.export.ExportedProgram) -> Callable[[Array], Array]:
-    """A program as a callable on numpy's arrays."""
+    """A program as a function of numpy arrays: (n, *input_shape) float32 -> logits."""
     module = program.module()
 
     def infer(batch: Array) -> Array:
@@ -76,7 +76,7 @@ def torch_infer(program: torch.export.ExportedProgram) -> Callable[[Array], Arra
 
 
 def trace(module: torch.nn.Module, network: Network) -> torch.export.ExportedProgram:
-    """The module as one graph with a free batch axis, and the free axes that the network names."""
+    """The module as one graph with free batch axis and the network's free axes. Raises ExportError if torch cannot."""
     example = torch.zeros(example_shape(network))
     try:
         with quiet(), torch.inference_mode():
@@ -86,7 +86,10 @@ def trace(module: torch.nn.Module, network: Network) -> torch.export.ExportedPro
 
 
 def onnx_from_program(program: torch.export.ExportedProgram, network: Network) -> onnx.ModelProto:
-    """The program as one simplified ONNX graph `input` -> `output`, weights inside, named axes, metadata."""
+    """The program as one simplified ONNX graph `input` -> `output`, with weights inside and named axes.
+
+    Raises ExportError if torch cannot translate it.
+    """
     try:
         with quiet():
             exported = torch.onnx.export(
@@ -102,7 +105,7 @@ def onnx_from_program(program: torch.export.ExportedProgram, network: Network) -
 
 
 def save_graph(run: Run, network: Network, model: onnx.ModelProto, name: str, facts: dict[str, Any]) -> None:
-    """Write an ONNX model to the run with its metadata inside, checked, and record it with `facts`."""
+    """Check an ONNX model, write it to the run with its metadata inside, and record it with `facts`."""
     label(run, network, model, facts["precision"])
     versions = {name: module.__version__ for name, module in (("onnx", onnx), ("onnxruntime", onnxruntime))}
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
@@ -112,14 +115,14 @@ def save_graph(run: Run, network: Network, model: onnx.ModelProto, name: str, fa
 
 
 def label(run: Run, network: Network, model: onnx.ModelProto, precision: str) -> None:
-    """Write into an ONNX model what it is, instead of what was there."""
+    """Replace an ONNX model's metadata and producer by ours."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, _metadata(run, network, precision))
     model.producer_name, model.producer_version = "medseg", __version__
 
 
 def example_shape(network: Network) -> tuple[int, ...]:
-    """A small input shape, batch first, that the network accepts: its free axes are shrunk."""
+    """A small input shape, batch first, that the network accepts: its free axes are made small."""
     shape = [TRACED, *network.input_shape]
     for axis, multiple in network.free_axes.items():
         shape[axis] = min(shape[axis], TRACED * multiple * (2 if multiple < 16 else 1))
@@ -127,14 +130,14 @@ def example_shape(network: Network) -> tuple[int, ...]:
 
 
 def free_axes(network: Network) -> dict[str, str]:
-    """The free input axes by position, and what their sizes are multiples of."""
+    """The names of the free input axes by position, with their multiples, such as "2": "4*h"."""
     named = {str(axis): f"{multiple}*{_axis(network, axis)}" for axis, multiple in network.free_axes.items()}
     return {"0": "batch"} | named
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence for the exporter's chatter, which says nothing to somebody who did not write the exporter."""
+    """Suppress the exporter's log messages and warnings, which help only its authors."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     with warnings.catch_warnings():
@@ -163,7 +166,7 @@ def _axis(network: Network, axis: int) -> str:
 
 
 def _name_axes(model: onnx.ModelProto, network: Network) -> None:
-    """Give the exporter's symbols (s74) the axes' names; sizes in between are left for each engine to infer."""
+    """Replace the exporter's symbols (s74) by the axes' names. Inner sizes are removed: each engine infers them."""
     names = {}
     for axis, dim in enumerate(model.graph.input[0].type.tensor_type.shape.dim):
         for symbol in re.findall(r"[A-Za-z_]\w*", dim.dim_param):

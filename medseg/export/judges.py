@@ -1,4 +1,4 @@
-"""Who judges a file in the chain of its task's runs: the list that a reader is shown, and the task's score."""
+"""How a file is judged in the chain of its task's runs: by the list that a reader sees, and by the task's score."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from medseg.tasks.plugins import owner
 
 @dataclass(frozen=True)
 class Judges:
-    """The judges of one chain: of lists where the task's answer is one, of scores where there is data."""
+    """The judges of one chain: by lists if the task's answer is a list, by scores if there is data."""
 
     lists: Lists | None = None
     scores: Scores | None = None
 
     def check(self, network: str) -> None:
-        """Raise ExportError where no score can decide on the network's files."""
+        """Raise ExportError if the network's files cannot be judged by a score."""
         because = self.scores.because if self.scores else "its task is not known"
         if because:
             raise ExportError(f"files of {network} cannot be judged by their score: {because}: use --budget agreement")
 
     def facts(self, network: str, precision: str, file: Path, most_lost: int, least: float | None) -> dict[str, Any]:
-        """What the manifest says of a file of the network. Raises ExportError where it is beyond a bound."""
+        """What the manifest says about a file of the network. Raises ExportError if the file misses a bound."""
         if not self.lists and not self.scores:
             return {}
         infer, found = as_judged(file, precision), dict[str, Any]()
@@ -42,9 +42,9 @@ class Judges:
 
 
 def judges_of(runs: Sequence[Run], beside: Sequence[Run], data: Path | None, patients: int) -> dict[Path, Judges]:
-    """Each run's judges by its path; its chain is made of the first run of each of its task's other networks.
+    """Each run's judges by its path. Its chain is the run itself and the first run of each other network of its task.
 
-    `patients` are so many of the data folder as its score is taken of; 0: of none.
+    `patients` is the number of patients of the data folder on which files are scored; 0: no score.
     """
     made: dict[frozenset[Path], Judges] = {}
     found = {}

@@ -1,4 +1,4 @@
-"""Lists: what a reader would be shown by the whole chain with an exported file in it, beside what fp32 shows."""
+"""Lists: the list that the whole chain gives with an exported file in it, compared with fp32's list."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from medseg.export.whole import Chain, Question, Versions, leading_to, others
 from medseg.scratch import Scratch
 from medseg.task import Array, Infer, Listing, Task
 
-SCANS = 4  # at most, spread evenly over the data's patients: each costs a minute or more for every file that is judged
+SCANS = 4  # at most, spread evenly over the data's patients: each takes a minute or more for every file that is judged
 
 
 @dataclass(frozen=True)
 class Changes:
-    """How a list differs from fp32's. Listed is what has the threshold's probability; the same is what lies near."""
+    """How a list differs from fp32's. Items are listed from the threshold's probability on; near items are the same."""
 
     listed: int  # by fp32
-    lost: int  # of those, the ones that are listed no more
+    lost: int  # of those, the ones that are no longer listed
     gained: int
-    probability_change: float  # the largest of what either lists; all of its probability for what is found no more
+    probability_change: float  # the largest of listed items; the whole probability if one list lacks the item
 
     def __add__(self, other: Changes) -> Changes:
         counts = (self.listed + other.listed, self.lost + other.lost, self.gained + other.gained)
@@ -38,7 +38,7 @@ NONE = Changes(0, 0, 0, 0.0)
 
 
 def changes(expected: Array, found: Array, threshold: float, near_mm: float) -> Changes:
-    """The changes of a list (m, 4) from fp32's (n, 4): x, y, z in mm and probability."""
+    """The changes from fp32's list (n, 4) to another (m, 4). Columns: x, y, z in mm, and probability."""
     expected, found = _shown(expected, found, threshold, near_mm), _shown(found, expected, threshold, near_mm)
     before, after = expected[:, 3] >= threshold, found[:, 3] >= threshold
     ours, theirs = _pairs(expected, found, before[:, None] != after[None, :], near_mm)
@@ -50,16 +50,16 @@ def changes(expected: Array, found: Array, threshold: float, near_mm: float) -> 
 
 
 def _shown(these: Array, those: Array, threshold: float, near_mm: float) -> Array:
-    """The items that are listed, or near to one of the others that is: thousands may be neither."""
+    """The items that are listed, or are near a listed item of `those`. Thousands may be neither."""
     listed = those[those[:, 3] >= threshold]
     far = cKDTree(listed[:, :3]).query(these[:, :3])[0] if len(listed) else np.full(len(these), np.inf)
     return these[(these[:, 3] >= threshold) | (far < near_mm)]
 
 
 def _pairs(these: Array, those: Array, unlike: Array, near_mm: float) -> tuple[Array, Array]:
-    """Which items are the same: each with one other at most, no further than near_mm, the nearest together.
+    """Which items are the same, as indices into both: each with at most one other, closer than near_mm, nearest first.
 
-    Those that are `unlike` (n, m), only one of them listed, come together where nothing else is near.
+    `unlike` (n, m) marks pairs of which only one item is listed: they are matched only if nothing else is near.
     """
     far = np.linalg.norm(these[:, None, :3] - those[None, :, :3], axis=2)
     first, second = linear_sum_assignment(np.where(far < near_mm, far + near_mm * unlike, 3 * near_mm))
@@ -68,13 +68,13 @@ def _pairs(these: Array, those: Array, unlike: Array, near_mm: float) -> tuple[A
 
 
 class Lists:
-    """What a task lists on its calibration data, with one exported file after another in the chain of its runs."""
+    """A task's lists on the calibration data, with one exported file after another in the chain of its runs."""
 
     def __init__(self, task: Task, listing: Listing, chain: Chain, data: Path | None) -> None:
         self._task, self._listing, self._chain, self._data = task, listing, chain, data
 
     def judged(self, network: str, precision: str, infer: Infer, most_lost: int) -> dict[str, Any]:
-        """How the list changes with this file of the network. Raises ExportError where it loses more than it may."""
+        """How the list changes with this file of the network. Raises ExportError if more than `most_lost` are lost."""
         if self._scans is None:
             return {"judged": False, "because": f"without the other networks {network} gives no probabilities"}
         with self._chain.trying(network, precision, infer) as versions:
@@ -87,7 +87,7 @@ class Lists:
         return facts
 
     def _lists(self, versions: Versions) -> list[Mapping[str, Array]]:
-        pipeline = self._task.pipeline  # whole: `question` stands in for absent networks
+        pipeline = self._task.pipeline  # the whole one: `question` replaces absent networks
         networks = pipeline.sound(self._chain.networks(versions))
         lists = []
         for scan in self._scans or ():
@@ -101,7 +101,7 @@ class Lists:
 
     @cached_property
     def _scans(self) -> list[Question] | None:
-        """The scans to judge on; None where these networks alone list nothing."""
+        """The scans on which lists are compared; None if these networks alone list nothing."""
         with Scratch("export") as made_up:
             layout = self._task.known_data("judge a list")
             if self._data is None:

@@ -1,7 +1,7 @@
-"""Instance norms as exact as torch's: engines lose three digits where they sum a whole volume in one go.
+"""Instance norms as exact as torch's: engines lose three digits because they sum a whole volume at once.
 
-On a patch of 128 x 128 x 64 voxels ONNX Runtime's own InstanceNormalization is wrong by 1e-4 and OpenVINO's by up to
-8e-3, torch's by 1e-6. A mean of means of rows has short sums, and is as exact as torch's in both.
+On a patch of 128 x 128 x 64 voxels the error of ONNX Runtime's own InstanceNormalization is 1e-4, OpenVINO's up to
+8e-3, torch's 1e-6. If the mean is taken of the means of rows, sums are short, and both engines are as exact as torch.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from onnx.helper import get_attribute_value, make_node
 from medseg.task import Array
 
 _NORM = "InstanceNormalization"
-_ROW = 512  # a group norm's only axis, which is long, is cut into rows of at most this
+_ROW = 512  # a group norm has one long axis; it is cut into rows of at most this length
 _USUAL_EPSILON = 1e-5
 
 
 def with_exact_norms(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a float32 model with instance norms as steps on short sums; its other nodes stay as they are."""
+    """A copy of a float32 model whose instance norms are written as operations with short sums; other nodes stay."""
     exact = onnx.ModelProto()
     exact.CopyFrom(model)
     graph = exact.graph
@@ -44,16 +44,16 @@ def with_exact_norms(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @dataclass(frozen=True)
 class _Norm:
-    """One instance norm: what it is made of, under names that begin with its own."""
+    """The nodes and constants that replace one instance norm; their names begin with its own."""
 
     node: NodeProto
-    axes: int  # beside batch and channel
-    row: int  # the length of the rows that its only axis is cut into, 0 where it has several
+    axes: int  # without batch and channel
+    row: int  # the length of the rows that its only axis is cut into; 0 if it has several axes
     known: Mapping[str, Array]
 
     @property
     def constants(self) -> dict[str, Array]:
-        """Its new constants by name."""
+        """The new constants by name."""
         given = {one.name: get_attribute_value(one) for one in self.node.attribute}
         shape = (1, -1, *[1] * self.axes)
         scale, bias = (self.known[name].reshape(shape) for name in self.node.input[1:])
@@ -61,7 +61,7 @@ class _Norm:
         found = {"scale": scale, "bias": bias, "epsilon": epsilon, "last": np.array([self._ranked - 1])}
         if self.row:
             found |= {"cut": np.array([0, 0, -1, self.row]), "uncut": np.array([0, 0, -1])}
-        for level in range(3, self._ranked):  # one axis more is of length 1, and those before the last stay as long
+        for level in range(3, self._ranked):  # one more axis becomes 1; those before the last keep their length
             found[f"fold_{level}"] = np.array([0, 0, *[1] * (level - 2), *[0] * (self._ranked - level - 1), -1])
         return {self._of(name): value for name, value in found.items()}
 
@@ -88,7 +88,7 @@ class _Norm:
     def _mean(self, value: str, result: str) -> Iterator[NodeProto]:
         """The mean over all axes but batch and channel: of each row, then of the rows' means, and so on.
 
-        What is left is folded into rows again in between, as OpenVINO joins means that follow each other to one sum.
+        Between two means the result is reshaped, because OpenVINO would join consecutive means into one sum.
         """
         if self.row:
             yield self._shaped(value, "cut", value := self._of(f"{result}_cut"))
@@ -112,7 +112,7 @@ class _Norm:
 
 
 def _norm(node: NodeProto, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, Array]) -> _Norm | None:
-    """The node's norm, where it is one that can be taken apart: its shape and its constants are known."""
+    """The node's replacement if it is an instance norm whose shape and constants are known, else None."""
     if node.op_type != _NORM or not constants.keys() >= {*node.input[1:]}:
         return None
     axes = shapes.get(node.input[0], ())[2:]
@@ -121,12 +121,12 @@ def _norm(node: NodeProto, shapes: Mapping[str, tuple[int, ...]], constants: Map
 
 
 def _row(length: int) -> int:
-    """The longest row that an axis can be cut into; 0 where its length is not known."""
+    """The longest row that divides an axis evenly; 0 if the axis's length is not known."""
     return next((row for row in range(min(_ROW, length), 0, -1) if length % row == 0), 0)
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Each value's axes, where they can be told: their lengths, 0 for a free one."""
+    """Each value's axis lengths, if they can be inferred; 0 for a free axis."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     types = {one.name: one.type.tensor_type for one in (*graph.input, *graph.value_info)}
     return {name: tuple(dim.dim_value for dim in one.shape.dim) for name, one in types.items() if one.HasField("shape")}

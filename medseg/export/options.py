@@ -19,21 +19,21 @@ class ExportOptions:
 
     fp16: bool = False
     int8: bool = False
-    data: Path | None = None  # real samples for calibration and parity; made-up ones without
+    data: Path | None = None  # real samples for calibration and parity; made-up samples if None
     dice: float | None = None  # instead of each precision's own bound
     samples: int | None = None
     bf16: bool = False
-    # Also engines: of fp16.onnx where that is wanted, else of fp32.onnx; of int8.onnx.
+    # Also build engines: from fp16.onnx if fp16 is wanted, else from fp32.onnx; and from int8.onnx.
     gpu_build: GpuBuild | None = None
     command: str = ""  # the command line, for the manifest
-    lost: int = 0  # so much of what fp32 lists the whole chain may lose with a file
-    budget: str = AGREEMENT  # what decides whether a lower precision is recorded: AGREEMENT with torch, or the SCORE
-    scored: int | None = None  # on how many patients of `data` the score is taken beside fp32's; None: the usual number
-    distill: Distill | None = None  # int8.onnx is made of a copy of the network, fitted to int8's rounding
+    lost: int = 0  # how many of the items that fp32 lists the whole chain may lose with a file
+    budget: str = AGREEMENT  # what decides whether a lower precision is recorded: AGREEMENT with torch, or SCORE
+    scored: int | None = None  # on how many patients of `data` files and fp32 are scored; None: the usual number
+    distill: Distill | None = None  # first fit a copy of the network to int8's rounding; int8.onnx is made from it
 
 
 def refuse_early(options: ExportOptions) -> None:
-    """Mistakes are told before the long work, not after it."""
+    """Raise ExportError or EngineError for wrong options before the long work, not after it."""
     if options.budget not in (AGREEMENT, SCORE):
         raise ExportError(f"budget {options.budget!r} is unknown; expected {AGREEMENT} or {SCORE}")
     if options.budget == SCORE and (not options.data or options.scored == 0):

@@ -1,4 +1,4 @@
-"""Parity: how far an exported file's answers lie from torch's, in mask voxels and in probabilities."""
+"""Parity: how far an exported file's answers are from torch's, in mask voxels and in probabilities."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from medseg.errors import ExportError
 from medseg.models.onnx_session import session_of
 from medseg.task import Array, Network
 
-CERTAIN = 10.0  # log-odds of a probability of 0.99995: from here on they are compared relative to their size
-FEW_VOXELS = 100  # with fewer voxels inside or outside of torch's masks Dice says little: probabilities are judged
+CERTAIN = 10.0  # log-odds of a probability of 0.99995: larger ones are compared relative to their size
+FEW_VOXELS = 100  # with fewer voxels inside or outside torch's masks Dice says little: then probabilities are judged
 
 
 @dataclass(frozen=True)
 class Budget:
     """The bound of an export: masks by Dice; a classifier, or empty or full masks, by the largest probability error.
 
-    Of the masks' lesions no greater share may be lost than of their Dice: none of fewer than 1,000 at 0.999. Of several
-    classes each has to hold the Dice, for a small one hardly moves that of all, and none may be lost whole. A
-    classifier's log-odds are bounded too: they rank what its probabilities call certain.
+    The share of lesions that may be lost is the share of Dice that may be lost: with 0.999, none of fewer than 1,000.
+    Each of several classes must reach the Dice, because a small class hardly changes the Dice of all, and no class may
+    be lost completely. A classifier's log-odds are bounded too, because they rank the items whose probabilities are
+    close to 1.
     """
 
     dice: float
@@ -39,13 +40,13 @@ class Budget:
         return self.widened(0.5)
 
     def widened(self, times: float) -> Budget:
-        """The bound with so many times its allowance."""
+        """The bound with this many times its allowance."""
         return Budget(max(0.0, 1 - times * (1 - self.dice)), times * self.probability_error, times * self.odds_error)
 
 
 @dataclass(frozen=True)
 class Precision:
-    """What a file of a precision must reach to be recorded, and the one engine that computes in it where it is one."""
+    """The bound of a precision, and the engine if only one computes in it."""
 
     budget: Budget
     engine: str = ""
@@ -61,22 +62,22 @@ PRECISIONS = {
 
 @dataclass(frozen=True)
 class Parity:
-    """How far answers lie from torch's over all samples. Masks are probabilities over 0.5."""
+    """How far answers are from torch's over all samples. A mask is where the probability is over its threshold."""
 
     samples: int
     dice: float
-    flipped: int  # voxels, or decisions of a classifier, on the other side of 0.5
-    mask_voxels: int  # over 0.5 in torch's answer
+    flipped: int  # voxels, or decisions of a classifier, that differ from torch's
+    mask_voxels: int  # in torch's masks
     voxels: int
-    lesions: int  # in torch's masks, see `untouched`; of a classifier, its findings
+    lesions: int  # in torch's masks, see `untouched`; a classifier's findings
     lost: int  # of those, the ones that the answer does not touch
     gained: int  # the answer's lesions that torch's masks do not touch
     probability_error: float  # the largest
-    odds_error: float  # the largest of a classifier's log-odds, as a share of their size or of CERTAIN; 0 of masks
+    odds_error: float  # the largest of a classifier's log-odds, relative to their size or to CERTAIN; 0 for masks
     finite: bool
-    worst: str = ""  # of several classes the one with the least Dice, of those with enough voxels to tell
+    worst: str = ""  # the class with the least Dice, among several classes with enough voxels
     worst_dice: float = 1.0
-    vanished: str = ""  # of several classes the first that has lesions in torch's masks and lost them all
+    vanished: str = ""  # the first of several classes that has lesions in torch's masks and lost all of them
 
     def facts(self) -> dict[str, Any]:
         """The numbers as the manifest keeps them."""
@@ -86,13 +87,13 @@ class Parity:
 
 
 def budget_for(precision: str, dice: float | None = None) -> Budget:
-    """The bound of a precision, its Dice overridden where one is given."""
+    """The bound of a precision; a given Dice replaces its own."""
     usual = PRECISIONS[precision].budget
     return usual if dice is None else replace(usual, dice=dice)
 
 
 def compare(network: Network, references: Iterable[Array], answers: Iterable[Array]) -> Parity:
-    """The parity of logits with torch's logits, sample by sample. Raises ExportError where their shapes differ."""
+    """The parity of logits with torch's logits, sample by sample. Raises ExportError if their shapes differ."""
     counts: Counter[str] = Counter()
     by_class = np.zeros((5, 1), int)
     error, odds_error, finite = 0.0, 0.0, True
@@ -130,7 +131,7 @@ def compare(network: Network, references: Iterable[Array], answers: Iterable[Arr
 
 
 def _counts(mask: Array, other: Array) -> dict[str, int]:
-    """What one sample's masks (n, classes, ...) add to a parity; `mask` is torch's."""
+    """The counts of one sample's masks (n, classes, ...); `mask` is torch's."""
     gained = sum(untouched(found, known)[1] for known, found in _classes(mask, other))
     return {
         "samples": len(mask),
@@ -141,7 +142,7 @@ def _counts(mask: Array, other: Array) -> dict[str, int]:
 
 
 def _by_class(mask: Array, other: Array) -> Array:
-    """Voxels that overlap, of the mask, of the other; the mask's lesions and those that are lost: (5, classes)."""
+    """(5, classes): voxels of the overlap, of the mask, of the other; the mask's lesions, and the lost ones."""
     columns = [
         ((one & found).sum(), one.sum(), found.sum(), *untouched(one, found)) for one, found in _classes(mask, other)
     ]
@@ -149,12 +150,12 @@ def _by_class(mask: Array, other: Array) -> Array:
 
 
 def _classes(mask: Array, other: Array) -> Iterator[tuple[Array, Array]]:
-    """Both masks of a class (n, 1, ...), class by class."""
+    """Both masks (n, 1, ...) of each class."""
     return ((mask[:, at : at + 1], other[:, at : at + 1]) for at in range(mask.shape[1]))
 
 
 def _extremes(network: Network, by_class: Array) -> dict[str, Any]:
-    """Which of several classes has the least Dice, and which is lost whole."""
+    """Which of several classes has the least Dice, and which is lost completely."""
     if len(network.classes) < 2 or is_classifier(network):
         return {}
     overlap, masked, answered, lesions, lost = by_class
@@ -169,11 +170,11 @@ def _extremes(network: Network, by_class: Array) -> dict[str, Any]:
 
 
 def untouched(mask: Array, other: Array) -> tuple[int, int]:
-    """How many lesions bool masks (n, classes, ...) hold, and how many of them `other` has no voxel of.
+    """How many lesions bool masks (n, classes, ...) hold, and how many of these `other` does not touch.
 
-    A lesion is a connected piece, diagonals too, with at least one voxel whose direct neighbours all lie in the mask.
-    Thinner pieces are specks: they come and go with the last digit, and LUNA's grouping erodes them away. A
-    classifier's (n, classes) decisions count one by one.
+    A lesion is a connected component (diagonals count) with at least one voxel whose direct neighbours all lie in the
+    mask. Thinner components do not count: they come and go with the last digit, and LUNA's grouping erodes them away.
+    Each decision of a classifier (n, classes) counts as one lesion.
     """
     if mask.ndim == 2:
         return int(mask.sum()), int((mask & ~other).sum())
@@ -187,7 +188,7 @@ def untouched(mask: Array, other: Array) -> tuple[int, int]:
 
 
 def shortfall(network: Network, parity: Parity, budget: Budget) -> str | None:
-    """What keeps a file below the bound, in words; None when it holds."""
+    """Why a file misses the bound, in words; None if it does not."""
     if not parity.finite:
         return "its answers hold NaN or infinity"
     few = min(parity.mask_voxels, parity.voxels - parity.mask_voxels) < FEW_VOXELS
@@ -214,14 +215,14 @@ def _by_errors(parity: Parity, budget: Budget) -> str | None:
 
 
 def judged(network: Network, name: str, parity: Parity, budget: Budget) -> Parity:
-    """The parity, if it is good enough. Raises ExportError saying what falls short."""
+    """The parity, if it is good enough. Raises ExportError with the reason if it is not."""
     if reason := shortfall(network, parity, budget):
         raise ExportError(f"{name} of {network.name} is not recorded: {reason}, on {parity.samples} samples")
     return parity
 
 
 def probabilities(network: Network, logits: Array) -> Array:
-    """Sigmoid of a segmentation's logits, or softmax of what chooses one class, without the background before them.
+    """Sigmoid of the logits, or softmax for a classifier or a softmax network; the background channel is left out.
 
     A classifier's first class is its background.
     """
@@ -234,7 +235,7 @@ def probabilities(network: Network, logits: Array) -> Array:
 
 
 def marked(network: Network, logits: Array) -> Array:
-    """What the answer to these logits would mark, bool: a class's pixels, or a classifier's findings."""
+    """What these logits mark, bool: the pixels of each class, or a classifier's findings."""
     if is_classifier(network):
         return probabilities(network, logits) > 0.5
     if network.activation == "sigmoid":
@@ -244,17 +245,17 @@ def marked(network: Network, logits: Array) -> Array:
 
 
 def _each_fold(network: Network, logits: Array) -> Array:
-    """Logits (n, folds * outputs, ...) as those of n * folds samples: each fold is held to its own answer."""
+    """Logits (n, folds * outputs, ...) as (n * folds, outputs, ...): each fold is compared with its own answer."""
     return logits if network.folds == 1 else logits.reshape(-1, logits.shape[1] // network.folds, *logits.shape[2:])
 
 
 def _before(network: Network, logits: Array) -> int:
-    """How many channels come before the classes': the background's, or none."""
+    """How many channels come before the classes: one for the background, or none."""
     return 1 if is_classifier(network) else logits.shape[1] - len(network.classes)
 
 
 def log_odds(logits: Array) -> Array:
-    """A classifier's log-odds (n, classes - 1) of each class but the first, from its logits (n, classes)."""
+    """A classifier's log-odds (n, classes - 1) of each class except the first, from its logits (n, classes)."""
     logits = logits.astype(np.float64)
     rest = [logsumexp(np.delete(logits, index, axis=1), axis=1) for index in range(1, logits.shape[1])]
     return logits[:, 1:] - np.stack(rest, axis=1)
@@ -266,9 +267,9 @@ def is_classifier(network: Network) -> bool:
 
 
 def onnx_infer(model: onnx.ModelProto, outputs: Sequence[str] = ("output",)) -> Callable[[Array], Array]:
-    """A callable on an ONNX model as it stands, without the optimizations that may hide what rounding does.
+    """An ONNX model as a function, without optimizations, which may hide the effects of rounding.
 
-    With several outputs (one value each) their values come as one array. Raises ExportError where it cannot be run.
+    The values of several outputs (one value each) come as one array. Raises ExportError if the model cannot be run.
     """
     try:
         session = session_of(model)

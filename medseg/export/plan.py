@@ -1,7 +1,7 @@
-"""ONNX -> TensorRT plans and TensorRT-RTX engines in the file's types, and what they hold, read from the network.
+"""ONNX -> TensorRT plans and TensorRT-RTX engines with the file's types; their share of low precision is read back.
 
-TensorRT and TensorRT-RTX are two Python modules with one API. What differs: TensorRT builds for the GPU it runs on and
-measures kernels there; TensorRT-RTX is told a compute capability, needs no GPU to build, and compiles kernels when run.
+TensorRT and TensorRT-RTX are two Python modules with one API. TensorRT builds for the GPU on which it runs and measures
+kernels there. TensorRT-RTX builds for a named compute capability without a GPU, and compiles kernels when it runs.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from medseg.task import Network
 
 @dataclass(frozen=True)
 class GpuBuild:
-    """What an engine is built for: the library, the GPU ("" is the one here), and the batches it must take."""
+    """What an engine is built for: the library, the GPU ("" is the GPU of this machine), and the batch sizes."""
 
     engine: str = "tensorrt-rtx"
     gpu: str = ""
-    batches: tuple[int, int, int] = (1, 4, 8)  # smallest, the one it is tuned for, largest
-    workspace_mib: int | None = None  # the library's own limit where None
-    tf32: bool = False  # whether products of an fp32 file may be computed in TF32; the engine is then called that
+    batches: tuple[int, int, int] = (1, 4, 8)  # smallest, the size it is tuned for, largest
+    workspace_mib: int | None = None  # None: the library's own limit
+    tf32: bool = False  # whether an fp32 file may be computed in TF32; the engine's name then says so
 
     @property
     def suffix(self) -> str:
@@ -47,10 +47,10 @@ class GpuBuild:
 
 
 def build(run: Run, network: Network, precision: str, gpu_build: GpuBuild, command: str = "") -> str:
-    """Build the run's ONNX file of this precision as asked and record it; the name of the engine's file.
+    """Build an engine from the run's ONNX file of this precision and record it. Returns the name of the engine's file.
 
-    An engine that is already there for the same ONNX bytes, version, GPU and options is kept as it is.
-    Raises ExportError where the library refuses, or where an FP16 or int8 file came out as an FP32 engine.
+    An engine that is already there for the same ONNX bytes, version, GPU and options is kept.
+    Raises ExportError if the library refuses, or if an FP16 or int8 file became an FP32 engine.
     """
     trt = library(gpu_build.engine)
     gpu = device(gpu_build)
@@ -87,7 +87,7 @@ def build(run: Run, network: Network, precision: str, gpu_build: GpuBuild, comma
 
 
 def shapes(network: Network, batches: Sequence[int]) -> list[tuple[int, ...]]:
-    """The smallest, tuned and largest input shapes; free axes: their multiple, the trained size, twice that size."""
+    """The smallest, tuned and largest input shapes. Free axes have their multiple, the trained size, and twice it."""
     sizes = []
     for factor, batch in enumerate(batches):
         shape = [batch, *network.input_shape]
@@ -98,7 +98,7 @@ def shapes(network: Network, batches: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def device(gpu_build: GpuBuild) -> str:
-    """The GPU an engine is built for, as "sm89". Raises ExportError where the library cannot build for it here."""
+    """The GPU an engine is built for, such as "sm89". Raises ExportError if the library cannot build for it here."""
     if kind_of(gpu_build.engine).builds == "anywhere":
         known = kind_of(gpu_build.engine).gpus
         if gpu_build.gpu not in known:
@@ -117,7 +117,7 @@ def device(gpu_build: GpuBuild) -> str:
 
 
 def _worthy(name: str, precision: str, held: dict[str, float]) -> dict[str, float]:
-    """The shares, if the engine deserves its file's name. Raises ExportError where it came out as something else."""
+    """The shares, if the engine has enough of its precision. Raises ExportError if it has not."""
     least = LEAST_SHARE.get(precision, 0.0)
     if held["weight_bytes"] < least:
         kind = "int8" if precision == "int8" else "float16"
@@ -134,7 +134,7 @@ def _key(source: Path, version: str, gpu: str, gpu_build: GpuBuild) -> str:
 
 
 def _log(trt: ModuleType) -> Any:
-    """A logger that keeps the errors, which the library reports only to its logger."""
+    """A logger that keeps errors, because the library reports them only to its logger."""
     errors: list[str] = []
 
     def log(_: Any, severity: Any, message: str) -> None:
@@ -149,16 +149,16 @@ def _log(trt: ModuleType) -> Any:
 
 @dataclass(frozen=True)
 class Parsed:
-    """An ONNX file as a library's own network, with what must live as long."""
+    """An ONNX file as a library's own network, with the objects that must live as long as it does."""
 
     log: Any
     builder: Any
     definition: Any
-    untyped: onnx.ModelProto | None  # the graph, where the network does not hold its types
+    untyped: onnx.ModelProto | None  # the graph, if the network does not hold its types (TensorRT 8)
 
 
 def _parsed(trt: ModuleType, source: Path) -> Parsed:
-    """The ONNX file as a strongly typed network: types are those of the file. TensorRT 8 is told them afterwards."""
+    """The ONNX file as a strongly typed network with the file's types. For TensorRT 8 they are set afterwards."""
     log, flags = _log(trt), trt.NetworkDefinitionCreationFlag
     untyped = _read(trt, source) if is_weakly_typed(trt) else None
     builder = begun(trt.Builder, log)
@@ -173,18 +173,18 @@ def _parsed(trt: ModuleType, source: Path) -> Parsed:
 
 
 def _read(trt: ModuleType, source: Path) -> onnx.ModelProto:
-    """The ONNX file in an opset that TensorRT 8 reads. Raises ExportError where it cannot be read."""
+    """The ONNX file in an opset that TensorRT 8 reads. Raises ExportError if it cannot be read."""
     try:
         return older(onnx.load(source))
-    except Exception as error:  # damaged files raise whatever protobuf or the converter do
+    except Exception as error:  # for damaged files protobuf and the converter raise many kinds of errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ExportError(f"{trt.__name__} cannot read {source}: {reason[:200]}; export the ONNX file again") from error
 
 
 def _reason(error: Any) -> str:
-    """What the parser could not read, in words: for an operator that it lacks its description is a mere "false".
+    """What the parser could not read, in words. For an unsupported operator its description is only "false".
 
-    TensorRT 8 names no operators, but describes them.
+    TensorRT 8 gives no operator names, but useful descriptions.
     """
     if not hasattr(error, "node_operator"):
         return str(error.desc()).strip()
@@ -194,9 +194,9 @@ def _reason(error: Any) -> str:
 
 
 def _configure(trt: ModuleType, config: Any, gpu_build: GpuBuild) -> None:
-    """What was asked for. FP32 is computed in FP32: TF32, whose mantissa has 10 bits, only where it is named.
+    """Set the options. FP32 is computed in FP32; TF32, whose mantissa has 10 bits, is used only if it is asked for.
 
-    The engine keeps what its layers compute in, so that it can be asked.
+    The engine keeps its layers' types, so that they can be read back.
     """
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not gpu_build.tf32:
@@ -210,14 +210,14 @@ def _configure(trt: ModuleType, config: Any, gpu_build: GpuBuild) -> None:
 
 
 def _profiled(parsed: Parsed, config: Any, network: Network, gpu_build: GpuBuild) -> None:
-    """Tell the shapes that the engine must take."""
+    """Set the input shapes that the engine must accept."""
     profile = parsed.builder.create_optimization_profile()
     profile.set_shape("input", *shapes(network, gpu_build.batches))
     _taken(config.add_optimization_profile(profile) >= 0, gpu_build, f"batches {gpu_build.batches} of {network.name}")
 
 
 def _serialized(parsed: Parsed, config: Any, network: Network, gpu_build: GpuBuild, key: str) -> bytes:
-    """The engine, built. What TensorRT measures meanwhile is kept for the next build; TensorRT-RTX measures nothing."""
+    """The built engine. TensorRT's measurements are kept for the next build; TensorRT-RTX measures nothing."""
     timings = cache_folder() / "tensorrt" / f"{key}.timings" if kind_of(gpu_build.engine).builds == "here" else None
     if timings:
         known = config.create_timing_cache(_timings(timings))
@@ -232,13 +232,13 @@ def _serialized(parsed: Parsed, config: Any, network: Network, gpu_build: GpuBui
 
 
 def _taken(accepted: bool, gpu_build: GpuBuild, what: str) -> None:
-    """Raises ExportError where the library did not take what it was told."""
+    """Raise ExportError if the library did not accept a setting."""
     if not accepted:
         raise ExportError(f"{gpu_build.engine} does not take {what}; expected a supported setting: choose another")
 
 
 def _timings(path: Path) -> bytes:
-    """What an earlier build measured, nothing before the first. Raises ExportError where it cannot be read."""
+    """The measurements of earlier builds; empty before the first. Raises ExportError if they cannot be read."""
     try:
         return path.read_bytes() if path.is_file() else b""
     except OSError as error:

@@ -1,7 +1,7 @@
-"""ONNX to ONNX: float16 inside, float32 at the boundary, and named nodes left in float32.
+"""ONNX to ONNX: float16 inside, float32 inputs and outputs, and named nodes that stay float32.
 
-TensorRT 11, TensorRT-RTX and TensorRT 10's strongly typed networks take precision from the file alone, so this is
-where FP16 is made. Every tensor has a type, every node wants one, and a Cast stands where they differ.
+TensorRT 11, TensorRT-RTX and TensorRT 10's strongly typed networks take the precision only from the file, so FP16 is
+made here. Every tensor has a type, every node needs a type, and a Cast is inserted where they differ.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LARGEST = float(np.finfo(np.float16).max)  # 65504
 
 
 def half(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
-    """A copy of `model` whose float tensors are float16, but for the boundary and the nodes named in `keep`."""
+    """A copy of `model` whose float tensors are float16, except inputs, outputs and the nodes named in `keep`."""
     rewrite = _Rewrite({constant.name: constant for constant in model.graph.initializer}, element_types(model))
     opset = model.opset_import[0].version
     for node in model.graph.node:
@@ -45,7 +45,7 @@ def constants_beyond_half(model: onnx.ModelProto) -> dict[str, float]:
 
 
 def half_share(model: onnx.ModelProto) -> dict[str, float]:
-    """The shares of nodes and of weight bytes in float16, among those that are float at all."""
+    """The shares of nodes and of weight bytes in float16, among those in float16 or float32."""
     types = element_types(model)
     produced = [types.get(node.output[0]) for node in model.graph.node if node.op_type != "Cast"]
     floats = [kind for kind in produced if kind in (FULL, HALF)]
@@ -60,10 +60,10 @@ def half_share(model: onnx.ModelProto) -> dict[str, float]:
 
 
 def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with an Identity behind every float16 tensor, for judging it on a CPU.
+    """The model with an Identity after every float16 tensor, so that it can be judged on a CPU.
 
-    ONNX Runtime has few float16 kernels on the CPU: it computes in float32 and drops the casts between neighbours, so
-    an overflow that a GPU would show is not seen. An Identity has such a kernel, so each tensor is really rounded.
+    ONNX Runtime has few float16 kernels for CPUs. It computes in float32 and removes casts between neighbours, so an
+    overflow that would happen on a GPU stays hidden. Identity has a float16 kernel, so each tensor is really rounded.
     """
     types = element_types(model)
     result = onnx.ModelProto()
@@ -80,7 +80,7 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
-    """Every tensor's element type by name. Raises ExportError where the graph is not valid ONNX."""
+    """Every tensor's element type by name. Raises ExportError if the graph is not valid ONNX."""
     try:
         graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     except Exception as error:
@@ -92,15 +92,15 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
 
 @dataclass
 class _Rewrite:
-    """The graph as it is being rewritten: each tensor by its old name and the type it is available in."""
+    """The graph while it is rewritten, with the types in which each tensor is available."""
 
     constants: dict[str, TensorProto]
     types: dict[str, int]  # of the original tensors
     nodes: list[onnx.NodeProto] = field(default_factory=list)
-    made: dict[str, int] = field(default_factory=dict)  # tensors produced so far -> the type they now have
+    made: dict[str, int] = field(default_factory=dict)  # tensors produced so far -> their new type
 
     def append(self, node: onnx.NodeProto, schema: onnx.defs.OpSchema | None) -> None:
-        """Add a node: in float16 where its schema allows, in float32 where `schema` is None."""
+        """Add a node: in float16 if its schema allows it, in float32 if `schema` is None."""
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         for index, name in enumerate(node.input):
@@ -114,7 +114,7 @@ class _Rewrite:
         self.nodes.append(copy)
 
     def _as(self, name: str, kind: int) -> str:
-        """The name under which a tensor is available in this type, cast on first use."""
+        """The name under which a tensor is available in this type; it is cast when it is first used."""
         if self.made.get(name, FULL) == kind:
             return name
         other = f"{name}_{'fp16' if kind == HALF else 'fp32'}"
@@ -128,7 +128,7 @@ class _Rewrite:
         return other
 
     def nodes_ending_in_full(self, outputs: list[str]) -> list[onnx.NodeProto]:
-        """The nodes, with a cast to float32 before each graph output that came out in float16."""
+        """The nodes, with a cast to float32 before each graph output that is float16."""
         for output in outputs:
             if self.made.get(output) == HALF:
                 inner = f"{output}_inner"
@@ -146,8 +146,8 @@ def _rename(names: MutableSequence[str], old: str, new: str) -> None:
 
 
 def _type_of(formals: Sequence[onnx.defs.OpSchema.FormalParameter], index: int) -> int:
-    """FP16 where the operator's schema leaves this tensor's type open to it, else FP32 (the scales of a Resize)."""
-    formal = formals[min(index, len(formals) - 1)] if formals else None  # the last may be repeated, as in a Concat
+    """FP16 if the operator's schema allows it for this tensor, else FP32 (as for the scales of a Resize)."""
+    formal = formals[min(index, len(formals) - 1)] if formals else None  # the last may repeat, as in Concat
     return HALF if formal and "tensor(float16)" in formal.types else FULL
 
 

@@ -1,4 +1,4 @@
-"""ONNX to ONNX with int8: explicit Q/DQ pairs around the convolutions and matrix products that bear it."""
+"""ONNX to ONNX with int8: explicit Q/DQ pairs around the convolutions and matrix products that tolerate int8."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from medseg.export.graph import quiet
 from medseg.scratch import Scratch
 from medseg.task import Array
 
-# Where the time goes. All else stays float: engines fuse it into these, or gain nothing from quantizing it.
+# These take most of the time. Other operators stay float: engines fuse them into these, or gain nothing from int8.
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 QUANTIZED = (*CONVOLUTIONS, "Gemm", "MatMul")
-DIVISOR = "_divisor"  # ends the names of the constants that equalizing adds: one number a channel, no weights
-SMALLEST = 1e-3  # a channel that is always silent is not amplified without end
-# TensorRT takes symmetric int8 only; weights by channel, as every engine can.
+DIVISOR = "_divisor"  # ends the names of the divisors that equalizing adds; they do not count as weights
+SMALLEST = 1e-3  # the least peak, so that a channel of zeros is not amplified without limit
+# TensorRT takes only symmetric int8. Weights have a scale for each channel, which every engine supports.
 OPTIONS = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
@@ -42,7 +42,7 @@ class Range:
 
 
 class _Reader(CalibrationDataReader):
-    """Calibration samples in the form that ONNX Runtime asks for."""
+    """Calibration samples in the form that ONNX Runtime needs."""
 
     def __init__(self, samples: Iterable[Array]) -> None:
         self._samples = iter(samples)
@@ -53,7 +53,7 @@ class _Reader(CalibrationDataReader):
 
 
 def equalized(model: onnx.ModelProto, peaks: Mapping[str, Array]) -> onnx.ModelProto:
-    """The same function with every convolution's input channels brought to one range, so that int8 suits them all.
+    """The same function, but every convolution's input channels have the same range, so that int8 fits all of them.
 
     The input is divided by its channels' peaks, which are given by node, and the weights are multiplied by them.
     """
@@ -70,7 +70,7 @@ def equalized(model: onnx.ModelProto, peaks: Mapping[str, Array]) -> onnx.ModelP
 
 
 def int8_share(model: onnx.ModelProto) -> dict[str, float]:
-    """The share of weight bytes in int8, each int8 counted as the float32 it replaced."""
+    """The share of weight bytes in int8; each int8 counts as the float32 that it replaced."""
     sizes: dict[int, int] = {TensorProto.FLOAT: 0, TensorProto.INT8: 0}
     for constant in model.graph.initializer:
         if constant.data_type in sizes and len(constant.dims) > 1 and not constant.name.endswith(DIVISOR):
@@ -92,8 +92,8 @@ def _divided(model: onnx.ModelProto, node: onnx.NodeProto, weights: onnx.TensorP
 
 
 def by_weight(kind: str, shape: Sequence[int], peaks: Array) -> Array:
-    """The peak of the input channel that each filter (shape[:2], or broadcast to it) of a convolution reads."""
-    if kind == "ConvTranspose":  # (in, out / groups): a row is an input channel, whatever its group
+    """For each filter of a convolution, the peak of the input channel it reads; broadcasts to shape[:2]."""
+    if kind == "ConvTranspose":  # (in, out / groups): a row is an input channel, in any group
         return peaks.reshape(-1, 1)
     groups = len(peaks) // shape[1]  # (out, in / groups): the filters of a group read that group's channels
     return np.repeat(peaks.reshape(groups, shape[1]), shape[0] // groups, axis=0)
@@ -156,7 +156,7 @@ def quantized(
 ) -> onnx.ModelProto:
     """The model with every convolution and matrix product in int8.
 
-    A tensor's range is 127 of its steps, where one is given, else what was seen on the calibration samples.
+    A tensor with a given step has the range of 127 steps. Other ranges come from the calibration samples.
     """
     known = {
         name: [{"scale": np.array(step, np.float32), "zero_point": np.array(0, np.int8)}]
@@ -176,12 +176,12 @@ def quantized(
             weight_type=QuantType.QInt8,
             extra_options=OPTIONS | {"TensorQuantOverrides": known},
         )
-        logging.getLogger().setLevel(logging.WARNING)  # quantize_static lowers it for everybody
+        logging.getLogger().setLevel(logging.WARNING)  # quantize_static changes it for the whole process
         return onnx.load(target)
 
 
 def restored(int8: onnx.ModelProto, full: onnx.ModelProto, keep: Collection[str]) -> onnx.ModelProto:
-    """The int8 model with the nodes named in `keep` fed by the full model's tensors again, without their Q/DQ pairs."""
+    """The int8 model, but the nodes named in `keep` read the full model's tensors again, without Q/DQ pairs."""
     original = {node.name: node for node in full.graph.node}
     result = onnx.ModelProto()
     result.CopyFrom(int8)

@@ -1,6 +1,6 @@
-"""What a parsed, strongly typed TensorRT network really holds: its share in float16 or int8.
+"""What a parsed TensorRT network really holds: its share in float16 or int8.
 
-The engine holds what the network says: a strongly typed build may not change a type.
+The engine has the types of the network, because a strongly typed build may not change a type.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-# Where a layer keeps weights of its own; all others are fed by constant layers.
+# Layers that keep weights of their own; all other layers read constant layers.
 WEIGHTS_OF = {
     "CONSTANT": ("IConstantLayer", ("weights",)),
     "CONVOLUTION": ("IConvolutionLayer", ("kernel", "bias")),
     "DECONVOLUTION": ("IDeconvolutionLayer", ("kernel", "bias")),
     "SCALE": ("IScaleLayer", ("scale", "shift", "power")),
 }
-LEAST_SHARE = {"fp16": 0.5, "int8": 0.1}  # of weight bytes; with less an engine did not come out as its file
+LEAST_SHARE = {"fp16": 0.5, "int8": 0.1}  # of weight bytes; an engine with less does not have its file's precision
 
 
 def share(trt: ModuleType, definition: Any, precision: str) -> dict[str, float]:
-    """The shares of layers and of weight bytes in int8, for an int8 file, else in float16."""
+    """The shares of layers and of weight bytes in int8 if `precision` is int8, else in float16."""
     layers = [definition.get_layer(index) for index in range(definition.num_layers)]
     return _int8_share(trt, layers) if precision == "int8" else _half_share(trt, layers)
 
@@ -38,7 +38,7 @@ def _half_share(trt: ModuleType, layers: list[Any]) -> dict[str, float]:
 
 
 def _int8_share(trt: ModuleType, layers: list[Any]) -> dict[str, float]:
-    """Of the convolutions and products, those that are fed int8; of the bytes, each int8 as the float32 it replaced."""
+    """The shares of convolutions and products that read int8, and of weights; an int8 counts as the float32 before."""
     kinds = (trt.DataType.FLOAT, trt.DataType.HALF, trt.DataType.INT8)
     products = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
     maker = {layer.get_output(0).name: layer.type for layer in layers}
@@ -57,11 +57,11 @@ def _part(some: int, whole: int) -> float:
 
 def _weights(trt: ModuleType, layer: Any) -> list[Any]:
     name, attributes = WEIGHTS_OF.get(layer.type.name, ("ILayer", ()))
-    layer.__class__ = getattr(trt, name)  # the bindings hand out the base class, and this is how they are narrowed
+    layer.__class__ = getattr(trt, name)  # the bindings return the base class; this makes it the layer's own class
     found = [getattr(layer, attribute) for attribute in attributes]
     return [_sized(trt, weights) for weights in found if getattr(weights, "size", 0)]
 
 
 def _sized(trt: ModuleType, weights: Any) -> Any:
-    """Weights come as TensorRT's own record or, from some properties, as a numpy array: one form for both."""
+    """Weights as TensorRT's own record: some properties return it, others a numpy array."""
     return weights if isinstance(weights, trt.Weights) else trt.Weights(weights)

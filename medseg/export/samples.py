@@ -1,4 +1,4 @@
-"""Calibration samples: a network's inputs on which exported files are judged, real where a data folder is given."""
+"""Calibration samples: inputs on which exported files are judged; real if a data folder is given, else made up."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BACKGROUND, TISSUE, NOISE = 0.08, 0.53, 0.015  # shares of the input range; on H
 
 @dataclass(frozen=True)
 class Drawn:
-    """Inputs (1, *input_shape) float32, their truths where the data has one, and in words where they come from.
+    """Inputs (1, *input_shape) float32, their truths if the data has them, and a description of their origin.
 
-    A truth (1, classes, ...) bool is what the network's probabilities over 0.5 should be; a classifier's is without its
-    first class, the background.
+    A truth (1, classes, ...) bool is what the network should mark; a classifier's has no entry for its first class, the
+    background.
     """
 
     samples: Sequence[Array]
@@ -33,7 +33,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Inputs (1, *input_shape) float32, torch's answers to them, and in words where they come from."""
+    """Inputs (1, *input_shape) float32, torch's answers to them, and a description of their origin."""
 
     samples: Sequence[Array]
     references: Sequence[Array]
@@ -41,18 +41,18 @@ class Calibration:
 
 
 def calibration(network: Network, torch_infer: Callable[[Array], Array], data: Path | None, n: int) -> Calibration:
-    """n samples, from the task's data where a folder is given, else made up, with torch's answers.
+    """n samples with torch's answers, from the task's data if a folder is given, else made up.
 
-    Raises EngineError where torch answers with NaN, infinity or a shape that is not the network's.
+    Raises EngineError if torch answers with NaN, infinity or a shape that is not the network's.
     """
     known = drawn(network, data, n)
     return Calibration(known.samples, list(map(sound(network, torch_infer), known.samples)), known.origin)
 
 
 def drawn(network: Network, data: Path | None, n: int) -> Drawn:
-    """At most n samples of the task's own data, spread over its patients; without a folder n made-up ones.
+    """At most n samples of the task's own data, spread over its patients; without a folder n made-up samples.
 
-    Raises InputError where the folder has no patients or no samples for this network.
+    Raises InputError if the folder has no patients or no samples for this network.
     """
     if data is None:
         return Drawn(probe(network, n), [None] * n, f"{n} made-up samples")
@@ -82,7 +82,7 @@ def _real(network: Network, data: Path, n: int) -> list[Example]:
 
 
 def _example(task: Task, network: Network, samples: Samples | None, data: Path, patient: str) -> Example:
-    """One input of a patient, as a fit and the pipeline see it: the middle one of those that hold what is sought."""
+    """One input of a patient, prepared as for training: the middle one of those that show what the task looks for."""
     own = np.flatnonzero(np.array(samples.patients) == patient) if samples else np.zeros(0, int)
     if samples is None or not len(own):
         return _asked(task, network, data, patient), None
@@ -93,7 +93,7 @@ def _example(task: Task, network: Network, samples: Samples | None, data: Path, 
 
 
 def _asked(task: Task, network: Network, data: Path, patient: str) -> Array:
-    """What the pipeline's steps make of an unlabelled patient's middle case: the middle of the network's inputs."""
+    """The middle one of the network's inputs that the pipeline makes from an unlabelled patient's middle case."""
     cases = task.known_data("judge exported files by it").cases(data, patient)
     wire = next((step.inputs[0] for step in task.pipeline.steps if step.run == network.name), "input")
     tensors, steps = dict(cases[len(cases) // 2].ask()), iter(task.pipeline.steps)

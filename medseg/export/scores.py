@@ -1,4 +1,4 @@
-"""Scores: what the whole chain scores with an exported file in it, beside fp32, on patients whose truth is known."""
+"""Scores: the whole chain's score with an exported file in it, compared with fp32, on patients with known truth."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from medseg.tasks import task_as
 from medseg.tasks.scorer import Scored, Scorer
 
 SHARES = {"99.9 %": 0.999, "99 %": 0.99}  # of fp32's score, in the words of MLPerf
-LEAST = 0.99  # of it, for a file that is judged by its score
+LEAST = 0.99  # the least share of fp32's score for a file that is judged by its score
 FAILS = "fails"
 
 
 @dataclass(frozen=True)
 class Patients:
-    """On whom files are scored: patients of a data folder, those that no run has learnt from where there are some."""
+    """The patients of a data folder on which files are scored; if possible patients that no run was trained on."""
 
     data: Path
     names: tuple[str, ...]
-    new: bool  # whether no run has learnt from them
+    new: bool  # whether no run was trained on them
 
     def __str__(self) -> str:
         whom = "that no run has learnt from" if self.new else "that the runs have learnt from"
@@ -38,7 +38,7 @@ class Patients:
 
 
 def verdict(share: float) -> str:
-    """In MLPerf's words what a share of fp32's score is."""
+    """A share of fp32's score in MLPerf's words: "99.9 %", "99 %" or "fails"."""
     return next((words for words, least in SHARES.items() if share >= least), FAILS)
 
 
@@ -49,9 +49,9 @@ class Scores:
         self._name, self._chain, self._data, self._most = task, chain, data, most
 
     def judged(self, network: str, precision: str, infer: Infer, least: float | None) -> dict[str, Any]:
-        """The score with this file of the network, beside fp32's. Raises ExportError where it is under `least` of it.
+        """The score with this file of the network, and fp32's. Raises ExportError if its share is less than `least`.
 
-        Where the chain cannot be scored the facts say why; then too it raises where a least share is due.
+        If the chain cannot be scored, the facts say why; with `least`, that is an ExportError too.
         """
         if because := self.because:
             if least is not None:
@@ -89,7 +89,7 @@ class Scores:
 
     @cached_property
     def because(self) -> str:
-        """Why the chain has no score; "" where it has one."""
+        """Why the chain has no score; "" if it has one."""
         try:
             scoring = self._task.known_scoring("judge files")
             if not self._full.rows:
@@ -100,7 +100,7 @@ class Scores:
         return "" if mean and mean.mean > 0 else f"fp32 has no {scoring.main} over 0 on {self._patients}"
 
     def _scored(self, versions: Versions) -> Scored:
-        """What the chain scores in these versions of its networks."""
+        """The score of the chain with these versions of its networks."""
         layout, networks = self._task.known_data("judge files"), self._chain.networks(versions)
         cases = {patient: layout.cases(self._data, patient) for patient in self._patients.names}
         scorer = Scorer(self._task, self._data, [case for several in cases.values() for case in several], keep=())

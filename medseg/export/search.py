@@ -1,4 +1,4 @@
-"""The search for the nodes that must keep float32: by measurement on calibration samples, not by a list of names."""
+"""The search for nodes that must stay float32: by measurement on calibration samples, not by a list of names."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from medseg.export.quantize import (
 from medseg.export.samples import Calibration
 from medseg.task import Array, Infer, Network
 
-HEADROOM = 2.0  # the next patient's values may be this much larger than those of the calibration
-WATCHED = 200  # tensors watched at once, which stay in memory: 876 of eca_nfnet_l2 at 416 x 416 took 2.2 GB
-RANKED = 16  # crops on which a classifier's sensitive nodes are looked for
-GROUPS = 16  # how finely the graph is divided when its sensitive part is looked for
+HEADROOM = 2.0  # the next patient's values may be this many times as large as the calibration's
+WATCHED = 200  # tensors measured at once, which all stay in memory: eca_nfnet_l2's 876 at 416 x 416 took 2.2 GB
+RANKED = 16  # crops on which a classifier's sensitive nodes are searched
+GROUPS = 16  # into how many parts the graph is divided when its sensitive part is searched
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """A model of lower precision, the nodes it keeps in float32 and why, its parity, and the share that is low."""
+    """A model of lower precision, the nodes it keeps in float32 and why, its parity, and the lowered share."""
 
     model: onnx.ModelProto
     kept: Mapping[str, str]
@@ -53,18 +53,18 @@ class Lowered:
 
 @dataclass(frozen=True)
 class Lowering:
-    """How a precision is made, judged and measured; the search is the same for all."""
+    """How models of one precision are made, judged and measured; the search is the same for all precisions."""
 
     precision: str
     names: list[str]  # the nodes that can be lowered, in the graph's order
     make: Callable[[Collection[str]], onnx.ModelProto]  # the names that stay float32 -> the model
     judge: Callable[[onnx.ModelProto], Infer]
     share: Callable[[onnx.ModelProto], Mapping[str, float]]
-    least_share: float  # of weight bytes: with less, the file does not deserve its name
+    least_share: float  # of weight bytes: a file with less does not deserve its name
 
 
 def half_within(model: onnx.ModelProto, network: Network, calibration: Calibration, budget: Budget) -> Lowered:
-    """The FP16 model that holds the budget. Nodes that leave float16's range stay in float32 from the start."""
+    """The FP16 model within the budget. Nodes that leave float16's range stay float32 from the start."""
     lowering = Lowering(
         precision="fp16",
         names=[node.name for node in model.graph.node],
@@ -83,9 +83,9 @@ def int8_within(
     budget: Budget,
     ranges: Sequence[Range] | None = None,
 ) -> Lowered:
-    """The int8 model that holds the budget; it is judged on all samples.
+    """The int8 model within the budget; it is judged on all samples.
 
-    The ranges of its products, in their order, are those given, else what every second sample shows.
+    `ranges` are those of its products, in their order; without them, ranges come from every second sample.
     """
     seen = calibration.samples[::2]
     known = ranges_by_node(model, ranges) if ranges else {}
@@ -107,11 +107,12 @@ def int8_within(
 def within(
     lowering: Lowering, network: Network, calibration: Calibration, budget: Budget, kept: Mapping[str, str]
 ) -> Lowered:
-    """The lowered model that holds the budget on the calibration samples, from `kept` onwards.
+    """The lowered model within the budget on the calibration samples. The nodes in `kept` stay float32 from the start.
 
-    While more than half of the budget is used up (the next patient needs the other half), more nodes go back to float32
-    one by one, first that which alone disturbs the answer most. Where no number of them leaves that half, the fewest
-    that hold the budget are kept. Raises ExportError where nothing within the budget is worth the name.
+    While more than half of the budget is used (the other half is for the next patient), more nodes go back to float32
+    one by one, first the node that alone changes the answer most. If the model never gets below half, the first one
+    within the budget is taken, which keeps the fewest nodes. Raises ExportError if no model within the budget deserves
+    its name.
     """
     best = _tried(lowering, network, calibration, kept)
     if shortfall(network, best.parity, budget.halved()):
@@ -153,7 +154,7 @@ def _accepted(lowering: Lowering, network: Network, found: Lowered, budget: Budg
 
 
 def out_of_range(model: onnx.ModelProto, calibration: Calibration) -> dict[str, str]:
-    """Nodes whose constants or values, with headroom, float16 cannot hold, and the reason in words."""
+    """Nodes whose constants, or values times HEADROOM, float16 cannot hold, and the reason in words."""
     kept = {name: f"a constant of {peak:.3g} is beyond float16" for name, peak in constants_beyond_half(model).items()}
     peaks = _peaks(model, calibration)
     for node in model.graph.node:
@@ -164,7 +165,7 @@ def out_of_range(model: onnx.ModelProto, calibration: Calibration) -> dict[str, 
 
 
 def _peaks(model: onnx.ModelProto, calibration: Calibration) -> dict[str, float]:
-    """The largest magnitude of every float tensor over the calibration samples."""
+    """The largest magnitude of every float tensor over the first four calibration samples."""
     types = element_types(model)
     names = [name for node in model.graph.node for name in node.output if types.get(name) == FULL]
     parts = [names[first : first + WATCHED] for first in range(0, len(names), WATCHED)]
@@ -172,7 +173,7 @@ def _peaks(model: onnx.ModelProto, calibration: Calibration) -> dict[str, float]
 
 
 def _watched(model: onnx.ModelProto, names: list[str], calibration: Calibration) -> dict[str, float]:
-    """The largest magnitude of these tensors, each of which stays in memory until all are known."""
+    """The largest magnitude of these tensors; all stay in memory until the last is known."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     peaks = [f"{name}_peak" for name in names]
@@ -188,9 +189,9 @@ def _watched(model: onnx.ModelProto, names: list[str], calibration: Calibration)
 def _sensitive_nodes(
     lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """The most sensitive nodes, worst first, each with the error that lowering it alone causes, in words.
+    """The most sensitive nodes, worst first, each with the error that lowering only this node causes, in words.
 
-    The graph is cut into groups of neighbours; the worst quarter of them is cut again, until groups are single nodes.
+    The graph is cut into groups of neighbours. The worst few groups are cut again, until every group is one node.
     """
     names = lowering.names
     sample = _telling(network, calibration)
@@ -217,7 +218,7 @@ def _score(network: Network, logits: Array) -> Array:
 
 
 def _telling(network: Network, calibration: Calibration) -> Array:
-    """Where errors show: the picture that torch decides least clearly, or the crops that a classifier ranks first."""
+    """The input that shows errors best: the picture with the least certain answer, or the crops that rank first."""
     if is_classifier(network):
         ranked = np.argsort([-log_odds(reference).max() for reference in calibration.references])
         return np.concatenate([calibration.samples[index] for index in ranked[:RANKED]])

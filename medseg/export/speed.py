@@ -1,4 +1,4 @@
-"""Speed: how much faster a file answers than fp32.onnx in one engine of this machine, asked in turn."""
+"""Speed: how much faster a file is than fp32.onnx in one engine on this machine; both are called in turn."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from medseg.export.parity import PRECISIONS
 from medseg.task import Array
 
 _LEAST, _MOST = 3, 25  # pairs of calls
-_SECONDS = 0.6  # that they may take together, beyond the least
+_SECONDS = 0.6  # after so many seconds no more pairs are made than the least
 
 
 def speed(file: Path, full: Path, sample: Array, precision: str) -> dict[str, Any]:
-    """How many times as fast as `full` the file answers one sample, as the manifest keeps it.
+    """How many times as fast as `full` the file answers one sample, as facts for the manifest.
 
-    The median of pairs of calls, with the first and the last tenth. Where no engine here opens the file it says why.
+    The median of pairs of calls, with the 10th and 90th percentile. If no engine here opens it, the facts say why.
     """
     engine = PRECISIONS[precision].engine or usual_engine(file.suffix)
     if find_spec(kind_of(engine).package) is None:
@@ -38,7 +38,7 @@ def speed(file: Path, full: Path, sample: Array, precision: str) -> dict[str, An
 
 
 def compared(pairs: Array) -> dict[str, Any]:
-    """Pairs (n, 2) of seconds, fp32's and the file's, as facts: milliseconds, how many times as fast, and whether."""
+    """Pairs (n, 2) of seconds, fp32's and the file's, as facts: milliseconds, the speed ratio, and whether faster."""
     times = pairs[:, 0] / pairs[:, 1]
     low, median, high = np.quantile(times, [0.1, 0.5, 0.9])
     fp32_ms, ms = 1e3 * np.median(pairs, axis=0)
@@ -48,8 +48,8 @@ def compared(pairs: Array) -> dict[str, Any]:
 
 
 def _pairs(theirs: Callable[[], Array], ours: Callable[[], Array]) -> list[tuple[float, float]]:
-    """Seconds of both, call by call in turn, so that other work on this machine slows both alike."""
-    _seconds(theirs), _seconds(ours)  # a first call may still prepare
+    """Seconds of both, called in turn, so that other work on this machine slows both equally."""
+    _seconds(theirs), _seconds(ours)  # a first call may still prepare something
     pairs: list[tuple[float, float]] = []
     while len(pairs) < _LEAST or (len(pairs) < _MOST and sum(map(sum, pairs)) < _SECONDS):
         pairs.append((_seconds(theirs), _seconds(ours)))

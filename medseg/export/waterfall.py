@@ -1,4 +1,4 @@
-"""The waterfall: the same samples through torch and every exported file, to see what each step costs and saves."""
+"""The waterfall: the same samples through torch and every exported file, to see what each file costs and saves."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Stage:
     file: str
     engine: str
     dice: float | None = None  # to torch's masks
-    truth_dice: float | None = None  # to the truth's, of the samples that have one
+    truth_dice: float | None = None  # to the truth's masks, over the samples that have one
     flipped: int | None = None
     lost: int | None = None  # torch's lesions that this file does not touch
     gained: int | None = None  # this file's lesions that torch does not touch
-    milliseconds: float | None = None  # a sample, the fastest of three
+    milliseconds: float | None = None  # per sample, the fastest of three
     note: str = ""
 
 
 def waterfall(run: Run, network: Network, drawn: Drawn) -> list[Stage]:
-    """Every stage the run has files for, torch first; an engine that cannot be opened here has a note instead."""
+    """Every stage for which the run has a file, torch first; a file that cannot be opened here has a note instead."""
     names = [name for name in STAGES if name in run.files]
     built = [kind.suffix for kind in ENGINES.values() if kind.builds]
     names += [name for name in run.files if Path(name).suffix in built]
@@ -61,7 +61,7 @@ def waterfall(run: Run, network: Network, drawn: Drawn) -> list[Stage]:
 
 
 def write(stages: Sequence[Stage], folder: Path, origin: str) -> list[Path]:
-    """The table as waterfall.md and waterfall.json in a folder. Raises ExportError where they cannot be written."""
+    """The table as waterfall.md and waterfall.json in a folder. Raises ExportError if they cannot be written."""
     texts = {
         "waterfall.md": f"{markdown(stages)}\n\nOn {origin}.\n",
         "waterfall.json": json.dumps({"samples": origin, "stages": [asdict(stage) for stage in stages]}, indent=2),
@@ -94,7 +94,7 @@ def _stage(network: Network, stage: Stage, references: list[Array], answers: lis
 
 
 def _truth_dice(network: Network, answers: Sequence[Array], truths: Sequence[Array | None]) -> float | None:
-    """The Dice of all answers together with the truth, None where no sample has one."""
+    """The Dice of all answers together against the truth; None if no sample has one."""
     pairs = [(logits, truth) for logits, truth in zip(answers, truths, strict=True) if truth is not None]
     if not pairs:
         return None
@@ -103,7 +103,7 @@ def _truth_dice(network: Network, answers: Sequence[Array], truths: Sequence[Arr
 
 
 def _timed(infer: Callable[[Array], Array], samples: Sequence[Array]) -> tuple[list[Array], float]:
-    """The answers, and the milliseconds of one sample: the fastest of three, after the answers warmed the engine up."""
+    """The answers, and the milliseconds of one sample: the fastest of three calls, after the engine is warm."""
     answers = [infer(sample) for sample in samples]
     times = []
     for _ in range(REPEATS):

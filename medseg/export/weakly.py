@@ -1,6 +1,6 @@
-"""TensorRT 8, whose networks choose types by speed: each layer is told the type that the typed ONNX file gives it.
+"""TensorRT 8, whose networks choose types by speed: each layer is given the type that it has in the ONNX file.
 
-From 10 on networks are strongly typed and nothing of this is needed. 8.5 is the first that knows sm90 (H100, H200).
+From TensorRT 10 on, networks are strongly typed and need none of this. 8.5 is the first with sm90 (H100, H200).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def older(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def tell_types(trt: ModuleType, config: Any, definition: Any, model: onnx.ModelProto) -> None:
-    """Tell every layer that computes floats its type; the builder must obey. What the file does not name is float32.
+    """Set the type of every layer that computes floats; the builder must obey. Tensors not in the file are float32.
 
-    Kernels are TensorRT's own alone, so that neither cuBLAS 11 nor cuDNN 8 need be where the plan runs.
+    Only TensorRT's own kernels are allowed, so that a plan runs without cuBLAS 11 and cuDNN 8.
     """
     known = {int(TensorProto.FLOAT): trt.DataType.FLOAT, int(TensorProto.FLOAT16): trt.DataType.HALF}
     types = {name: known[kind] for name, kind in _types(model).items() if kind in known}
@@ -55,6 +55,6 @@ def _tell(layer: Any, types: dict[str, Any], otherwise: Any) -> None:
 
 
 def _types(model: onnx.ModelProto) -> dict[str, int]:
-    """The element type of every tensor of the graph that has one."""
+    """The element type of every tensor of the graph, if it is known."""
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     return {one.name: one.type.tensor_type.elem_type for one in (*graph.value_info, *graph.input, *graph.output)}

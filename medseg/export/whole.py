@@ -1,4 +1,4 @@
-"""Whole answers: the chain of a task's runs, in which one exported file after another is tried."""
+"""The whole chain: a task's runs answer together, and one exported file after another is tried in it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from medseg.run import Run
 from medseg.task import Infer, Networks, Pipeline, Step, Tensors, run_step
 
 FULL = "fp32"
-Versions = Mapping[str, str]  # network -> which of its files answers
+Versions = Mapping[str, str]  # network -> which of its files is used
 
 
 class Chain:
-    """A task's runs that answer together, and new files of theirs that nobody has recorded yet.
+    """A task's runs that answer together, and their new files that are not recorded yet.
 
-    A file is tried beside the other networks in its own precision, where they were accepted in it just now or hold a
-    file of it, else beside fp32: so the last file of a precision is judged in the chain that will answer.
+    A file is tried together with the other networks in the same precision, if they have a file of it, recorded or just
+    accepted; otherwise together with their fp32 files. So the last file of a precision is judged in the final chain.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -37,9 +37,9 @@ class Chain:
 
     @contextmanager
     def trying(self, network: str, precision: str, infer: Infer) -> Iterator[Versions]:
-        """Within it a new file answers for its network; it does so from then on, unless an ExportError refuses it.
+        """Within the block a new file is used for its network, and afterwards too unless an ExportError refuses it.
 
-        Each file has a version of its own, so that nothing that an earlier one answered is taken for its answer.
+        Each file has a version of its own, so that the kept answers of an earlier file are not used for it.
         """
         place = network, precision
         if self._open.get((network, self._new.get(place, ""))) is not infer:  # another judge has not tried it yet
@@ -58,11 +58,11 @@ class Chain:
         return dict.fromkeys(self.runs, f"recorded {FULL}")
 
     def networks(self, versions: Versions) -> Networks:
-        """What answers in these versions."""
+        """The networks in these versions."""
         return found_in({name: self._infer(name, version) for name, version in versions.items()})
 
     def _version(self, network: str, precision: str) -> str:
-        """What answers for a network: what is new in this precision, else its file of it, else fp32."""
+        """The version of a network: the new file in this precision, else the recorded one, else fp32."""
         recorded = precision if f"{precision}.onnx" in self.runs[network].files else FULL
         return self._new.get((network, precision), f"recorded {recorded}")
 
@@ -74,25 +74,25 @@ class Chain:
 
 
 def others(versions: Versions, network: str) -> dict[str, str]:
-    """The precision of every network but this one."""
+    """The precision of every other network."""
     return {name: version.split()[-1] for name, version in versions.items() if name != network}
 
 
 def as_judged(file: Path, precision: str) -> Infer:
-    """An ONNX file as whole answers are judged: float16 rounded after every operation, as on a GPU, else OpenVINO's."""
+    """An ONNX file as the chain runs it: float16 rounded after every operation, as on a GPU; else in OpenVINO."""
     return onnx_infer(rounded(onnx.load(file))) if precision == "fp16" else open_engine(usual_engine(file.suffix), file)
 
 
 @dataclass
 class Question:
-    """What a pipeline is asked, and what each step made of it so far: none is repeated with the same networks."""
+    """A pipeline's input, and the outputs of its steps so far: no step is repeated with the same networks."""
 
     tensors: Tensors
-    asked: dict[str, frozenset[str]] = field(default_factory=dict)  # step -> the networks it asked
+    asked: dict[str, frozenset[str]] = field(default_factory=dict)  # step -> the networks it called
     made: dict[tuple[Any, ...], Tensors] = field(default_factory=dict)
 
     def answered(self, steps: Sequence[Step], networks: Networks, versions: Versions) -> Tensors:
-        """Every wire of these steps of the pipeline."""
+        """All tensors that these steps of the pipeline make, and the inputs."""
         known, seen = dict(self.tensors), frozenset[str]()
         for step in steps:
             seen |= self.asked.get(step.name, frozenset())
@@ -106,7 +106,7 @@ class Question:
 
 
 def leading_to(pipeline: Pipeline, wires: Sequence[str], known: Collection[str]) -> list[Step]:
-    """The steps that these wires depend on, where some wires are known already."""
+    """The steps on which these tensors depend, if some tensors are known already."""
     wanted = set(wires) - set(known)
     steps: list[Step] = []
     for step in reversed(pipeline.steps):
@@ -117,12 +117,12 @@ def leading_to(pipeline: Pipeline, wires: Sequence[str], known: Collection[str])
 
 
 def _key(step: Step, seen: frozenset[str], versions: Versions) -> tuple[Any, ...]:
-    """What a step's outputs depend on: the versions of all networks that were asked up to there."""
+    """What a step's outputs depend on: the versions of all networks that were called so far."""
     return (step.name, *((name, versions[name]) for name in sorted(seen)))
 
 
 def _watched(step: Step, inputs: Tensors, networks: Networks) -> tuple[Tensors, frozenset[str]]:
-    """What a step makes, and the networks it asked."""
+    """A step's outputs, and the networks that it called."""
     names: set[str] = set()
 
     def find(name: str) -> Infer:

@@ -1,4 +1,4 @@
-"""Stubs: Triton's python processes, one for each instance of a python model, found below tritonserver."""
+"""Stubs: Triton's python processes, one for each instance of a python model; they are children of tritonserver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 import psutil
 
 _PROGRAM = "triton_python_backend_stub"
-Stubs = list[tuple[str, psutil.Process]]  # each with its model
+Stubs = list[tuple[str, psutil.Process]]  # the model and its process
 
 
 class Running(Protocol):
@@ -21,7 +21,7 @@ class Running(Protocol):
 
 
 def processes(server: Running) -> Counter[str]:
-    """How many living processes each python model of the server has."""
+    """The number of living processes of each python model of the server."""
     return Counter(model for model, _ in stubs_of(server))
 
 
@@ -40,7 +40,7 @@ def stubs_of(server: Running) -> Stubs:
 
 
 def process_of(pid: int) -> psutil.Process | None:
-    """The process of this number; None where it has ended."""
+    """The process with this id; None if it has ended."""
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid)
     return None

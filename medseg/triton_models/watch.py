@@ -1,4 +1,4 @@
-"""Supervision: Triton does not restart a python process that died, and still reports that it is ready; so we watch."""
+"""Supervision: Triton does not restart a python process that died, and still says that it is ready. So we watch it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from medseg.triton_models.server import Server
 from medseg.triton_models.stubs import Stubs, process_of, processes, stubs_of
 
 _LOOK_SECONDS = 1
-_RETRY_SECONDS = 2  # after which loading a model is tried again
+_RETRY_SECONDS = 2  # until loading a model is tried again
 _LEAST_LOAD_SECONDS = 20.0
-_LOAD_TIMES = 3.0  # one model may take this many times as long as the whole server took to start
-_END_SECONDS = 2  # for a killed process to be gone
+_LOAD_TIMES = 3.0  # loading one model may take this many times as long as the whole server took to start
+_END_SECONDS = 2  # time for a killed process to end
 _ALIVE_SECONDS = 2
-_MOST_STARTS, _START_WINDOW = 6, 600  # a server that ends more often than this within so many seconds is given up
+_MOST_STARTS, _START_WINDOW = 6, 600  # a server that ends more often than this within the window is given up
 Tell = Callable[[str], None]
 
 
 class Watched(Protocol):
-    """What can be supervised: tritonserver behind our front, or in a container (supervise.py)."""
+    """A server that can be supervised: tritonserver behind our front, or in a container (supervise.py)."""
 
     process: subprocess.Popen[bytes]
     sockets: Path  # where processes give signs of life
     models: Sequence[str]
     start_seconds: float
-    whole: Counter[str]  # the python processes of each model that it had when all its models were loaded
+    whole: Counter[str]  # how many python processes each model had when all models were loaded
 
     def did(self, method: str, path: str, seconds: float) -> bool:
-        """Whether tritonserver did what was asked of it, in this time."""
+        """Whether tritonserver answered this request with 200 in this time."""
         ...
 
     def others(self) -> dict[int, str]:
@@ -48,22 +48,22 @@ class Watched(Protocol):
         ...
 
     def ask_again(self) -> None:
-        """What waits at a process that died is asked again, where somebody can."""
+        """Let requests that waited for a dead process be sent again, if a front kept them."""
         ...
 
     def mark(self) -> None:
-        """From here on `reason` tells of what happens now."""
+        """From now on, `reason` looks only at what happens after this call."""
         ...
 
     def reason(self) -> str:
-        """Why something failed, as far as is known."""
+        """Why something failed, if that is known."""
         ...
 
 
 def watch(server: Server, tell: Tell) -> None:
-    """Supervise the server as long as possible: what died or froze is replaced, and `tell` is called with it.
+    """Supervise the server until it is closed: processes that died or froze are replaced, and `tell` reports it.
 
-    Meanwhile requests to it are refused as unavailable. Raises ServerError when the server ends again and again.
+    Meanwhile requests to them wait, or are refused as unavailable. Raises ServerError if the server ends too often.
     """
     pulses, starts = Pulses(server.sockets), list[float]()
     while not server.closing:
@@ -76,7 +76,7 @@ def watch(server: Server, tell: Tell) -> None:
 
 
 def mend(server: Watched, pulses: Pulses, tell: Tell) -> None:
-    """One look at a server: what died or froze is replaced, or the next ending awaited."""
+    """Check a server once: replace processes that died or froze; if none was replaced, wait for the next end."""
     stubs = stubs_of(server)
     _kill_frozen(server, stubs, pulses, tell)
     missing = sorted(set(server.whole - Counter(model for model, _ in stubs)))
@@ -86,7 +86,7 @@ def mend(server: Watched, pulses: Pulses, tell: Tell) -> None:
 
 
 def _started_again(server: Server, starts: list[float], tell: Tell) -> None:
-    """Start tritonserver anew, after a pause that grows with every time it ended lately."""
+    """Start tritonserver again, after a pause that doubles with each recent end. Raises ServerError after too many."""
     starts[:] = [when for when in starts if when > time.monotonic() - _START_WINDOW]
     why = f"tritonserver ended {server.ending()}"
     if len(starts) >= _MOST_STARTS:
@@ -120,7 +120,7 @@ def _pause(seconds: float) -> None:
 
 
 def _kill_frozen(server: Watched, stubs: Stubs, pulses: Pulses, tell: Tell) -> None:
-    """End a frozen process: then it is replaced like one that died."""
+    """Kill frozen processes; then they are replaced like processes that died."""
     if server.did("GET", "/v2/health/live", _ALIVE_SECONDS):
         beat(server.sockets, server.process.pid)
     names = {process.pid: f"a process of model {model}" for model, process in stubs}
@@ -132,7 +132,7 @@ def _kill_frozen(server: Watched, stubs: Stubs, pulses: Pulses, tell: Tell) -> N
 
 
 def _replaced(server: Watched, model: str, count: int, tell: Tell) -> bool:
-    """Unload a model that lacks a process, and load it again; whether it is back."""
+    """Unload a model that lacks a process, and load it again; returns whether it is back."""
     tell(f"a process of model {model} died; the model is loaded again")
     started = time.monotonic()
     server.mark()
@@ -157,18 +157,18 @@ def _patience(server: Watched) -> float:
 
 
 def _all_ready(server: Watched) -> bool:
-    """Whether every model, and so every ensemble, answers again."""
+    """Whether every model, and so every ensemble, is ready again."""
     return all(server.did("GET", f"/v2/models/{name}/ready", _ALIVE_SECONDS) for name in server.models)
 
 
 def _await_end(server: Watched, stubs: Stubs, seconds: float) -> None:
-    """Sleep until the server, what belongs to it or one of these processes ends, but no longer than this."""
+    """Sleep until the server, one of its other processes or one of the stubs ends, but at most this long."""
     with ExitStack() as stack:
         waiting = select.poll()
         for pid in (server.process.pid, *server.others(), *(stub.pid for _, stub in stubs)):
             try:
                 descriptor = os.pidfd_open(pid)
-            except ProcessLookupError:  # it ended since
+            except ProcessLookupError:  # it has ended meanwhile
                 return
             stack.callback(os.close, descriptor)
             waiting.register(descriptor, select.POLLIN)
@@ -176,9 +176,9 @@ def _await_end(server: Watched, stubs: Stubs, seconds: float) -> None:
 
 
 def _end_others(server: Watched, model: str) -> None:
-    """End the other processes of a model, before it is unloaded: Triton would wait seconds for their farewell.
+    """Kill the other processes of a model before it is unloaded; Triton would wait seconds until they end.
 
-    What they were doing is asked again by the front. One that died while it takes leave is waited for without end.
+    The front sends their requests again. If a process died while it ends by itself, Triton would wait for ever.
     """
     for name, process in stubs_of(server):
         if name == model:
@@ -186,13 +186,13 @@ def _end_others(server: Watched, model: str) -> None:
 
 
 def _kill(process: psutil.Process) -> None:
-    """Kill, and wait until it has ended; not until its parent, which may never do so, has asked how."""
+    """Kill a process and wait until it has ended. Its parent need not have collected its exit status."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return
     try:
-        if process.is_running():  # and the number is not another's by now
+        if process.is_running():  # the id does not belong to another process by now
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             select.select([descriptor], [], [], _END_SECONDS)
     except ProcessLookupError:
@@ -202,5 +202,5 @@ def _kill(process: psutil.Process) -> None:
 
 
 def _control(server: Watched, model: str, action: str) -> bool:
-    """Whether the server did what was asked; if not, the next look finds the model still missing and tries again."""
+    """Whether the server did this; if not, the next check finds the model still missing and tries again."""
     return server.did("POST", f"/v2/repository/models/{model}/{action}", _patience(server))

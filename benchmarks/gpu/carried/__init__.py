@@ -1,4 +1,4 @@
-"""What a machine without network lacks: gathered in groups, carried in parts, put together again there."""
+"""What a machine without network lacks: gathered in groups, copied in parts, and unpacked there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PTH = "medseg-gpu-kit.pth"
 
 
 def pack_groups(out: Path, names: Sequence[str], limit: int, shared: Path, runs: Path | None) -> None:
-    """Gather each group and pack it into parts of at most `limit` bytes; says what each came to."""
+    """Gather each group and pack it into parts of at most `limit` bytes; prints the sizes."""
     for name in names:
         with TemporaryDirectory(prefix="gpu-kit-") as scratch:
             folder = Path(scratch) / name
@@ -27,9 +27,9 @@ def pack_groups(out: Path, names: Sequence[str], limit: int, shared: Path, runs:
 
 
 def unpack_all(parts: Path, to: Path) -> None:
-    """Put every group together below `to`. This Python, and those that Triton starts, then find their packages.
+    """Unpack every group below `to`. Then this Python, and those that Triton starts, find their packages.
 
-    Triton's Python processes do not read PYTHONPATH, so a .pth file in this Python's own folder of packages says it.
+    Triton's Python processes do not read PYTHONPATH. So a .pth file in this Python's site-packages names the folders.
     """
     for manifest in sorted(parts.glob("*.json")):
         unpack(manifest, to / manifest.stem)

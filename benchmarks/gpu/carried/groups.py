@@ -1,4 +1,4 @@
-"""The groups: which packages, data and weights a machine with Python 3.12, PyTorch and CUDA 13 still lacks."""
+"""The groups of packages, data and weights that a machine with Python 3.12, PyTorch and CUDA 13 still lacks."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from medseg.errors import InputError
 ROOT = Path(__file__).parents[3]
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (39, 35, 34, 31, 28, 27, 26, 24, 17)]
 PLATFORMS += ["manylinux2014_x86_64", "manylinux1_x86_64"]
-PATIENT = "TCGA_CS_4941_19960909"  # one of LGG; the group `lgg` has all
+PATIENT = "TCGA_CS_4941_19960909"  # one patient of LGG; the group `lgg` has all
 
 
 @dataclass(frozen=True)
 class Gathering:
-    """Where a group is gathered, and of what."""
+    """Where a group is gathered, and from which folders."""
 
     folder: Path  # what will be packed
     scratch: Path
     shared: Path | None  # the folder with `data` and `weights`
-    runs: Path | None  # fitted runs to carry along
+    runs: Path | None  # fitted runs to include
 
 
 @dataclass(frozen=True)
 class Group:
-    """What is carried together, and how it is gathered. `packages` have the versions that are installed here."""
+    """What is packed together, and how it is gathered. `packages` have the versions that are installed here."""
 
     what: str
     packages: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Group:
 
 
 def gathered(name: str, to: Gathering) -> None:
-    """Gather a group's packages below `site`, and whatever else belongs to it."""
+    """Gather a group's packages below `site`, and everything else that belongs to it."""
     group = GROUPS[name]
     if group.packages:
         wheels = to.scratch / f"wheels-{name}"
@@ -53,7 +53,7 @@ def gathered(name: str, to: Gathering) -> None:
 
 
 def pinned(packages: Sequence[str]) -> list[str]:
-    """The packages in the versions that are installed here, which are the tested ones, where none is named."""
+    """The packages with versions: if none is named, the version that is installed here, because it is tested."""
     return [name if "=" in name or "<" in name else _installed(name) for name in packages]
 
 
@@ -68,7 +68,7 @@ def _download(group: Group, to: Path) -> None:
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
     how = ["--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", group.python]
     command = [sys.executable, "-m", "pip", "download", "--quiet", *how, *platforms, "--dest", str(to)]
-    wanted = group.packages if group.python < "3.11" else pinned(group.packages)  # ours need a newer Python than that
+    wanted = group.packages if group.python < "3.11" else pinned(group.packages)  # ours need a newer Python
     done = subprocess.run([*command, *wanted], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -82,7 +82,7 @@ def _unzip(wheels: Sequence[Path], to: Path) -> None:
 
 
 def _base(to: Gathering) -> None:
-    """medseg's own wheel with the kit and its tests, small data, weights, and runs that were fitted before."""
+    """medseg's own wheel with the kit and its tests, small data, weights, and fitted runs."""
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(to.scratch), str(ROOT)]
     subprocess.run(wheel, check=True)
     _unzip(sorted(to.scratch.glob("medseg-*.whl")), to.folder / "site")
@@ -97,7 +97,7 @@ def _base(to: Gathering) -> None:
 
 
 def _small_data(shared: Path, to: Path) -> None:
-    """The published weights, both GI slices, one brain and six STAS pictures, without the CT's 45 MB."""
+    """The published weights, both GI slices, one brain and six STAS pictures, but not the CT of 45 MB."""
     shutil.copytree(shared / "weights", to / "weights")
     shutil.copytree(shared / "data/gi_tract", to / "data/gi_tract")
     brains = "data/brain_lgg/kaggle_3m"
@@ -109,28 +109,28 @@ def _small_data(shared: Path, to: Path) -> None:
 
 
 def _ct(to: Gathering) -> None:
-    """LUNA's CT with its lists."""
+    """LUNA's CT with its tables."""
     if to.shared is None:
         raise InputError("group 'luna' needs LUNA's CT; expected it below --shared in data/luna")
     shutil.copytree(to.shared / "data/luna", to.folder / "shared/data/luna", ignore=shutil.ignore_patterns("froc"))
 
 
 def _lgg(to: Gathering) -> None:
-    """All brains that there are."""
+    """All brains of the data folder."""
     if to.shared is None:
         raise InputError("group 'lgg' needs brains; expected them below --shared in data/brain_lgg")
     shutil.copytree(to.shared / "data/brain_lgg", to.folder / "shared/data/brain_lgg")
 
 
 def _server(to: Gathering) -> None:
-    """Of the server's wheel one Python's stub."""
+    """Keep only Python 3.12's stub of the server's wheel."""
     for stub in (to.folder / "site/pytriton/tritonserver/python_backend_stubs").iterdir():
         if stub.name != "3.12":
             shutil.rmtree(stub)
 
 
 def _dali(to: Gathering) -> None:
-    """Without headers, tools, and what is for other Pythons."""
+    """Remove headers, tools, and files for other Python versions."""
     for pattern in ("nvidia/*/include", "nvidia/*/tools", "nvidia/libnvcomp/bin"):
         for folder in list((to.folder / "site").glob(pattern)):
             shutil.rmtree(folder)
@@ -140,7 +140,7 @@ def _dali(to: Gathering) -> None:
 
 
 def _tensorrt8(to: Gathering) -> None:
-    """TensorRT 8.5 knows sm90 and has a whole wheel, for Python 3.10 at most; so that Python comes along."""
+    """TensorRT 8.5 supports sm90 and has a complete wheel, up to Python 3.10; so that Python is included."""
     ask = "import sys, sysconfig; print(sys.base_prefix, sysconfig.get_config_var('LIBDIR'))"
     program = shutil.which("python3.10")
     told = subprocess.run([program, "-c", ask], capture_output=True, text=True).stdout.split() if program else []
@@ -171,7 +171,7 @@ exec "$here/python/bin/python3.10" "$@"
 
 
 def _rtx(to: Gathering) -> None:
-    """The package that imports the bindings under the name that medseg asks for; its own is a source package."""
+    """A package of the name that medseg imports, which imports the bindings; the original is a source package."""
     name = to.folder / "site/tensorrt_rtx/__init__.py"
     name.parent.mkdir()
     lines = ("from tensorrt_rtx_bindings import *", "from tensorrt_rtx_bindings import __version__", "")

@@ -1,7 +1,7 @@
 """Folders as parts of a bounded size, and back.
 
-A part is whole xz streams of one tar, so that all cores work on them and any xz and tar read them too: `cat NAME.*.xz |
-xz -d | tar x`. NAME.json holds each part's size and sha256.
+A part consists of complete xz streams of one tar archive. So all cores can work on them, and any xz and tar can read
+them too: `cat NAME.*.xz | xz -d | tar x`. NAME.json holds each part's size and sha256.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 from medseg.errors import InputError
 from medseg.files import sha256, whole_file
 
-_LARGEST_BLOCK = 32 << 20  # bytes that are packed at a time
-_ROOM = 64  # what does not shrink grows by less than a 64th
+_LARGEST_BLOCK = 32 << 20  # bytes that are compressed at a time
+_ROOM = 64  # data that cannot be compressed grows by less than a 64th
 
 
 def pack(folder: Path, out: Path, name: str, limit: int) -> list[Path]:
-    """The folder's files as parts NAME.00.xz and so on, none larger than `limit` bytes, and their list NAME.json."""
+    """Pack the folder's files into parts NAME.00.xz and so on of at most `limit` bytes, and their list NAME.json."""
     out.mkdir(parents=True, exist_ok=True)
     for old in (*out.glob(f"{name}.*.xz"), *out.glob(f"{name}.json")):
         old.unlink()
@@ -40,7 +40,7 @@ def pack(folder: Path, out: Path, name: str, limit: int) -> list[Path]:
 
 
 def unpack(manifest: Path, folder: Path) -> None:
-    """Put the parts that a list names together again. Raises InputError for one that is missing or changed."""
+    """Unpack the parts that a list names. Raises InputError for a part that is missing or changed."""
     parts = [_sound(manifest.parent / held["file"], held) for held in json.loads(manifest.read_text())["parts"]]
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent) as scratch:
@@ -57,7 +57,7 @@ def unpack(manifest: Path, folder: Path) -> None:
 
 
 def _write_tar(folder: Path, tar: Path) -> None:
-    """Every file of the folder, in order of names, without who owned it and when it was written."""
+    """Write every file of the folder, sorted by name, without owner and time."""
 
     def plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
         info.uid = info.gid = info.mtime = 0
@@ -71,7 +71,7 @@ def _write_tar(folder: Path, tar: Path) -> None:
 
 
 def _parts(tar: Path, out: Path, name: str, limit: int) -> Iterator[Path]:
-    """The parts as they are written: each takes blocks as long as the next one still fits."""
+    """Write the parts; each takes blocks while they fit. Yields each part's path."""
     size = min(_LARGEST_BLOCK, limit - limit // _ROOM - 4096)
     if size <= 0:
         raise InputError(f"a part of {limit} bytes holds nothing; expected at least 8192 bytes: choose larger ones")
@@ -102,7 +102,7 @@ def _inflate(part: Path, to: Path) -> None:
 
 
 def _sound(part: Path, held: dict[str, Any]) -> Path:
-    """The part, as it was when it was packed."""
+    """The part, if it is unchanged since it was packed."""
     if not part.is_file() or part.stat().st_size != held["bytes"] or sha256(part) != held["sha256"]:
         state = "changed" if part.is_file() else "missing"
         expected = f"{held['bytes']} bytes with sha256 {held['sha256']}"

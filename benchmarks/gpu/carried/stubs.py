@@ -1,6 +1,6 @@
 """Stand-ins for cuBLAS and cuDNN of other versions, so that TensorRT 8's libraries load without them.
 
-Every call of one fails, so TensorRT must be told to use its own kernels alone; what it builds then needs neither.
+Every call to a stand-in fails. So TensorRT must be told to use only its own kernels; its engines then need neither.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ _SPEAKS = 'const char *cudnnGetErrorString(int code) { return "a stand-in"; }'
 
 
 def make_stubs(library: Path, to: Path) -> list[Path]:
-    """A library for each version of cuBLAS and cuDNN that this one asks for, compiled here."""
+    """Compile a library for each version of cuBLAS and cuDNN that this library needs."""
     to.mkdir(parents=True, exist_ok=True)
     told = subprocess.run(["nm", "-D", "--undefined-only", str(library)], capture_output=True, text=True, check=True)
     return [_compiled(name, symbols, to) for name, symbols in wanted(told.stdout).items()]
 
 
 def wanted(listing: str) -> dict[str, list[str]]:
-    """What `nm` lists as undefined, by the versioned library that should define it."""
+    """The symbols that `nm` lists as undefined, by the versioned library that should define them."""
     found: dict[str, list[str]] = defaultdict(list)
     for line in listing.splitlines():
         name, at, version = "".join(line.split()[-1:]).partition("@")

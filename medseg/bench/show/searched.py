@@ -1,4 +1,4 @@
-"""Searched: what a search found, as Markdown and as the command that serves it."""
+"""Searched: the result of a search, as Markdown and as a command."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from medseg.bench.show.cells import seconds, table
 
 
 def command(task: str, runs: Sequence[Path], entry: Entry) -> str:
-    """The line that serves a task this way."""
+    """The command that serves a task this way."""
     networks = [word for run in runs for word in ("--run", str(run))]
     how = ["--engine", entry.engine, "--precision", entry.precision, "--decoder", entry.decoder]
     return shlex.join(["medseg", "serve", task, *networks, *how, "--instances", str(entry.instances)])
 
 
 def markdown(task: str, runs: Sequence[Path], load: int, found: Searched) -> str:
-    """The best way and its command, the front, everything else that was tried, and what was left out."""
+    """The best way and its command, the Pareto front, the other ways, and what was left out."""
     parts = [f"# medseg bench {task}: how to serve it, {load} requests at once", _best(task, runs, found)]
     front = found.front
     rest = [way for way in found.ways if way not in front]
@@ -52,7 +52,7 @@ def _ways(title: str, ways: Sequence[Way]) -> str:
             seconds(way.p95_s),
             f"{way.memory_mib:.0f}",
             "-" if way.score is None else f"{way.score:.4f}",
-            "whole" if way.whole else "shortly",
+            "whole" if way.whole else "briefly",
             "; ".join(way.beyond) or "held",
         ]
         for way in ways

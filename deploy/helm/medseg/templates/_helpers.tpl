@@ -19,14 +19,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ (.Files.Glob "files/front.conf.template").AsConfig }}
 {{- end }}
 
-{{/* What both containers may do: nothing but run. */}}
+{{/* Both containers may only run: no privileges, no capabilities, a read-only root. */}}
 {{- define "medseg.confined" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* A pod that is being stopped still gets requests until every node has heard of it. */}}
+{{/* A pod that is being stopped still gets requests until every node knows that it stops. */}}
 {{- define "medseg.lifecycle" -}}
 preStop: {exec: {command: [sleep, "5"]}}
 {{- end }}
