@@ -1,0 +1,105 @@
+"""INT8 in three ways: ranges up to the largest value, ranges of the least error, and a network fitted to them.
+
+    python -m benchmarks.int8_ways --shared ../shared --only luna-segment luna-nodule --minutes 10
+
+For each way: the agreement with torch if every product is in int8; and, as `medseg export` makes it, the share of
+weight bytes that stays in int8 within the budget, the agreement then, and the speed beside FP32 in OpenVINO.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from benchmarks.by_heart import DATA
+from benchmarks.export_table import NETWORKS, SAMPLES, made
+
+HEAD = (
+    "| network | way | all in int8: Dice | worst class | probability error | log-odds | within the budget: int8 share "
+    "| Dice | kept FP32 | times as fast as FP32 | seconds |",
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+)
+
+
+def main() -> None:
+    """Print a line for each network and way."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--runs", type=Path, help="what by_heart.py kept")
+    parser.add_argument("--minutes", type=float, default=10, help="how long a network is fitted")
+    parser.add_argument("--only", nargs="*", default=list(NETWORKS))
+    options = parser.parse_args()
+    print(*HEAD, sep="\n", flush=True)
+    for name in options.only:
+        with tempfile.TemporaryDirectory() as folder:
+            _network(name, options, Path(folder))
+
+
+def _network(name: str, options: argparse.Namespace, folder: Path) -> None:
+    from medseg.export.distill import Distill, distilled
+    from medseg.export.given import yardstick
+    from medseg.export.lessons import pool
+    from medseg.export.samples import calibration
+    from medseg.tasks import network_named, task_of
+
+    network = network_named(name.split()[0])
+    task = task_of(network)
+    data = options.shared / "data" / DATA[task]
+    run = made(name, options.shared, options.runs, folder / "run")
+    stick = yardstick(run, network)
+    assert stick.program is not None
+    known = calibration(network, stick.infer, data, SAMPLES.get(task, 8 if len(network.output_shape) > 1 else 128))
+    full = stick.graph()
+    onnx.save(full, folder / "fp32.onnx")
+    lessons = pool(network, data, known)
+
+    def fitted(minutes: float) -> Callable[[], tuple[Any, Any, dict[str, Any]]]:
+        def fit() -> tuple[Any, Any, dict[str, Any]]:
+            found = distilled(run, network, stick.program, lessons, Distill(minutes))  # type: ignore[arg-type]
+            return found.model, found.ranges, found.facts
+
+        return fit
+
+    ways = {
+        "largest value": lambda: (full, None, {}),
+        "least error": fitted(0),
+        f"distilled, {options.minutes:g} minutes": fitted(options.minutes),
+    }
+    for way, make in ways.items():
+        model, ranges, facts = make()
+        print(
+            f"| {name} | {way} | {_cells(network, known, model, ranges, folder)} | {facts.get('seconds', '')} |",
+            flush=True,
+        )
+
+
+def _cells(network: Any, known: Any, model: onnx.ModelProto, ranges: Sequence[Any] | None, folder: Path) -> str:
+    from medseg.errors import ExportError
+    from medseg.export.parity import Budget, budget_for
+    from medseg.export.search import int8_within
+    from medseg.export.speed import speed
+
+    whole = int8_within(model, network, known, Budget(0, 1), ranges).parity
+    cells = [
+        f"{whole.dice:.5f}",
+        f"{whole.worst_dice:.5f}",
+        f"{whole.probability_error:.4f}",
+        f"{whole.odds_error:.2%}",
+    ]
+    try:
+        found = int8_within(model, network, known, budget_for("int8"), ranges)
+    except ExportError:
+        return " | ".join([*cells, "none is within it", "", "", ""])
+    onnx.save(found.model, folder / "int8.onnx")
+    times = speed(folder / "int8.onnx", folder / "fp32.onnx", known.samples[0], "int8")
+    cells += [f"{found.share['weight_bytes']:.0%}", f"{found.parity.dice:.5f}", str(len(found.kept))]
+    return " | ".join([*cells, f"{times['times']:.2f}" if times["measured"] else times["because"]])
+
+
+if __name__ == "__main__":
+    main()
