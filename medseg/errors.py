@@ -57,4 +57,4 @@ class ExportError(MedsegError):
 
 
 class ServerError(MedsegError):
-    """A Triton server that does not start, does not answer, or answers with an error."""
+    """A server, Triton's or one that holds files, that does not start, does not answer, or answers with an error."""

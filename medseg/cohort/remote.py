@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -10,10 +11,12 @@ from urllib.parse import urlsplit
 
 from medseg.cohort.sources import PIXELS
 from medseg.data.voxels import stem
-from medseg.errors import InputError, PackageError
+from medseg.errors import InputError, MedsegError, PackageError, ServerError
 
 _HEADERS = (".mhd", ".nhdr", ".hdr")
 _WILD = set("*?[")
+_STORES = {"s3", "gs", "abfs"}  # they have no folders, and would make a whole bucket of a mistyped name
+_OWN_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def is_remote(text: str) -> bool:
@@ -61,13 +64,18 @@ def sent(source: Path, url: str) -> None:
             if one.is_file():
                 below = one.name if one == source else one.relative_to(source).as_posix()
                 target = f"{path}/{below}"
-                files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+                if not _STORES & set(_protocols(files)):
+                    files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
                 files.put_file(str(one), target)
 
 
 @contextmanager
 def _opened(url: str) -> Iterator[tuple[Any, str]]:
-    """An address's file system and the path in it; its errors become an InputError or PackageError of one sentence."""
+    """An address's file system and the path in it; its errors become a MedsegError of one sentence.
+
+    Each kind of file system raises exceptions of its own: whatever is not known here is a ServerError, as the same
+    address may answer later.
+    """
     import fsspec
 
     try:
@@ -84,3 +92,16 @@ def _opened(url: str) -> Iterator[tuple[Any, str]]:
         ) from error
     except ValueError as error:
         raise InputError(f"{url} cannot be opened ({error}); expected s3://, gs:// or http(s)://: check it") from error
+    except Exception as error:
+        if isinstance(error, MedsegError) or (isinstance(error, OSError) and error.errno in _OWN_DISK):
+            raise
+        reason = " ".join(str(error).split())[:200] or "no reason given"
+        raise ServerError(
+            f"{url} cannot be reached ({type(error).__name__}: {reason}); expected a server that answers, and your "
+            "credentials where it needs them: check both, then give the same command again"
+        ) from error
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    """The names of a file system's protocol."""
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)

@@ -3,6 +3,7 @@
 import csv
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -17,7 +18,7 @@ from medseg.cohort.command import where
 from medseg.cohort.inputs import items
 from medseg.cohort.ledger import Ledger, read_ledger
 from medseg.cohort.shards import Shard, merge, shard_from
-from medseg.errors import InputError, MedsegError, RunError
+from medseg.errors import InputError, MedsegError, RunError, ServerError
 from medseg.task import Reading
 from tests.cohort.faulty import TASK, Inline, work
 from tests.cohort.test_faults import HOW, carried_out, check_whole, written
@@ -180,6 +181,32 @@ def test_remote_inputs_are_fetched_and_answers_sent(served: tuple[Path, str], tm
     assert not list((out / "answers").iterdir())
     again = batch(TASK, words, out, (work(upload=upload), HOW), Inline, Rules(retry=0))
     assert {name: again.entries[name] for name in done} == {name: ledger.entries[name] for name in done}
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("down"), ConnectionRefusedError(111, "down"), TimeoutError("down")])
+def test_a_store_that_cannot_be_reached_is_one_sentence(raised: Exception, tmp_path: Path) -> None:
+    """Whatever its library raises; and it may answer later, so the case is tried again."""
+    fsspec = pytest.importorskip("fsspec")
+
+    class Down(fsspec.AbstractFileSystem):
+        protocol = "down"
+
+        def _raise(self, *_words: object, **_more: object) -> None:
+            raise raised
+
+        glob = get_file = put_file = makedirs = _raise
+
+    fsspec.register_implementation("down", Down, clobber=True)
+    said = f"cannot be reached ({type(raised).__name__}: "
+    ledger = batch(TASK, ["down://x/y.txt"], tmp_path / "out", (work(), HOW), Inline, Rules(retry=1))
+    (entry,) = ledger.entries.values()
+    assert said in entry.error and entry.attempts == 2
+    with pytest.raises(ServerError, match=re.escape(said)):
+        items(TASK, ["down://x/*.txt"], Reading(), {})
+    folder = written(tmp_path / "in", {"a": "good"})
+    upload = where("down://x/out", tmp_path / "sent").url
+    ledger = batch(TASK, [str(folder)], tmp_path / "sent", (work(upload=upload), HOW), Inline, Rules(retry=0))
+    assert statuses(ledger) == {"a": FAILED} and said in ledger.entries["a"].error
 
 
 def test_an_address_needs_a_folder_for_its_ledger(tmp_path: Path) -> None:
