@@ -113,7 +113,7 @@ def check_total(sizes: Sequence[tuple[int, int]], names: str = "pictures") -> No
 def too_large(sizes: Array) -> str:
     """What is wrong with a tensor (n, 2) of heights and widths, as words to put after its name; "" if nothing is."""
     area = int(np.prod(host(sizes).astype(np.int64), axis=1).max(initial=0))
-    return f"speaks of {area} pixels; expected at most {MAX_AREA >> 20} Mi of a picture" if area > MAX_AREA else ""
+    return f"states {area} pixels; expected at most {MAX_AREA >> 20} Mi per picture" if area > MAX_AREA else ""
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def placed(path: Path, spacing_mm: Array, axes: Array, origin_mm: Array) -> tupl
         )
     lengths = np.linalg.norm(axes, axis=1)
     if not (np.isfinite(axes).all() and (abs(lengths - 1) < _UNIT).all()):
-        raise InputError(f"{path} has axes of length {_numbers(lengths)}; expected 1: mend the directions it states")
+        raise InputError(f"{path} has axes of length {_numbers(lengths)}; expected 1: correct the directions it states")
     unit = axes / lengths[:, None]
     skew = abs(unit @ unit.T - np.eye(3)).max()
     if skew > _SHEAR:
