@@ -1,4 +1,4 @@
-"""Made-up pictures with masks of values: round cells and long fibres on stained tissue."""
+"""Synthetic pictures with masks of values: round cells and long fibres on stained tissue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ EDGE = 2.0  # pixels
 
 
 def phantom(directory: Path, patients: int, seed: int) -> None:
-    """Write made-up pictures to `images`, their masks to `masks`, and `classes.txt`; the same seed, the same bytes."""
+    """Write synthetic pictures to `images`, their masks to `masks`, and `classes.txt`.
+
+    The same seed gives the same bytes.
+    """
     for folder in ("images", "masks"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
     (directory / "classes.txt").write_text("".join(f"{name}\n" for name in NAMES))
