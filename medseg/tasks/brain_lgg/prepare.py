@@ -28,7 +28,7 @@ class Frame:
 def prepare(volume: Array, size: int = SIZE) -> tuple[Array, Frame]:
     """The network's input (slices in the brain, 3, size, size) float32 and its frame, from (slices, h, w, 3) uint8.
 
-    The input differs from the reference with scikit-image by at most 3e-7, except that the first and last slice are kept.
+    It equals the reference's with scikit-image to 3e-7, except that the first and last slice are kept.
     """
     visible = np.where(volume < volume.max() * DARK, 0, volume)
     frame = _frame(visible)
