@@ -14,7 +14,7 @@ def grid_mm(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> Array:
 
 
 def ellipsoid(grid: Array, centre_mm: Array, radii_mm: Array) -> Array:
-    """Distance in mm, negative inside, to an ellipsoid. It is right near the surface only.
+    """Distance in mm, negative inside, to an ellipsoid. It is exact only near the surface.
 
     An infinite radius makes a cylinder.
     """

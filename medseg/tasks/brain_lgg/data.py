@@ -14,8 +14,8 @@ from medseg.tasks.brain_lgg.reader import cases, patients, read, samples, split
 
 TUMOUR_FLOOR = 0.1  # every slice gets this share of the patient's mean tumour size more, so those without have some
 _CHANGES = Augmentation(flip=0.5, move=1, scale=0.05, rotate_deg=15)
-# Values are in standard deviations: scanners differ. Where a patient has no pre- or post-contrast series, the files
-# have FLAIR in its place; `replaced` does the same.
+# Values are in standard deviations. The changes of values imitate other scanners. Where a patient has no pre- or
+# post-contrast series, the collection's files have FLAIR in its place; `replaced` imitates this.
 _COLOURS = Colours(contrast=0.1, brightness=0.1, gamma=0.3, replaced=0.2, replaceable=(0, 2), by=1)
 
 

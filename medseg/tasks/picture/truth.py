@@ -101,7 +101,10 @@ def _of_label(note: Annotation, name: str, names: Sequence[str]) -> Annotation:
 
 
 def _read(path: Path, size: tuple[int, int], turned: int) -> Array:
-    """The values of a mask as it is shown. Raises InputError where its size or orientation is not its picture's."""
+    """The values of a mask (row, col) as it is shown.
+
+    Raises InputError where its size is not its picture's, or its orientation is not that of a turned picture.
+    """
     content = read_bytes(path)
     kind = _kind(content, path)
     check(content, kind, str(path))
