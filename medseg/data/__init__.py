@@ -1,1 +1,1 @@
-"""Reading and writing of volumes, pictures and masks; training samples and splits; tools for synthetic patients."""
+"""Reading and writing of volumes, pictures and masks; training samples and splits; tools for made-up patients."""

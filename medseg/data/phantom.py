@@ -1,4 +1,4 @@
-"""Shapes as signed distances in millimetres, and painting: with these the tasks draw their synthetic patients."""
+"""Shapes as signed distances in millimetres, and painting: with these the tasks draw their made-up patients."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 def sized(network: nn.Module, size: int, native: int) -> nn.Module:
     """A network for size x size pictures, wrapped for other sizes: (n, c, h, w) float32 -> (n, classes, h, w) logits.
 
-    `native` is the side in pixels of the pictures that the task's pipeline gives. Resizing is a part of the exported graph, so
-    engines, pipelines and servers need no change.
+    `native` is the side in pixels of the pictures that the task's pipeline gives. Resizing is a part of the exported
+    graph, so engines, pipelines and servers need no change.
     """
     return _Sized(network, size, native)
 

@@ -1,4 +1,4 @@
-"""Synthetic brain MR volumes in `kaggle_3m`'s layout, each with a tumour that only FLAIR shows clearly."""
+"""Made-up brain MR volumes in `kaggle_3m`'s layout, each with a tumour that only FLAIR shows clearly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOISE = 6
 
 
 def phantom(directory: Path, patients: int, seed: int) -> None:
-    """Write synthetic patients to `directory/kaggle_3m`; every fifth has the name of a validation patient.
+    """Write made-up patients to `directory/kaggle_3m`; every fifth has the name of a validation patient.
 
     The same seed gives the same bytes.
     """

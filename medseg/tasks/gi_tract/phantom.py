@@ -1,4 +1,4 @@
-"""Synthetic MR scans of the abdomen in the UW-Madison collection's layout, with run-length masks of three organs."""
+"""Made-up MR scans of the abdomen in the UW-Madison collection's layout, with run-length masks of three organs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BRIGHTNESS = {"large_bowel": 420, "small_bowel": 300, "stomach": 560}
 
 
 def phantom(directory: Path, patients: int, seed: int) -> None:
-    """Write synthetic cases to `directory/train`, every second one with two days, and `train.csv`.
+    """Write made-up cases to `directory/train`, every second one with two days, and `train.csv`.
 
     The same seed gives the same bytes.
     """

@@ -17,7 +17,7 @@ _CHANGES = Augmentation(flip=0.5, move=0.75, shift=0.05, scale=0.1, rotate_deg=1
 
 
 def data_of(picture: Picture | None) -> Data:
-    """The data folder for a description. Without one there is no training, only checks and synthetic pictures."""
+    """The data folder for a description. Without one there is no training, only checks and made-up pictures."""
     known = {NAME: Training(partial(samples, picture), _CHANGES, resizable=False)} if picture else {}
     return Data(
         patients=patients,

@@ -1,4 +1,4 @@
-"""Synthetic pictures with masks of values: round cells and long fibres on stained tissue."""
+"""Made-up pictures with masks of values: round cells and long fibres on stained tissue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EDGE = 2.0  # pixels
 
 
 def phantom(directory: Path, patients: int, seed: int) -> None:
-    """Write synthetic pictures to `images`, their masks to `masks`, and `classes.txt`.
+    """Write made-up pictures to `images`, their masks to `masks`, and `classes.txt`.
 
     The same seed gives the same bytes.
     """

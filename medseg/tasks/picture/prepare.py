@@ -122,7 +122,7 @@ def restored(planes: Array, size: tuple[int, int], picture: Picture, nearest: bo
 
 
 def normalised_range(picture: Picture) -> tuple[float, float]:
-    """The usual smallest and largest value of the network's input, for synthetic inputs."""
+    """The usual smallest and largest value of the network's input, for made-up inputs."""
     if picture.shared.channels[0].normalisation["scheme"].endswith("z-score"):
         return -2.0, 2.0
     hows = [dict(channel.normalisation) for channel in picture.shared.channels]

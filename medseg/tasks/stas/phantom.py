@@ -1,4 +1,4 @@
-"""Synthetic pathology pictures in AI CUP 2022's layout: air spaces in stained tissue, with tumour cells in some."""
+"""Made-up pathology pictures in AI CUP 2022's layout: air spaces in stained tissue, with tumour cells in some."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EDGE = 3.0  # pixels
 
 
 def phantom(directory: Path, patients: int, seed: int) -> None:
-    """Write synthetic pictures and LabelMe files to `directory/SEG_Train_Datasets`.
+    """Write made-up pictures and LabelMe files to `directory/SEG_Train_Datasets`.
 
     The same seed gives the same bytes.
     """
