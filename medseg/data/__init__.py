@@ -1,1 +1,1 @@
-"""Files as arrays and arrays as files: volumes, pictures, masks; samples and splits; made-up patients."""
+"""Reading and writing of volumes, pictures and masks; training samples and splits; tools for made-up patients."""

@@ -12,14 +12,15 @@ from medseg.scratch import Scratch
 
 _MOST_BYTES = 32 << 30
 _MOST_FILES = 100_000
-_FREE_BYTES = 64 << 20  # that any archive may hold
-_MOST_TIMES = 100  # its own size: a CT packs to a third, a mask to a hundredth
+_FREE_BYTES = 64 << 20  # any archive may unpack to this many bytes more
+_MOST_TIMES = 100  # times the archive's own size: a CT packs to a third, a mask to a hundredth
 
 
 def unpacked(path: Path) -> Scratch:
-    """A folder with the archive's files under its own name; removed when the object is dropped.
+    """A folder with the archive's files, in a subfolder with the archive's name. It is removed with the object.
 
-    Raises InputError for an archive that is damaged or locked, that would write elsewhere, or that holds too much.
+    Raises InputError for an archive that is damaged, has a password, would write outside of the folder, or unpacks to
+    too much.
     """
     folder = Scratch("zip")
     try:
@@ -52,7 +53,7 @@ def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
-    """One file, to its checksum; zipfile gives no more bytes than the entry's size, which was counted."""
+    """Write one file; zipfile checks its checksum, and gives no more bytes than the entry's size, which was counted."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(entry) as source, path.open("wb") as target:
         shutil.copyfileobj(source, target, 1 << 20)

@@ -1,7 +1,7 @@
-"""Byte strings as one uint8 tensor, each behind its length: how pictures and text cross Triton.
+"""Byte strings as one uint8 tensor, each after its length: how pictures and text are sent to and from Triton.
 
-Triton's own BYTES tensors are not used: the embedded server's python stub was built for numpy 1 and dies on them under
-numpy 2.
+Triton's own BYTES tensors are not used: the Python stub of the embedded server was built for numpy 1. Under numpy 2
+it crashes on them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _PREFIX = 4  # bytes of a length, little-endian
 
 
 def framed(items: Sequence[bytes] | Array) -> Array:
-    """One uint8 vector: for each item its length as 4 bytes, little-endian, then the item."""
+    """One uint8 vector (bytes,): for each item its length as 4 bytes, little-endian, then the item."""
     parts = [part for item in items for part in (len(item).to_bytes(_PREFIX, "little"), item)]
     return np.frombuffer(b"".join(parts), np.uint8)
 
 
 def unframed(vector: Array, name: str) -> Array:
-    """The items (n,) of bytes. Raises InputError naming the tensor where the lengths do not add up."""
+    """The items (n,) as bytes. Raises InputError, with the tensor's name, where the lengths do not add up."""
     data, items, at = vector.tobytes(), [], 0
     while at < len(data):
         size = int.from_bytes(data[at : at + _PREFIX], "little")

@@ -1,4 +1,4 @@
-"""Arrays that are made once, in parallel, and memory-mapped ever after."""
+"""A cache of arrays: they are made once, in parallel, and memory-mapped from then on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from medseg.task import Array
 
 
 def cache_folder() -> Path:
-    """Where made arrays are kept: $MEDSEG_CACHE, else ~/.cache/medseg."""
+    """The folder for cached arrays: $MEDSEG_CACHE, else ~/.cache/medseg."""
     return Path(os.environ.get("MEDSEG_CACHE", Path.home() / ".cache" / "medseg"))
 
 
 def fingerprint(source: Path, *arguments: object) -> str:
-    """A digest of a file, or of a folder's files (paths, sizes, times), and of the arguments of what is made of it."""
+    """A digest of the source and of the arguments with which an array is made from it: 24 hexadecimal digits.
+
+    The source is a file, or all files of a folder; their paths, sizes and times count, not their content.
+    """
     files = sorted(source.iterdir()) if source.is_dir() else [source]
     facts = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     text = repr((facts, arguments))
@@ -31,18 +34,17 @@ def fingerprint(source: Path, *arguments: object) -> str:
 
 
 def build(make: Callable[..., Array], jobs: Mapping[Path, tuple[Any, ...]], title: str, workers: int = 0) -> None:
-    """Write `make(*arguments)` as .npy to every path of `jobs` that is not there yet; progress goes to stderr.
+    """Write `make(*arguments)` as .npy to every path of `jobs` that does not exist yet; progress goes to stderr.
 
-    Each file appears whole or not at all, so an interrupted build goes on where it stopped; what a killed one had begun
-    is removed.
-    `workers` 0 means one process a core. `make` and its arguments are pickled.
+    Each file appears whole or not at all, so the next build continues where an interrupted one stopped. Half-written
+    files of a killed build are removed. `workers` 0 means one process per core. `make` and its arguments are pickled.
     """
     from joblib import Parallel, delayed
 
     missing = {path: arguments for path, arguments in jobs.items() if not path.is_file()}
     _sweep({path.parent for path in jobs})
     workers = min(workers or os.cpu_count() or 1, max(1, len(missing)))
-    # loky's processes, for a forked child inherits ITK's and torch's thread pools without their threads, and hangs
+    # loky and not fork: a forked child inherits the thread pools of ITK and torch without their threads, and hangs
     how: dict[str, Any] = {"initializer": _end_with, "initargs": (os.getpid(),)}
     pool = Parallel(workers, backend="loky", return_as="generator_unordered", **how)
     written = pool(delayed(_write)(path, make, arguments) for path, arguments in missing.items())
@@ -51,7 +53,7 @@ def build(make: Callable[..., Array], jobs: Mapping[Path, tuple[Any, ...]], titl
 
 
 def _end_with(parent: int) -> None:
-    """In a worker: end as soon as the process that wants its work is gone; by itself it would wait five minutes."""
+    """Make a worker end soon after its parent process is gone; by default it would wait five minutes."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -62,7 +64,7 @@ def _end_with(parent: int) -> None:
 
 
 def _sweep(folders: Collection[Path]) -> None:
-    """Remove half-written arrays whose writer was killed; other builds may be at work in the same folder."""
+    """Remove half-written arrays whose writer was killed; those of other running builds in the folder stay."""
     for left in (left for folder in folders for left in folder.glob(".*.npy.*")):
         writer = left.suffix.removeprefix(".")
         if writer.isdigit() and not psutil.pid_exists(int(writer)):

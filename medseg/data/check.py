@@ -1,4 +1,4 @@
-"""What a data folder holds and what is wrong with it."""
+"""Report on a data folder: what it holds and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medseg.task import Case
 
 @dataclass(frozen=True)
 class Inspected:
-    """One patient, or one table: its readable cases, and every problem as a sentence that names a path."""
+    """One patient, or one table (patient is None): its readable cases, and each problem as a sentence with a path."""
 
     patient: str | None
     cases: Sequence[Case] = ()
@@ -28,8 +28,8 @@ class Report:
 
     patients: int
     cases: int
-    shapes: dict[str, int]  # rows x columns and the like, and how many cases have it
-    spacings_mm: dict[str, int]
+    shapes: dict[str, int]  # a shape, such as "rows x columns", and how many cases have it
+    spacings_mm: dict[str, int]  # a spacing, such as "0.7x0.7x1.25", and how many cases have it
     without_truth: int
     empty_masks: int
     foreground_share: float | None  # mean over the cases with truth
@@ -42,7 +42,7 @@ class Report:
 
 
 def report(inspected: Iterable[Inspected]) -> Report:
-    """All that was inspected, added up; cases are looked at one patient at a time and then let go."""
+    """The sum of all that was inspected. Only one patient's cases are in memory at a time."""
     patients, shares = 0, list[float]()
     problems: list[str] = []
     shapes, spacings, counts = Counter[str](), Counter[str](), Counter[str]()
@@ -65,7 +65,7 @@ def report(inspected: Iterable[Inspected]) -> Report:
 
 
 def problems_of(calls: Iterable[Callable[[], object]]) -> list[str]:
-    """The sentence of every call that raises InputError."""
+    """Run every call, and return the message of each InputError."""
     found = []
     for call in calls:
         try:
@@ -76,7 +76,7 @@ def problems_of(calls: Iterable[Callable[[], object]]) -> list[str]:
 
 
 def read_cases(patient: str, read: Callable[[], Sequence[Case]], problems: Sequence[str]) -> Inspected:
-    """The patient's cases with the problems that are known; unreadable ones are a problem more."""
+    """The patient's cases, or the problems why there are none: the known ones, else what `read` raises."""
     if problems:
         return Inspected(patient, (), problems)
     try:

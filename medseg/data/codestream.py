@@ -1,4 +1,4 @@
-"""Compressed frames of DICOM, decoded by ITK in a process of its own: damaged ones can crash its codecs."""
+"""Compressed frames of DICOM, decoded by ITK in separate processes, because damaged frames can crash its codecs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 from medseg.scratch import Scratch
 from medseg.task import Array
 
-_SECONDS = 60  # for a process to start and to decode
-_SECONDS_EACH = 5  # for a frame
-_LEAST = 32  # frames that are worth one more process
-_DAMAGE = ("corrupt", "premature", "bogus", "invalid", "unexpected")  # words of codecs that go on all the same
+_SECONDS = 60  # the timeout of a process, which starts and decodes in this time
+_SECONDS_EACH = 5  # added to the timeout for each frame
+_LEAST = 32  # frames per process: with fewer, one more process does not pay
+_DAMAGE = ("corrupt", "premature", "bogus", "invalid", "unexpected")  # codecs print these words and still continue
 
 
 def decoded(files: Sequence[bytes]) -> list[Array | str]:
-    """Each DICOM file's one frame (rows, columns) as it is stored, or why it cannot be decoded."""
+    """For each DICOM file with one frame: its stored values (rows, columns), or why they cannot be decoded."""
     with Scratch("frames") as folder:
         paths = [Path(folder, f"{index}.dcm") for index in range(len(files))]
         for path, content in zip(paths, files, strict=True):
@@ -39,7 +39,7 @@ def _started(paths: Sequence[Path]) -> subprocess.Popen[str]:
 
 
 def _ended(paths: Sequence[Path], process: subprocess.Popen[str]) -> dict[Path, str]:
-    """What went wrong with which of these files, once the process has ended."""
+    """Wait for the process, until its timeout, and say what went wrong with which of these files."""
     try:
         said, _ = process.communicate(timeout=_SECONDS + _SECONDS_EACH * len(paths))
     except subprocess.TimeoutExpired:
@@ -61,7 +61,7 @@ def _frame(path: Path) -> Array:
 
 
 def _decode(paths: Sequence[str]) -> None:
-    """Decode the files one by one beside themselves, and name each before what its codec may say of it."""
+    """Decode each file to a .npy beside it. Its name is printed first, so that a codec's message can be assigned."""
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)

@@ -1,4 +1,4 @@
-"""The files of a folder: which may hold a slice, and which are known to lie beside slices and to hold none."""
+"""The files of a folder: which may hold a slice, and which often lie beside slices but hold none."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from medseg.errors import InputError
 _SILENT_NAMES = {"thumbs.db", "desktop.ini", "dicomdir", "lockfile", "version", "autorun.inf"}
 _SILENT_STEMS = ("readme", "license", "licence", "changelog", "checksums", "md5sums", "sha256sums")
 _SILENT_SUFFIXES = {".json", ".csv", ".tsv", ".txt", ".md", ".rst", ".log", ".yaml", ".yml", ".md5", ".sha256"}
-_PIXEL_SUFFIXES = {".raw", ".zraw", ".bin", ".gz"}  # which a header beside them may name
+_PIXEL_SUFFIXES = {".raw", ".zraw", ".bin", ".gz"}  # a header in the same folder may name such a file
 _HEADERS = (".mhd", ".nhdr", ".nrrd")
-_NAMED_SUFFIXES = {  # documents, pictures and programs of viewers: left out, and said
+_NAMED_SUFFIXES = {  # documents, pictures and programs of viewers: left out, with a note
     *(".html", ".htm", ".xhtml", ".xml", ".xsl", ".pdf", ".doc", ".docx", ".rtf", ".xls", ".xlsx", ".ps", ".js"),
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".svg", ".ico", ".webp", ".mp4", ".avi", ".mpg"),
     *(".exe", ".dll", ".so", ".dylib", ".jar", ".bat", ".cmd", ".sh", ".py", ".ini", ".inf", ".cfg", ".db", ".sqlite"),
@@ -25,7 +25,10 @@ _MOST_FILES = 1_000_000
 
 
 def plain_files(folder: Path) -> list[Path]:
-    """Every file in the folder and in those below it, links followed once, hidden ones and devices left out; sorted."""
+    """Every file in the folder and its subfolders, sorted in each. Each folder is visited once, links are followed.
+
+    Hidden files and devices are left out. Raises InputError for more than 1,000,000 files.
+    """
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, followlinks=True):
@@ -43,7 +46,7 @@ def plain_files(folder: Path) -> list[Path]:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether it is a file on a disk: no device, no pipe, no link to nowhere."""
+    """Whether it is a regular file: no folder, device, pipe or broken link."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
@@ -51,7 +54,7 @@ def is_plain(path: Path) -> bool:
 
 
 def is_known(path: Path) -> bool:
-    """Whether a file that is no DICOM is one that usually lies beside slices, and needs no word."""
+    """Whether a file that is not DICOM usually lies beside slices, so that no note is needed."""
     name = path.name.lower()
     return (
         name in _SILENT_NAMES
@@ -62,7 +65,7 @@ def is_known(path: Path) -> bool:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a file that is no DICOM says so by its suffix: a document, a picture, a program."""
+    """Whether the suffix shows that a file is not DICOM but a document, a picture or a program."""
     return path.suffix.lower() in _NAMED_SUFFIXES
 
 

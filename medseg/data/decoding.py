@@ -1,4 +1,4 @@
-"""What a Decode record says, done by Pillow and OpenCV: the reference that other decoders are held to."""
+"""The decoding that a Decode record describes, by Pillow and OpenCV: the reference for all other decoders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCALES = ("", "bits", "maximum", "range")
 def decoder(how: Decode) -> Callable[[Tensors, Networks], Tensors]:
     """A step's function from `packed` (n, bytes) uint8 to the record's output.
 
-    It raises InputError naming the picture that is no picture of the record's kind, or where they are too large.
+    The function raises InputError, with the picture's name, where a picture is not of the record's kind or too large.
     """
 
     def decoded(tensors: Tensors, _: Networks) -> Tensors:
@@ -28,9 +28,9 @@ def decoder(how: Decode) -> Callable[[Tensors, Networks], Tensors]:
 
 
 def files_of(packed: Array, how: Decode) -> tuple[Mapping[str, bytes], int]:
-    """The pictures' bytes by what messages call them, and how many pixels they have together.
+    """The bytes of each picture by the name that messages use for it, and how many pixels all have together.
 
-    Raises InputError where these are too many.
+    Raises InputError where a picture is not of the record's kind, or all have too many pixels together.
     """
     names = [how.called] if how.most == 1 else [f"{how.called} {index}" for index in range(len(packed))]
     files = {name: row.tobytes() for name, row in zip(names, packed, strict=True)}
@@ -40,13 +40,16 @@ def files_of(packed: Array, how: Decode) -> tuple[Mapping[str, bytes], int]:
 
 
 def prepared(picture: Array, how: Decode) -> Array:
-    """What the record makes of one picture (h, w) or (h, w, 3), see Decode."""
+    """One decoded picture (h, w) or (h, w, 3), prepared as the record says.
+
+    Without a size: the pixels (h, w, 1 or 3) as they are. With one: (channels, *size) float32. See Decode.
+    """
     pixels = picture if picture.ndim == 3 else picture[..., np.newaxis]
     if how.size is None:
         return pixels
     planes = pixels.transpose(2, 0, 1).astype(np.float32)
     low, spread = _ends(picture, how)
-    if how.scaled == "maximum":  # the networks learnt what was rounded in this order
+    if how.scaled == "maximum":  # scaling before resizing rounds as in the networks' training
         scaled = resized(planes / spread, how.size)
     else:
         scaled = (resized(planes, how.size) - low) / spread
@@ -58,7 +61,7 @@ def prepared(picture: Array, how: Decode) -> Array:
 
 
 def _ends(picture: Array, how: Decode) -> tuple[np.float32, np.float32]:
-    """What becomes 0, and how far above it lies what becomes 1; a divisor is never 0."""
+    """The value that becomes 0, and the distance from it to the value that becomes 1, which is never 0."""
     low = int(picture.min()) if how.scaled == "range" else 0
     if how.scaled in ("maximum", "range"):
         return np.float32(low), np.float32(max(1, int(picture.max()) - low))
@@ -66,7 +69,7 @@ def _ends(picture: Array, how: Decode) -> tuple[np.float32, np.float32]:
 
 
 def problems(how: Decode) -> Iterator[str]:
-    """What of a record cannot be."""
+    """What is wrong with a record, one sentence each."""
     if how.scaled not in SCALES:
         yield f"scaled {how.scaled!r}; expected one of {', '.join(map(repr, SCALES))}"
     if how.size is None and (how.scaled or how.mean or how.std):

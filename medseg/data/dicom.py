@@ -1,4 +1,4 @@
-"""One DICOM file's header: the CT slices that it holds, or what else it is."""
+"""The header of one DICOM file: the CT slices that the file holds, or what else it is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_UNITS = ("", "HU", "HU_MOD", "US", "UNSPECIFIED")  # of a rescale; what is left out is some other material's
+_UNITS = ("", "HU", "HU_MOD", "US", "UNSPECIFIED")  # accepted values of RescaleType; all others are not HU
 _TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID"),
     *("SeriesInstanceUID", "SeriesNumber", "FrameOfReferenceUID", "Modality", "ImageType", "ImagePositionPatient"),
@@ -39,7 +39,7 @@ _MOST_PIXELS = 1 << 14  # along an axis
 
 @dataclass(frozen=True)
 class Slice:
-    """A CT slice as its header tells it; its pixels are still in the file."""
+    """A CT slice as its header describes it; its pixels are still in the file."""
 
     path: Path
     owner: tuple[str, ...]  # patient and study: compared, never shown
@@ -52,26 +52,26 @@ class Slice:
     axes: Array  # (2, 3) cosines: along a row, along a column
     spacing: Array  # (2,) mm, along a row, along a column; NaN where the header has none
     rescale: tuple[float, float] | None  # slope and intercept
-    bits: tuple[str, ...]  # how a value is stored: bits allocated, stored, the highest, with sign or not
-    padding: tuple[int, int] | None  # the first and the last stored value that stand for no pixel
-    frame: int | None = None  # of a multi-frame object, from 0
-    derived: bool = False
+    bits: tuple[str, ...]  # how a value is stored: BitsAllocated, BitsStored, HighBit, PixelRepresentation
+    padding: tuple[int, int] | None  # first and last of the stored values that mean "no pixel"
+    frame: int | None = None  # the frame's number in a multi-frame object, from 0
+    derived: bool = False  # whether ImageType says DERIVED
     inverse: bool = False  # MONOCHROME1
 
     @property
     def name(self) -> str:
-        """Its file, and its frame, for messages."""
+        """The name of its file, with the number of its frame from 1: for messages."""
         return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame + 1}"
 
     @property
     def normal(self) -> Array:
-        """The unit vector (3,) across the slice."""
+        """The unit vector (3,) at right angles to the slice."""
         return np.cross(*self.axes)
 
 
 @dataclass(frozen=True)
 class Other:
-    """A DICOM file that is no CT slice, and what it is."""
+    """A DICOM file that is not a CT slice, and what it is."""
 
     path: Path
     what: str
@@ -79,11 +79,11 @@ class Other:
 
 
 def read_header(path: Path, real: bool = False) -> tuple[Slice, ...] | Other | None:
-    """The file's slices, or what else it is; no slice for a DICOMDIR; None for a file that is no DICOM.
+    """The file's slices, or what else it is; an empty tuple for a DICOMDIR; None for a file that is not DICOM.
 
-    `real`: slices of any modality that are placed in the patient, in whatever unit; otherwise a CT's in HU.
+    `real` accepts slices of any modality and unit that have a position in the patient; else only CT slices in HU.
 
-    Raises InputError for a damaged one: cut short, empty of what an image needs, numbers that are none.
+    Raises InputError for a damaged file: cut short, without what an image needs, or with numbers that are not valid.
     """
     with quiet(), Guarded(path) as file:
         if path.name.upper() == "DICOMDIR":
@@ -97,18 +97,18 @@ def read_header(path: Path, real: bool = False) -> tuple[Slice, ...] | Other | N
             return _meaning(path, header, file, real)
         except InputError:
             raise
-        except Exception as error:  # whatever pydicom makes of damaged bytes; its words may quote a header
+        except Exception as error:  # pydicom may raise anything on damaged bytes; its message may quote the header
             raise damaged(path, f"its header cannot be read: {type(error).__name__}") from error
 
 
 def damaged(path: Path, why: str) -> InputError:
-    """The refusal of a DICOM file that cannot be used."""
+    """The error for a DICOM file that cannot be used."""
     return InputError(f"{path} is a damaged DICOM file ({why}); expected a CT slice: export the series again")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without pydicom's warnings, which quote what stands in a header."""
+    """Silence pydicom's warnings, because they quote values of headers."""
     from pydicom.config import disable_value_validation
 
     with warnings.catch_warnings(), disable_value_validation():
@@ -117,7 +117,7 @@ def quiet() -> Iterator[None]:
 
 
 def _is_dicom(file: BinaryIO) -> bool:
-    """Whether it begins as DICOM does: with a preamble, or with the first element of group 2 or 8."""
+    """Whether the file begins like DICOM: with a preamble, or with the first element of group 2 or 8."""
     head = file.read(132)
     file.seek(0)
     if head[128:] == b"DICM":
@@ -157,7 +157,7 @@ def _meaning(path: Path, header: pydicom.Dataset, file: BinaryIO, real: bool) ->
 
 def _has_pixels(path: Path, header: pydicom.Dataset, file: BinaryIO, syntax: str) -> bool:
     """Whether pixels follow the header. Raises InputError where the file ends before they do."""
-    if syntax == _DEFLATED:  # read as a whole where the pixels are
+    if syntax == _DEFLATED:  # checked later, when the whole file is read for its pixels
         return True
     implicit, little = header.original_encoding
     head = np.frombuffer(file.read(12).ljust(12, b"\0"), "<u2" if little else ">u2")
@@ -175,7 +175,10 @@ def _has_pixels(path: Path, header: pydicom.Dataset, file: BinaryIO, syntax: str
 
 
 def _slice(path: Path, header: pydicom.Dataset, places: list[pydicom.Dataset], frame: int, real: bool) -> Slice | None:
-    """A slice; `places` say in this order where it lies and what its values are. None for a localizer."""
+    """A slice; None for a localizer.
+
+    Its position and the meaning of its values are looked up in `places`; the first one that has a value counts.
+    """
     kinds = [str(word) for word in values(_found(places, "CTImageFrameTypeSequence", "FrameType"))]
     if any(word in NO_SLICES for word in kinds):
         return None
@@ -236,7 +239,7 @@ def _padding(places: list[pydicom.Dataset]) -> tuple[int, int] | None:
 
 
 def _found(places: list[pydicom.Dataset], group: str, name: str) -> Any:
-    """The first place's value of this name, in a functional group or plain; None where no place has one."""
+    """The value of this name from the first place that has one, in its functional group or directly; else None."""
     for place in places:
         inside = place.get(group)
         for one in [*(inside or []), place]:

@@ -1,4 +1,4 @@
-"""What a DICOM object is, by its header: a slice of a volume, or else."""
+"""What a DICOM object is, by its header: a slice of a volume, or something else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MORE = (  # MR, enhanced MR, PET, enhanced PET
     *("1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.130"),
 )
 _ROOT = "1.2.840.10008."
-NO_SLICES = {  # values of ImageType, and what they say that a picture is
+NO_SLICES = {  # values of ImageType for pictures that are not slices, and what such a picture is
     "LOCALIZER": "a localizer",
     "SCOUT": "a localizer",
     "TOPOGRAM": "a localizer",
@@ -32,7 +32,7 @@ NO_SLICES = {  # values of ImageType, and what they say that a picture is
 
 
 def is_image(kind: str) -> bool:
-    """Whether a SOP class is that of a picture, or the beginning of one's name, as in a file that was cut there."""
+    """Whether a SOP class is that of a picture. In a file that was cut there, it may be the start of such a UID."""
     from pydicom.uid import UID
 
     name = UID(kind).name
@@ -40,7 +40,7 @@ def is_image(kind: str) -> bool:
 
 
 def other(header: pydicom.Dataset, kind: str, real: bool) -> str:
-    """What an object is that is no CT slice, "" for a CT's."""
+    """What an object is, in words, if it is not a slice; "" for a slice. See `read_header` for `real`."""
     from pydicom.uid import UID
 
     modality = str(header.get("Modality") or ("CT" if kind in CT else ""))
@@ -62,6 +62,6 @@ def other(header: pydicom.Dataset, kind: str, real: bool) -> str:
 
 
 def values(value: Any) -> list[Any]:
-    """A header's value as a list: of all where it has several, of none where it is empty."""
-    several = not isinstance(value, str | bytes) and isinstance(value, Sequence)  # pydicom's MultiValue is one too
+    """A header's value as a list: of several values all, of an empty value none."""
+    several = not isinstance(value, str | bytes) and isinstance(value, Sequence)  # MultiValue of pydicom included
     return list(value) if several else [value] if value else []

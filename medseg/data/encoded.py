@@ -1,4 +1,7 @@
-"""Encoded pictures (PNG, JPEG, TIFF) as bytes: checked before anything is allocated, and decoded as they are shown."""
+"""Encoded pictures (PNG, JPEG, TIFF) as bytes: checked before anything is allocated, and decoded as viewers show them.
+
+A picture "as it is shown" is turned as its EXIF or TIFF orientation says.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,24 @@ from medseg.data.whole import TIFF, flaw, is_plain_tiff
 from medseg.errors import InputError
 from medseg.task import Array
 
-MAX_SIDE = 8192  # pixels; larger than any slide picture or slice, small enough to hold in memory
+MAX_SIDE = 8192  # pixels; more than any slide picture or slice has, but small enough for the memory
 MAX_BYTES = 64 << 20
 MAX_AREA = 32 << 20  # pixels of one picture: 5792 x 5792, or 8192 x 4096
-MAX_PIXELS = 256 << 20  # of all pictures of a request; a volume of 1,024 slices of 512 x 512
+MAX_PIXELS = 256 << 20  # of all pictures of a request together: 1,024 slices of 512 x 512
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # A mode's bits and colour type in a PNG's header.
 _PNG_DEPTHS = {"RGB": b"\x08\x02", "RGB;16": b"\x10\x02", "L": b"\x08\x00", "I;16": b"\x10\x00"}
-_DEEP = ";16"  # how the modes of 16 bits a channel end
-_ANY_DEPTH = ("1", "P")  # whose bits say nothing of their values: black and white, places in a palette
+_DEEP = ";16"  # the end of the modes with 16 bits per channel
+_ANY_DEPTH = ("1", "P")  # modes that any number of bits may have: black and white, and a palette
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a task expects of a picture, in words and as Pillow's format and mode, or "RGB;16", which Pillow has not."""
+    """The kind of picture that a task expects."""
 
     words: str  # for error messages
-    formats: tuple[str, ...]
-    mode: str
+    formats: tuple[str, ...]  # as Pillow names them
+    mode: str  # as Pillow names it, or "RGB;16", which Pillow does not have
 
 
 GREY16 = Kind("a 16-bit grey PNG", ("PNG",), "I;16")
@@ -47,12 +50,12 @@ RGB16 = Kind("a 16-bit RGB PNG or TIFF", ("PNG", "TIFF"), "RGB;16")
 
 
 def check(data: bytes, kind: Kind, name: str = "picture") -> tuple[int, int]:
-    """Height and width in pixels, as it is shown, of an encoded picture that is whole. Allocates nothing of its size.
+    """Height and width in pixels, as it is shown, of a complete encoded picture. No memory of its size is allocated.
 
-    Raises InputError where the bytes are no picture of this kind, cut short, damaged, or declare an absurd size.
+    Raises InputError where the bytes are not a picture of this kind, cut short, damaged, or declare too large a size.
     """
     with _known(data, kind, name) as picture:
-        size = _shown(data, picture)  # looking through a JPEG shrinks it
+        size = _shown(data, picture)  # before flaw(), which may change a JPEG's size
         wrong = flaw(data, picture)
         if wrong:
             raise InputError(
@@ -62,26 +65,25 @@ def check(data: bytes, kind: Kind, name: str = "picture") -> tuple[int, int]:
 
 
 def declared(data: bytes, kind: Kind, name: str = "picture") -> tuple[int, int]:
-    """Height and width in pixels, from the header alone: what a decoder would allocate for bytes that may be cut short.
+    """Height and width in pixels, as it is shown, from the header alone; the rest of the bytes may be cut short.
 
-    Raises InputError where the bytes are no picture of this kind, or declare an absurd size.
+    Raises InputError where the bytes are not a picture of this kind, or declare too large a size.
     """
     with _known(data, kind, name) as picture:
         return _shown(data, picture)
 
 
 def orientation_of(data: bytes, kind: Kind, name: str = "picture") -> int:
-    """The picture's orientation, 1 to 8. Raises InputError where the bytes are no picture of this kind."""
+    """The picture's EXIF orientation, 1 to 8. Raises InputError where the bytes are not a picture of this kind."""
     with _known(data, kind, name) as picture:
         return orientation(data, picture)
 
 
 def portable(data: bytes, kind: Kind, name: str = "picture") -> bytes:
-    """The picture in bytes that every decoder reads alike: its own, or a PNG of it as it is shown.
+    """The picture as bytes that all decoders read the same way: its own bytes, or a PNG of it as it is shown.
 
-    Pictures that are turned when they are shown, and TIFFs whose pixels are compressed, tiled, in planes or of 16 bits,
-    become PNG.
-    Raises InputError where the bytes are no picture of this kind, or cannot be decoded.
+    Pictures with an orientation become PNG; so do TIFFs whose pixels are compressed, tiled, in planes or of 16 bits.
+    Raises InputError where the bytes are not a picture of this kind, cannot be decoded, or the PNG is over MAX_BYTES.
     """
     with _known(data, kind, name) as picture:
         plain = picture.format != "TIFF" or (is_plain_tiff(picture) and not kind.mode.endswith(_DEEP))
@@ -96,7 +98,10 @@ def portable(data: bytes, kind: Kind, name: str = "picture") -> bytes:
 
 
 def check_total(sizes: Sequence[tuple[int, int]], names: str = "pictures") -> None:
-    """Raise InputError where pictures of these sizes, each in its square, would have more than MAX_PIXELS together."""
+    """Raise InputError where pictures of these sizes have more than MAX_PIXELS together.
+
+    Each picture counts as a square whose side is its longer side.
+    """
     if sum(max(size) ** 2 for size in sizes) > MAX_PIXELS:
         largest = max(sizes)
         raise InputError(
@@ -106,9 +111,9 @@ def check_total(sizes: Sequence[tuple[int, int]], names: str = "pictures") -> No
 
 
 def too_large(sizes: Array) -> str:
-    """What is wrong with a tensor (n, 2) of heights and widths, in words that follow its name; "" where nothing is."""
+    """What is wrong with a tensor (n, 2) of heights and widths, as words to put after its name; "" if nothing is."""
     area = int(np.prod(host(sizes).astype(np.int64), axis=1).max(initial=0))
-    return f"speaks of {area} pixels; expected at most {MAX_AREA >> 20} Mi of a picture" if area > MAX_AREA else ""
+    return f"states {area} pixels; expected at most {MAX_AREA >> 20} Mi per picture" if area > MAX_AREA else ""
 
 
 @contextmanager
@@ -130,9 +135,10 @@ def _known(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
 
 
 def decode(data: bytes, kind: Kind, name: str = "picture") -> Array:
-    """The picture as it is shown, (h, w) uint16 for GREY16, (h, w, 3) uint8 for RGB; other decoders are held to it.
+    """The picture as it is shown: (h, w) for grey, (h, w, 3) for RGB; uint16 for kinds of 16 bits, else uint8.
 
-    Raises InputError where the bytes are no picture of this kind and of a sane size, or cannot be decoded.
+    This is the reference for other decoders. Raises InputError where the bytes are not a picture of this kind, are too
+    large, or cannot be decoded.
     """
     with _known(data, kind, name) as picture:
         if kind.mode == RGB16.mode:
@@ -142,13 +148,16 @@ def decode(data: bytes, kind: Kind, name: str = "picture") -> Array:
 
 
 def mode_of(data: bytes, name: str = "picture") -> str:
-    """The mode that a picture's `Kind` must have. Raises InputError where the bytes are no picture."""
+    """The mode that a picture's `Kind` must have. Raises InputError where the bytes are not a picture."""
     with _reading(data, _ANY, name) as picture:
         return _mode(data, picture)
 
 
 def _deep(data: bytes, picture: Image.Image, name: str) -> Array:
-    """An RGB picture of 16 bits (h, w, 3) uint16; Pillow would keep 8. OpenCV turns TIFFs by itself, as Pillow does."""
+    """An RGB picture of 16 bits per channel, (h, w, 3) uint16, by OpenCV, because Pillow would keep only 8 bits.
+
+    OpenCV turns TIFFs by itself, as Pillow does.
+    """
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16 or found.shape[2:] != (3,):
         raise InputError(f"{name} cannot be read; expected {RGB16.words}: save it again")
@@ -158,7 +167,7 @@ def _deep(data: bytes, picture: Image.Image, name: str) -> Array:
 
 
 def pack(pictures: Sequence[bytes]) -> Array:
-    """Encoded pictures as (n, longest) uint8, the shorter ones filled with zeros, which decoders ignore."""
+    """Encoded pictures as (n, longest) uint8; shorter ones end with zeros, which decoders ignore."""
     packed = np.zeros((len(pictures), max(map(len, pictures))), np.uint8)
     for row, data in zip(packed, pictures, strict=True):
         row[: len(data)] = np.frombuffer(data, np.uint8)
@@ -174,15 +183,15 @@ def encoded_tensor(pictures: Sequence[bytes]) -> Array:
 
 @contextmanager
 def _reading(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
-    """Pillow's picture over the bytes. What Pillow raises on damage becomes one InputError."""
+    """Pillow's picture over the bytes. Every error that Pillow raises on damage becomes an InputError."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd tags and large sizes; check() judges both
+            warnings.simplefilter("ignore")  # Pillow warns about odd tags and large sizes; check() tests both
             with Image.open(io.BytesIO(data)) as picture:
-                picture.info.pop("xmp", None)  # from which Pillow alone would take an orientation
+                picture.info.pop("xmp", None)  # only Pillow would read an orientation from it
                 yield picture
-    except UnidentifiedImageError as error:  # whose own words name a Python object
-        tiff = data[:4] in _TIFF_STARTS  # of floating-point or signed values, for instance
+    except UnidentifiedImageError as error:  # its own message only names a Python object
+        tiff = data[:4] in _TIFF_STARTS  # for example one of floating-point or signed values
         found = "a TIFF of a kind that Pillow does not read" if tiff else "no picture that Pillow knows"
         raise InputError(f"{name} is {found}; expected {kind.words}") from error
     except (OSError, ValueError, SyntaxError, TypeError, LookupError, OverflowError, EOFError, struct.error) as error:
@@ -194,13 +203,13 @@ def _reading(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
 
 
 def _shown(data: bytes, picture: Image.Image) -> tuple[int, int]:
-    """Height and width of a picture as it is shown; Pillow turns the size of a TIFF by itself."""
+    """Height and width of a picture as it is shown. Pillow already gives a TIFF's size as it is shown."""
     turned = picture.format != "TIFF" and orientation(data, picture) in SIDEWAYS
     return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
 def _mode(data: bytes, picture: Image.Image) -> str:
-    """Pillow's mode, whatever the order of its bytes; "RGB;16" where Pillow would keep 8 of 16 bits."""
+    """Pillow's mode without its byte order; "RGB;16" where Pillow would keep only 8 of 16 bits."""
     if picture.mode.startswith("I;16"):
         return "I;16"
     if picture.mode == "RGB" and picture.format == "PNG":
@@ -216,7 +225,7 @@ def _depth(mode: str) -> str:
 
 
 def _hidden(data: bytes, picture: Image.Image) -> str:
-    """What the file holds that its mode does not tell: frames, pages, transparent parts, another depth."""
+    """What the mode does not tell about the file: several frames or pages, transparent parts, another bit depth."""
     mode = _mode(data, picture)
     if picture.format == "PNG" and picture.n_frames > 1:  # type: ignore[attr-defined]
         return f" of {picture.n_frames} frames"  # type: ignore[attr-defined]
@@ -226,7 +235,7 @@ def _hidden(data: bytes, picture: Image.Image) -> str:
     if picture.format == "TIFF":
         tags = picture.tag_v2  # type: ignore[attr-defined]
         bits, signed = tags.get(TIFF["BitsPerSample"], (1,)), tags.get(TIFF["SampleFormat"], (1,))
-        if tags.next:  # where a second page is described
+        if tags.next:  # the offset of a second page
             return " of several pages"
         if mode not in _ANY_DEPTH and set(bits) - {16 if mode.endswith(_DEEP) else 8}:
             return f" of {max(bits)} bits a channel"

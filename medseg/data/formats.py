@@ -1,4 +1,4 @@
-"""A volume in a file of its own, by its suffix."""
+"""Reading of a volume from a single-file format, which the suffix chooses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _READERS = {
 
 
 def read_file(path: Path, reading: Reading) -> Volume:
-    """The volume in a file, which may be no CT. Raises InputError where it is not whole, or not one volume."""
+    """The volume in a file; it need not be a CT. Raises InputError where it is incomplete, or not one volume."""
     if not is_plain(path):
         raise InputError(f"{path} is not a regular file; expected a volume on a disk")
     name = path.name.lower()

@@ -1,4 +1,4 @@
-"""A volume's geometry as a tensor, and what is refused of one."""
+"""A volume's geometry as a tensor, and the check of such a tensor."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import numpy as np
 
 from medseg.task import Array, Geometry
 
-_SPACING_MM = (0.01, 100.0)  # of any scanner's voxels
+_SPACING_MM = (0.01, 100.0)  # the voxels of all scanners lie in this range
 _FARTHEST_MM = 1e6
-_STRAIGHT = 1e-3  # of the cosines' products: headers round cosines
+_STRAIGHT = 1e-3  # tolerance for the products of cosines, because headers round cosines
 
 
 def geometry_tensor(geometry: Geometry) -> Array:
-    """A geometry as (15,) float64: spacing x, y, z in mm, origin x, y, z in mm, 9 direction cosines row by row."""
+    """A geometry as (15,) float64: spacing x, y, z in mm, origin x, y, z in mm, 9 direction cosines, row by row."""
     return np.array([*geometry.spacing_mm, *geometry.origin_mm, *geometry.direction], np.float64)
 
 
 def geometry_from(tensor: Array) -> Geometry:
-    """The inverse of `geometry_tensor`, for a tensor without a `problem`."""
+    """The inverse of `geometry_tensor`, for a tensor in which `problem` finds nothing."""
     numbers = tensor.astype(np.float64).tolist()
     return Geometry(tuple(numbers[:3]), tuple(numbers[3:6]), tuple(numbers[6:]))
 
 
 def problem(tensor: Array) -> str:
-    """What is wrong with a tensor of a geometry, in words that follow its name; "" where it is one."""
+    """What is wrong with a geometry's tensor (15,), as words to put after its name; "" if nothing is."""
     if not np.isfinite(tensor).all():
         return "holds NaN or infinite numbers; expected spacing, origin and direction in finite numbers"
     spacing, origin, direction = tensor[:3], tensor[3:6], tensor[6:].reshape(3, 3)

@@ -1,4 +1,4 @@
-"""Pictures between the grid they were taken on and the grid of a network."""
+"""Pictures resized to a network's grid and back; probabilities as bytes; PNG."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LINEAR, NEAREST = cv2.INTER_LINEAR, cv2.INTER_NEAREST_EXACT
 def resized(planes: Array, size: tuple[int, int], interpolation: int = LINEAR) -> Array:
     """Planes (n, h, w) on another grid, (n, *size): half-pixel centres, no antialiasing, edges repeated.
 
-    Bilinear without antialiasing is what OpenCV, torch, DALI (antialias=False) and ONNX's Resize agree on. Tensors of
-    torch are resized where they lie.
+    OpenCV, torch, DALI (antialias=False) and ONNX's Resize give the same result for bilinear without antialiasing.
+    Torch tensors are resized on their own device.
     """
     height, width = size
     if tuple(planes.shape[1:]) == size:
         return planes
-    if is_torch_array(planes) and interpolation == LINEAR:  # torch's nearest is another one
+    if is_torch_array(planes) and interpolation == LINEAR:  # torch's nearest differs from OpenCV's
         return _linear_in_torch(planes, size)
     return np.stack([cv2.resize(plane, (width, height), interpolation=interpolation) for plane in planes])
 
@@ -35,7 +35,7 @@ def _linear_in_torch(planes: Any, size: tuple[int, int]) -> Any:
 
 
 def probability(logits: Array) -> Array:
-    """Probabilities of logits as uint8: 0 is impossible, 255 certain, 128 and above are foreground."""
+    """Probabilities of logits as uint8: 0 is impossible, 255 is certain, 128 and above is foreground."""
     xp = array_namespace(logits)
     rounded = xp.round(255 / (1 + xp.exp(-xp.clip(logits, -30, 30))))
     return as_uint8(xp.where(logits > 0, xp.clip(rounded, 128, 255), xp.clip(rounded, 0, 127)))

@@ -1,4 +1,4 @@
-"""Whether values are a CT's, in HU: what is certainly not is doubted, what may be is remarked."""
+"""Whether a volume's values are HU of a CT: `doubt` finds values that cannot be, `remark` values that look unusual."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from medseg.task import Array, Reading
 
 AIR_HU = -1000
 _INT16 = np.iinfo(np.int16)
-_SAMPLE = 1 << 20  # voxels that shares are counted in
-_FEW = 0.001  # a share: noise and metal, no organ
-_THIN_HU = -500  # lung and air lie below, every other tissue above
-_DENSE_HU = 8000  # steel; more than a hundredth of a volume is no metal but padding or another unit
-_NARROW_HU = 100  # fat and muscle alone are further apart
+_SAMPLE = 1 << 20  # about how many voxels are sampled to count shares
+_FEW = 0.001  # a smaller share of the voxels is noise or metal, not an organ
+_THIN_HU = -500  # lung and air are below, all other tissue is above
+_DENSE_HU = 8000  # steel; where over a hundredth of a volume is denser, it is padding or another unit, not metal
+_NARROW_HU = 100  # even fat and muscle differ by more
 
 
 def doubt(array: Array) -> str:
-    """Why an array (index, row, col) is no CT in HU, with the numbers seen; "" where it may be one.
+    """Why an array (index, row, col) is not a CT in HU, with the values found; "" where it may be one.
 
-    It speaks only where nothing can be meant: a single value, values within 100 of each other (0 to 1), nothing below
-    0 (8-bit, or offset by 1024), nothing above -500, or much beyond metal. A CT cut down to the body passes.
+    Only clear cases are named: no voxel, a single value, values within 100 of each other (such as 0 to 1), nothing
+    below 0 (8-bit, or offset by 1024), nothing above -500, or many values above metal. A CT cut to the body passes.
     """
     if array.size == 0:
         return "it holds no voxel"
@@ -43,7 +43,7 @@ def doubt(array: Array) -> str:
 
 
 def remark(array: Array) -> str:
-    """What makes an answer about the lungs doubtful though the values may be HU; "" where nothing does."""
+    """Why an answer about the lungs is doubtful although the values may be HU; "" where it is not."""
     sample = _sampled(array)
     if (sample < _THIN_HU).mean() >= _FEW:
         return ""
@@ -54,7 +54,7 @@ def remark(array: Array) -> str:
 
 
 def whole_hounsfield(array: Array, path: Path) -> tuple[Array, tuple[str, ...]]:
-    """The values as int16, and notes. HU beyond its range are clipped, as every network clips far below.
+    """The values as int16 HU, and notes. HU outside of int16's range are clipped: all networks clip at far less.
 
     Raises InputError for NaN and infinite values.
     """
@@ -69,7 +69,7 @@ def whole_hounsfield(array: Array, path: Path) -> tuple[Array, tuple[str, ...]]:
 
 
 def as_read(array: Array, path: Path, reading: Reading) -> tuple[Array, tuple[str, ...]]:
-    """The values as the reading wants them: float32 as they are, or int16 HU; and notes.
+    """The values in the form that the reading asks for, unchanged as float32 or as int16 HU; and notes.
 
     Raises InputError for NaN and infinite values.
     """
@@ -81,7 +81,7 @@ def as_read(array: Array, path: Path, reading: Reading) -> tuple[Array, tuple[st
 
 
 def _range(array: Array) -> tuple[int, int]:
-    """int16's range as far as the array's own type reaches."""
+    """The part of int16's range that the array's own type can hold."""
     kind = np.iinfo(array.dtype)
     return max(kind.min, _INT16.min), min(kind.max, _INT16.max)
 
@@ -89,4 +89,4 @@ def _range(array: Array) -> tuple[int, int]:
 def _sampled(array: Array) -> Array:
     """About a million voxels, evenly spread; every voxel of a small array."""
     flat = array.reshape(-1)
-    return flat[:: max(1, array.size // _SAMPLE) | 1]  # odd, so that no column is favoured
+    return flat[:: max(1, array.size // _SAMPLE) | 1]  # an odd step, so that the samples come from all columns

@@ -1,4 +1,4 @@
-"""Picture files as arrays, with every bit they have."""
+"""Picture files as arrays, with their full bit depth."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ GREY8 = Kind("an 8-bit grey PNG or TIFF", ("PNG", "TIFF"), "L")
 
 
 def read_image(path: Path, kind: Kind) -> Array:
-    """The picture in a file: (row, col) uint8 or uint16 where it is grey, (row, col, 3) uint8 RGB.
+    """The picture in a file: (row, col) for grey, (row, col, 3) for RGB; uint16 for kinds of 16 bits, else uint8.
 
-    Raises InputError naming the file where it is missing, no picture of this kind, cut short or absurdly large.
+    Raises InputError, with the file's name, where it is missing, not a picture of this kind, cut short or too large.
     """
     content = read_bytes(path)
     check(content, kind, str(path))
@@ -23,7 +23,10 @@ def read_image(path: Path, kind: Kind) -> Array:
 
 
 def pictures_in(path: Path, suffixes: Collection[str]) -> list[Path]:
-    """The file itself; of a folder, every picture in it, sorted. Raises InputError where there is none."""
+    """The path itself if it is not a folder, else every picture in the folder, sorted.
+
+    Raises InputError where a folder has no picture.
+    """
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and file.name[0] != ".")
@@ -33,7 +36,7 @@ def pictures_in(path: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes. Raises InputError where there is none, it is absurdly large, or may not be read."""
+    """A file's bytes. Raises InputError where it does not exist, is too large, or cannot be read."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a picture: check the path, or copy the file there")
     if path.stat().st_size > MAX_BYTES:

@@ -20,14 +20,14 @@ from medseg.errors import InputError
 from medseg.task import Array
 
 MAX_BYTES = 256 << 20  # of a file, which may embed its picture
-_FARTHEST = 4 * MAX_SIDE  # pixels; a point farther out lies in no picture
+_FARTHEST = 4 * MAX_SIDE  # pixels; points with a larger coordinate are refused
 
-Piece = tuple[Array, tuple[int, int]]  # a connected part of a mask in its box, and where (x, y) that box begins
+Piece = tuple[Array, tuple[int, int]]  # a connected part of a mask, cut to its box, and the box's first corner (x, y)
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a LabelMe file says of one picture."""
+    """What a LabelMe file says about one picture."""
 
     path: Path
     shapes: tuple[Shape, ...]
@@ -37,7 +37,7 @@ class Annotation:
 
 
 def read_labelme(path: Path, labels: Collection[str] = ()) -> Annotation:
-    """A LabelMe file. Raises InputError naming the file, and the shape, that cannot be used.
+    """A LabelMe file. Raises InputError, with the names of the file and the shape, where one cannot be used.
 
     Where labels are given, a shape's label must be one of them, BACKGROUND or IGNORED.
     """
@@ -59,10 +59,10 @@ def read_labelme(path: Path, labels: Collection[str] = ()) -> Annotation:
 
 
 def mask_of(annotation: Annotation, size: tuple[int, int], turned: int = 1) -> Array:
-    """The union of all shapes on a picture of this size: (row, col) uint8 0/1, drawn as LabelMe draws it.
+    """The union of all shapes on a picture of this size: (row, col) uint8 0/1, drawn as LabelMe draws them.
 
     BACKGROUND and IGNORED cut holes: see medseg/data/shapes.py. `turned` is the picture's EXIF orientation. Raises
-    InputError where the file speaks of a picture of another size, or a shape lies outside of it.
+    InputError where the file states another size, or a shape lies outside of the picture.
     """
     if annotation.size not in (None, size):
         found, shown = (" x ".join(map(str, one)) for one in (annotation.size or (), size))
@@ -82,9 +82,9 @@ def mask_of(annotation: Annotation, size: tuple[int, int], turned: int = 1) -> A
 
 
 def labelme_from_mask(mask: Array, image_name: str, label: str) -> dict[str, Any]:
-    """A LabelMe document whose polygons drawn again give this mask (row, col) pixel for pixel.
+    """A LabelMe document of polygons. Drawn again, they give exactly this mask (row, col).
 
-    LabelMe's polygons have no holes, so a piece with holes is cut through them into pieces without.
+    LabelMe's polygons have no holes, so a piece with holes is cut through its holes, into pieces without any.
     """
     shapes: list[dict[str, Any]] = [
         {"label": label, "points": _outline(*piece), "group_id": None, "shape_type": "polygon", "flags": {}}
@@ -115,7 +115,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _size(content: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
-    """Rows and columns. Raises InputError where they are no picture's, or only one is given."""
+    """Rows and columns, None if the file has neither. Raises InputError where they are not valid, or one is missing."""
     found = [content.get(name) for name in ("imageHeight", "imageWidth")]
     if found == [None, None]:
         return None
@@ -129,10 +129,10 @@ def _size(content: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
 
 
 def _shape(shape: object, where: str) -> Shape:
-    """One shape. Raises InputError that begins with `where`, where it is not one."""
+    """One shape. Raises InputError, whose message begins with `where`, if it is not valid."""
     if not isinstance(shape, dict):
         raise InputError(f"{where} is not an object; expected label, points and shape_type: draw it again")
-    kind = shape.get("shape_type") or "polygon"  # version 3 drew nothing else, and did not say so
+    kind = shape.get("shape_type") or "polygon"  # version 3 has only polygons, and no shape_type
     label, group = shape.get("label"), shape.get("group_id")
     if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"{where} is a {str(kind)[:40]!r}; expected one of {', '.join(KINDS)}: draw it again")
@@ -162,7 +162,7 @@ def _points(found: object, kind: str, where: str) -> tuple[Point, ...]:
 
 
 def _mask(found: object, points: tuple[Point, ...], where: str) -> Array:
-    """A `mask` shape's pixels (row, col) uint8 0/1: a PNG that fills the box of its two corners, both included."""
+    """A `mask` shape's pixels (row, col) uint8 0/1, from a PNG. It fills the box between its two corners, inclusive."""
     if not isinstance(found, str) or not found:
         raise InputError(f"{where}, a mask, has no pixels; expected a PNG in base64: draw it again")
     data = _bytes(found, where)
@@ -185,7 +185,7 @@ def _text(content: Mapping[str, Any], name: str, path: Path) -> str:
 
 
 def _bytes(text: str, where: str) -> bytes:
-    """Base64 as bytes. Raises InputError where it is none."""
+    """The bytes of a base64 text. Raises InputError where it is not base64."""
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError as error:
@@ -193,12 +193,12 @@ def _bytes(text: str, where: str) -> bytes:
 
 
 def _within(value: object, least: int, most: int) -> bool:
-    """Whether a value is a number in these bounds; NaN is in none."""
+    """Whether a value is a number within these bounds; NaN never is."""
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 def _components(mask: Array, corner: tuple[int, int] = (0, 0)) -> Iterator[Piece]:
-    """The connected pieces of a mask whose first pixel is at this corner, each in a box of its own."""
+    """The connected pieces of a mask, each cut to its box. `corner` (x, y) is the place of the mask's first pixel."""
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((mask > 0).astype(np.uint8), connectivity=8)
     for number in range(1, count):
         x, y, width, height = map(int, boxes[number, :4])
@@ -207,7 +207,7 @@ def _components(mask: Array, corner: tuple[int, int] = (0, 0)) -> Iterator[Piece
 
 
 def _without_holes(mask: Array) -> Iterator[Piece]:
-    """The pieces of a mask; one with holes as the pieces that it is cut into along a row through its first hole."""
+    """The pieces of a mask. A piece with holes is cut along a row through its first hole, until no hole is left."""
     waiting = list(_components(mask))[::-1]
     while waiting:
         piece, (x, y) = waiting.pop()
@@ -222,7 +222,7 @@ def _without_holes(mask: Array) -> Iterator[Piece]:
 
 
 def _outline(piece: Array, corner: tuple[int, int]) -> list[list[float]]:
-    """A piece's border pixels as a polygon (x, y); the smallest repeat a point, for LabelMe wants three."""
+    """A piece's border pixels as a polygon (x, y). LabelMe needs three points, so the smallest pieces repeat one."""
     contours, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=corner)
     points = [[float(x), float(y)] for x, y in contours[0][:, 0]]
     return points + [points[-1]] * (3 - len(points))

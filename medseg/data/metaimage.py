@@ -1,4 +1,4 @@
-"""MetaImage (.mhd with its files, .mha): the header by MetaIO's rules, the voxels from plain files beside it."""
+"""MetaImage (.mhd and its files, .mha): the header by MetaIO's rules, voxels from regular files beside it or itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TYPES = {
     **{"MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8"},
     **{"MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
 }
-_SPELLINGS = {  # what a field is called besides
+_SPELLINGS = {  # other names of a field, and the name used here
     **{"position": "offset", "origin": "offset", "orientation": "transformmatrix", "rotation": "transformmatrix"},
     **{"elementbyteordermsb": "binarydatabyteordermsb", "elementnumberofchannel": "elementnumberofchannels"},
 }
@@ -39,7 +39,7 @@ Fields = dict[str, str]
 
 
 def read(path: Path, reading: Reading) -> Volume:
-    """The volume. Raises InputError where header and voxels are not whole, or not one volume's."""
+    """The volume. Raises InputError where the header or the voxels are incomplete, or not of one volume."""
     fields, start, rest = _header(path)
     size = [int(number) for number in _numbers(path, fields, "dimsize")]
     rank = int(_numbers(path, fields, "ndims", 1)[0])
@@ -68,7 +68,7 @@ def read(path: Path, reading: Reading) -> Volume:
 
 
 def _header(path: Path) -> tuple[Fields, int, list[str]]:
-    """The fields by their names in small letters, where the bytes behind them start, and the lines that follow."""
+    """The fields by their names in lower case, the byte where the header ends, and the lines after it."""
     with path.open("rb") as file:
         text = file.read(_HEADER)
     fields: Fields = {}
@@ -150,7 +150,7 @@ def _bad_skip(path: Path, skip: int) -> Array:
 
 
 def _one(path: Path, file: Path, fields: Fields, start: int, size: int) -> Array:
-    """A file's compressed voxels from `start`."""
+    """The unpacked bytes (size,) uint8 of a file's compressed voxels, which start at byte `start`."""
     if "compresseddatasize" in fields:
         promised = int(_numbers(path, fields, "compresseddatasize", 1)[0]) + start
         found = file.stat().st_size

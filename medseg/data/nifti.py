@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 in one file (.nii, .nii.gz): one volume of HU, and the one place where both forms put it."""
+"""NIfTI-1 and NIfTI-2 in one file (.nii, .nii.gz): one volume, and its position. qform and sform must agree on it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from medseg.data.voxels import Volume
 from medseg.errors import InputError
 from medseg.task import Array, Geometry, Reading
 
-_SIZES = (348, 540)  # of the headers of both kinds, which state it of themselves
+_SIZES = (348, 540)  # bytes of the two kinds of header; each header states its own size
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}  # unknown, metre, millimetre, micron; 0 is what many write for mm
 _UNIT_NAMES = {1: "metres", 3: "microns"}
-_SAME = 0.01  # by which pixdim and the length of an sform's columns may differ, as a share
-_ROUNDED = 1e-5  # the same for float32's rounding of cosines: the stated spacing is what others read
+_SAME = 0.01  # by which share pixdim and the lengths of the sform's columns may differ
+_ROUNDED = 1e-5  # a smaller share is float32's rounding: then pixdim is used, as other readers do
 _LARGEST_OFFSET = 1 << 30
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def read(path: Path, reading: Reading) -> Volume:
-    """The volume. Raises InputError where header and voxels are not whole, or not one volume's."""
+    """The volume. Raises InputError where the header or the voxels are incomplete, or not of one volume."""
     header = _header(path)
     rank = int(header["dim"][0])
     shape = only_volume(path, [int(size) for size in header["dim"][1 : rank + 1]])
@@ -65,7 +65,7 @@ def _header(path: Path) -> Header:
 def _kind(path: Path, header: Header) -> np.dtype:
     try:
         kind = header.get_data_dtype()
-    except Exception as error:  # nibabel's own kinds, of a code that stands for none
+    except Exception as error:  # nibabel has its own exceptions for an unknown code
         raise damaged(path, f"its datatype {int(header['datatype'])} is none") from error
     if kind.kind not in "iuf" or kind.itemsize > 8:
         what = "colours" if kind.fields else f"voxels of type {kind}"
@@ -89,7 +89,7 @@ def _voxels(path: Path, header: Header, size: int) -> Array:
 
 
 def _scaled(path: Path, header: Header, values: Array, real: bool) -> tuple[Array, tuple[str, ...]]:
-    """The values times scl_slope plus scl_inter; as they are where the slope is 0, which says so, or NaN."""
+    """The values times scl_slope plus scl_inter, and notes. A slope of 0 or NaN means that nothing is scaled."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or (np.isnan(slope) and (np.isnan(intercept) or intercept == 0)):
         return values, ()
@@ -109,7 +109,7 @@ def _scaled(path: Path, header: Header, values: Array, real: bool) -> tuple[Arra
 def _geometry(
     path: Path, header: Header, shape: tuple[int, int, int], reading: Reading
 ) -> tuple[Geometry, tuple[str, ...]]:
-    """Where the volume lies. Raises InputError where qform and sform put it at two places."""
+    """Where the volume lies, and notes. Raises InputError where qform and sform give two different places."""
     unit_code = int(header["xyzt_units"]) & 7
     if unit_code not in _UNITS_MM:
         raise damaged(path, f"its unit of length has the code {unit_code}")
@@ -134,7 +134,7 @@ def _geometry(
     notes = (*stated, *measured)
     chosen = sform if sform is not None else qform
     if chosen is None:
-        chosen = np.column_stack([np.diag(spacing * (-1, -1, 1)), np.zeros(3)])  # ITK's reading: left, back, up
+        chosen = np.column_stack([np.diag(spacing * (-1, -1, 1)), np.zeros(3)])  # as ITK reads it: left, back, up
         notes += (
             f"{path} does not say how it lies (qform and sform code 0); its axes are assumed to run left, back, up",
         )

@@ -1,4 +1,4 @@
-"""NRRD, attached and detached (.nrrd, .nhdr): the header by its definition, the voxels from plain files beside it."""
+"""NRRD, attached and detached (.nrrd, .nhdr): the header by its definition, voxels from itself or files beside it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Fields = dict[str, str]
 
 
 def read(path: Path, reading: Reading) -> Volume:
-    """The volume. Raises InputError where header and voxels are not whole, or not one volume's."""
+    """The volume. Raises InputError where the header or the voxels are incomplete, or not of one volume."""
     fields, start, rest = _header(path)
     sizes = [int(number) for number in _numbers(path, fields, "sizes")]
     if len(sizes) != int(_numbers(path, fields, "dimension")[0]):
@@ -69,7 +69,10 @@ def read(path: Path, reading: Reading) -> Volume:
 
 
 def _header(path: Path) -> tuple[Fields, int, list[str]]:
-    """The fields by their names in small letters without blanks, where the voxels start, and a list's names."""
+    """The fields by their names, the byte where the header ends, and the names of a list of data files.
+
+    Names of fields are in lower case, without spaces, "_" and "-".
+    """
     with path.open("rb") as file:
         text = file.read(_HEADER)
     if not re.match(rb"NRRD000[1-5]\r?\n", text):
@@ -120,7 +123,7 @@ def _vector(path: Path, text: str) -> Array:
 
 
 def _vectors(path: Path, fields: Fields, rank: int) -> list[Array | float | None]:
-    """Each axis' step: a vector of the space, a length alone, NaN where none is stated; None outside of space."""
+    """Each axis' step: a vector (3,), or only a length, NaN where none is stated. None for an axis outside of space."""
     if "spacedirections" in fields:
         words = re.findall(r"\(([^)]*)\)|(none)", fields["spacedirections"])
         if len(words) != rank:
@@ -137,7 +140,7 @@ def _vectors(path: Path, fields: Fields, rank: int) -> list[Array | float | None
 def _grid(
     path: Path, fields: Fields, steps: list[Array | float | None], reading: Reading
 ) -> tuple[Array, Array, tuple]:
-    """Spacing (3,) in mm, unit axes (3, 3) in the file's space, notes."""
+    """Spacing (3,) in mm, unit axes (3, 3) in the file's space, one per row; and notes."""
     unit = _unit(path, fields)
     taken = () if unit == 1 else (f"{path} measures in {fields['spaceunits']}; taken to mm",)
     if "spacedirections" in fields:
@@ -160,7 +163,7 @@ def _unit(path: Path, fields: Fields) -> float:
 
 
 def _space(path: Path, fields: Fields) -> tuple[Array, tuple[str, ...]]:
-    """Signs (3,) that take the file's space to left-posterior-superior, and a note where it names no such space."""
+    """Signs (3,) from the file's space to left-posterior-superior, and a note where the file names no such space."""
     name = fields.get("space", "").lower()
     words = _SHORT.get(name, name).split("-")
     places = [_TOWARDS.get(word) for word in words]
@@ -172,7 +175,7 @@ def _space(path: Path, fields: Fields) -> tuple[Array, tuple[str, ...]]:
 
 
 def _kind(path: Path, fields: Fields) -> np.dtype:
-    """The voxels' type, of the many ways to spell it."""
+    """The voxels' type; NRRD has many names for each."""
     name = fields.get("type", "").lower()
     word = re.sub(r"\b(signed|unsigned)\b|_t$|\s", "", name)
     unsigned = name.startswith(("unsigned", "u"))

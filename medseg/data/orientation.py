@@ -1,6 +1,6 @@
-"""How a picture is turned when it is shown: EXIF's and TIFF's orientation, as viewers and LabelMe take it.
+"""How a picture is turned when it is shown: the orientation of EXIF and TIFF, as viewers and LabelMe apply it.
 
-There is one frame for everything: the picture as it is shown. Truth, training, answers and what is written are in it.
+All of medseg uses one frame, the picture as it is shown: truth, training, answers and written files.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ SIDEWAYS = (5, 6, 7, 8)  # rows are shown as columns
 
 
 def orientation(data: bytes, picture: Image.Image) -> int:
-    """1 to 8, as EXIF and TIFF count; 1, as it is stored, where the file says nothing that viewers understand."""
+    """1 to 8, as EXIF and TIFF number it; 1 (shown as stored) where the file says nothing that viewers understand."""
     tiff = picture.format == "TIFF"
     value = picture.tag_v2.get(_TAG, 1) if tiff else _of_exif(_exif(data, picture))  # type: ignore[attr-defined]
     return value if isinstance(value, int) and value in TURNS else 1
 
 
 def upright(picture: Image.Image, turned: int) -> Image.Image:
-    """The picture as it is shown. Pillow turns TIFFs by itself."""
+    """The picture as it is shown, where `turned` is its orientation. Pillow turns TIFFs by itself."""
     return picture if picture.format == "TIFF" or turned not in TURNS else picture.transpose(TURNS[turned])
 
 
 def _exif(data: bytes, picture: Image.Image) -> bytes:
-    """The EXIF block of a JPEG or PNG, which may stand behind the pixels; empty where there is none."""
+    """The EXIF block of a JPEG or PNG; empty where there is none. In a PNG it may come after the pixels."""
     if picture.format != "PNG":
         return picture.info.get("exif", b"")
     found = next((body for name, body, _ in parts(data) if name == b"eXIf"), b"")
@@ -52,5 +52,5 @@ def _of_exif(block: bytes) -> object:
     try:
         exif.load(block)
         return exif.get(_TAG, 1)
-    except Exception:  # a block that Pillow cannot read says nothing to any viewer
+    except Exception:  # viewers ignore a block that Pillow cannot read
         return 1

@@ -1,4 +1,7 @@
-"""Answers drawn over pictures: tints, outlines, a legend, many slices on one sheet. Pictures: (h, w, 3) uint8 RGB."""
+"""Answers drawn over pictures: tints, outlines, a legend, many slices on one sheet.
+
+A picture here is (h, w, 3) uint8 RGB.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,33 @@ from PIL import Image, ImageDraw, ImageFont
 from medseg.task import Array
 
 Colour = tuple[int, int, int]
-RED, GREEN, BLUE = (255, 64, 64), (48, 205, 96), (70, 130, 255)  # pure ones are too dark on grey, or glare
+RED, GREEN, BLUE = (255, 64, 64), (48, 205, 96), (70, 130, 255)  # pure colours are too dark or too bright on grey
 AMBER = (255, 176, 0)
-_PAPER, _INK = (24, 28, 34), (235, 238, 242)  # dark, as the pictures are, on a light page and on a dark one
+_PAPER, _INK = (24, 28, 34), (235, 238, 242)  # a dark background, like the pictures: it fits light and dark pages
 _LEGEND_PX, _FONT_PX, _MARGIN_PX = 30, 15, 8.0
-_SUBPIXELS = 4  # cv2 draws at 1/16 of a pixel when coordinates carry 4 binary digits behind the point
+_SUBPIXELS = 4  # binary digits of cv2's fixed-point coordinates after the point: it draws at 1/16 of a pixel
 
 
 def grey(picture: Array, brightest: float = 99.5) -> Array:
-    """A grey picture (h, w), or a volume (n, h, w) by one scale, as RGB: white at this percentile, black at least."""
+    """A grey picture (h, w), or a volume (n, h, w) with one scale, as RGB: (h, w, 3) or (n, h, w, 3) uint8.
+
+    The smallest value becomes black, the value at the percentile `brightest` white.
+    """
     low, high = float(picture.min()), float(np.percentile(picture, brightest))
     scaled = np.clip((picture.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
     return np.repeat(np.round(255 * scaled).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
 
 
 def enlarged(picture: Array, factor: int) -> Array:
-    """The picture this many times as large, smoothly."""
+    """The picture enlarged this many times, with bicubic interpolation."""
     return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC))
 
 
 def painted(picture: Array, mask: Array, colour: Colour, tint: float = 0.25, width: int = 2) -> Array:
-    """A copy with the mask tinted and outlined. The picture may be a whole number of times as large as the mask."""
+    """A copy of the picture with the mask (h, w) tinted and outlined.
+
+    The picture may be larger than the mask by a whole factor. `tint` is the share of the colour, `width` is in pixels.
+    """
     factor = picture.shape[0] // mask.shape[0]
     large = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     mixed = np.where(large[..., np.newaxis] > 0, (1 - tint) * picture + tint * np.array(colour), picture)
@@ -43,7 +52,7 @@ def painted(picture: Array, mask: Array, colour: Colour, tint: float = 0.25, wid
 
 
 def legend(picture: Array, entries: Mapping[str, Colour], title: str = "") -> Array:
-    """The picture with a dark strip below: a title, then each name beside its colour, on as many lines as it takes."""
+    """The picture with a dark strip below: a title, then each name beside its colour, on as many lines as needed."""
     font, width = ImageFont.load_default(_FONT_PX), picture.shape[1]
     words: list[tuple[str, Colour | None]] = [(title, None)] if title else []
     words += entries.items()
@@ -65,7 +74,7 @@ def legend(picture: Array, entries: Mapping[str, Colour], title: str = "") -> Ar
 
 
 def sheet(pictures: Sequence[Array], captions: Sequence[str], columns: int) -> Array:
-    """Pictures of one size on one black sheet, row by row, each with its caption in the corner."""
+    """Pictures of one size on one black sheet, row by row, each with its caption in the upper left corner."""
     height, width = pictures[0].shape[:2]
     rows = -(-len(pictures) // columns)
     paper = Image.new("RGB", (columns * width, rows * height))
@@ -78,7 +87,7 @@ def sheet(pictures: Sequence[Array], captions: Sequence[str], columns: int) -> A
 
 
 def _smoothed(points: Array, factor: int) -> Array:
-    """A closed outline without the stairs that enlarging made, in cv2's fixed-point coordinates."""
+    """A closed outline (n, 2), smoothed where enlarging made steps, in cv2's fixed-point coordinates."""
     if factor > 1 and len(points) > 2 * factor:
         window = np.ones(2 * factor + 1) / (2 * factor + 1)
         around = np.concatenate([points[-factor:], points, points[:factor]]).astype(np.float64)

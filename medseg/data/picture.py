@@ -1,4 +1,4 @@
-"""Several masks outlined over one image: the truth beside the answers of one run or of several."""
+"""Several masks outlined over one image: the truth and the answers of one or several runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TRUTH_COLOUR = overlay.GREEN
 RUN_COLOURS = (overlay.AMBER, overlay.BLUE, overlay.RED, (214, 93, 255), (0, 214, 214), (255, 255, 255))
 _SMALLEST_PX, _LARGEST_PX, _COLUMNS = 420, 1800, 3
 _WIDEST_PX = 6
-_FILLED = 0.4  # how much of the truth's colour covers the picture
+_FILLED = 0.4  # the tint of the truth
 
 
 @dataclass(frozen=True)
 class View:
-    """One image (h, w, 3) uint8 RGB, the masks over it, each (h, w) or (classes, h, w), and a few words."""
+    """One image (h, w, 3) uint8 RGB, the masks over it by name, each (h, w) or (classes, h, w), and a caption."""
 
     image: Array
     masks: Mapping[str, Array]
@@ -30,7 +30,10 @@ class View:
 
 
 def compared(views: Sequence[View]) -> Array:
-    """All views of one size on a sheet, RGB, every mask of one name outlined in one colour, with a legend below."""
+    """Views of one size on a sheet (h, w, 3) uint8 RGB. Masks of one name have one colour; a legend is below.
+
+    Raises InputError for more than 6 runs.
+    """
     names = list(dict.fromkeys(chain.from_iterable(view.masks for view in views)))
     runs = [name for name in names if name != TRUTH]
     if len(runs) > len(RUN_COLOURS):
@@ -42,14 +45,14 @@ def compared(views: Sequence[View]) -> Array:
 
 
 def outlined(view: View, colours: Mapping[str, overlay.Colour]) -> Array:
-    """The view's image with the truth filled and outlines over it, enlarged where small, made smaller where large."""
+    """The view's image with the truth tinted and all masks outlined; small images are enlarged, large ones reduced."""
     width = view.image.shape[1]
     step = max(1, -(-width // _LARGEST_PX))
     picture = overlay.enlarged(view.image[::step, ::step], max(1, -(-_SMALLEST_PX // width)))
     for number, (name, mask) in enumerate(view.masks.items()):
         width_px = min(
             4 * (len(view.masks) - number) - 2, _WIDEST_PX
-        )  # where two outlines hit each other, the wider one shows on both sides of the other
+        )  # earlier outlines are wider, so where two coincide, the one below stays visible on both sides
         tint, width_px = (_FILLED, 2) if name == TRUTH else (0.0, width_px)
         for one in mask.reshape(-1, *mask.shape[-2:]):
             picture = overlay.painted(picture, one[::step, ::step], colours[name], tint=tint, width=width_px)
@@ -57,9 +60,10 @@ def outlined(view: View, colours: Mapping[str, overlay.Colour]) -> Array:
 
 
 def most_different(masks: Sequence[Array], count: int) -> list[int]:
-    """At most `count` slices, in order, in which masks (slice, ...) differ most; where none differs, the fullest ones.
+    """Numbers, in order, of at most `count` slices in which the masks, each (slice, ..., col), differ most.
 
-    Slices with nothing to tell are left out, unless all are such.
+    Where the masks are equal, the slices with most foreground are chosen. Slices without a difference, or without
+    foreground, are left out, unless no slice has any.
     """
     stack = np.stack([mask != 0 for mask in masks])
     axes = tuple(range(1, stack.ndim - 1))

@@ -1,4 +1,4 @@
-"""The bytes that a volume's header promises: all of them and no more, from plain files beside it, packed or not."""
+"""The voxels' bytes that a volume's header promises, no fewer and no more, from regular files, compressed or not."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from medseg.data.companions import is_plain
 from medseg.errors import InputError
 from medseg.task import Array
 
-_ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS  # whichever its first bytes say
+_ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS  # zlib chooses by the first bytes
 _PIECE = 1 << 20  # bytes
 _MOST_AXIS = 1 << 15  # voxels
 _MOST_BYTES = 16 << 30
-_MOST_TIMES = 200  # a CT packs to a third, one with much padding to a fiftieth
-_FREE_BYTES = 64 << 20  # that anything may unpack to
+_MOST_TIMES = 200  # times the file's own size: a CT packs to a third, one with much padding to a fiftieth
+_FREE_BYTES = 64 << 20  # any file may unpack to this many bytes more
 _PATTERN = re.compile(r"(?P<name>.*%0?\d*d.*?)\s+(?P<numbers>-?\d+\s+-?\d+\s+-?\d+(\s+\d+)?)")
 _MOST_FILES = 1 << 15
 
 
 class _Stream(Protocol):
-    """What zlib's and bz2's decompressors share."""
+    """The common interface of the decompressors of zlib and bz2."""
 
     eof: bool
     unused_data: bytes
@@ -36,12 +36,12 @@ class _Stream(Protocol):
 
 
 def damaged(path: Path, why: str) -> InputError:
-    """The refusal of a file that is not whole."""
+    """The error for a file that is incomplete or damaged."""
     return InputError(f"{path} is damaged: {why}; expected a whole file: copy it again")
 
 
 def check_shape(path: Path, shape: Sequence[int], itemsize: int) -> int:
-    """How many bytes a volume of this shape takes. Raises InputError for a shape that no volume has."""
+    """The size in bytes of a volume of this shape. Raises InputError for an empty or far too large shape."""
     size = math.prod(shape) * itemsize
     if min(shape) < 1 or max(shape) > _MOST_AXIS or size > _MOST_BYTES:
         shown = " x ".join(map(str, shape))
@@ -50,7 +50,7 @@ def check_shape(path: Path, shape: Sequence[int], itemsize: int) -> int:
 
 
 def only_volume(path: Path, shape: Sequence[int], channels: int = 1) -> tuple[int, int, int]:
-    """The shape without the axes of length 1 behind its third. Raises InputError where it is no single volume."""
+    """The first three sizes; all others must be 1. Raises InputError where it is not a single volume with 1 channel."""
     if len(shape) < 3 or channels != 1:
         found = f"{len(shape)} dimensions and {channels} channels"
         raise InputError(f"{path} has {found}; expected 3 dimensions and 1 channel: save one volume of it")
@@ -71,9 +71,10 @@ def plain(path: Path, start: int, size: int) -> Array:
 
 
 def unpacked(path: Path, start: int, size: int, packed_by: str = "gzip") -> Array:
-    """The bytes, (size,) uint8, of compressed data from `start` to the file's end: every member, to its checksum.
+    """The unpacked bytes, (size,) uint8, of the compressed data from `start` to the file's end, in one or more members.
 
-    Raises InputError where it is damaged or cut, or holds fewer or more bytes. No more than `size` are ever unpacked.
+    Every checksum is tested. Raises InputError where the data is damaged or cut short, or has fewer or more bytes. At
+    most one byte more than `size` is unpacked.
     """
     held = path.stat().st_size
     if size > _MOST_TIMES * held + _FREE_BYTES:
@@ -92,11 +93,11 @@ def unpacked(path: Path, start: int, size: int, packed_by: str = "gzip") -> Arra
 
 
 def _fed(path: Path, stream: _Stream, piece: bytes, found: bytearray, wanted: tuple[int, str]) -> _Stream:
-    """The decompressor after a piece; `found` has grown by what it gave."""
+    """Unpack a piece and append its bytes to `found`. Returns the decompressor for the next piece."""
     size, packed_by = wanted
     while piece:
         if stream.eof:
-            if not piece.strip(b"\0"):  # padding of a tape or a disk
+            if not piece.strip(b"\0"):  # zeros as padding, from a tape or a disk
                 return stream
             stream = _stream(packed_by)
         try:
@@ -115,7 +116,7 @@ def _stream(packed_by: str) -> _Stream:
 
 
 def head(path: Path, size: int) -> bytes:
-    """The file's first bytes, unpacked where it is a gzip."""
+    """The file's first `size` bytes, or fewer in a shorter file; of a gzip, of its unpacked content."""
     with path.open("rb") as file:
         first = file.read(size)
         if not is_gzip(first):
@@ -127,12 +128,15 @@ def head(path: Path, size: int) -> bytes:
 
 
 def is_gzip(first: bytes) -> bool:
-    """Whether a file that begins like this is a gzip, whatever its name."""
+    """Whether a file that begins with these bytes is a gzip; its name does not matter."""
     return first[:2] == b"\x1f\x8b"
 
 
 def beside(header: Path, name: str) -> Path:
-    """The plain file of this name beside the header. Raises InputError for a name that leads elsewhere, or to none."""
+    """The regular file of this name in the header's folder.
+
+    Raises InputError for a name that leads to another folder, and where there is no such file.
+    """
     plain_name = name.removeprefix("./")
     if not plain_name or "\0" in name or plain_name in (".", "..") or "/" in plain_name or "\\" in plain_name:
         raise InputError(f"{header} names {name!r} for its voxels; expected a file beside it: put both in one folder")
@@ -147,7 +151,7 @@ def beside(header: Path, name: str) -> Path:
 
 
 def pattern_names(header: Path, text: str) -> list[str] | None:
-    """The names that a pattern makes ("s%02d.raw 1 12 1": first, last, step); None for a plain name."""
+    """The names that a pattern stands for ("s%02d.raw 1 12 1": first, last, step); None for a simple name."""
     found = _PATTERN.fullmatch(text.strip())
     if not found:
         return None
@@ -163,14 +167,14 @@ def pattern_names(header: Path, text: str) -> list[str] | None:
 
 
 def joined(header: Path, names: Sequence[str], size: int, skip: int = 0) -> Array:
-    """The bytes (size,) uint8 of files beside the header, an equal part each, one behind the other."""
+    """The bytes (size,) uint8 of files beside the header, one after the other; each file has an equal part."""
     if not names or size % len(names):
         raise damaged(header, f"it names {len(names)} files, which cannot hold its {size} bytes in equal parts")
     return np.concatenate([plain(beside(header, name), skip, size // len(names)) for name in names])
 
 
 def lines_of(text: bytes) -> Iterator[tuple[str, int]]:
-    """A header's lines without their ends, and where in the bytes each one's successor starts."""
+    """Each line of a header without its line end, with the position in the bytes where the next line starts."""
     at = 0
     while at < len(text):
         end = text.find(b"\n", at)

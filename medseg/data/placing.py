@@ -1,4 +1,4 @@
-"""Where a volume lies: its spacing, axes and origin as a Geometry, held to what a patient's CT can be."""
+"""Where a volume lies: its spacing, axes and origin as a Geometry, checked for values that a CT can have."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from medseg.errors import InputError
 from medseg.task import Array, Geometry, Reading
 
-_SPACING_MM = (0.01, 100.0)  # what lies outside is a unit mistaken or a damaged number
-_UNIT = 0.01  # how far an axis' length may be from 1
-_SHEAR = 0.01  # cosine between two axes; more than 0.6 degrees off the right angle is no rounding
-_EXACT = 1e-4  # cosine; headers round to four digits and more
+_SPACING_MM = (0.01, 100.0)  # a value outside is in a wrong unit or damaged
+_UNIT = 0.01  # how much an axis' length may differ from 1
+_SHEAR = 0.01  # largest cosine between two axes: more than 0.6 degrees off a right angle is not rounding
+_EXACT = 1e-4  # below this cosine there is no note; headers round to four or more digits
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def spacing_of(path: Path, stated: Array | None, reading: Reading) -> tuple[Array, tuple[str, ...]]:
-    """The spacing x, y, z in mm that the file states, else what the person says; notes.
+    """The spacing x, y, z in mm that the file states, else the one given with --spacing; and notes.
 
-    Raises InputError where neither is three positive numbers.
+    Raises InputError where the file states no three positive numbers and --spacing is not given.
     """
     given = reading.spacing_mm
     fine = stated is not None and stated.shape == (3,) and bool(np.isfinite(stated).all() and (stated > 0).all())
@@ -35,10 +35,10 @@ def spacing_of(path: Path, stated: Array | None, reading: Reading) -> tuple[Arra
 
 
 def placed(path: Path, spacing_mm: Array, axes: Array, origin_mm: Array) -> tuple[Geometry, tuple[str, ...]]:
-    """The geometry of spacing (3,), unit axes (3, 3), one a row in the order x, y, z, and origin (3,), in LPS; notes.
+    """The geometry, in LPS, of spacing (3,) in mm, unit axes (3, 3) and origin (3,) in mm; and notes.
 
-    Axes that are nearly at right angles become the nearest rotation, which is said. Raises InputError for numbers that
-    no CT has: NaN, axes that are not of length 1, shear.
+    The axes are rows in the order x, y, z. Axes that are almost at right angles become the nearest rotation or
+    reflection, with a note. Raises InputError for numbers that no CT has: NaN, axes that are not of length 1, shear.
     """
     if not (np.isfinite(spacing_mm).all() and spacing_mm.min() > _SPACING_MM[0] and spacing_mm.max() < _SPACING_MM[1]):
         expected = f"{_SPACING_MM[0]} to {_SPACING_MM[1]:g} mm: correct its header"
@@ -49,7 +49,7 @@ def placed(path: Path, spacing_mm: Array, axes: Array, origin_mm: Array) -> tupl
         )
     lengths = np.linalg.norm(axes, axis=1)
     if not (np.isfinite(axes).all() and (abs(lengths - 1) < _UNIT).all()):
-        raise InputError(f"{path} has axes of length {_numbers(lengths)}; expected 1: mend the directions it states")
+        raise InputError(f"{path} has axes of length {_numbers(lengths)}; expected 1: correct the directions it states")
     unit = axes / lengths[:, None]
     skew = abs(unit @ unit.T - np.eye(3)).max()
     if skew > _SHEAR:
@@ -67,7 +67,7 @@ def placed(path: Path, spacing_mm: Array, axes: Array, origin_mm: Array) -> tupl
 
 
 def _rotation(axes: Array) -> Array:
-    """The nearest matrix (3, 3) of right angles, mirrored where the axes are."""
+    """The nearest orthogonal matrix (3, 3); a reflection where the axes are mirrored."""
     left, _, right = np.linalg.svd(axes)
     return left @ right
 

@@ -1,4 +1,7 @@
-"""Run-length text, as the UW-Madison competition writes masks: "start length start length ...", 1-based, row by row."""
+"""Run-length text, the mask format of the UW-Madison competition: "start length start length ...".
+
+Pixels are counted row by row, from 1.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ import numpy as np
 from medseg.errors import InputError
 from medseg.task import Array
 
-EMPTY = ("", "nan", "none", "null", "<na>")  # how pandas, databases and their users write that there is no text
+EMPTY = ("", "nan", "none", "null", "<na>")  # a missing text, as pandas, databases and users write it
 _NUMBERS = re.compile(r"\d{1,18}(\s+\d{1,18})*", re.ASCII)
 
 
 def decode(text: str, shape: tuple[int, int]) -> Array:
-    """The mask (row, col) uint8 0/1 of run-length text; no text, or one of EMPTY in any case, is an empty mask.
+    """The mask (row, col) uint8 0/1 of run-length text. One of EMPTY, in upper or lower case, is an empty mask.
 
-    Raises InputError where the text is no such pairs, its runs are not in order, or one leaves the picture.
+    Raises InputError where the text is not made of such pairs, its runs are not in order, or one leaves the picture.
     """
     starts, lengths = _runs(text)
     ends, size = starts + lengths, shape[0] * shape[1]
@@ -32,7 +35,7 @@ def decode(text: str, shape: tuple[int, int]) -> Array:
 
 
 def encode(mask: Array) -> str:
-    """The run-length text of a mask (row, col): the shortest, its runs in order; empty where no pixel is set."""
+    """The shortest run-length text of a mask (row, col), with its runs in order; "" where no pixel is set."""
     edges = np.flatnonzero(np.diff(np.pad(mask.ravel() > 0, 1).astype(np.int8)))
     starts, lengths = edges[::2] + 1, edges[1::2] - edges[::2]
     return " ".join(map(str, np.stack([starts, lengths], axis=1).ravel()))
@@ -44,7 +47,10 @@ def pixels(text: str) -> int:
 
 
 def _runs(text: str) -> tuple[Array, Array]:
-    """Starts, counted from 0, and lengths (n,) int64, in order and apart from each other."""
+    """Starts, counted from 0, and lengths, each (n,) int64: runs in order, without overlap.
+
+    Raises InputError where the text is wrong.
+    """
     stripped = text.strip()
     if stripped.lower() in EMPTY:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""Samples: what a fit draws from, one picture or crop and its target at a time, not yet augmented."""
+"""Training samples: each is a picture or crop with its target, not yet augmented."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ Sample = tuple[Array, Any]  # image (c, h, w) or (c, d, h, w) float32; mask (cla
 
 @dataclass(frozen=True)
 class Samples:
-    """A sequence of (image, target) by index, with what samplers weigh them by."""
+    """A sequence of (image, target) by index, with the numbers that samplers use as weights."""
 
-    load: Callable[[int], Sample]  # picklable, so that loader processes can have it
+    load: Callable[[int], Sample]  # must be picklable, for loader processes
     patients: tuple[str, ...]  # each sample's patient
     foreground: Array  # (n,) float64: each target's foreground pixels, or its class where the target is a class
-    # By index, for a loader that decodes by itself: the picture's file, and the mask (classes, h, w) on its own grid.
+    # For a loader that decodes by itself: by index, the bytes of the picture's file, and its mask (classes, h, w) on
+    # the picture's own grid.
     encoded: Callable[[int], tuple[bytes, Array]] | None = None
 
     def __len__(self) -> int:
@@ -33,7 +34,7 @@ class Samples:
 
 
 def balanced(samples: Samples) -> Array:
-    """Weights (n,) that draw every class equally often."""
+    """Weights (n,) with which every class is drawn equally often; samples with the same `foreground` are a class."""
     _, which, counts = np.unique(samples.foreground, return_inverse=True, return_counts=True)
     return np.asarray(1 / counts[which])
 
@@ -44,14 +45,14 @@ def evenly(items: Array, n: int) -> Array:
 
 
 def shares(n: int, parts: int) -> list[int]:
-    """n in so many parts, as even as they can be."""
+    """Whole numbers that add up to n, one per part, as equal as possible."""
     return [len(part) for part in np.array_split(np.arange(n), parts)]
 
 
 def batches_of(order: Sequence[int], size: int) -> list[list[int]]:
-    """Indices in batches of this size, the last one smaller.
+    """Indices in batches of this size; the last one may be smaller.
 
-    A rest of one joins the batch before it: a batch norm over pooled features cannot learn from one sample.
+    A single leftover index joins the batch before it, because batch norm over pooled features needs two samples.
     """
     batches = [list(order[first : first + size]) for first in range(0, len(order), size)]
     if len(batches) > 1 and size > 1 and len(batches[-1]) == 1:

@@ -1,4 +1,4 @@
-"""DICOM-SEG: labelled voxels as the segmentation object of the CT series they were found in, for PACS and viewers."""
+"""DICOM-SEG for PACS and viewers: labelled voxels as a segmentation object that refers to their CT series."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import pydicom
     from highdicom.seg import SegmentDescription
 
-_ONE_VALUE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")  # which all slices of a series share
+_ONE_VALUE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")  # the same in all slices of a series
 _REFERENCES = (*_ONE_VALUE, "SOPInstanceUID", "SOPClassUID")
-_SERIES_NUMBER = 901  # beyond what scanners give their own series
+_SERIES_NUMBER = 901  # higher than the numbers that scanners use
 _COLOURS = ("#ffb000", "#648fff", "#dc267f", "#40d070", "#fe6100", "#785ef0", "#00c5d7", "#e6e600")  # in turns
-_OF_FRAMES = ("PlanePositionSequence", "SegmentIdentificationSequence")  # shared where all frames have the same
-_COSINE, _MM = 1e-3, 1e-2  # how far what is read back may be from the volume's own geometry
+_OF_FRAMES = ("PlanePositionSequence", "SegmentIdentificationSequence")  # in the shared group where all are equal
+_COSINE, _MM = 1e-3, 1e-2  # how much a file's geometry may differ from the volume's when it is read back
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Segment:
     """What one label is."""
 
     name: str
-    colour: tuple[int, int, int] | None = None  # one of medseg's own where none is given
-    code: tuple[str, str, str] | None = None  # value, scheme and meaning in a terminology; tissue where none is given
-    abnormal: bool = False  # whether it is a lesion and no anatomy
+    colour: tuple[int, int, int] | None = None  # RGB; None means one of medseg's own
+    code: tuple[str, str, str] | None = None  # value, scheme and meaning in a terminology; None means tissue
+    abnormal: bool = False  # whether it is a lesion, not normal anatomy
 
 
 def obstacle(files: Sequence[Path]) -> str:
-    """Why no segmentation of these slices can be written, "" where it can. Quotes nothing of their headers."""
+    """Why no segmentation of these slices can be written; "" where one can. It quotes no value of their headers."""
     if find_spec("highdicom") is None:
         return "highdicom is not installed: pip install 'medseg[dicom]'"
     from pydicom import dcmread
@@ -63,7 +63,7 @@ def obstacle(files: Sequence[Path]) -> str:
 
 
 def series_of(file: Path) -> dict[str, str]:
-    """Which series a slice belongs to: its number, and the SHA-256 of its UID, which itself would name the patient."""
+    """Which series a slice belongs to: its number, and the SHA-256 of its UID, because a UID can identify a patient."""
     from pydicom import dcmread
     from pydicom.config import disable_value_validation
 
@@ -76,10 +76,11 @@ def series_of(file: Path) -> dict[str, str]:
 def write_segmentation(
     path: Path, labels: Array, files: Sequence[Path], geometry: Geometry, segments: Sequence[Segment]
 ) -> None:
-    """Write labels (index, row, col), 0 or 1 to n, as n binary segments over the slices `files`, in the labels' order.
+    """Write labels (index, row, col) as n binary segments that refer to the slices `files`.
 
-    What was written is read back first: every frame must lie where the geometry says, and hold its segment's pixels.
-    Raises InputError where the slices' headers do not allow that, or nothing is labelled.
+    A label is 0, or 1 to n for one of the n `segments`; `files` are in the order of the labels' slices. The file is
+    read back before it gets its name: every frame must lie where the geometry says and hold its segment's pixels.
+    Raises InputError where the slices' headers do not allow this, or nothing is labelled.
     """
     if reason := obstacle(files):
         raise InputError(reason)
@@ -113,7 +114,7 @@ def write_segmentation(
 
 
 def read_segmentation(path: Path, geometry: Geometry, shape: tuple[int, ...]) -> Array:
-    """The segments' numbers (index, row, col) uint16 on the grid of a volume, from the frames' own positions.
+    """The segments' numbers (index, row, col) uint16 on the grid of a volume, placed by the frames' own positions.
 
     Raises InputError where a frame does not lie on the volume's slices.
     """
@@ -144,7 +145,7 @@ def _check_grid(path: Path, shared: Any, geometry: Geometry) -> None:
 
 
 def _header(file: Path, thickness_mm: float) -> pydicom.Dataset:
-    """A slice's header as highdicom takes it: what DICOM lets be empty, and is absent or not valid, is empty."""
+    """A slice's header as highdicom needs it: attributes that may be empty are emptied if absent or not valid."""
     from pydicom import dcmread
     from pydicom.valuerep import DA, TM
 
@@ -161,7 +162,7 @@ def _header(file: Path, thickness_mm: float) -> pydicom.Dataset:
             keep = False
         if not keep:
             setattr(header, name, None)
-    header.SliceThickness = round(thickness_mm, 6)  # which may be absent; `_planes` says the same
+    header.SliceThickness = round(thickness_mm, 6)  # it may be absent; `_planes` writes the same value
     return header
 
 
@@ -170,7 +171,10 @@ def _sex(value: str) -> str | None:
 
 
 def _planes(header: pydicom.Dataset, count: int, geometry: Geometry) -> dict[str, Any]:
-    """How large the slices' pixels are, and of a multi-frame file, whose frames have an order of their own, where."""
+    """The size of the slices' pixels. For a multi-frame file also the position of each of `count` slices.
+
+    The frames of such a file can be in another order than the slices.
+    """
     from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
 
     across, down, between = (round(size, 6) for size in geometry.spacing_mm)
@@ -189,7 +193,7 @@ def _planes(header: pydicom.Dataset, count: int, geometry: Geometry) -> dict[str
 
 @contextmanager
 def _unquoted() -> Iterator[None]:
-    """What highdicom refuses as InputError, its warnings silenced: both quote values, which may be the patient's."""
+    """Turn errors of highdicom into InputError and silence its warnings: both can quote values about the patient."""
     from pydicom.config import disable_value_validation
 
     try:
@@ -198,8 +202,8 @@ def _unquoted() -> Iterator[None]:
             yield
     except (InputError, OSError):
         raise
-    except Exception as error:  # of any kind: what a header holds decides where a library stumbles
-        lacks = f" ({error})" if isinstance(error, AttributeError) else ""  # the name of a field, no value
+    except Exception as error:  # the values in a header decide which error a library raises
+        lacks = f" ({error})" if isinstance(error, AttributeError) else ""  # it has a field's name, not a value
         raise InputError(
             f"no segmentation can refer to its slices, {type(error).__name__}{lacks}; expected whole CT headers"
         ) from None
@@ -218,7 +222,7 @@ def _description(number: int, one: Segment) -> SegmentDescription:
 
     return SegmentDescription(
         segment_number=number,
-        segment_label=one.name[:64],  # as DICOM's long strings allow
+        segment_label=one.name[:64],  # the longest string that DICOM's type LO allows
         segmented_property_category=abnormal if one.abnormal else usual,
         segmented_property_type=kind,
         algorithm_type="AUTOMATIC",

@@ -1,4 +1,4 @@
-"""Every CT in a path: volumes' files, DICOM series in folders and trees, multi-frame objects, a zip of those."""
+"""All CTs in a path: volume files, DICOM series in a folder or a tree, multi-frame objects, or a zip of these."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _EXPECTED = f"a volume ({', '.join(SUFFIXES)}), DICOM slices in a folder, or a z
 
 @dataclass(frozen=True)
 class Found:
-    """A volume that was found but not yet read. Its name tells it from its neighbours and holds nothing of a header."""
+    """A volume that was found but not yet read.
+
+    Its name is unique in the path. Of a header it holds at most the series' number.
+    """
 
     path: Path
     name: str
@@ -35,7 +38,7 @@ class Found:
 
 @dataclass
 class _Listing:
-    """What a folder's files are."""
+    """A folder's files by what they are."""
 
     volumes: list[Path] = field(default_factory=list)
     slices: list[Slice] = field(default_factory=list)
@@ -45,10 +48,10 @@ class _Listing:
 
 
 def found(path: Path, reading: Reading) -> list[Found]:
-    """Every volume in the path, in order of names and series numbers, from headers alone.
+    """All volumes in the path, found by headers alone: first volume files by path, then DICOM series by number.
 
-    What is no CT is listed in a note of each volume. A file that cannot be read stops the series of its own folder,
-    unless damaged files are skipped. Raises InputError where nothing in the path could be a CT.
+    Each DICOM series has a note that lists what is not a CT. A damaged file makes `load` fail for every series in its
+    folder, unless damaged files are skipped. Raises InputError where nothing in the path can be a CT.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; expected {_EXPECTED}")
@@ -116,7 +119,7 @@ def _sort_in(path: Path, listing: _Listing, reading: Reading, refused_unknown: b
 
 
 def _series(path: Path, listing: _Listing, reading: Reading, kept: Any) -> list[Found]:
-    """The DICOM series of a listing, and what is damaged beside none of them."""
+    """The DICOM series of a listing, then for each folder with damaged files but no slice an entry whose load fails."""
     frames = Counter(one.path for one in listing.slices)
     groups: dict[object, list[Slice]] = {}
     for one in listing.slices:
@@ -137,7 +140,7 @@ def _series(path: Path, listing: _Listing, reading: Reading, kept: Any) -> list[
 
 
 def _by_folder(damaged: dict[Path, str]) -> dict[Path, str]:
-    """The folders with damaged files, and what is wrong with the first."""
+    """Each folder with damaged files, with what is wrong with the first of them and how many more there are."""
     counts = Counter(path.parent for path in damaged)
     first = {path.parent: why for path, why in reversed(damaged.items())}
     return {
@@ -151,7 +154,7 @@ def _refuse(why: str) -> Volume:
 
 
 def _key(one: Slice, frames: int) -> object:
-    """What slices of one series have in common; a multi-frame object of several frames is a series of its own."""
+    """A key that all slices of one series share. A multi-frame object with several frames is a series of its own."""
     return one.path if frames > 1 else one.series or (one.path.parent, one.number)
 
 
@@ -159,7 +162,7 @@ def _key(one: Slice, frames: int) -> object:
 class _Job:
     """What the series of one listing share."""
 
-    path: Path  # what was asked for
+    path: Path  # the path that the caller gave
     reading: Reading
     notes: tuple[str, ...]
     several: bool
@@ -195,7 +198,7 @@ def _load(job: _Job, name: str, group: list[Slice], faults: list[str]) -> Volume
 
 
 def _checked(volume: Volume, reading: Reading) -> Volume:
-    """The volume, with a note where its values are doubtful. Raises InputError where they are no HU."""
+    """The volume, with a note where its values are doubtful. Raises InputError where they are not HU."""
     if reading.real:
         return volume
     why = doubt(volume.array)
@@ -235,14 +238,14 @@ def _kinds(others: Sequence[Other]) -> str:
 
 
 def _names(base: str, series: Sequence[Sequence[Slice]]) -> list[str]:
-    """The series' names: that of what was asked for, with the number where there are several."""
+    """The series' names: the name of the given path, with the series' number where there are several."""
     if len(series) == 1:
         return [base]
     return _numbered([f"{base}-series-{group[0].number}" for group in series])
 
 
 def _apart(folder: Path, paths: Sequence[Path]) -> list[str]:
-    """The files' names without suffix, with the folders between where that does not tell them apart."""
+    """The files' names without suffix; where two are equal, with the names of the folders between."""
     names = [stem(path) for path in paths]
     counts = Counter(names)
     full = ["-".join((*path.relative_to(folder).parent.parts, stem(path))) for path in paths]
@@ -250,7 +253,7 @@ def _apart(folder: Path, paths: Sequence[Path]) -> list[str]:
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """The names, the second of one name with -2, and so on."""
+    """The names made unique: the second use of a name gets -2, the third -3, and so on."""
     seen: Counter[str] = Counter()
     found = []
     for name in names:

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from medseg.task import Array
 
-LINE_WIDTH, POINT_RADIUS = 10, 5  # pixels; LabelMe's own, for lines and points have no area
-BACKGROUND, IGNORED = "_background_", "__ignore__"  # LabelMe's own names; here neither is an object
+LINE_WIDTH, POINT_RADIUS = 10, 5  # pixels, the same as in LabelMe: lines and points have no area of their own
+BACKGROUND, IGNORED = "_background_", "__ignore__"  # LabelMe's own labels; here neither is an object
 Point = tuple[float, float]  # x, y
 Points = Sequence[Point]
 
@@ -24,8 +24,8 @@ class Shape:
     label: str
     kind: str  # one of KINDS
     points: tuple[Point, ...]
-    group: str = ""  # shapes of one object, or none
-    mask: Array | None = None  # of a `mask`: its pixels (row, col) uint8 0/1; its points are its corners
+    group: str = ""  # shapes with the same group and label are one object; "" means no group
+    mask: Array | None = None  # only for the kind "mask": its pixels (row, col) uint8 0/1; its points are two corners
 
 
 def area(shape: Shape, size: tuple[int, int]) -> Array:
@@ -36,7 +36,7 @@ def area(shape: Shape, size: tuple[int, int]) -> Array:
 
 
 def is_outside(shape: Shape, size: tuple[int, int]) -> bool:
-    """Whether the box round a shape and a picture of this size share nothing, or a point is over a picture away."""
+    """Whether a shape's box does not touch a picture of this size, or a point lies more than a picture away from it."""
     wider = LINE_WIDTH
     if shape.kind == "circle":
         wider += math.ceil(math.dist(*shape.points))
@@ -46,13 +46,13 @@ def is_outside(shape: Shape, size: tuple[int, int]) -> bool:
 
 
 def united(shapes: Sequence[Shape], size: tuple[int, int]) -> Array:
-    """The union (row, col) bool of all shapes but those of BACKGROUND and IGNORED, which cut.
+    """The union (row, col) bool of all shapes. Shapes labelled BACKGROUND or IGNORED are cuts: they remove pixels.
 
-    Drawn in order, as LabelMe's own converters do; a cut that came first but lies wholly inside a later shape is a hole
-    of it. Of shapes with one group and label, one that lies inside another is a hole.
+    Shapes are drawn in order, as LabelMe's own converters do. A cut that comes before a shape and lies wholly inside it
+    is a hole of the shape. Among shapes with the same group and label, one that lies inside another is a hole.
     """
     if not any(shape.label in (BACKGROUND, IGNORED) or shape.group or shape.kind == "mask" for shape in shapes):
-        return _drawn(shapes, size)  # on one canvas, for most files are such
+        return _drawn(shapes, size)  # on one canvas, which is fast and enough for most files
     mask, cuts = np.zeros(size, bool), list[Array]()
     for parts in _objects(shapes):
         covered = _even_odd([area(part, size) for part in parts])
@@ -76,7 +76,7 @@ def _drawn(shapes: Sequence[Shape], size: tuple[int, int]) -> Array:
 
 
 def _objects(shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
-    """Shapes that belong together, by label and group, at the place of the first."""
+    """The shapes of each object: those with one label and group. Objects are in the order of their first shapes."""
     seen = set[tuple[str, str]]()
     for shape in shapes:
         key = (shape.label, shape.group)
@@ -88,7 +88,7 @@ def _objects(shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
 
 
 def _even_odd(areas: list[Array]) -> Array:
-    """The union of areas of which those inside another are holes, those inside a hole islands, and so on."""
+    """The union (row, col) bool of areas: an area inside another is a hole, one inside a hole is filled, and so on."""
     if len(areas) == 1:
         return areas[0]
     joined = np.zeros(areas[0].shape, bool)
@@ -104,7 +104,7 @@ def _inside(one: Array, other: Array) -> bool:
 
 
 def _pasted(mask: Array, corner: Point, size: tuple[int, int]) -> Array:
-    """A mask in a picture of this size, its first pixel at this corner; what lies outside is left out."""
+    """A mask in a picture of this size, (row, col) bool, with its first pixel at this corner. Parts outside are cut."""
     left, top = (int(value) for value in corner)
     picture = Image.new("L", size[::-1])
     picture.paste(Image.fromarray(mask), (left, top))
@@ -116,7 +116,7 @@ def _polygon(draw: ImageDraw.ImageDraw, points: Points) -> None:
 
 
 def _rectangle(draw: ImageDraw.ImageDraw, points: Points) -> None:
-    if len(points) == 4:  # of a box that may be turned
+    if len(points) == 4:  # the corners of a box that may be rotated
         return _polygon(draw, points)
     xs, ys = zip(*points, strict=True)  # two corners in any order
     return draw.rectangle([min(xs), min(ys), max(xs), max(ys)], fill=1, outline=1)
@@ -142,7 +142,7 @@ def _disc(draw: ImageDraw.ImageDraw, centre: Point, radius: float) -> None:
 
 
 _MANY = range(3, 1 << 20)
-KINDS: dict[str, tuple[Callable[[ImageDraw.ImageDraw, Points], None], Sequence[int]]] = {  # how, of how many points
+KINDS: dict[str, tuple[Callable[[ImageDraw.ImageDraw, Points], None], Sequence[int]]] = {  # drawn by, numbers of points
     "polygon": (_polygon, _MANY),
     "rectangle": (_rectangle, (2, 4)),
     "rotation": (_rectangle, (4,)),

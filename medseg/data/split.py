@@ -1,4 +1,4 @@
-"""Splits: which patients a fit learns from and which it is judged on. Always by patient, never by slice."""
+"""Splits: which patients are for training and which for validation. Always by patient, never by slice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medseg.errors import InputError
 
 @dataclass(frozen=True)
 class Split:
-    """Two sets of patients without a patient in common, and in words how they were chosen; recorded in the run."""
+    """Two disjoint sets of patients, and in words how they were chosen; the run records this."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -21,14 +21,17 @@ class Split:
 
 
 def every_nth(patients: Sequence[str], n: int, fold: int = 0) -> Split:
-    """Of the sorted patients every n-th validates, from the one numbered `fold` on; with fewer than n, one does."""
+    """Every n-th of the sorted patients validates, starting with number `fold`; with fewer than n patients, one does.
+
+    Raises InputError, as all splits do, where one side would be empty or the fold does not exist.
+    """
     names, step = sorted(patients), min(n, len(patients))
     held = names[_fold(fold, step) :: step] if step else []
     return _split(names, held, f"every {n}th of the sorted patients validates, from number {fold} on")
 
 
 def folds(samples: Samples, count: int, fold: int, seed: int) -> Split:
-    """One of `count` folds that share empty and non-empty samples evenly, with each patient in one fold."""
+    """One of `count` folds validates. Each patient is in one fold; empty and other samples are spread evenly."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     patients = np.array(samples.patients)
@@ -43,7 +46,7 @@ def folds(samples: Samples, count: int, fold: int, seed: int) -> Split:
 
 
 def drawn(patients: Sequence[str], parts: int, fold: int, seed: int) -> Split:
-    """One of so many equal parts of the patients, drawn with a seed, validates."""
+    """One of `parts` equal parts of the patients validates; they are drawn with a seed."""
     names = sorted(patients)
     shuffled = np.random.default_rng(seed).permutation(np.array(names))
     held = shuffled[_fold(fold, parts) :: parts].tolist()
@@ -51,7 +54,7 @@ def drawn(patients: Sequence[str], parts: int, fold: int, seed: int) -> Split:
 
 
 def named(patients: Sequence[str], held: Collection[str], whose: str) -> Split:
-    """Those of the named patients that are there validate."""
+    """The patients in `held` validate; names in it that are not among `patients` are ignored."""
     return _split(sorted(patients), held, f"the {len(held)} patients that {whose} names validate")
 
 

@@ -1,4 +1,4 @@
-"""Slices as one straight stack: alike, in order, none missing, none doubled; the others are refused by name."""
+"""Slices as one straight stack: alike, in order, none missing, none doubled. Slices that do not fit are named."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from medseg.errors import InputError
 from medseg.task import Array, Geometry, Reading
 
 _SAME_MM = 0.02  # headers round positions to hundredths of a millimetre
-_ROUNDED_MM = 0.11  # positions rounded to a tenth are off by 0.05 mm, as are the ends that the line is drawn through
-_COSINE = 1e-3  # by which the axes of slices of one stack may differ
-_SPREAD = 1e-3  # and their pixel spacings, as a share
+_ROUNDED_MM = 0.11  # a position rounded to 0.1 mm is off by 0.05 mm, and so are the ends that the line goes through
+_COSINE = 1e-3  # how much the axes of slices of one stack may differ
+_SPREAD = 1e-3  # the share by which their pixel spacings may differ
 
 Stack = tuple[list[Slice], Geometry, tuple[str, ...]]
 
 
 def stacked(where: Path, slices: Sequence[Slice], reading: Reading) -> Stack:
-    """The slices in order along their normal, lowest first, where they lie, and notes.
+    """The slices in order along their normal, lowest first; where they lie; and notes.
 
-    Raises InputError where they are of several patients or studies, differ in size, spacing or orientation, drift by
-    more than half a voxel over the stack (gantry tilt), are doubled, missing or unequally spaced. Messages name files
-    and series numbers, never a patient or a UID.
+    Raises InputError where the slices are of several patients or studies, or differ in size, spacing or orientation;
+    where they drift by more than half a pixel over the stack (gantry tilt); and where slices are doubled, missing or
+    unequally spaced. Messages name files and series numbers, never a patient or a UID.
     """
     _check_owner(where, slices)
     kept, notes = _once(where, slices)
@@ -57,7 +57,7 @@ def _check_owner(where: Path, slices: Sequence[Slice]) -> None:
 
 
 def _once(where: Path, slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
-    """The slices without files that are copies of another one, to the byte."""
+    """The slices without byte-for-byte copies of other files, and a note. Raises InputError where copies differ."""
     kept: dict[object, Slice] = {}
     copies = []
     for one in slices:
@@ -75,7 +75,10 @@ def _once(where: Path, slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str,
 
 
 def _alike(where: Path, slices: list[Slice], reading: Reading) -> tuple[list[Slice], tuple[str, ...]]:
-    """The slices that are as most are; another one is refused by name, or left out where damaged ones are skipped."""
+    """The slices that are like most others, and notes.
+
+    Raises InputError with the names of the others, or leaves them out where damaged files are skipped.
+    """
     kept, notes = slices, []
     for what, differ, shown in _RULES:
         usual = _usual(kept, differ)
@@ -94,7 +97,7 @@ def _alike(where: Path, slices: list[Slice], reading: Reading) -> tuple[list[Sli
 
 
 def _usual(slices: list[Slice], differ: Callable[[Slice, Slice], bool]) -> Slice:
-    """A slice that most are like."""
+    """The first slice of the largest group of slices that are alike."""
     best, most = slices[0], 0
     rest = slices
     while len(rest) > most:
@@ -114,7 +117,7 @@ def _other_spacing(one: Slice, usual: Slice) -> bool:
 
 
 def _other_orientation(one: Slice, usual: Slice) -> bool:
-    """Whether its axes turn it by more than rounding does, or its far corner by more than half a pixel."""
+    """Whether its axes differ by more than rounding, or enough to move its far corner by more than half a pixel."""
     apart = abs(one.axes - usual.axes)
     pixels = np.linalg.norm(one.axes - usual.axes, axis=1) * one.shape[::-1]
     return bool(apart.max() > _COSINE or pixels.sum() > 0.5)
@@ -140,7 +143,7 @@ _RULES = (
 
 
 def _step(where: Path, slices: list[Slice], normal: Array, pixel_mm: float) -> float:
-    """The distance in mm between neighbours of a straight, whole stack, in order."""
+    """The distance in mm between neighbouring slices, which are in order. Raises InputError as `stacked` says."""
     positions = np.array([one.position for one in slices])
     heights = positions @ normal
     _check_single(where, heights)
@@ -186,7 +189,7 @@ def _check_gaps(where: Path, slices: list[Slice], heights: Array) -> None:
 
 
 def _remarks(where: Path, slices: list[Slice]) -> tuple[str, ...]:
-    """What a reader of the answer has to know of slices that are used as they are."""
+    """Notes on slices that are used as they are, for those who read the answer."""
     count = len({one.frame_of_reference for one in slices})
     slopes = {one.rescale for one in slices}
     found = {

@@ -1,4 +1,4 @@
-"""The pixels of DICOM slices as HU: stored values of every transfer syntax, rescaled slice by slice, padding as air."""
+"""The pixels of DICOM slices as HU, for every transfer syntax. Each slice has its own rescale; padding becomes air."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from medseg.task import Array, Reading
 if TYPE_CHECKING:
     import pydicom
 
-_AIRY = (-1100, -900)  # HU; padding in here is air as it is
-_TISSUE = (-900, 2000)  # HU; padding in here cannot be told from the patient
+_AIRY = (-1100, -900)  # HU; padding in this range is already air
+_TISSUE = (-900, 2000)  # HU; padding in this range cannot be told from tissue
 _FLOATS = {"FloatPixelData": "<f4", "DoubleFloatPixelData": "<f8"}
 _MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
 
 def voxels(where: Path, slices: Sequence[Slice], reading: Reading) -> tuple[Array, tuple[str, ...]]:
-    """The slices' values (index, row, col), int16 HU or float32 as the reading wants them, and notes.
+    """The slices' values (index, row, col), int16 HU or float32 as the reading asks, and notes.
 
     Raises InputError for damaged or missing pixels.
     """
@@ -48,7 +48,7 @@ def voxels(where: Path, slices: Sequence[Slice], reading: Reading) -> tuple[Arra
 
 
 def _opened(slices: Sequence[Slice]) -> Iterator[tuple[Slice, pydicom.Dataset]]:
-    """Each slice with its file, which is read once for all the frames that follow each other."""
+    """Each slice with its file's dataset. Frames of one file that follow each other share one read."""
     opened: tuple[Path, pydicom.Dataset] | None = None
     for one in slices:
         if opened is None or opened[0] != one.path:
@@ -64,12 +64,12 @@ def _dataset(path: Path) -> pydicom.Dataset:
             return dcmread(file, force=True)
     except InputError:
         raise
-    except Exception as error:  # whatever pydicom makes of damaged bytes; its words may quote a header
+    except Exception as error:  # pydicom may raise anything on damaged bytes; its message may quote the header
         raise damaged(path, f"it cannot be read: {type(error).__name__}") from error
 
 
 def _stored(one: Slice, dataset: pydicom.Dataset) -> Array | bytes:
-    """A slice's stored values (rows, columns), signed or not, or floats; of a compressed one a file to decode."""
+    """A slice's stored values (rows, columns), as integers or floats; for a compressed slice a DICOM file to decode."""
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
     try:
         if syntax is not None and syntax.is_compressed and syntax.is_encapsulated:
@@ -77,7 +77,7 @@ def _stored(one: Slice, dataset: pydicom.Dataset) -> Array | bytes:
         return _plain(one, dataset)
     except InputError:
         raise
-    except Exception as error:  # a codestream or a header that is damaged: ITK, pydicom and numpy each say it their way
+    except Exception as error:  # for damaged data, pydicom and numpy each raise other errors
         raise damaged(one.path, f"its pixels cannot be read: {type(error).__name__}") from error
 
 
@@ -98,7 +98,7 @@ def _plain(one: Slice, dataset: pydicom.Dataset) -> Array:
 
 
 def _kind(one: Slice, dataset: pydicom.Dataset) -> str:
-    """numpy's name of the stored values' type, without their order."""
+    """numpy's name of the stored values' type, without the byte order."""
     bits, stored, high = (int(dataset.get(name, 0)) for name in ("BitsAllocated", "BitsStored", "HighBit"))
     if bits not in (8, 16, 32) or not 1 <= stored <= bits or not stored - 1 <= high < bits:
         raise damaged(one.path, f"it says {bits} bits allocated, {stored} stored, the highest {high}")
@@ -106,14 +106,14 @@ def _kind(one: Slice, dataset: pydicom.Dataset) -> str:
 
 
 def _trimmed(values: Array, dataset: pydicom.Dataset) -> Array:
-    """The values of the bits that are stored, with their sign: others may hold an overlay, or nothing of sense."""
+    """The values of the stored bits only, with their sign; other bits may hold an overlay or random values."""
     bits, stored, high = int(dataset.BitsAllocated), int(dataset.BitsStored), int(dataset.HighBit)
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     return native if stored == bits else native << (bits - 1 - high) >> (bits - stored)
 
 
 def _bare(one: Slice, dataset: pydicom.Dataset) -> bytes:
-    """A compressed frame as a file of nothing but pixels: of the whole one ITK would invert and rescale the values."""
+    """A compressed frame as a DICOM file of its pixels only; with the full header, ITK would invert or rescale them."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate, get_frame
     from pydicom.uid import UID, CTImageStorage, RLELossless
@@ -141,10 +141,10 @@ def _bare(one: Slice, dataset: pydicom.Dataset) -> bytes:
 
 
 def _unpacked(one: Slice, frame: Array | str) -> Array:
-    """A decoded frame (rows, columns)."""
+    """A decoded frame (rows, columns). Raises InputError where it could not be decoded, or has another size."""
     if isinstance(frame, str):
         raise damaged(one.path, frame)
-    if frame.shape not in ((1, *one.shape), one.shape):  # a colour has an axis more
+    if frame.shape not in ((1, *one.shape), one.shape):  # a colour picture has one more axis
         raise damaged(one.path, "its compressed pixels have another size than its header says")
     return frame.reshape(one.shape)
 
@@ -167,7 +167,7 @@ def _rescaled(where: Path, one: Slice, stored: Array, reading: Reading) -> tuple
 
 
 def _times(stored: Array, slope: float, intercept: float) -> Array:
-    """slope * stored + intercept, in whole numbers where all three are."""
+    """slope * stored + intercept: integers where all three are whole numbers, else float64."""
     if stored.dtype.kind == "f" or not (slope.is_integer() and intercept.is_integer()):
         return stored.astype(np.float64) * slope + intercept
     wide = stored.astype(np.int64 if stored.itemsize > 2 else np.int32)
@@ -175,7 +175,7 @@ def _times(stored: Array, slope: float, intercept: float) -> Array:
 
 
 def _as_stored(value: int, kind: np.dtype) -> int:
-    """A padding value as the pixels hold it: headers state it signed for unsigned pixels, and the reverse."""
+    """A padding value in the pixels' own type: some headers give a signed value for unsigned pixels, or the reverse."""
     bits = 8 * kind.itemsize
     wrapped = value % (1 << bits)
     return wrapped - (1 << bits) if kind.kind == "i" and wrapped >= 1 << (bits - 1) else wrapped

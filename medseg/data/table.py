@@ -1,4 +1,7 @@
-"""Tables (CSV) as people save them: UTF-8, UTF-16 or Windows' own letters; comma, semicolon or tab; decimal commas."""
+"""CSV tables in the forms that programs save: UTF-8, UTF-16, UTF-32 or Windows-1252; several separators.
+
+The separator is a comma, semicolon, tab or "|". Without comma as separator, numbers may have decimal commas.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import Any, NamedTuple
 from medseg.errors import InputError
 
 MAX_BYTES = 256 << 20  # ten times LUNA16's largest table
-_MARKS = (  # UTF-32's begins as UTF-16's does
+_MARKS = (  # byte order marks; UTF-32's comes first, because it begins with the bytes of UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -22,13 +25,13 @@ _MARKS = (  # UTF-32's begins as UTF-16's does
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SEPARATORS = ",;\t|"
-_HINT = re.compile(r"sep=.\r?\n")  # Excel's own first line
-Reader = Any  # what csv.reader makes; it has no name to import
+_HINT = re.compile(r"sep=.\r?\n")  # a first line for Excel
+Reader = Any  # the type that csv.reader returns; it cannot be imported
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class Row(NamedTuple):
-    """One line of a table: the cells that were asked for, in the order they were asked for."""
+    """One line of a table: the requested cells, in the requested order."""
 
     line: int
     texts: tuple[str, ...]
@@ -36,9 +39,9 @@ class Row(NamedTuple):
 
 
 def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str] = ()) -> list[Row]:
-    """The table's rows with their cells of these columns: texts without spaces around them, numbers that are finite.
+    """The table's rows with the cells of these columns: ASCII texts without surrounding spaces, and finite numbers.
 
-    Raises InputError naming the file, and the line, that cannot be read as such a table.
+    Raises InputError, with the file and the line, where the table cannot be read as such.
     """
     wanted, text = (*texts, *numbers), read_text(path)
     reader, header = _opened(text, wanted, path)
@@ -49,7 +52,7 @@ def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str] = ()) ->
         if not plain and not all(map(str.isascii, chosen)):
             raise InputError(f"{path}, line {line}: holds non-ASCII characters: correct the line")
         rows.append(Row(line, tuple(chosen[:first]), _numbers(chosen[first:], separator, path, line)))
-        if separator != ",":  # else a decimal comma is no number
+        if separator != ",":  # with the separator ",", a number with a decimal comma is already refused
             marks.update(mark for mark in ".," if mark in "".join(chosen[first:]))
     if len(marks) > 1:
         raise InputError(
@@ -59,9 +62,9 @@ def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str] = ()) ->
 
 
 def read_records(path: Path, wanted: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """The table's rows with their line's number, each cell by its column's name, in whichever alphabet.
+    """The table's rows: the line's number, and the cells by their column's name, in any alphabet.
 
-    Raises InputError naming the file, and the line, that cannot be read, or a wanted column that is not there.
+    Raises InputError, with the file and the line, where it cannot be read, or where a wanted column is missing.
     """
     reader, header = _opened(read_text(path), wanted, path)
     twice = sorted({name for name in header if header.count(name) > 1})
@@ -72,7 +75,7 @@ def read_records(path: Path, wanted: Sequence[str]) -> list[tuple[int, dict[str,
 
 
 def read_text(path: Path) -> str:
-    """A text file's content in whichever encoding it is. Raises InputError where there is none, or it is no text."""
+    """A text file's content, in any of the known encodings. Raises InputError where it is missing or not a text."""
     if not path.is_file():
         raise InputError(f"{path}: no such table; expected a CSV file: check the path, or copy the file there")
     if path.stat().st_size > MAX_BYTES:
@@ -88,9 +91,9 @@ def read_text(path: Path) -> str:
 
 
 def read_list(path: Path, title: str) -> list[str]:
-    """The lines of a file with one value each, without empty ones and without the title that may stand above them.
+    """The values of a file with one value per line. Empty lines are left out, and so is a line with the title.
 
-    Raises InputError where a line holds more than one value.
+    Raises InputError where a line holds more than one value or is not ASCII.
     """
     found = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -104,11 +107,11 @@ def read_list(path: Path, title: str) -> list[str]:
 
 
 def _decoded(content: bytes) -> str | None:
-    """The bytes as text, None where they are none: by their mark, else as UTF-8, UTF-16 or Windows-1252."""
+    """The bytes as text, None where they are not one: by their byte order mark, else UTF-16, UTF-8 or Windows-1252."""
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return _tried(content[len(mark) :], encoding)
-    if b"\0" in content[:2]:  # ASCII as UTF-16 has a zero in every other place
+    if b"\0" in content[:2]:  # in ASCII text as UTF-16, every other byte is 0
         return _tried(content, "utf-16-be" if content[:1] == b"\0" else "utf-16-le")
     text = _tried(content, "utf-8")
     return _tried(content, "cp1252") if text is None else text
@@ -122,7 +125,10 @@ def _tried(content: bytes, encoding: str) -> str | None:
 
 
 def _opened(text: str, wanted: Sequence[str], path: Path) -> tuple[Reader, list[str]]:
-    """A reader behind the header, and the header, by the separator under which it has the wanted columns."""
+    """A reader whose next line is the first after the header, and the header's names.
+
+    The separator is the first with which the header has all wanted columns.
+    """
     hint = _HINT.match(text)
     body = text[hint.end() :] if hint else text
     missing: list[str] = list(wanted)
@@ -149,7 +155,10 @@ def _header(reader: Iterator[list[str]]) -> list[str]:
 
 
 def _cells(reader: Reader, width: int, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Each line that is not empty with its number, checked to have as many cells as the header."""
+    """The number and the cells of each line that is not empty. Raises InputError for fewer or more cells than `width`.
+
+    More cells are allowed where they are empty.
+    """
     try:
         for cells in reader:
             if not any(map(str.strip, cells)):
@@ -169,7 +178,7 @@ def _cells(reader: Reader, width: int, path: Path) -> Iterator[tuple[int, list[s
 
 
 def _numbers(cells: list[str], separator: str, path: Path, line: int) -> tuple[float, ...]:
-    """The cells as finite numbers; a decimal mark may be a comma where commas do not part the cells."""
+    """The cells as finite numbers. Decimal commas are allowed where the separator is not a comma."""
     plain = [cell.replace(",", ".") for cell in cells] if separator != "," else cells
     try:
         found = tuple(map(float, plain))

@@ -1,4 +1,4 @@
-"""One volume by its path, and masks written on its grid."""
+"""Reading one volume from a path, and writing masks on its grid."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["SUFFIXES", "Volume", "read_volume", "write_mask"]
 
 
 def read_volume(path: Path, reading: Reading = _AS_IT_IS) -> Volume:
-    """The one CT in a path: a file, DICOM slices in a folder or a tree, a multi-frame object, a zip of those.
+    """The one CT in a path: a file, DICOM slices in a folder or a tree, a multi-frame object, or a zip of these.
 
-    Raises InputError where there is none or more than one, and where it cannot be read as it is.
+    Raises InputError where there is none or more than one, and where it cannot be read.
     """
     from medseg.data.series import found
 
@@ -28,14 +28,14 @@ def read_volume(path: Path, reading: Reading = _AS_IT_IS) -> Volume:
 
 
 def write_mask(path: Path, mask: Array, geometry: Geometry) -> None:
-    """Write a mask (index, row, col) uint8 in the volume's own geometry; the suffix chooses the format, compressed."""
+    """Write a mask (index, row, col) uint8, compressed, in the volume's own geometry. The suffix chooses the format."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(mask)
     image.SetSpacing(geometry.spacing_mm)
     image.SetOrigin(geometry.origin_mm)
     image.SetDirection(geometry.direction)
-    if path.suffix == ".mhd":  # two files, one naming the other: no renaming
+    if path.suffix == ".mhd":  # it consists of two files, and one names the other: a temporary name does not work
         sitk.WriteImage(image, str(path), useCompression=True)
         return
     with whole_file(path) as temporary:

@@ -1,4 +1,4 @@
-"""A volume: its voxels in HU, where they lie in the patient, and what was read to get them."""
+"""A volume: its voxels, where they lie in the patient, and the files that they came from."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ SUFFIXES = (".mhd", ".mha", ".nrrd", ".nhdr", ".nii", ".nii.gz")
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume (index, row, col) int16 (CT: HU) and where it lies in the patient."""
+    """A volume (index, row, col) and where it lies in the patient. Values are int16 HU, or float32 of any modality."""
 
     path: Path  # the file, or the folder of the slices
     array: Array
     geometry: Geometry
     notes: tuple[str, ...] = ()  # what reading had to decide, round or leave out
-    files: tuple[Path, ...] = ()  # of DICOM: each slice's file, in the array's order; of a multi-frame object the one
-    frames: tuple[int, ...] = ()  # of a multi-frame object: each slice's frame in it, from 0
-    series: str = ""  # of DICOM: "series 3", by its number; nothing of the patient
-    label: str = ""  # a name that tells it from its neighbours, where the path's own does not
-    kept: Any = None  # what has to live as long: the folder that a zip was unpacked into
+    files: tuple[Path, ...] = ()  # DICOM only: each slice's file in the array's order, or the one multi-frame file
+    frames: tuple[int, ...] = ()  # multi-frame objects only: each slice's frame, from 0
+    series: str = ""  # DICOM only: the series' number, as in "series 3"; nothing about the patient
+    label: str = ""  # a unique name, where the path's own name is not enough
+    kept: Any = None  # an object that must live as long as the volume: the folder of an unpacked zip
 
     @property
     def name(self) -> str:
-        """The file's or folder's name without its suffix: for LUNA the series' UID."""
+        """The label, else the file's or folder's name without its suffix; for LUNA this is the series' UID."""
         return self.label or stem(self.path)
 
     @property
@@ -37,7 +37,7 @@ class Volume:
 
 
 def is_volume_file(path: Path) -> bool:
-    """Whether its suffix is that of a file which holds a whole volume."""
+    """Whether the path has a suffix of a format that holds a whole volume."""
     return path.name.lower().endswith(SUFFIXES)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with an encoded picture's bytes, found without holding its pixels: each format's own end and checks."""
+"""Finds damage in an encoded picture's bytes without holding its pixels, by its format's end mark and checksums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, TiffTags
 
 _JPEG_END = b"\xff\xd9"
 _PNG_START = 8  # bytes of its signature
-_PNG_PARTS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # those that a decoder must know
+_PNG_PARTS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # the critical chunks
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG, by its colour type
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # Adam7
 _INFLATED = 1 << 20  # bytes held at a time
@@ -21,10 +21,10 @@ EARLY = "ends too early"
 
 
 def flaw(data: bytes, picture: Image.Image) -> str | None:
-    """What is wrong with the bytes of this picture, as a predicate ("ends too early"); None where they are whole.
+    """What is wrong with the bytes of this picture, in words like "ends too early"; None where they are complete.
 
-    A PNG's checksums cover all of it. A JPEG's stream is read once, at an eighth of the size. Of a TIFF the strips must
-    lie in the file; nothing in it tells of a changed pixel.
+    A PNG is checked by the checksums of all its parts. A JPEG is decoded once, at an eighth of its size. The strips of
+    a TIFF must lie in the file; changed pixels of a TIFF are not found, because it has no checksum.
     """
     if picture.format == "JPEG":
         return _jpeg_flaw(data, picture)
@@ -32,7 +32,7 @@ def flaw(data: bytes, picture: Image.Image) -> str | None:
 
 
 def parts(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """A PNG's parts up to its end or to where it is cut short: name, content, whether the checksum is right."""
+    """A PNG's parts (chunks) up to its end, or to where it is cut: name, content, whether the checksum is right."""
     at, name = _PNG_START, b""
     while name != b"IEND":
         size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -44,22 +44,22 @@ def parts(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 
 
 def is_plain_tiff(picture: Image.Image) -> bool:
-    """Whether a TIFF holds uncompressed strips of whole pixels: what every decoder reads alike."""
+    """Whether a TIFF holds uncompressed strips of whole pixels, which all decoders read the same way."""
     tags = _tags(picture)
     plain = (tags.get(TIFF["Compression"], 1), tags.get(TIFF["PlanarConfiguration"], 1))
     return plain == (_UNCOMPRESSED, _CONTIGUOUS) and TIFF["StripOffsets"] in tags
 
 
 def _jpeg_flaw(data: bytes, picture: Image.Image) -> str | None:
-    if _JPEG_END not in data[-4096:]:  # some writers add a few bytes behind the end mark
+    if _JPEG_END not in data[-4096:]:  # some writers add a few bytes after the end mark
         return EARLY
     try:
         simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError:  # a broken header, or one of the samplings of colour that libjpeg knows and TurboJPEG does not
+    except ValueError:  # a broken header, or a chroma subsampling that libjpeg supports and TurboJPEG does not
         picture.draft(None, (1, 1))
         picture.load()
         return None
-    try:  # what Pillow and DALI take for a warning, and make pixels of
+    try:  # this raises on damage for which Pillow and DALI only warn and still return pixels
         simplejpeg.decode_jpeg(data, "RGB", min_height=1, min_width=1, min_factor=8, strict=True)
     except ValueError as error:
         return f"is damaged ({str(error).strip().rstrip('.')})"
@@ -88,7 +88,7 @@ def _word(name: bytes) -> str:
 
 
 def _raw_size(header: bytes) -> int:
-    """How many bytes a PNG's pixels have before they are compressed, each row with its filter's number."""
+    """The number of bytes of a PNG's pixels before compression; each row has one more byte, its filter's number."""
     width, height = (int.from_bytes(header[at : at + 4], "big") for at in (0, 4))
     bits = header[8] * _CHANNELS.get(header[9], 0)
     sizes = [(width, height)]
@@ -98,7 +98,10 @@ def _raw_size(header: bytes) -> int:
 
 
 def _inflated(bodies: Sequence[bytes], most: int) -> int | None:
-    """How many bytes a zlib stream in several bodies holds, counted to little more than `most`; None if broken."""
+    """How many bytes a zlib stream in several bodies unpacks to; None if it is broken.
+
+    Counting stops soon after `most`.
+    """
     inflater, count = zlib.decompressobj(), 0
     try:
         for body in bodies:
@@ -126,7 +129,7 @@ def _tiff_flaw(data: bytes, picture: Image.Image) -> str | None:
 
 
 def _several(value: Any) -> tuple[int, ...]:
-    """A tag's numbers; Pillow gives a lone one as itself."""
+    """A tag's numbers as a tuple; Pillow gives a single number without one."""
     return tuple(value) if isinstance(value, tuple | list) else (int(value),)
 
 

@@ -1,1 +1,1 @@
-"""The networks' architectures, one per file, their losses, and the reading of checkpoints."""
+"""The architectures of the networks, one per file; losses; and the reading of checkpoints."""

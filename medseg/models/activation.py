@@ -1,4 +1,4 @@
-"""Logits of masks by their network's activation: what losses and scores take of them."""
+"""What losses and scores compute from a network's logits, for each activation: sigmoid or softmax."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from medseg.models.losses import Loss, loss_named
 
 
 def class_odds(logits: torch.Tensor, activation: str, classes: int) -> torch.Tensor:
-    """Each class's log-odds (n, classes, h, w) float32, whose sigmoid is its probability, of logits (n, outputs, h, w).
+    """Each class's log-odds (n, classes, h, w) float32 from logits (n, outputs, h, w).
 
-    Of softmax a class's odds are against all others together, the background, if there is one, before the classes.
+    Their sigmoid is the class's probability. With softmax, a class's odds are against all other outputs together. The
+    classes are the last outputs; a background comes before them.
     """
     if activation == "sigmoid":
         return logits.float()
@@ -20,7 +21,7 @@ def class_odds(logits: torch.Tensor, activation: str, classes: int) -> torch.Ten
 
 
 def decided(logits: torch.Tensor, activation: str, classes: int) -> torch.Tensor:
-    """What is above 0 where a pixel is a class's, (n, classes, h, w)."""
+    """Numbers (n, classes, h, w) that are above 0 exactly where a pixel belongs to the class."""
     if activation == "sigmoid":
         return logits
     best = F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1)
@@ -28,9 +29,10 @@ def decided(logits: torch.Tensor, activation: str, classes: int) -> torch.Tensor
 
 
 def mask_loss(name: str, activation: str) -> Loss:
-    """The loss of this name for masks (n, classes, h, w); of softmax it takes each class's odds, or each pixel's class.
+    """The loss of this name for masks (n, classes, h, w).
 
-    Raises InputError listing the names there are.
+    With softmax, `cross-entropy` takes each pixel's class, and all other losses take each class's odds. Raises
+    InputError with the known names.
     """
     chosen = loss_named(name)
     if activation == "sigmoid":
@@ -41,7 +43,7 @@ def mask_loss(name: str, activation: str) -> Loss:
 
 
 def _classes(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """The channel (n, h, w) of each pixel's class: of none the first, which is the background's."""
+    """The channel (n, h, w) of each pixel's class; 0, the background's channel, for a pixel without a class."""
     before = logits.shape[1] - masks.shape[1]
     values = torch.arange(before, logits.shape[1], device=masks.device).view(1, -1, 1, 1)
     found: torch.Tensor = (masks * values).amax(1)

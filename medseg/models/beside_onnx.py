@@ -1,4 +1,4 @@
-"""The weights of an ONNX graph that lie in files beside it, as `torch.onnx.export` writes them by default."""
+"""External data: weights of an ONNX graph in files beside it, as `torch.onnx.export` writes them by default."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from onnx.external_data_helper import load_external_data_for_tensor, uses_extern
 
 from medseg.errors import InputError
 
-_MOST = (1 << 31) - 1  # bytes of a file that holds a whole graph: protobuf's own bound
+_MOST = (1 << 31) - 1  # bytes; protobuf's own limit for one file with a whole graph
 
 
 def taken_in(model: onnx.ModelProto, file: Path) -> tuple[Path, ...]:
-    """Take the weights beside the graph's file into the model; the files they lay in, none where it holds them itself.
+    """Read the weights in files beside the graph's file into the model. Returns these files; empty if there are none.
 
-    Raises InputError naming a file that is missing, elsewhere than beside the graph, or too short, and where graph and
-    weights are too large for one file.
+    Raises InputError where such a file is missing, too short, or not in the graph's folder, and where the weights are
+    too large for one file.
     """
     outside = [tensor for tensor in _tensors(model.graph) if uses_external_data(tensor)]
     names = sorted({_location(tensor) for tensor in outside})
@@ -29,7 +29,7 @@ def taken_in(model: onnx.ModelProto, file: Path) -> tuple[Path, ...]:
     for tensor in outside:
         try:
             load_external_data_for_tensor(tensor, str(file.parent))
-        except Exception as error:  # the library's words for links, places beyond the end, and strange numbers
+        except Exception as error:  # onnx raises several kinds: for links, offsets after the end, wrong numbers
             raise InputError(
                 f"graph {file} does not find the weights {tensor.name[:80]!r} in {_location(tensor)[:80]}; expected "
                 "the file that was written with it: copy both again, or export it again"
@@ -56,7 +56,7 @@ def _location(tensor: onnx.TensorProto) -> str:
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All constant tensors of a graph: its weights, those of its nodes, and of the graphs in these."""
+    """All constant tensors of a graph: its weights, those of its nodes, and those of the nodes' inner graphs."""
     yield from graph.initializer
     for one in graph.sparse_initializer:
         yield from (one.values, one.indices)

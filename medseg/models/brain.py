@@ -1,4 +1,4 @@
-"""The architectures that were tried on LGG, by name."""
+"""The architectures for the LGG task, by name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RESNEXT = "resnext50_32x4d"
 
 
 def brain_network(arch: str = "unet", features: int = 32) -> nn.Module:
-    """The architecture of this name: (n, 3, h, w) float32 -> (n, 1, h, w) logits; h and w are multiples of 32.
+    """The network of this architecture: (n, 3, h, w) float32 -> (n, 1, h, w) logits; h and w are multiples of 32.
 
-    `features` is the width of the first level; with its own encoder it scales the decoder alone.
-    Raises InputError listing the names there are.
+    `features` is the width of the first level. Where the encoder has fixed widths, it scales only the decoder. Raises
+    InputError with the known names.
     """
     if arch not in ARCHITECTURES:
         raise InputError(unknown("architecture", arch, ARCHITECTURES))
@@ -26,13 +26,13 @@ def brain_network(arch: str = "unet", features: int = 32) -> nn.Module:
 
 
 def resnext_unet(features: int, encoder: str = RESNEXT) -> nn.Module:
-    """A U-Net on a residual encoder; the LGG project's is a ResNeXt-50."""
+    """A U-Net on a residual encoder; the LGG project uses a ResNeXt-50."""
     widths = [features * 8, features * 4, features * 2, features, features // 2]
     return smp.Unet(encoder, encoder_weights=None, decoder_channels=widths)
 
 
 def resnext_fpn(features: int, encoder: str = RESNEXT) -> nn.Module:
-    """A feature pyramid network on a residual encoder; the LGG project's is a ResNeXt-50."""
+    """A feature pyramid network on a residual encoder; the LGG project uses a ResNeXt-50."""
     widths = {"decoder_pyramid_channels": features * 8, "decoder_segmentation_channels": features * 4}
     return smp.FPN(encoder, encoder_weights=None, **widths)
 

@@ -13,8 +13,8 @@ LEVELS = 4
 def brain_unet(features: int = 32, residual: bool = False) -> nn.Module:
     """U-Net: (n, 3, h, w) float32 -> (n, 1, h, w) logits; h and w are multiples of 16.
 
-    7,763,041 parameters at the defaults; state keys as in the public checkpoint.
-    `residual` adds a 1 x 1 shortcut to each block.
+    It has 7,763,041 parameters at the defaults, and the state keys of the public checkpoint. `residual` adds a 1 x 1
+    shortcut to each block.
     """
     return _BrainUnet(features, residual)
 

@@ -1,4 +1,4 @@
-"""A stranger's weights into a network of smp, with nothing left unsaid."""
+"""Loading of an imported checkpoint into a network of smp; everything left out or chosen is reported."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from medseg.models.looks import said, shapes_of
 from medseg.models.weight_sets import State
 
 UNUSED = ("classification_head.",)
-_SHOWN = 5  # keys of a message
+_SHOWN = 5  # keys in a message
 
 
 def weights_for(
     module: nn.Module, file: Path, which: str | None = None
 ) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
-    """The weights in a file by the network's names, and what was chosen and left out of it.
+    """The weights in a file by the network's names, and for the manifest what was chosen and left out.
 
-    Raises InputError that says what the file looks like and the first keys that do not fit.
+    Raises InputError with what the file looks like and the first keys that do not fit.
     """
     expected, held = module.state_dict(), dict[str, torch.Tensor]()
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints: reading a file of weights without running code from it, and loading it with nothing left unsaid."""
+"""Checkpoints: reading weights without running code from the file, and loading them with every mismatch reported."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from medseg.errors import InputError
 from medseg.models.pickled import content_of
 from medseg.models.weight_sets import State, WeightSet, chosen, weight_sets
 
-_SHOWN = 3  # keys of a message
+_SHOWN = 3  # keys in a message
 
 
 class UnfitError(InputError):
-    """Weights that can be read and are another network's."""
+    """Raised for weights that can be read but belong to another network."""
 
 
 def read_weights(file: Path, expected: State, which: str | None = None) -> WeightSet:
     """The weights in a checkpoint for a network with the `expected` state, on the CPU; see `weight_sets`.
 
     Reads PyTorch files (tensors and plain values only: no code in the file is run) and safetensors. `which` chooses
-    from several sets. Raises InputError naming the file where it is missing, damaged, unsafe or something else, holds
-    no weights, or several sets that differ.
+    from several sets. Raises InputError where the file is missing, damaged, unsafe, not a checkpoint, or holds several
+    sets that differ; UnfitError where it holds no weights of this network.
     """
     content = content_of(file)
     try:
@@ -47,20 +47,23 @@ def built(build: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Mod
         return build(**options)
     except InputError:
         raise
-    except Exception as error:  # a library's words for an encoder it does not have, a width below zero
+    except Exception as error:  # libraries raise many kinds, such as for an unknown encoder or a negative width
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         words = ", ".join(f"{name} {str(value)[:80]!r}" for name, value in options.items())
         raise InputError(f"the network cannot be built with {words} ({reason}): choose other options") from error
 
 
 def load_file(module: nn.Module, file: Path, unused: tuple[str, ...] = ()) -> None:
-    """Load the weights in a file into a module, without those that are `unused`. Raises InputError as its parts do."""
+    """Load the weights in a file into a module, without keys that begin with one of `unused`.
+
+    Raises InputError as `read_weights` and `load_state` do.
+    """
     state, _ = without(read_weights(file, module.state_dict()).state, unused)
     load_state(module, state, file)
 
 
 def without(state: State, unused: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """The state without the keys that begin with one of `unused`, and which of these there were."""
+    """The state without the keys that begin with one of `unused`, and those of `unused` that were found."""
     kept = {key: value for key, value in state.items() if not key.startswith(unused)}
     return kept, [start for start in unused if any(key.startswith(start) for key in state)]
 
@@ -68,8 +71,8 @@ def without(state: State, unused: tuple[str, ...]) -> tuple[dict[str, torch.Tens
 def load_state(module: nn.Module, state: State, source: Path) -> None:
     """Load weights into a module.
 
-    Raises InputError that names the first keys that are missing, unexpected, misshapen or no finite numbers, and how
-    many there are.
+    Raises UnfitError where keys are missing, unexpected or misshapen, and InputError where weights are not finite
+    numbers. The message names the first such keys and how many there are.
     """
     expected = module.state_dict()
     problems = state_problems(expected, state)
@@ -88,7 +91,7 @@ def load_state(module: nn.Module, state: State, source: Path) -> None:
 
 def state_problems(expected: State, found: State) -> list[str]:
     """What keeps the weights `found` from replacing `expected`, one entry per kind of problem; empty when they fit."""
-    # Batch norms saved before PyTorch 0.4.1 have no such counter, and nothing in inference reads it.
+    # Batch norms that were saved before PyTorch 0.4.1 lack this counter; inference does not read it.
     missing = [key for key in expected if key not in found and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in found if key not in expected]
     both = [key for key in expected if key in found]
@@ -103,12 +106,12 @@ def state_problems(expected: State, found: State) -> list[str]:
 
 
 def parameter_count(module: nn.Module) -> int:
-    """How many numbers the module learns."""
+    """The number of the module's learned parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _oddity(expected: torch.Tensor, found: torch.Tensor) -> str:
-    """Why a tensor cannot stand for weights, whatever its shape; "" where it can."""
+    """Why a tensor cannot be loaded as weights, apart from its shape; "" where it can."""
     if found.is_meta and not expected.is_meta:
         return "has no values"
     if found.is_quantized or found.layout != torch.strided:
@@ -119,7 +122,7 @@ def _oddity(expected: torch.Tensor, found: torch.Tensor) -> str:
 
 
 def _finite(value: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether all numbers are finite, as they are and in the type that the network has."""
+    """Whether all numbers are finite after conversion to the network's own type."""
     return bool(torch.isfinite(value.to(dtype)).all()) if dtype.is_floating_point else True
 
 

@@ -7,5 +7,8 @@ from torch import nn
 
 
 def deeplab(encoder: str) -> nn.Module:
-    """smp's DeepLabV3Plus, output stride 16, random weights: (n, 3, h, w) -> (n, 1, h, w) logits; multiples of 32."""
+    """smp's DeepLabV3Plus with output stride 16 and random weights: (n, 3, h, w) float32 -> (n, 1, h, w) logits.
+
+    h and w are multiples of 32.
+    """
     return smp.DeepLabV3Plus(encoder, encoder_weights=None)

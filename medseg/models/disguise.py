@@ -1,4 +1,4 @@
-"""What a file of weights turns out to be instead: a pointer, a web page, an archive, another framework's file."""
+"""What a given file is when it is not a checkpoint: a pointer, a web page, an archive, another framework's file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 import zipfile
 from pathlib import Path
 
-_TORCH_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch.save began before its files were zips
+_TORCH_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the start of torch.save's files before they were zips
 _STATE = "save the network's state_dict() with torch.save, or as safetensors"
 _UNPACK = "unpack it, and give the file of weights in it"
 _CONVERT = "convert its weights to a PyTorch state_dict"
-# How a file begins -> what it is and what to do.
+# The first bytes of a file -> what it is and what to do.
 _MAGIC = {
     b"\x89HDF\r\n\x1a\n": f"is an HDF5 file, as Keras and TensorFlow write them: {_CONVERT}",
     b"\x93NUMPY": f"is one NumPy array: {_STATE}",
@@ -31,7 +31,7 @@ _LINKED = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")  # the parts of a Tenso
 
 
 def disguise(file: Path) -> str:
-    """What the file is instead of a checkpoint, and what to do, as the rest of a sentence; "" where it may be one."""
+    """What the file is instead of a checkpoint, and what to do, as the end of a sentence; "" if it may be one."""
     if file.is_dir():
         return "is a folder: give the file of weights in it"
     with file.open("rb") as opened:
@@ -71,14 +71,14 @@ def _binary(file: Path, head: bytes) -> str:
 
 
 def is_safetensors(file: Path) -> bool:
-    """Whether the file begins as safetensors do, whatever its name."""
+    """Whether the file begins like safetensors; its name does not matter."""
     with file.open("rb") as opened:
         head = opened.read(9)
     return len(head) == 9 and head[8:] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= file.stat().st_size - 8
 
 
 def _text(file: Path, head: bytes) -> str:
-    """What a text is; "" for bytes that are none."""
+    """What a text file is, as the end of a sentence; "" for bytes that are not a text."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the weights: run `git lfs pull` in the clone"
@@ -106,7 +106,7 @@ def _json(file: Path) -> str:
 
 
 def _zip(file: Path) -> str:
-    """What a zip holds; "" for a checkpoint, which is a zip too, that is whole."""
+    """What a zip is, as the end of a sentence; "" for an undamaged PyTorch checkpoint, which is a zip too."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
@@ -145,9 +145,9 @@ def _held(names: list[str]) -> str:
 
 
 def _damage(archive: zipfile.ZipFile) -> str:
-    """The first part whose bytes are not those that were saved; torch itself does not look."""
+    """The first part whose checksum is wrong, in words; torch does not test checksums itself."""
     for part in archive.infolist():
-        if not part.CRC:  # saved without
+        if not part.CRC:  # it was saved without a checksum
             continue
         try:
             with archive.open(part) as opened:

@@ -9,21 +9,21 @@ from torch import nn
 from medseg.errors import InputError
 from medseg.models.checkpoint import load_state, read_weights
 
-# The classifiers that timm, torchvision and efficientnet-pytorch put after what an encoder is made of.
+# The layers of timm, torchvision and efficientnet-pytorch that follow the encoder in a classifier.
 CLASSIFIERS = ("fc.", "_fc.", "classifier.", "head.", "conv_head.", "_conv_head.", "bn2.", "_bn1.", "final_conv.")
 
 
 def load_encoder(module: nn.Module, file: Path) -> None:
-    """Load a classifier's published weights into a network's encoder, its classifying end left out.
+    """Load a classifier's published weights into a network's encoder, without the classifier's last layers.
 
-    Raises InputError for a network without an encoder, and where the file does not fit it.
+    Raises InputError for a network without an encoder, and where the file does not fit the encoder.
     """
     encoder = getattr(module, "encoder", None)
     if not isinstance(encoder, nn.Module):
         raise InputError(
             f"--encoder-weights is {file}; this network has no pretrained encoder: use --encoder-weights none"
         )
-    target = getattr(encoder, "model", encoder)  # timm's encoders are wrapped once more
+    target = getattr(encoder, "model", encoder)  # smp wraps timm's encoders once more
     expected = target.state_dict()
     state = {_key(key, expected): value for key, value in read_weights(file, expected).state.items()}
     kept = {key: value for key, value in state.items() if key in expected or not key.startswith(CLASSIFIERS)}
@@ -31,7 +31,7 @@ def load_encoder(module: nn.Module, file: Path) -> None:
 
 
 def _key(key: str, expected: dict[str, object]) -> str:
-    """The key as the encoder has it; timm flattens `stages.0` to `stages_0` where it taps features between stages."""
+    """The key as the encoder has it. timm renames `stages.0` to `stages_0` where it returns features of each stage."""
     first, _, rest = key.partition(".")
     second, _, tail = rest.partition(".")
     flattened = f"{first}_{second}.{tail}"

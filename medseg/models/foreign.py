@@ -1,4 +1,4 @@
-"""Networks of segmentation-models-pytorch by the names of their architecture and encoder, built without a download."""
+"""Networks of segmentation-models-pytorch (smp) by architecture and encoder, built without a download."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from medseg.errors import InputError, unknown
 
-TIMM = "tu-"  # how smp names the encoders of timm
+TIMM = "tu-"  # smp's prefix for encoders of timm
 ARCHITECTURES: Mapping[str, type[nn.Module]] = {
     kind.__name__.lower(): kind
     for kind in (
@@ -29,7 +29,7 @@ ARCHITECTURES: Mapping[str, type[nn.Module]] = {
         smp.DPT,
     )
 }
-# What a description says itself, or what no answer goes through.
+# Options that a description states itself, and aux_params, which does not affect the masks.
 _SAID = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params")
 
 
@@ -45,7 +45,7 @@ def smp_network(name: str, encoder: str, options: Mapping[str, Any], channels: i
     how: dict[str, Any] = {"encoder_weights": None, "in_channels": channels, "classes": outputs, "activation": None}
     try:
         return kind(encoder_name=encoder, **how, **options)
-    except Exception as error:  # smp's and timm's words for an option they do not have, a depth below zero
+    except Exception as error:  # smp and timm raise many kinds, such as for an unknown option or a negative depth
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
             f"architecture {name!r} cannot be built with encoder {encoder!r} ({reason}): choose another one"
@@ -53,7 +53,7 @@ def smp_network(name: str, encoder: str, options: Mapping[str, Any], channels: i
 
 
 def architecture_named(name: str) -> str:
-    """The architecture's name as it is looked up. Raises InputError listing the names there are."""
+    """The architecture's name as in ARCHITECTURES. Raises InputError with the known names."""
     plain = name.lower().replace("_", "").replace("-", "").replace("+", "plus")
     if plain not in ARCHITECTURES:
         raise InputError(unknown("architecture", name, ARCHITECTURES))
@@ -61,14 +61,14 @@ def architecture_named(name: str) -> str:
 
 
 def check_encoder(name: str) -> None:
-    """Raise InputError naming what is near, where neither smp nor timm has an encoder of this name."""
+    """Raise InputError with similar names where neither smp nor timm has an encoder of this name."""
     known = set(smp.encoders.get_encoder_names())
-    if name in known or name.startswith("timm-"):  # smp gives these names, too, to models of today's timm
+    if name in known or name.startswith("timm-"):  # smp also accepts old names for models of today's timm
         return
     import timm
 
     models = timm.list_models()
-    plain = name.removeprefix(TIMM).split(".")[0]  # timm's own names may go on with the weights'
+    plain = name.removeprefix(TIMM).split(".")[0]  # timm's names may end with a name of weights
     if name.startswith(TIMM) and plain in models:
         return
     near = get_close_matches(name, [*known, *(f"{TIMM}{one}" for one in models)], 3, 0.5)
@@ -79,5 +79,5 @@ def check_encoder(name: str) -> None:
 
 
 def decoder_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of an smp configuration that a description keeps: those that say how the network is built."""
+    """The options of an smp configuration that a description keeps: those for building the network."""
     return {name: value for name, value in config.items() if name not in _SAID and not name.startswith("_")}

@@ -1,4 +1,4 @@
-"""A network that somebody exported as ONNX: read without running code, and made one that medseg's engines take."""
+"""An ONNX graph that a user gives: read without running code, and changed to the form that medseg's engines need."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from medseg.models.onnx_session import session_of
 from medseg.task import Array
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
-_SIDE = 64  # pixels; of free axes, to look what it answers
+_SIDE = 64  # pixels; the size of free axes in a trial run
 _LEAST_OPSET = 13
 _REMEDY = "export it again"
 
 
 def asked_and_answered(model: onnx.ModelProto, file: Path) -> tuple[list[int | None], list[int | None]]:
-    """The shapes of a file's graph's input and of its answer, by asking it; None where a size is free.
+    """The shapes of a graph's input and output, found by a trial run; None where a size is free.
 
-    Raises InputError where it is no graph of one picture tensor to one tensor of logits.
+    The second shape is empty where the input is not (n, c, h, w) with a fixed c. Raises InputError where the graph
+    cannot run, or where its output looks like probabilities instead of logits.
     """
     asked = _sides(model.graph.input[0])
     if len(asked) != 4 or not asked[1]:
@@ -40,18 +41,19 @@ def asked_and_answered(model: onnx.ModelProto, file: Path) -> tuple[list[int | N
 
 
 def read_graph(file: Path) -> onnx.ModelProto:
-    """The graph in a file. Raises InputError where there is none, or it needs other libraries."""
+    """The graph in a file. Raises InputError as `whole_graph` does."""
     return whole_graph(file)[0]
 
 
 def whole_graph(file: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
-    """The graph in a file with all its weights, and the files beside it in which some of them lie.
+    """The graph in a file with all its weights, and the files beside it that hold some of them.
 
-    Raises InputError where there is none, where one of those files is missing, or where it needs other libraries.
+    Raises InputError where the file is not ONNX, one of those files is missing, the graph needs operators of other
+    libraries, or it does not have one float32 input and one output.
     """
     try:
         model = onnx.load(file, load_external_data=False)
-    except Exception as error:  # protobuf's words for bytes that are no graph
+    except Exception as error:  # protobuf raises many kinds for bytes that are not a graph
         raise InputError(f"graph {file} is not an ONNX file: {_REMEDY}") from error
     parts = taken_in(model, file)
     strange = sorted({node.domain for node in model.graph.node} - set(_DOMAINS))
@@ -74,7 +76,10 @@ def whole_graph(file: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
 
 
 def infer_of(model: onnx.ModelProto) -> Callable[[Array], Array]:
-    """The graph, open in ONNX Runtime as it stands. Raises InputError where it cannot be opened or asked."""
+    """A function that runs the graph in ONNX Runtime without optimizations, from the input's array to the output's.
+
+    Raises InputError where the graph cannot be opened; the function raises it where the graph cannot run.
+    """
     try:
         session = session_of(model)
     except Exception as error:
@@ -93,14 +98,17 @@ def infer_of(model: onnx.ModelProto) -> Callable[[Array], Array]:
 
 
 def alone(infer: Callable[[Array], Array], model: onnx.ModelProto) -> Callable[[Array], Array]:
-    """The graph for any batch: where it was exported for one picture, picture by picture."""
+    """The function `infer` for any batch size; a graph that was exported for one picture runs once per picture."""
     if _sides(model.graph.input[0])[0] != 1:
         return infer
     return lambda batch: np.concatenate([infer(one[np.newaxis]) for one in batch])
 
 
 def ours(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The graph with one tensor `input`, one tensor `output`, a free batch axis, and an opset from 13 to `opset`."""
+    """The graph with one tensor `input`, one tensor `output`, a free batch axis, and an opset from 13 to `opset`.
+
+    Raises InputError where its opset cannot be converted.
+    """
     made = onnx.ModelProto()
     made.CopyFrom(model)
     version = next(one.version for one in made.opset_import if one.domain in ("", "ai.onnx"))

@@ -1,7 +1,7 @@
-"""A network that somebody traced with torch.export (.pt2): opened only where nothing in the file can run code.
+"""A torch.export program (.pt2) that a user gives: opened only where nothing in the file can run code.
 
-PyTorch's own reader would run code: it unpickles example inputs, calls whatever function of torch a graph names,
-evaluates the texts of its shapes, and loads compiled libraries. So the file is read before PyTorch sees it.
+PyTorch's own reader would run code: it unpickles example inputs, calls any function of torch that a graph names,
+evaluates the texts of its shapes, and loads compiled libraries. So the file is checked before PyTorch reads it.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _NAMES = {
     *("PowByNatural", "FloorToInt", "CeilToInt", "RoundToInt", "Where", "ModularIndexing"),
 }
 _SYMBOL = re.compile(r"[suz][uf]?\d+")
-_DECLARED = re.compile(r"Symbol\('([suz][uf]?\d+)'(, \w+=(True|False))*\)")  # how a graph first names a size
+_DECLARED = re.compile(r"Symbol\('([suz][uf]?\d+)'(, \w+=(True|False))*\)")  # the first mention of a size in a graph
 _TEXT = re.compile(r"[\w\s+\-*/(),<>=&|~.]*")
 _MOST_JSON = 256 << 20  # bytes
 
 
 def program_module(file: Path) -> nn.Module:
-    """The program as a module that takes batches of any size, where its graph does.
+    """The program as a module. It takes batches of any size if its graph does.
 
-    Raises InputError where the file is no program, could run code, or is no network of one input and one output.
+    Raises InputError where the file is not a program, could run code, or does not have one input and one output.
     """
     refuse_code(file)
     try:
         program = torch.export.load(io.BytesIO(file.read_bytes()))
-    except Exception as error:  # whatever the reader trips over in a damaged file
+    except Exception as error:  # the reader may raise anything on a damaged file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"program {file} cannot be read ({reason}): {_REMEDY}") from error
     signature = program.graph_signature
@@ -68,7 +68,7 @@ def asked_and_answered(file: Path) -> tuple[list[int | None], list[int | None]]:
 
 
 def refuse_code(file: Path) -> None:
-    """Raise InputError where the file is no program, or holds what could run code or change more than numbers."""
+    """Raise InputError where the file is not a program, or holds anything but tensors and arithmetic."""
     try:
         with zipfile.ZipFile(file) as archive:
             problem = next(_problems(archive), None)
@@ -101,7 +101,7 @@ def _problems(archive: zipfile.ZipFile) -> Iterator[str]:
 
 
 def _graph_problems(value: Any) -> Iterator[str]:
-    """What a graph's JSON names that is more than arithmetic: functions, and texts that would be evaluated."""
+    """The names of functions, and the texts to evaluate, in a graph's JSON that are more than arithmetic."""
     if isinstance(value, list):
         for entry in value:
             yield from _graph_problems(entry)
@@ -115,7 +115,7 @@ def _graph_problems(value: Any) -> Iterator[str]:
 
 
 def _is_arithmetic(text: Any) -> bool:
-    """Whether a text is numbers, sizes and the functions that PyTorch writes of sizes."""
+    """Whether a text has only numbers, names of sizes, and the functions of sizes that PyTorch writes."""
     if not isinstance(text, str) or len(text) > 4096:
         return False
     text = _DECLARED.sub(r"\1", text)
@@ -126,7 +126,7 @@ def _is_arithmetic(text: Any) -> bool:
 
 
 def _pickles(config: Any) -> Iterator[str]:
-    """The entries of a list of weights that are pickles instead of plain numbers."""
+    """The names of weights that are stored as pickles instead of plain numbers."""
     entries = config.get("config", {}) if isinstance(config, dict) else {}
     yield from (str(name)[:80] for name, one in entries.items() if not isinstance(one, dict) or one.get("use_pickle"))
 

@@ -1,4 +1,4 @@
-"""What network a checkpoint's tensors look like, in words, for a checkpoint that does not say or does not fit."""
+"""Guesses, from a checkpoint's tensors, which network it belongs to: for one that does not say so, or does not fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medseg.models.pickled import content_of
 Shapes = Mapping[str, tuple[int, ...]]
 _EXPORT = "export it with torch.export.save (.pt2) or torch.onnx.export, and import that file"
 _HEAD = "segmentation_head.0.weight"
-# A key that only this architecture's decoder has, the most telling first.
+# A pattern of keys that shows this architecture's decoder; more specific patterns come first.
 _DECODERS = (
     ("UnetPlusPlus", r"decoder\.blocks\.x_\d+_\d+\."),
     ("MAnet", r"decoder\.center\.(top|center|bottom)_conv"),
@@ -30,7 +30,7 @@ _DECODERS = (
     ("Linknet", r"decoder\.blocks\.0\.block\."),
     ("Unet", r"decoder\.blocks\.0\.conv1\."),
 )
-# A key of the encoder's, and those of smp's encoders that have such.
+# A pattern of an encoder's keys, and a pattern of the names of smp's encoders with such keys.
 _ENCODERS = (
     (r"encoder\.layer1\.0\.", r"(se_)?(resnet|resnext)\d+.*|senet154|timm-skres.*"),
     (r"encoder\._blocks\.", r"efficientnet-b\d"),
@@ -41,7 +41,7 @@ _ENCODERS = (
     (r"encoder\.stage\d\.\d+\.", r"mobileone_s\d"),
     (r"encoder\.(blocks|conv_stem)", r"timm-.*"),
 )
-# Other projects' networks by a key of theirs.
+# Patterns of keys of other projects' networks.
 _OTHERS = (
     (r"(^|\.)model\.\d+\.(submodule|adn|conv\.unit\d|conv\.adn)", "a MONAI UNet"),
     (r"(^|\.)(convInit|down_layers|up_layers)\.", "a MONAI SegResNet"),
@@ -54,17 +54,17 @@ _OTHERS = (
 
 
 def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of all tensors in a checkpoint, prefixes and all. Raises InputError as `content_of` does."""
+    """The full names and the shapes of all tensors in a checkpoint. Raises InputError as `content_of` does."""
     return dict(_shapes(content_of(file), ""))
 
 
 def looks_like(file: Path) -> str:
-    """What the checkpoint looks like, as a sentence's part."""
+    """What the checkpoint looks like, as a part of a sentence."""
     return said(shapes_of(file))
 
 
 def said(shapes: Shapes) -> str:
-    """What tensors of these names and shapes look like, and what to do with what is no network of smp."""
+    """What tensors of these names and shapes look like, and what to do if it is not a network of smp."""
     plain = _without_prefix(shapes)
     name = next((name for name, sign in _DECODERS if _any(sign, plain)), "")
     if name and any(key.startswith("encoder.") for key in plain):
@@ -80,7 +80,7 @@ def said(shapes: Shapes) -> str:
 
 
 def encoder_words(shapes: Shapes) -> str:
-    """The encoder of a network of smp in words."""
+    """The encoder of a network of smp, in words."""
     found = encoder_of(shapes)
     if found:
         return f"{'an' if found[0] in 'aeiou' else 'a'} {found} encoder"
@@ -88,7 +88,7 @@ def encoder_words(shapes: Shapes) -> str:
 
 
 def encoder_of(shapes: Shapes) -> str:
-    """The name that smp has for the encoder with exactly these tensors, "" where none of those that it could be has."""
+    """smp's name of the encoder that has exactly these tensors; "" where no candidate fits."""
     import segmentation_models_pytorch as smp
 
     own = {key: shape for key, shape in shapes.items() if key.startswith("encoder.") and "num_batches" not in key}
@@ -100,34 +100,35 @@ def encoder_of(shapes: Shapes) -> str:
 
 
 def channels_of(file: Path) -> int | None:
-    """How many channels the checkpoint's network takes, by its first convolution."""
+    """The number of input channels, 1 or 3, by the first convolution of the encoder; None where it is neither."""
     first = next((shape for key, shape in shapes_of(file).items() if len(shape) == 4 and "encoder." in key), None)
     return first[1] if first and first[1] in (1, 3) else None
 
 
 def outputs_of(file: Path) -> int | None:
-    """How many channels the checkpoint's network answers with, by its head."""
+    """The number of output channels, by the segmentation head; None where there is none."""
     heads = (shape for key, shape in shapes_of(file).items() if key.endswith(_HEAD))
     return next((shape[0] for shape in heads), None)
 
 
 def _alike(name: str, own: Shapes) -> bool:
-    """Whether smp's encoder of this name has these tensors, looked at without making its numbers."""
+    """Whether smp's encoder of this name has these tensors. It is built on the meta device, without its numbers."""
     try:
         with torch.device("meta"):
             encoder = smp_network("linknet", name, {}, 3, 1).get_submodule("encoder")
-    except Exception:  # not every encoder can be built without numbers, or under this decoder
+    except Exception:  # some encoders cannot be built on the meta device, or with this decoder
         return False
     expected = {
         f"encoder.{key}": tuple(value.shape) for key, value in encoder.state_dict().items() if "num_batches" not in key
     }
     missing = expected.keys() - own.keys()
-    alike = (own[key][:1] == shape[:1] for key, shape in expected.items() if key in own)  # a grey picture's has one
+    # Only the first size is compared: for grey pictures, the first convolution has 1 input channel instead of 3.
+    alike = (own[key][:1] == shape[:1] for key, shape in expected.items() if key in own)
     return not missing and len(own) == len(expected) and all(alike)
 
 
 def _without_prefix(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """The tensors under the names that smp gives them, where they lie under a prefix or a wrapper."""
+    """The shapes under smp's own names, without the prefixes of wrappers; other names stay."""
     found = {}
     for key, shape in shapes.items():
         place = re.search(r"(?:^|\.)((?:encoder|decoder|segmentation_head)\..*)", key)

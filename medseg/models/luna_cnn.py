@@ -1,4 +1,4 @@
-"""The LUNA candidate classifier: a 3-D crop of CT in, two logits out. The malignancy network has the same shape."""
+"""The LUNA candidate classifier: from a 3-D crop of a CT to two logits. The malignancy network has the same layers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from torch import nn
 def luna_cnn(features: int = 8) -> nn.Module:
     """3-D CNN of "Deep Learning with PyTorch", part 2: (n, 1, 32, 48, 48) float32 HU in [-1000, 1000] -> (n, 2) logits.
 
-    222,220 parameters at the defaults; state keys as in the published checkpoint. The second logit is the finding
-    (nodule, malignant). The first batch norm takes raw HU, so it must stay in float32 when the rest becomes FP16.
+    It has 222,220 parameters at the defaults, and the state keys of the published checkpoint. The second logit is for
+    the finding (nodule, malignant). The first batch norm takes raw HU, so it must stay in float32 when the rest of the
+    network is converted to FP16.
     """
     return _LunaCnn(features)
 
@@ -46,7 +47,7 @@ class _Block(nn.Module):
 
 
 def _initialise(module: nn.Conv3d | nn.Linear) -> None:
-    """Kaiming normal weights and small normal biases, as its authors start from."""
+    """Set Kaiming normal weights and small normal biases, as the network's authors do."""
     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     bound = 1 / nn.init._calculate_fan_in_and_fan_out(module.weight)[1] ** 0.5
     assert module.bias is not None

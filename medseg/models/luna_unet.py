@@ -1,4 +1,4 @@
-"""The LUNA segmentation U-Net: 7 neighbouring CT slices in, one logit per pixel of the middle slice out."""
+"""The LUNA segmentation U-Net: from 7 neighbouring CT slices to one logit per pixel of the middle slice."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import nn
 def luna_unet(context: int = 3, features: int = 16, depth: int = 3) -> nn.Module:
     """U-Net of "Deep Learning with PyTorch", part 2: (n, 7, h, w) float32 HU in [-1000, 1000] -> (n, 1, h, w) logits.
 
-    118,271 parameters at the defaults; state keys as in the published checkpoint. h, w: multiples of 2**(depth - 1).
-    The input's batch norm takes raw HU, so it must stay in float32 when the rest is converted to FP16.
+    The 7 channels are 2 * context + 1. h and w are multiples of 2**(depth - 1). It has 118,271 parameters at the
+    defaults, and the state keys of the published checkpoint. The input's batch norm takes raw HU, so it must stay in
+    float32 when the rest of the network is converted to FP16.
     """
     return _LunaUnet(2 * context + 1, features, depth)
 
@@ -76,7 +77,7 @@ class _Up(nn.Module):
 
 
 def _initialise(module: nn.Conv2d | nn.ConvTranspose2d) -> None:
-    """Kaiming normal weights and small normal biases, as its authors start from."""
+    """Set Kaiming normal weights and small normal biases, as the network's authors do."""
     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     if module.bias is not None:
         bound = 1 / nn.init._calculate_fan_in_and_fan_out(module.weight)[1] ** 0.5

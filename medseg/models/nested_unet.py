@@ -1,4 +1,4 @@
-"""UNet++ and UNet3+: U-Nets whose decoder nodes look at more than one level of the encoder."""
+"""UNet++ and UNet3+: U-Nets whose decoder nodes take features from more than one level."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ LEVELS = 5
 
 
 def unetpp(features: int = 32) -> nn.Module:
-    """UNet++ (Zhou et al., 2018) without deep supervision: (n, 3, h, w) -> (n, 1, h, w) logits; multiples of 16."""
+    """UNet++ (Zhou et al., 2018) without deep supervision: (n, 3, h, w) float32 -> (n, 1, h, w) logits.
+
+    h and w are multiples of 16.
+    """
     return _UnetPlusPlus(features)
 
 
 def unet3p(features: int = 32) -> nn.Module:
-    """UNet3+ (Huang et al., 2020) without deep supervision: (n, 3, h, w) -> (n, 1, h, w) logits; multiples of 16.
+    """UNet3+ (Huang et al., 2020) without deep supervision: (n, 3, h, w) float32 -> (n, 1, h, w) logits.
 
-    Every decoder node joins all five levels at full width, which takes several times a U-Net's memory; in training each
-    node is computed again on the way back instead of being kept.
+    h and w are multiples of 16. Every decoder node joins all five levels at full width, which takes several times a
+    U-Net's memory. So in training the nodes' inner values are not stored but computed again in the backward pass.
     """
     return _Unet3Plus(features)
 
@@ -74,7 +77,7 @@ class _Unet3Plus(nn.Module):
         return self.head(levels[0])
 
     def _kept_small(self, part: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
-        """The part's output; what it keeps for the way back is only its inputs."""
+        """The part's output. In training only the part's inputs are stored for the backward pass."""
         if not self.training:
             return part(*inputs)
         contexts = partial(_contexts, part)
@@ -82,13 +85,13 @@ class _Unet3Plus(nn.Module):
 
 
 def _contexts(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """What the part runs in at first, and when it is computed again."""
+    """The contexts in which a part runs in the forward pass, and when it is computed again."""
     return nullcontext(), _statistics_kept(part)
 
 
 @contextmanager
 def _statistics_kept(part: nn.Module) -> Iterator[None]:
-    """The batch norms have seen the batch already: the second pass leaves their running statistics alone."""
+    """Keep the running statistics of the part's batch norms: they already include the batch that is computed again."""
     norms = [norm for norm in part.modules() if isinstance(norm, _BatchNorm)]
     known = [
         (norm, norm.momentum, batches, batches.clone())
@@ -106,7 +109,7 @@ def _statistics_kept(part: nn.Module) -> Iterator[None]:
 
 
 class _Join(nn.Module):
-    """One decoder node: all levels brought to its size and `features` channels each, then joined."""
+    """One decoder node: every level is resized to the node's size, reduced to `features` channels, and joined."""
 
     def __init__(self, widths: list[int], row: int, features: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""An ONNX graph, open as it stands."""
+"""An ONNX Runtime session that runs a graph as it is, without optimizations."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import onnxruntime
 
 
 def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """The graph in ONNX Runtime on the CPU, without the optimizations that may hide what rounding does.
+    """The graph in ONNX Runtime on the CPU. Optimizations are off, because they may hide effects of rounding.
 
-    Raises whatever the library does where the graph is none: the caller says what that means.
+    The library's own errors for a graph that is not valid are not caught: the caller explains them.
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # errors are raised, and said once
+    options.log_severity_level = 4  # errors are raised, so they are not logged too
     return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])

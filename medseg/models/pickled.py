@@ -1,4 +1,4 @@
-"""The content of a checkpoint: what torch.save or safetensors wrote, read without running code from the file."""
+"""The content of a checkpoint of torch.save or safetensors, read without running code from the file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from numpy._core import multiarray
 from medseg.errors import InputError
 from medseg.models.disguise import disguise, is_safetensors
 
-# Whose values lie beside weights: settings, paths, dates, what a trainer keeps. None of them is made: a Left stands for
-# each. Everything else is refused by its name.
+# Modules and types whose values often lie beside weights: settings, paths, dates, a trainer's records. They are never
+# created; a Left replaces each of them. Every other name is refused.
 _SETTINGS = (
     "argparse.",
     "collections.",
@@ -44,26 +44,26 @@ _ARRAYS = {
     "numpy._core.multiarray.scalar": multiarray.scalar,
     "numpy._core.multiarray._reconstruct": multiarray._reconstruct,
 }
-_LEGACY_PICKLES = 4  # a magic number, a version, the machine, the content
+_LEGACY_PICKLES = 4  # of files before zips: a magic number, a version, the machine, the content
 _SHOWN = 3
 
 
 class Left:
-    """A placeholder for a value that is not needed: it accepts any arguments."""
+    """A placeholder for a value that is not needed; it accepts any arguments."""
 
     def __init__(self, *_: Any) -> None:
         pass
 
     def __new__(cls, *_: Any) -> Left:
-        """One, whatever it is made of."""
+        """A placeholder; all arguments are ignored."""
         return super().__new__(cls)
 
     def __setstate__(self, _: Any) -> None:
-        """Take a state and leave it."""
+        """Accept any state and ignore it."""
 
 
 class LeftDict:
-    """The same for dictionaries of a kind of their own: torch fills plain ones alone."""
+    """The same for special types of dictionary. They become plain ones, because torch fills only plain dictionaries."""
 
     def __new__(cls, *_: Any) -> dict[Any, Any]:  # type: ignore[misc]
         """An empty, plain dictionary."""
@@ -71,9 +71,9 @@ class LeftDict:
 
 
 def content_of(file: Path) -> Any:
-    """What a file of weights holds, tensors on the CPU.
+    """The content of a file of weights, with tensors on the CPU.
 
-    Raises InputError naming what the file is instead, or what in it could run code, and what to do.
+    Raises InputError with what the file is instead, or what in it could run code, and with what to do.
     """
     if not file.exists():
         raise InputError(f"checkpoint {file} does not exist; expected a PyTorch or safetensors file: check the path")
@@ -88,7 +88,7 @@ def content_of(file: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise
-    except Exception as error:  # torch and safetensors raise what they happen to trip over in a damaged file
+    except Exception as error:  # torch and safetensors may raise anything on a damaged file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         reason = "it is not a pickle of plain values" if isinstance(error, pickle.UnpicklingError) else reason
         raise InputError(
@@ -98,7 +98,10 @@ def content_of(file: Path) -> Any:
 
 @contextmanager
 def _harmless(file: Path) -> Iterator[None]:
-    """NumPy's arrays and numbers allowed, settings left unmade. Raises InputError naming what else is in the file."""
+    """Allow torch to load NumPy's arrays and numbers, with placeholders for settings.
+
+    Raises InputError with the names of everything else in the file.
+    """
     names = sorted(_globals(file))
     if any(name.startswith(("torch.nn.modules.", "torch.nn.parallel.")) for name in names):
         raise InputError(
@@ -118,7 +121,7 @@ def _harmless(file: Path) -> Iterator[None]:
 
 
 def _stand_in(name: str) -> Any:
-    """What is made where a pickle asks for a name: NumPy's own, or a Left; None for what must not be made."""
+    """The object for a name in a pickle: a plain type, NumPy's own, or a Left; None for a name that is refused."""
     if name.startswith("numpy."):
         return _ARRAYS.get(name.replace("numpy.core.", "numpy._core."))
     if known := _PLAIN.get(name):
@@ -129,12 +132,12 @@ def _stand_in(name: str) -> Any:
 
 
 def _numbers() -> list[Any]:
-    """NumPy's types of numbers and texts; not that of objects, which would be pickles again."""
+    """NumPy's dtypes of numbers and texts, but not of objects, because these hold pickles."""
     return sorted({type(np.dtype(code)) for code in "?bhilqBHILQefdgFDSUMm"}, key=lambda kind: kind.__name__)
 
 
 def _globals(file: Path) -> Iterator[str]:
-    """The names that a checkpoint's pickles ask for."""
+    """The names of types and functions that a checkpoint's pickles use."""
     with ExitStack() as stack:
         if zipfile.is_zipfile(file):
             archive = stack.enter_context(zipfile.ZipFile(file))

@@ -1,4 +1,4 @@
-"""A network fitted at another size than its task's pipeline gives it: it resizes its pictures and its logits itself."""
+"""A network trained at another size than its task's pipeline gives: it resizes its pictures and its logits itself."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 
 def sized(network: nn.Module, size: int, native: int) -> nn.Module:
-    """A network of size x size pictures for pictures of any: (n, c, h, w) float32 -> (n, classes, h, w) logits.
+    """A network for size x size pictures, wrapped for other sizes: (n, c, h, w) float32 -> (n, classes, h, w) logits.
 
-    `native` is the side of the pictures that the task's pipeline gives. Part of the exported graph, it needs nothing of
-    engines, pipelines and servers.
+    `native` is the side in pixels of the pictures that the task's pipeline gives. Resizing is a part of the exported
+    graph, so engines, pipelines and servers need no change.
     """
     return _Sized(network, size, native)
 
@@ -19,8 +19,8 @@ def sized(network: nn.Module, size: int, native: int) -> nn.Module:
 def shrunk(pictures: torch.Tensor, size: int, native: int) -> torch.Tensor:
     """Pictures (n, c, native, native) as (n, c, size, size): averages of whole pixels, then bilinear.
 
-    The average keeps thin structures from falling between the pixels that bilinear takes; ONNX's own antialiasing is
-    in no engine but ONNX Runtime.
+    Without the average, thin structures could fall between the pixels that bilinear uses. ONNX's own antialiasing is
+    supported by ONNX Runtime only.
     """
     step = native // size
     averaged = F.avg_pool2d(pictures, step) if step > 1 else pictures

@@ -1,8 +1,8 @@
-"""Sets of weights in a checkpoint, found by structure: wherever a network's own names lie, under whatever prefix.
+"""Sets of weights in a checkpoint, found by structure: at any place and under any prefix.
 
-A checkpoint is one tree of names, of its dictionaries' and of the dots in its keys. A set of weights is a node of it
-under which the network's names lie; the way to it is the set's name and its prefix. Wrappers put further nodes in
-between (`unet._orig_mod.last`), which are passed over where that leaves no doubt.
+A checkpoint is read as one tree of names: the keys of its dictionaries, split at their dots. A set of weights is a node
+of the tree with the network's names under it. The path to the node gives the set's name and prefix. Wrappers add more
+nodes in between, as in `unet._orig_mod.last`; these are skipped where only one way is possible.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ Tree = dict[str, Any]  # a name -> a Tree, or a tensor
 
 _MOST = 1_000_000  # values in a checkpoint
 _LONGEST = 64  # names in a path
-_DEEPEST = 4  # wrappers in each other
+_DEEPEST = 4  # nested wrappers
 _AVERAGED = {"ema", "emas", "averaged", "average", "swa", "shadow", "polyak", "teacher"}
-# What lies in a network's dictionary without being a part of it.
+# Names in a network's dictionary that are not a part of the network.
 _BESIDE = {"loss", "losses", "criterion", "criteria", "metric", "metrics", *_AVERAGED}
 _COUNTERS = ("n_averaged", "total_ops", "total_params")
 
 
 @dataclass(frozen=True)
 class WeightSet:
-    """One set of weights: its tensors by the network's names, and how they lie in the file."""
+    """One set of weights: its tensors by the network's names, and where they lie in the file."""
 
-    name: str  # the way to it, "the top level" for none
-    state: dict[str, torch.Tensor]  # with what else lies among them, under its own name
-    averaged: bool  # an exponential moving average or the like
-    prefix: str = ""  # what all of its keys began with
-    wrappers: tuple[str, ...] = ()  # names within keys that were passed over
-    beside: tuple[str, ...] = ()  # keys of losses, metrics, counters and averages that lie with it
-    among_others: bool = False  # it was chosen from several
+    name: str  # the path to it, or "the top level"
+    state: dict[str, torch.Tensor]  # unknown tensors among them are included, under their own names
+    averaged: bool  # whether it is an exponential moving average or a similar one
+    prefix: str = ""  # the common start of its keys in the file
+    wrappers: tuple[str, ...] = ()  # names within keys that were skipped
+    beside: tuple[str, ...] = ()  # keys of losses, metrics, counters and averages in the same dictionary
+    among_others: bool = False  # whether it was chosen from several
 
     def told(self, left_out: Sequence[str]) -> dict[str, object]:
-        """What the manifest says of how it was taken from its file; `left_out` are the beginnings of unused keys."""
+        """The manifest's record of how the set was taken from its file; `left_out` are the prefixes of unused keys."""
         known = {
             "weights": self.name if self.among_others else None,
             "prefix": self.prefix,
@@ -63,20 +63,20 @@ class WeightSet:
 @dataclass(frozen=True)
 class _Leaf:
     tensor: torch.Tensor
-    home: int  # how much of its path is the way to the dictionary that holds it
+    home: int  # how many names of its path lead to the dictionary that holds it
 
 
 def weight_sets(content: Any, expected: State) -> list[WeightSet]:
     """The sets of weights in a checkpoint's content that hold all `expected` names; else the one that holds most.
 
-    Of several those whose shapes fit too. Empty where not a single name is found. Raises InputError for content that is
-    nested without end.
+    Of several complete sets, only those whose shapes fit are returned, if there are any. An average under other names
+    is added. The list is empty where not a single name is found. Raises InputError for too many values.
     """
     leaves = _leaves(content)
     wanted = _tree({_split(key): key for key in expected})
     nodes = [path for path, node in _nodes(_tree(leaves)) if not wanted.keys().isdisjoint(node)]
     sets = [_set(path, leaves, wanted) for path in nodes]
-    # Batch norms saved before PyTorch 0.4.1 have no counter of batches, and nothing in inference reads it.
+    # Batch norms that were saved before PyTorch 0.4.1 lack the counter of batches; inference does not read it.
     needed = [key for key in expected if not key.endswith("num_batches_tracked")]
     covered = [sum(key in one.state for key in needed) for one in sets]
     whole = [one for one, count in zip(sets, covered, strict=True) if count == len(needed)]
@@ -87,7 +87,10 @@ def weight_sets(content: Any, expected: State) -> list[WeightSet]:
 
 
 def chosen(sets: list[WeightSet], which: str | None) -> WeightSet:
-    """The set that is meant: `plain`, `ema`, a set's name or a part of it. Raises InputError where that is not one."""
+    """The set that `which` selects: None, `plain`, `ema`, a set's name, or one part of the name between dots.
+
+    Raises InputError where no set is selected, or several that differ, or one without the network's names.
+    """
     meant = [one for one in sets if _is(one, which)]
     names = " and ".join(one.name for one in sets)
     if not meant:
@@ -116,7 +119,7 @@ def _equal(one: WeightSet, other: WeightSet) -> bool:
 
 
 def _leaves(content: Any) -> dict[Path, _Leaf]:
-    """Every tensor by its path; an optimizer's state is left out."""
+    """Every tensor by its path, without the states of optimizers. Raises InputError for over 1,000,000 values."""
     found = {}
     for count, (path, value, home) in enumerate(_walk((), content, 0)):
         if count > _MOST:
@@ -166,7 +169,7 @@ def _nodes(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Tree]]:
 
 
 def _set(path: Path, leaves: Mapping[Path, _Leaf], wanted: Tree) -> WeightSet:
-    """What lies under a path by the wanted names, with what else is in the same dictionary."""
+    """The tensors under a path by the wanted names, with the other tensors of the same dictionary."""
     under = {place[len(path) :]: leaf for place, leaf in leaves.items() if place[: len(path)] == path}
     ours, wrappers = _aligned(wanted, _tree(under))
     home = min((under[place].home for place in ours), default=len(path))
@@ -188,7 +191,7 @@ def _set(path: Path, leaves: Mapping[Path, _Leaf], wanted: Tree) -> WeightSet:
 
 
 def _aligned(wanted: Tree, node: Tree, place: Path = ()) -> tuple[dict[Path, str], list[str]]:
-    """The places of a node's tensors that have the wanted names, with these; and the wrappers on the ways to them."""
+    """The wanted names by the places of a node's tensors, and the wrappers on the ways to them."""
     ours: dict[Path, str] = {}
     wrappers: list[str] = []
     for part, below in wanted.items():
@@ -209,7 +212,7 @@ def _aligned(wanted: Tree, node: Tree, place: Path = ()) -> tuple[dict[Path, str
 
 
 def _way(part: str, node: Tree, wanted: Tree) -> Path:
-    """The way from a node to the part of this name: straight, or through wrappers; () where there is none, or two."""
+    """The way from a node to the part of this name, directly or through wrappers; () where there is none or several."""
     level: list[tuple[Path, Tree]] = [((), node)]
     for _ in range(_DEEPEST + 1):
         hits = [way for way, one in level if part in one]
@@ -233,12 +236,15 @@ def _is_averaged(name: str) -> bool:
 
 
 def _words(name: str) -> set[str]:
-    """The words of a name: of `stateDict_ema` state, dict and ema."""
+    """The words of a name in lower case; `stateDict_ema` has state, dict and ema."""
     return set(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_"))
 
 
 def _under_other_names(leaves: Mapping[Path, _Leaf], sets: Collection[WeightSet]) -> list[WeightSet]:
-    """An average beside the sets whose tensors have their shapes, but not their names: a list, or keys without dots."""
+    """An average of the weights without the network's names, found by the shapes of its tensors; at most one.
+
+    Such an average is a list of tensors, or has keys without dots.
+    """
     known = {id(tensor) for one in sets for tensor in one.state.values()}
     averages = {
         path: leaf.tensor

@@ -1,4 +1,4 @@
-"""Brain LGG: an MR volume in, the lower-grade glioma outlined."""
+"""Brain LGG: the mask of a lower-grade glioma in an MR volume."""
 
 from medseg.task import Files, Task
 from medseg.tasks.brain_lgg.data import DATA

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a folder in `kaggle_3m`'s layout."""
+"""The check of a folder in `kaggle_3m`'s layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medseg.tasks.brain_lgg.slices import faults, mask_path, root, slice_paths
 
 
 def inspect(directory: Path) -> Iterator[Inspected]:
-    """Every patient with its case, or with the problem of every file that is wrong."""
+    """Every patient with its case, or with a problem for each wrong file."""
     for name in patients(directory):
         folder = root(directory) / name
         problems = [*faults(folder), *_pictures(folder)]

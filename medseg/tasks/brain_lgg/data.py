@@ -12,15 +12,15 @@ from medseg.tasks.brain_lgg.networks import BRAIN_LGG
 from medseg.tasks.brain_lgg.phantom import phantom
 from medseg.tasks.brain_lgg.reader import cases, patients, read, samples, split
 
-TUMOUR_FLOOR = 0.1  # slices without tumour share a tenth of what tumour slices have
+TUMOUR_FLOOR = 0.1  # every slice gets this share of the patient's mean tumour size more, so those without have some
 _CHANGES = Augmentation(flip=0.5, move=1, scale=0.05, rotate_deg=15)
-# Values in standard deviations. Scanners differ, and where a patient has no pre- or post-contrast series, the files
-# show FLAIR in its place.
+# Values are in standard deviations. The changes of values imitate other scanners. Where a patient has no pre- or
+# post-contrast series, the collection's files have FLAIR in its place; `replaced` imitates this.
 _COLOURS = Colours(contrast=0.1, brightness=0.1, gamma=0.3, replaced=0.2, replaceable=(0, 2), by=1)
 
 
 def tumour_weighted(samples: Samples) -> Array:
-    """Weights (n,) by tumour size within each patient; each patient as often as its number of slices."""
+    """Weights (n,) by tumour size within each patient. A patient's weights add up to its number of slices."""
     weights = np.ones(len(samples))
     for patient in set(samples.patients):
         own = np.array([other == patient for other in samples.patients])

@@ -1,4 +1,4 @@
-"""The brain tumour's files: a patient's slices as a request, and the answer as NIfTI, TIFF masks and a picture."""
+"""The brain tumour's files: a request from a patient's slices; the answer as NIfTI, TIFF masks and a picture."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FLAIR = 1  # the channel in which a lower-grade glioma is bright
 
 
 def sources(path: Path, _: Reading) -> list[Source]:
-    """The volume of a patient's folder; of a folder of patients, each. Raises InputError where there is none."""
+    """The volume in a patient's folder, or those in a folder of such folders. Raises InputError where there is none."""
     folders = [path] if is_patient(path) else sorted(folder for folder in path.glob("*") if is_patient(folder))
     if not folders:
         raise InputError(
@@ -45,7 +45,10 @@ def _request(folder: Path) -> Request:
 
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
-    """Write mask.nii.gz, a PATIENT_N_mask.tif for each slice as the collection has them, and outline.png."""
+    """Write mask.nii.gz, outline.png, and for each slice PATIENT_N_mask.tif as in the collection; returns their paths.
+
+    The pixel size is unknown, so mask.nii.gz has a spacing of 1 mm.
+    """
     import tifffile
 
     slices: list[Path] = request.source
@@ -64,9 +67,9 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
 
 
 def picture(volume: Array, masks: Mapping[str, Array]) -> Array:
-    """Up to 12 slices of a volume (n, h, w, 3) with each named mask (n, h, w) outlined in its own colour, RGB.
+    """At most 12 slices of a volume (n, h, w, 3), each named mask (n, h, w) outlined in its own colour, as RGB.
 
-    Shown are the slices with most of the first mask, or evenly spread ones where it is empty.
+    The slices are those with the most pixels of the first mask; where it is empty, they are spread evenly.
     """
     colours = dict(zip(masks, (overlay.AMBER, overlay.BLUE, overlay.RED, overlay.GREEN), strict=False))
     chosen = _chosen(next(iter(masks.values())))

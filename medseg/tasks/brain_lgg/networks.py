@@ -1,4 +1,4 @@
-"""The brain tumour's network: the public U-Net, and by `arch` the variants its users tried."""
+"""The brain tumour's network: the public U-Net, or with the option `arch` one of the variants that its users tried."""
 
 from __future__ import annotations
 

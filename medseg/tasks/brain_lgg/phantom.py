@@ -20,9 +20,9 @@ NOISE = 6
 
 
 def phantom(directory: Path, patients: int, seed: int) -> None:
-    """Write made-up patients to `directory/kaggle_3m`, every fifth named as one that validates.
+    """Write made-up patients to `directory/kaggle_3m`; every fifth has the name of a validation patient.
 
-    The same seed makes the same bytes.
+    The same seed gives the same bytes.
     """
     for number in range(patients):
         rng = np.random.default_rng((seed, number))
@@ -43,7 +43,7 @@ def _name(number: int) -> str:
 
 
 def _volume(rng: np.random.Generator) -> tuple[Array, Array]:
-    """(slice, row, col, 3) uint8 and the tumour's mask (slice, row, col) uint8."""
+    """A volume (slice, row, col, 3) uint8 and its tumour's mask (slice, row, col) uint8."""
     grid = grid_mm(SHAPE, SPACING_MM)
     head = rng.uniform((62, 95, 72), (70, 105, 80))
     side = rng.choice((-1, 1))

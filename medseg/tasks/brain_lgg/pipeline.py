@@ -1,4 +1,4 @@
-"""The brain tumour's inference as named steps: a volume's encoded slices in; its mask on the slices' own grid out."""
+"""The brain tumour's inference as named steps: from a volume's encoded slices to its mask on the slices' own grid."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ from medseg.tasks.brain_lgg.prepare import Frame, prepare
 from medseg.tasks.on_request import requested, requested_tensor
 from medseg.tasks.streaming import answers
 
-BATCH = 2  # slices a network call: few, so that the last calls of a volume leave no core idle for long
+BATCH = 2  # slices per network call: few, so that no core is idle for long at the end of a volume
 _FACES: Literal[6] = 6  # voxels that share a face are connected, as in the reference's evaluation
 _SLICES = 1024
-_BACKGROUND = -30.0  # the logit of what the network never sees, outside of the brain
-DECODE = Decode(RGB, "volume", most=_SLICES, called="slice")  # what follows needs the whole volume
+_BACKGROUND = -30.0  # the logit outside of the brain, which the network does not get
+DECODE = Decode(RGB, "volume", most=_SLICES, called="slice")  # without a size: the next step needs the whole volume
 
 
 def checked(tensors: Tensors, _: Networks) -> Tensors:
     """Step 1: `encoded` (n,) bytes to `packed` (n, bytes) uint8 and the slices' `size` (n, 2): height, width in pixels.
 
-    Raises InputError naming the slice that is no whole RGB picture or not of the first one's size.
+    Raises InputError, with the slice's number, where a slice is not a complete RGB picture or not of the first one's
+    size; and where all have too many pixels together.
     """
     encoded = tensors["encoded"].ravel()
     if len(encoded) == 0:
@@ -57,23 +58,23 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
 
 
 def normalised(tensors: Tensors, _: Networks) -> Tensors:
-    """Step 3: the `volume` to `input` (slices in the brain, 3, 256, 256) float32 and the `frame` it lies in."""
+    """Step 3: `volume` to `input` (slices in the brain, 3, 256, 256) float32, and the `frame` that tells its place."""
     image, frame = prepare(tensors["volume"])
     return {"input": image, "frame": _numbers(frame)}
 
 
 def segment(tensors: Tensors, networks: Networks) -> Tensors:
-    """Step 4: `input` to `logits` (slices in the brain, 1, 256, 256) float32; several calls are in flight."""
+    """Step 4: `input` to `logits` (slices in the brain, 1, 256, 256) float32; several network calls run at a time."""
     image = tensors["input"]
     batches = (image[first : first + BATCH] for first in range(0, len(image), BATCH))
     return {"logits": joined([*answers(networks(BRAIN_LGG.name), batches)])}
 
 
 def answer(tensors: Tensors, _: Networks) -> Tensors:
-    """The last step: `logits` to the tumour's mask on the slices' own grid, with what else is wanted of it.
+    """The last step: `logits` to the tumour's mask on the slices' own grid, and to the other outputs that are wanted.
 
-    `mask` (n, h, w) uint8 0/1, its largest connected piece alone; `mask_png` (n,) 0/255 PNGs; `probability` (n, h, w)
-    uint8, 255 is certain, of every piece.
+    `mask` (n, h, w) uint8 0/1, only its largest connected piece; `mask_png` (n,) PNGs of 0/255; `probability` (n, h, w)
+    uint8, 255 is certain, with all pieces.
     """
     logits = restored(tensors["logits"][:, 0], _frame(tensors["frame"], len(tensors["logits"])))
     mask = largest(host(logits > 0))
@@ -86,7 +87,7 @@ def answer(tensors: Tensors, _: Networks) -> Tensors:
 
 
 def restored(logits: Array, frame: Frame) -> Array:
-    """Logits (slices in the brain, size, size) on the volume's own grid, (n, h, w) float32, background outside."""
+    """Logits (slices in the brain, size, size) on the volume's own grid, (n, h, w) float32; background elsewhere."""
     square = resized(logits, (frame.side, frame.side))
     rows, columns = (
         slice(low, low + part.stop - part.start) for low, part in zip(frame.before[1:], frame.brain[1:], strict=True)
@@ -97,15 +98,15 @@ def restored(logits: Array, frame: Frame) -> Array:
 
 
 def _numbers(frame: Frame) -> Array:
-    """A frame as (13,) int32: shape, the brain's starts, its stops, padding in front, side."""
+    """A frame as (13,) int32: shape, starts of the brain, stops of the brain, padding before it, side."""
     starts, stops = [part.start for part in frame.brain], [part.stop for part in frame.brain]
     return np.array([*frame.shape, *starts, *stops, *frame.before, frame.side], np.int32)
 
 
 def _frame(numbers: Array, slices: int) -> Frame:
-    """The frame of so many slices in the brain. Raises InputError where the numbers are no frame: clients may send it.
+    """The frame of this many slices in the brain. Clients may send it, so wrong numbers raise InputError.
 
-    A frame's brain lies in its volume and in its square, and both have at most MAX_PIXELS.
+    In a valid frame, the brain lies inside the volume and the square, and both have at most MAX_PIXELS.
     """
     values = [int(value) for value in numbers]
     shape, starts, stops, before = (values[at : at + 3] for at in (0, 3, 6, 9))
@@ -144,7 +145,8 @@ PIPELINE = Pipeline(
     ),
     inputs=("encoded", "wanted"),
     steps=(
-        Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
+        # `wanted` goes to the first step too, so that an unknown output is refused at once.
+        Step("check", checked, ("encoded", "wanted"), ("packed", "size")),
         Step("decode", decoder(DECODE), ("packed",), ("volume",)),
         Step("normalise", normalised, ("volume",), ("input", "frame")),
         Step("segment", segment, ("input",), ("logits",), takes_torch=True),

@@ -1,4 +1,4 @@
-"""The reference's preparation of a brain volume (crop, pad to a square, resize, normalise), and the way back."""
+"""The preparation of a brain volume as in the reference: crop, pad to a square, resize, normalise."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import scipy
 from medseg.task import Array
 
 SIZE = 256
-DARK = 0.1  # below this share of the volume's brightest value is background
+DARK = 0.1  # values below this share of the volume's brightest value are background
 PERCENTILES = (10, 99)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a prepared volume lies in the one it was made from."""
+    """Where a prepared volume lies in its original. All numbers are in slices or pixels of the original."""
 
     shape: tuple[int, ...]  # slices, rows, columns of the original
-    brain: tuple[slice, slice, slice]
-    before: tuple[int, int, int]  # padding in front of the brain, in pixels of the original
+    brain: tuple[slice, slice, slice]  # the brain's box in the original
+    before: tuple[int, int, int]  # padding before the brain
     side: int  # of the padded square
 
 
 def prepare(volume: Array, size: int = SIZE) -> tuple[Array, Frame]:
-    """The network's input (slices in the brain, 3, size, size) float32 of (slices, rows, columns, 3) uint8; its frame.
+    """The network's input (slices in the brain, 3, size, size) float32 and its frame, from (slices, h, w, 3) uint8.
 
-    Equal to the reference with scikit-image to 3e-7, except that the first and last slice are kept.
+    It equals the reference's with scikit-image to 3e-7, except that the first and last slice are kept.
     """
     visible = np.where(volume < volume.max() * DARK, 0, volume)
     frame = _frame(visible)
@@ -37,7 +37,7 @@ def prepare(volume: Array, size: int = SIZE) -> tuple[Array, Frame]:
 
 
 def prepare_mask(mask: Array, frame: Frame, size: int = SIZE) -> Array:
-    """The mask (slices, rows, columns) as the prepared volume's: (slices in the brain, size, size), nearest pixels."""
+    """The mask (slices, rows, columns) on the prepared grid, (slices in the brain, size, size), by nearest pixels."""
     square = _square(mask, frame)
     zoom = partial(scipy.ndimage.zoom, zoom=size / frame.side, order=0, mode="grid-constant", grid_mode=True)
     return square if frame.side == size else np.stack([zoom(plane) for plane in square])
@@ -61,7 +61,7 @@ def _square(volume: Array, frame: Frame) -> Array:
 
 
 def _zoomed(planes: Array, size: int) -> Array:
-    """Planes (slices, channels, side, side) float64 at another size by quadratic splines, within their own range."""
+    """Planes (slices, channels, side, side) float64 resized by quadratic splines and clipped to their own range."""
     side = planes.shape[-1]
     if side == size:
         return planes
@@ -72,12 +72,12 @@ def _zoomed(planes: Array, size: int) -> Array:
 
 @lru_cache(maxsize=32)
 def _spline(side: int, size: int) -> Array:
-    """SciPy's spline zoom along one axis, which is linear, as weights (size, side)."""
+    """SciPy's spline zoom along one axis as a matrix of weights (size, side); this works because zooming is linear."""
     return np.asarray(scipy.ndimage.zoom(np.eye(side), (size / side, 1), order=2, mode="grid-constant", grid_mode=True))
 
 
 def _normalised(volume: Array) -> Array:
-    """The volume between its 10th and 99th percentile as 0 to 1, then each channel with mean 0 and variance 1."""
+    """The volume scaled from its 10th and 99th percentile to 0 and 1, then each channel to mean 0 and variance 1."""
     low, high = np.percentile(volume, PERCENTILES)
     scaled = volume - low
     scaled /= max(high - low, 1e-6)

@@ -1,4 +1,4 @@
-"""`kaggle_3m`, the LGG collection's files, as cases and as samples."""
+"""Reads `kaggle_3m`, the LGG collection's files, as cases and as samples."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from medseg.task import Array, Case, Tensors, Unread
 from medseg.tasks.brain_lgg.prepare import SIZE, prepare, prepare_mask
 from medseg.tasks.brain_lgg.slices import is_patient, mask_path, root, volume_paths
 
-AS_SHOWN = "as shown"  # what prepared slices were made from: since 2026-11-27 not as they are stored
-VALIDATION = (  # the patients that validate in the reference
+AS_SHOWN = "as shown"  # since 2026-11-27, slices are prepared from pictures as they are shown, not as they are stored
+VALIDATION = (  # the reference's validation patients
     "TCGA_CS_4944_20010208",
     "TCGA_CS_6667_20011105",
     "TCGA_CS_6668_20011025",
@@ -39,10 +39,11 @@ def patients(directory: Path) -> Sequence[str]:
 
 
 def read(directory: Path, patient: str) -> Sequence[Case]:
-    """One patient's volume as the only case: (slices, 256, 256, 3) uint8, mask (slices, 256, 256) uint8.
+    """One patient's volume as the only case: (slices, row, col, 3) uint8, mask (slices, row, col) uint8 0/1.
 
-    The channels are pre-contrast, FLAIR and post-contrast. The files do not say how far apart slices lie.
-    Raises InputError naming a file that is missing, unreadable, another patient's or not of the volume's size.
+    The channels are pre-contrast, FLAIR and post-contrast; the collection's slices have 256 x 256 pixels. The files do
+    not state the distance between slices. Raises InputError, with the file's name, where a file is missing, unreadable,
+    another patient's, or not of the volume's size.
     """
     paths = volume_paths(root(directory) / patient)
     for path in paths:
@@ -62,7 +63,7 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
 
 
 def cases(directory: Path, patient: str) -> list[Unread]:
-    """The patient's case, and how to ask about it."""
+    """The patient's only case, not read yet."""
     paths = tuple(volume_paths(root(directory) / patient))
     return [Unread(patient, partial(_asked, paths), paths, patient, known=True)]
 
@@ -72,7 +73,7 @@ def _asked(paths: Sequence[Path]) -> Tensors:
 
 
 def samples(directory: Path, patients: Sequence[str]) -> Samples:
-    """The prepared slices of these patients: (3, 256, 256) float32 and (1, 256, 256) uint8, cached on disk."""
+    """The prepared slices of these patients: (3, 256, 256) float32, mask (1, 256, 256) uint8; cached on disk."""
     shelf = {patient: _shelf(directory, patient) for patient in patients}
     build(prepared, {path: (directory, patient) for patient, path in shelf.items()}, "preparing volumes")
     volumes = {patient: np.load(path, mmap_mode="r") for patient, path in shelf.items()}
@@ -83,7 +84,7 @@ def samples(directory: Path, patients: Sequence[str]) -> Samples:
 
 
 def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
-    """The reference's ten patients validate as fold 0; in a folder without them, one of ten drawn parts does."""
+    """In fold 0, the reference's ten patients validate if the folder has any of them; else one of ten drawn parts."""
     names = patients(directory)
     if fold == 0 and set(names) & set(VALIDATION):
         return named(names, VALIDATION, "the reference")
@@ -91,7 +92,7 @@ def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
 
 
 def prepared(directory: Path, patient: str) -> Array:
-    """A patient's slices (n, 4, 256, 256) float32 as the network sees them, the mask last."""
+    """A patient's slices (n, 4, 256, 256) float32 as the network sees them; the last channel is the mask."""
     (case,) = read(directory, patient)
     image, frame = prepare(case.image)
     mask = prepare_mask(np.asarray(case.mask), frame)
@@ -99,7 +100,7 @@ def prepared(directory: Path, patient: str) -> Array:
 
 
 def _shelf(directory: Path, patient: str) -> Path:
-    """Where a patient's prepared slices are kept."""
+    """The path of a patient's prepared slices in the cache."""
     folder = root(directory) / patient
     volume_paths(folder)
     return cache_folder() / "brain-lgg" / f"{patient}-{fingerprint(folder, SIZE, 'as shown')}.npy"
@@ -112,7 +113,7 @@ def _sample(places: Sequence[tuple[Path, int]], index: int) -> Sample:
 
 
 def _check_turns(path: Path, mask: Path) -> None:
-    """Raise InputError where a picture and its mask are not turned alike when they are shown."""
+    """Raise InputError where a picture and its mask have different EXIF orientations."""
     turned = orientation_of(read_bytes(path), RGB, str(path)), orientation_of(read_bytes(mask), GREY8, str(mask))
     if turned[0] != turned[1]:
         raise InputError(

@@ -1,4 +1,4 @@
-"""How good the tumour's outlines are, patient by patient, and what they look like beside the truth."""
+"""Scores of the tumour's masks, patient by patient, and views of them beside the truth."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _FLAIR = 1  # the channel in which a lower-grade glioma is bright
 
 
 def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> Rows:
-    """Each volume's scores; `dice` is the reference's DSC: over the volume, of the largest connected piece.
+    """Each volume's scores. `dice` is the reference's DSC: over the volume, with only the largest connected piece.
 
-    Distances are in pixels and slices, for the files do not say how large those are.
+    Distances are in pixels and slices, because the files do not state the spacing.
     """
     pairs = zip(cases, answers, strict=True)
     return {case.id: mask_scores(largest(answer["mask"]), np.asarray(case.mask), None) for case, answer in pairs}
@@ -42,7 +42,7 @@ def masks(_: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:
 
 
 def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[View]:
-    """The six slices of the volume in which the masks differ most."""
+    """At most six slices of the first volume in which the masks differ most."""
     volume = overlay.grey(cases[0].image[..., _FLAIR])
     found = {name: volumes[0] for name, volumes in masks.items()}
     return [

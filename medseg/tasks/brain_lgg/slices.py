@@ -1,4 +1,4 @@
-"""A patient's files in `kaggle_3m`'s layout: PATIENT/PATIENT_N.tif, counted from 1 without gaps, and their masks."""
+"""A patient's files in `kaggle_3m`'s layout: PATIENT/PATIENT_N.tif, numbered from 1 without gaps, and their masks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def root(directory: Path) -> Path:
 
 
 def is_patient(folder: Path) -> bool:
-    """Whether a folder holds numbered TIFF slices, of whichever patient."""
+    """Whether a folder holds numbered TIFF slices of any patient."""
     return any(path.suffix.lower() in _READ and _NUMBERED.fullmatch(path.stem) for path in _pictures(folder))
 
 
 def volume_paths(folder: Path) -> list[Path]:
     """A patient's pictures in the order of their numbers.
 
-    Raises InputError naming what makes them no whole volume of one patient, or the folder that holds none.
+    Raises InputError, with the file's or folder's name, where they are not one patient's complete volume, or there are
+    none.
     """
     wrong = next(faults(folder), None)
     if wrong:
@@ -51,7 +52,7 @@ def mask_path(path: Path) -> Path:
 
 
 def faults(folder: Path) -> Iterator[str]:
-    """A sentence for everything by which the folder's pictures are not one patient's slices, each there once."""
+    """A sentence for each reason why the folder's pictures are not all slices of one patient, each exactly once."""
     numbered = defaultdict(list)
     for path in _pictures(folder):
         number = _number(path, folder)
@@ -79,6 +80,6 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _number(path: Path, folder: Path) -> int | None:
-    """The number of a slice of the folder's patient."""
+    """The number of a slice, if it is one of the folder's patient; else None."""
     match = _NUMBERED.fullmatch(path.stem)
     return int(match[2]) if match and match[1] == folder.resolve().name else None

@@ -1,4 +1,4 @@
-"""GI tract: an MR slice in, large bowel, small bowel and stomach outlined."""
+"""GI tract: masks of large bowel, small bowel and stomach in an MR slice."""
 
 from medseg.task import Files, Task
 from medseg.tasks.gi_tract.data import DATA

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a folder in the UW-Madison collection's layout."""
+"""The check of a folder in the UW-Madison collection's layout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medseg.tasks.gi_tract.reader import (
 
 
 def inspect(directory: Path) -> Iterator[Inspected]:
-    """The table, then every case with its slices, or with the problem of every file and text that is wrong."""
+    """The table's problems, then every case with its slices, or with a problem for each wrong file or text."""
     table, wrong = table_of(directory)
     yield Inspected(None, (), [*wrong, *_rows_without_slices(directory, table)])
     for name in patients(directory):
@@ -38,7 +38,7 @@ def _inspect_slice(directory: Path, table: Truth, path: Path) -> None:
 
 
 def _rows_without_slices(directory: Path, table: Truth) -> Iterator[str]:
-    """One sentence for each scan whose rows have no pictures."""
+    """One sentence for each scan that has rows without a picture."""
     paths = (path for name in patients(directory) for path in slice_paths(directory, name))
     there = {"_".join((path.parts[-3], *path.name.split("_")[:2])) for path in paths}
     where = directory / "train.csv"

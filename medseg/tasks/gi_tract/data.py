@@ -7,7 +7,7 @@ from medseg.tasks.gi_tract.networks import GI_TRACT
 from medseg.tasks.gi_tract.phantom import phantom
 from medseg.tasks.gi_tract.reader import cases, patients, read, samples, split
 
-# As the reference project did.
+# The same changes as in the reference project.
 _CHANGES = Augmentation(
     flip=0.5, move=0.5, shift=0.0625, scale=0.05, rotate_deg=10, bend=0.25, bend_by=0.02, holes=0.5, hole_side=0.05
 )

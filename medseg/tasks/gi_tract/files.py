@@ -1,4 +1,4 @@
-"""The GI tract's files: slices as requests, and the answers as the competition's table, a mask and a picture."""
+"""The GI tract's files: requests from slices; answers as the competition's table, a mask and a picture."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WIDEST_PX = 800
 
 
 def sources(path: Path, _: Reading) -> list[Source]:
-    """The slice in a PNG file; of a folder, every PNG below it. Raises InputError where there is none."""
+    """The slice in a PNG file, or every PNG in a folder and its subfolders. Raises InputError where there is none."""
     files = [path]
     if path.is_dir():
         found = (file for file in path.rglob("*") if file.suffix.lower() == ".png" and not file.name.startswith("."))
@@ -39,7 +39,7 @@ def sources(path: Path, _: Reading) -> list[Source]:
 
 
 def answered(name: str, folder: Path) -> list[Path]:
-    """The pictures of an earlier answer to a slice, and the table where it holds the slice."""
+    """The pictures of an earlier answer to a slice, and the table if it holds the slice."""
     table = [folder / _TABLE] if (folder / _TABLE).is_file() and name in _submitted(folder / _TABLE) else []
     return [*table, *present(folder, _pictures(name))]
 
@@ -56,13 +56,13 @@ def _request(file: Path) -> Request:
 
 
 def slice_id(path: Path) -> str:
-    """The competition's id of a slice, `case7_day0_slice_0001`, by where its file lies; else the file's name."""
+    """The competition's id of a slice, such as `case7_day0_slice_0001`, from its path; else the file's stem."""
     match, parts = re.match(r"slice_\d+", path.name), path.absolute().parts
     return f"{parts[-3]}_{match[0]}" if match and parts[-2] == "scans" else path.stem
 
 
 def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
-    """Write NAME_mask.png and NAME_overlay.png, and the slice's rows to submission.csv; returns the paths."""
+    """Write NAME_mask.png and NAME_overlay.png, and add the slice's rows to submission.csv; returns the paths."""
     paths = [folder / name for name in (_TABLE, *_pictures(request.name))]
     submit(paths[0], request.name, [text.decode() for text in answer["rle"]])
     shown = png(picture(decode(request.source, GREY16, request.name), answer["mask"]))
@@ -73,9 +73,9 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
 
 
 def submit(table: Path, slice_name: str, texts: list[str]) -> None:
-    """Add a slice's run-length texts to the competition's table, in place of rows it may already have.
+    """Add a slice's run-length texts to the competition's table; earlier rows of the slice are replaced.
 
-    New rows are appended: the table is read once, and written anew only for a slice that is already in it.
+    The table is read once. New rows are appended; only for a slice that is already in it is the table written again.
     """
     rows = [[slice_name, name, text] for name, text in zip(GI_TRACT.classes, texts, strict=True)]
     there = _submitted(table)
@@ -91,11 +91,11 @@ def submit(table: Path, slice_name: str, texts: list[str]) -> None:
     _TABLES[table.resolve()] = (table.stat().st_size, there)
 
 
-_TABLES: dict[Path, tuple[int, set[str]]] = {}  # the tables we wrote: how many bytes, and the slices they hold
+_TABLES: dict[Path, tuple[int, set[str]]] = {}  # the tables that this process wrote: their bytes and their slices
 
 
 def _submitted(table: Path) -> set[str]:
-    """The slices in a table, which is created if there is none; cached as long as no other process writes to it."""
+    """The slices in a table, which is created if it does not exist. They are cached until the table's size changes."""
     size, names = _TABLES.get(table.resolve(), (-1, set()))
     if table.is_file() and table.stat().st_size == size:
         return names
@@ -106,9 +106,9 @@ def _submitted(table: Path) -> set[str]:
 
 
 def _kept(table: Path) -> list[list[str]]:
-    """The rows of a table that was begun before. Raises InputError where it is another table, not to be written over.
+    """The rows of an earlier table. Raises InputError where it is another kind of table, which must not be overwritten.
 
-    What follows the last line's end was cut short by a kill, and is not kept.
+    An incomplete last line was left by a killed process; it is dropped.
     """
     *lines, _ = read_text(table).split("\n")
     if lines and tuple(lines[0].strip().split(",")) not in (_COLUMNS, _OLDER):
@@ -117,14 +117,17 @@ def _kept(table: Path) -> list[list[str]]:
 
 
 def _lines(rows: Iterable[Sequence[str]]) -> str:
-    """Rows as CSV's lines."""
+    """Rows as lines of CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
 def picture(pixels: Array, mask: Array) -> Array:
-    """The slice (h, w) with its mask (3, h, w) drawn over it, RGB: red large bowel, green small bowel, blue stomach."""
+    """The slice (h, w) with its mask (3, h, w) drawn over it, as RGB, enlarged if it is small.
+
+    Large bowel is red, small bowel green, stomach blue.
+    """
     shown = overlay.enlarged(overlay.grey(pixels), max(1, _WIDEST_PX // pixels.shape[1]))
     for organ, colour in zip(mask, COLOURS.values(), strict=True):
         shown = overlay.painted(shown, organ, colour)

@@ -1,4 +1,4 @@
-"""The GI tract's network: a U-Net with an EfficientNet-B1 encoder, as the UW-Madison notebook uses."""
+"""The GI tract's network: a U-Net with an EfficientNet-B1 encoder, as in the UW-Madison notebook."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from medseg.task import Network, Recipe
 
-# What EfficientNet has behind its last block; smp's encoders hold it in some versions, and no U-Net looks at it.
+# EfficientNet's layers after its last block. Some versions of smp keep them in the encoder, but no U-Net uses them.
 CLASSIFIER_ENDS = ("_conv_head", "_bn1")
 
 

@@ -1,4 +1,4 @@
-"""Made-up MR scans of the abdomen in the UW-Madison collection's layout, with the three organs' run-length masks."""
+"""Made-up MR scans of the abdomen in the UW-Madison collection's layout, with run-length masks of three organs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from medseg.task import Array
 from medseg.tasks.gi_tract.networks import GI_TRACT
 
 SLICES = 12
-SLICE_MM = 12.0  # further apart than in a real scan, so that few slices reach through all organs
+SLICE_MM = 12.0  # slices are further apart than in a real scan, so that a few of them cover all organs
 SIZES = (((266, 266), "1.50"), ((234, 234), "1.50"), ((310, 360), "1.50"), ((276, 276), "1.63"))  # rows and columns, mm
 EDGE_MM = 3.0
-BODY, NOISE = 160, 12  # brightness; the organs' follow
+BODY, NOISE = 160, 12  # brightness; the next line has that of the organs
 BRIGHTNESS = {"large_bowel": 420, "small_bowel": 300, "stomach": 560}
 
 
 def phantom(directory: Path, patients: int, seed: int) -> None:
     """Write made-up cases to `directory/train`, every second one with two days, and `train.csv`.
 
-    The same seed makes the same bytes.
+    The same seed gives the same bytes.
     """
     rows: list[tuple[str, str, str]] = []
     for number in range(patients):
@@ -56,7 +56,7 @@ def _write_day(directory: Path, case: int, day: int, rng: np.random.Generator) -
 
 
 def _organs(grid: Array, rng: np.random.Generator) -> dict[str, Array]:
-    """Each organ's distance in mm, negative inside, (slice, row, col); the outer slices hold no organ."""
+    """The distance in mm to each organ, negative inside, (slice, row, col); the outermost slices hold no organ."""
     shift = rng.uniform(-8, 8, 3)
     stomach = ellipsoid(grid, np.array((-15, -35, 40)) + shift, rng.uniform((28, 20, 24), (34, 26, 32)))
     corners = [np.array(corner) + shift for corner in ((-30, 45, -75), (-20, -30, -80), (5, -40, 5), (10, 40, 75))]
@@ -67,7 +67,7 @@ def _organs(grid: Array, rng: np.random.Generator) -> dict[str, Array]:
 
 
 def _image(grid: Array, organs: dict[str, Array], rng: np.random.Generator) -> Array:
-    """The scan (slice, row, col) uint16: brighter on the side of the coil, as MR is."""
+    """The scan (slice, row, col) uint16; it is brighter near the coil, like real MR."""
     image = np.zeros(grid.shape[1:], np.float32)
     paint(image, ellipsoid(grid, np.zeros(3), np.array([np.inf, 110, 155])), BODY, EDGE_MM)
     for name, distance in organs.items():

@@ -1,4 +1,4 @@
-"""The GI tract's inference as named steps: one encoded MR slice in; three masks on the slice's own grid out."""
+"""The GI tract's inference as named steps: from one encoded MR slice to three masks on the slice's own grid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DECODE = Decode(GREY16, "input", SIZE, "maximum", called="slice")
 def checked(tensors: Tensors, _: Networks) -> Tensors:
     """Step 1: `encoded` (1,) bytes to `packed` (1, bytes) uint8 and its `size` (1, 2): height, width in pixels.
 
-    Raises InputError where it is not one whole 16-bit grey PNG.
+    Raises InputError where it is not exactly one complete 16-bit grey PNG.
     """
     encoded = tensors["encoded"].ravel()
     if len(encoded) != 1:
@@ -31,15 +31,15 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
 
 
 def prepare(picture: Array) -> Array:
-    """The network's input (3, 224, 224) float32 of a slice (h, w) uint16: divided by its maximum, thrice the same."""
+    """The network's input (3, 224, 224) float32 from a slice (h, w) uint16: three equal planes of value / maximum."""
     return prepared(picture, DECODE)
 
 
 def answer(tensors: Tensors, _: Networks) -> Tensors:
-    """The last step: `logits` (1, 3, 224, 224) to masks on the slice's grid, with what else is wanted of them.
+    """The last step: `logits` (1, 3, 224, 224) to masks on the slice's grid, and to the other outputs that are wanted.
 
     `mask` (3, h, w) uint8 0/1: large bowel, small bowel, stomach, which may overlap; `rle` (3,) the competition's text;
-    `mask_png` (1,) an RGB PNG with a class a channel; `probability` (3, h, w) uint8, 255 is certain.
+    `mask_png` (1,) an RGB PNG with one class per channel; `probability` (3, h, w) uint8, 255 is certain.
     """
     height, width = tensors["size"][0].tolist()
     logits = resized(tensors["logits"][0], (height, width))
@@ -70,7 +70,8 @@ PIPELINE = Pipeline(
     ),
     inputs=("encoded", "wanted"),
     steps=(
-        Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
+        # `wanted` goes to the first step too, so that an unknown output is refused at once.
+        Step("check", checked, ("encoded", "wanted"), ("packed", "size")),
         Step("decode", decoder(DECODE), ("packed",), ("input",)),
         Step("segment", GI_TRACT.name, ("input",), ("logits",)),
         Step("answer", answer, ("logits", "size", "wanted"), _OUTPUTS, takes_torch=True),

@@ -1,4 +1,4 @@
-"""The UW-Madison GI tract collection's files as cases and as samples."""
+"""Reads the UW-Madison GI tract collection's files as cases and as samples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medseg.task import Array, Case, Geometry, Tensors, Unread
 from medseg.tasks.gi_tract.networks import GI_TRACT
 from medseg.tasks.gi_tract.pipeline import SIZE, prepare
 
-SLICE_MM = 3.0  # thickness of every slice, by the competition's description; the files do not hold it
+SLICE_MM = 3.0  # thickness of every slice, by the competition's description; the files do not state it
 _NAME = re.compile(r"slice_(\d+)_(\d+)_(\d+)_(\d+\.\d+)_(\d+\.\d+)\.png", re.ASCII | re.IGNORECASE)
 _ID = re.compile(r"case\d+_day\d+_slice_\d+", re.ASCII)
 COLUMNS = ("id", "class", "segmentation")
@@ -32,7 +32,7 @@ Truth = Mapping[str, Mapping[str, str]]  # slice id -> class -> run-length text
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice's file, and what its path says: `train/case7/case7_day0/scans/slice_0001_266_266_1.50_1.50.png`."""
+    """One slice's file, and the facts in its path: `train/case7/case7_day0/scans/slice_0001_266_266_1.50_1.50.png`."""
 
     path: Path
     id: str  # case7_day0_slice_0001
@@ -46,7 +46,7 @@ class Slice:
 
 
 def patients(directory: Path) -> Sequence[str]:
-    """The cases, `case7` before `case101`; a case may have been scanned on several days."""
+    """The cases, with `case7` before `case101`; a case may have scans of several days."""
     found = (path for path in (directory / "train").glob("case*") if path.is_dir())
     return sorted((path.name for path in found), key=lambda name: (len(name), name))
 
@@ -54,8 +54,8 @@ def patients(directory: Path) -> Sequence[str]:
 def slices(directory: Path, patient: str) -> list[Slice]:
     """A case's slices by day and number.
 
-    Raises InputError for a file whose name does not tell size and spacing, that lies in another case's day, or is not
-    of its day's size, and for two files of one slice.
+    Raises InputError for a file whose name does not state size and spacing, that lies in another case's folder, or
+    that has another size than its day's first slice; and for two files of one slice.
     """
     found = [slice_of(path) for path in slice_paths(directory, patient)]
     first: dict[str, Slice] = {}
@@ -79,7 +79,7 @@ def slice_paths(directory: Path, patient: str) -> list[Path]:
 
 
 def truths(directory: Path) -> Truth:
-    """`train.csv` by slice and class; empty where there is no file. Raises InputError naming the line that is wrong."""
+    """`train.csv` by slice and class; empty where there is no file. Raises InputError with the first wrong line."""
     table, problems = table_of(directory)
     if problems:
         raise InputError(problems[0])
@@ -87,7 +87,7 @@ def truths(directory: Path) -> Truth:
 
 
 def table_of(directory: Path) -> tuple[Truth, list[str]]:
-    """What can be used of `train.csv`, and a sentence for everything else in it."""
+    """The usable rows of `train.csv`, and a sentence for each problem in it."""
     path = directory / "train.csv"
     try:
         return _table(path, path.stat().st_mtime_ns) if path.is_file() else ({}, [])
@@ -96,9 +96,10 @@ def table_of(directory: Path) -> tuple[Truth, list[str]]:
 
 
 def read(directory: Path, patient: str) -> Sequence[Case]:
-    """A case's slices: (row, col) uint16, mask (3, row, col) uint8: large and small bowel, stomach; they may overlap.
+    """A case's slices (row, col) uint16, each with a mask (3, row, col) uint8: large bowel, small bowel, stomach.
 
-    The mask is None for a slice that `train.csv` does not list. Raises InputError naming what cannot be read.
+    The organs may overlap. The mask is None for a slice that `train.csv` does not list. Raises InputError with the name
+    of what cannot be read.
     """
     found, truth = slices(directory, patient), truths(directory)
     if not found:
@@ -110,7 +111,7 @@ def read(directory: Path, patient: str) -> Sequence[Case]:
 def labelled(directory: Path, patient: str) -> list[Slice]:
     """A case's slices that `train.csv` lists.
 
-    Raises InputError where it lists a day, but not each of the slices that are there.
+    Raises InputError where it lists some slices of a day but not all that have files.
     """
     truth, found = truths(directory), slices(directory, patient)
     days = {name.split("_slice_")[0] for name in truth}
@@ -124,7 +125,7 @@ def labelled(directory: Path, patient: str) -> list[Slice]:
 
 
 def cases(directory: Path, patient: str) -> list[Unread]:
-    """A case's slices in the order of `read`, and how to ask about each."""
+    """A case's slices, not read yet, in the order of `read`."""
     known = {one.id for one in labelled(directory, patient)}
     found = slices(directory, patient)
     return [Unread(one.id, partial(_asked, one.path), (one.path,), patient, one.id in known) for one in found]
@@ -135,7 +136,7 @@ def _asked(path: Path) -> Tensors:
 
 
 def samples(directory: Path, patients: Sequence[str]) -> Samples:
-    """The labelled slices of these cases: (3, 224, 224) float32 and (3, 224, 224) uint8, read when asked for."""
+    """The labelled slices of these cases: (3, 224, 224) float32, mask (3, 224, 224) uint8; read on demand."""
     truth, table = truths(directory), directory / "train.csv"
     found = [(patient, one) for patient in patients for one in labelled(directory, patient)]
     chosen = tuple((one, truth[one.id]) for _, one in found)
@@ -145,19 +146,19 @@ def samples(directory: Path, patients: Sequence[str]) -> Samples:
 
 
 def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
-    """One of five folds of the labelled slices, stratified by emptiness and grouped by case."""
+    """One of five folds of the labelled slices, stratified by empty masks and grouped by case."""
     return folds(samples(directory, patients(directory)), 5, fold, seed)
 
 
 def read_slice(one: Slice) -> Array:
-    """A slice's pixels (row, col) uint16. Raises InputError where they are not as many as its name says."""
+    """A slice's pixels (row, col) uint16. Raises InputError where its size is not the one in its name."""
     picture = read_image(one.path, GREY16)
     check_size(one.path, picture.shape)
     return picture
 
 
 def check_size(path: Path, shape: tuple[int, ...]) -> None:
-    """Raise InputError where a slice's name tells of other rows and columns than the picture has as it is shown."""
+    """Raise InputError where a slice's name states other rows and columns than the picture has as it is shown."""
     named = named_size(path)
     if named not in (None, shape):
         turned = orientation_of(read_bytes(path), GREY16, str(path))
@@ -166,13 +167,13 @@ def check_size(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def named_size(path: Path) -> tuple[int, int] | None:
-    """Rows and columns that a slice's name tells, None where it is another name."""
+    """Rows and columns from a slice's name; None where the name has another form."""
     match = _NAME.fullmatch(path.name)
     return (int(match[3]), int(match[2])) if match else None
 
 
 def read_mask(one: Slice, runs: Mapping[str, str], where: Path) -> Array:
-    """A slice's mask (3, row, col) uint8. Raises InputError naming the table and the slice where a text is wrong."""
+    """A slice's mask (3, row, col) uint8. Raises InputError, with the table and the slice, where a text is wrong."""
     try:
         return np.stack([rle.decode(runs.get(name, ""), one.shape) for name in GI_TRACT.classes])
     except InputError as error:
@@ -180,7 +181,7 @@ def read_mask(one: Slice, runs: Mapping[str, str], where: Path) -> Array:
 
 
 def _pixels(one: Slice, runs: Mapping[str, str], where: Path) -> int:
-    """How many pixels a slice's texts set. Raises InputError naming the table and the slice where one is wrong."""
+    """How many pixels a slice's texts set. Raises InputError, with the table and the slice, where a text is wrong."""
     try:
         return sum(rle.pixels(text) for text in runs.values())
     except InputError as error:
@@ -188,7 +189,7 @@ def _pixels(one: Slice, runs: Mapping[str, str], where: Path) -> int:
 
 
 def slice_of(path: Path) -> Slice:
-    """What a slice's path says. Raises InputError where its name does not tell size and spacing."""
+    """The facts in a slice's path. Raises InputError where its name does not state size and spacing."""
     match = _NAME.fullmatch(path.name)
     if match is None:
         raise InputError(f"{path}: expected a name like slice_0001_266_266_1.50_1.50.png: rename the file")
@@ -235,7 +236,7 @@ def _table(path: Path, _changed: int) -> tuple[Truth, list[str]]:
 
 
 def _wrong(name: str, organ: str, table: Truth) -> str | None:
-    """What is wrong with a row of this id and class behind those of the table."""
+    """What is wrong with the next row, of this id and class, after the rows in the table; None if nothing is."""
     if not _ID.fullmatch(name):
         return f"has the id {name[:60]!r}; expected one like case7_day0_slice_0001: correct the line"
     if organ not in GI_TRACT.classes:

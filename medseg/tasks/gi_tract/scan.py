@@ -14,7 +14,7 @@ from medseg.tasks.gi_tract.networks import GI_TRACT
 
 
 def scan_scores(answer: Array, truth: Array, spacing_mm: Sequence[float]) -> dict[str, float]:
-    """One scan's scores; masks (organ, slice, row, col). Raises InputError where the shapes differ."""
+    """One scan's scores; masks are (organ, slice, row, col). Raises InputError where the shapes differ."""
     pairs = outlined(answer, truth)
     found = [overlap(one, other) for one, other in zip(answer, truth, strict=True)]
     distances = [hd95(one, other, spacing_mm) for one, other in zip(answer, truth, strict=True)]
@@ -31,7 +31,7 @@ def scan_scores(answer: Array, truth: Array, spacing_mm: Sequence[float]) -> dic
 
 
 def slice_scores(answer: Array, truth: Array, spacing_mm: Sequence[float]) -> dict[str, float]:
-    """One scan's scores of every organ on every slice by itself, in the mean; masks (organ, slice, row, col)."""
+    """The mean of the scores of every organ on every slice of a scan; masks are (organ, slice, row, col)."""
     sides = [mask.reshape(-1, *mask.shape[2:]) for mask in (answer, truth)]
     found = [overlap(one, other) for one, other in zip(*sides, strict=True)]
     return {

@@ -1,4 +1,4 @@
-"""How good the organs' outlines are, scan by scan as the competition scores them, and what they look like."""
+"""Scores of the organs' masks, scan by scan as in the competition, and views of them beside the truth."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ _SHOWN = 6
 
 
 def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> Rows:
-    """Each scan's scores (a scan is one day of a case): the competition's, and Dice, IoU and HD95 over its volume."""
+    """Each scan's scores: the competition's, and Dice, IoU and HD95. A scan is one day of a case."""
     known = [(case, answer) for case, answer in zip(cases, answers, strict=True) if case.mask is not None]
     return {day: _scores(list(pairs)) for day, pairs in groupby(known, key=lambda pair: scan_of(pair[0].id))}
 
 
 def scan_of(case_id: str) -> str:
-    """The scan a slice belongs to: case7_day0."""
+    """The scan that a slice belongs to, such as case7_day0."""
     return case_id.split("_slice_")[0]
 
 
@@ -94,7 +94,7 @@ def masks(_: Sequence[Case], answers: Sequence[Tensors]) -> list[Array]:
 
 
 def views(cases: Sequence[Case], masks: Mapping[str, Sequence[Array]]) -> list[View]:
-    """The six slices of the first slice's size in which the masks differ most."""
+    """At most six slices, of those with the first slice's size, in which the masks differ most."""
     same = [number for number, case in enumerate(cases) if case.image.shape == cases[0].image.shape]
     found = {name: np.stack([slices[number] for number in same]) for name, slices in masks.items()}
     scan = overlay.grey(np.stack([cases[number].image for number in same]))
@@ -118,7 +118,7 @@ def _scores(pairs: Iterable[tuple[Case, Tensors]]) -> dict[str, float]:
 
 
 def _volume(slices: Sequence[Array], what: str) -> Array:
-    """A scan's masks (organ, slice, row, col). Raises InputError where its slices are not of one size."""
+    """A scan's masks (organ, slice, row, col). Raises InputError where its slices differ in size."""
     shapes = sorted({mask.shape for mask in slices})
     if len(shapes) > 1:
         raise InputError(f"{what} has slices of {shapes[0]} and of {shapes[-1]}; expected one size: check the pictures")

@@ -1,4 +1,4 @@
-"""A submission of the UW-Madison competition, as `medseg predict gi-tract` writes it, scored against `train.csv`."""
+"""Scores a submission of the UW-Madison competition, as `medseg predict gi-tract` writes it, against `train.csv`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Texts = Mapping[tuple[str, str], str]  # slice id and class -> run-length text
 
 
 def submitted(directory: Path, submission: Path) -> Submitted:
-    """A submission's scores: the pooled score, each scan's, and notes of what does not count.
+    """A submission's scores: the pooled score, each scan's, and notes on rows that do not count.
 
-    The scans that count are those that `train.csv` lists and whose slices are there. Raises InputError where a file is
-    wrong, or the submission lacks a row of a scan that counts.
+    Only slices count that `train.csv` lists and whose files exist. Raises InputError where a file is wrong, or the
+    submission lacks a row of a slice that counts.
     """
     known = [one for patient in patients(directory) for one in labelled(directory, patient)]
     if not known:
@@ -46,7 +46,7 @@ def submitted(directory: Path, submission: Path) -> Submitted:
 
 
 def _texts(submission: Path) -> Texts:
-    """The submission's texts. Raises InputError for a class there is not, and for two rows of one slice and class."""
+    """The submission's texts. Raises InputError for an unknown class, and for two rows of one slice and class."""
     texts: dict[tuple[str, str], str] = {}
     for row in read_table(submission, COLUMNS):
         name, organ, text = row.texts

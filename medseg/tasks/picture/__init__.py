@@ -1,4 +1,4 @@
-"""Pictures of any kind, by a network that was fitted here for them or brought along, as its description says."""
+"""Pictures of any kind, by a network that was trained here or imported; a description says how to use it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXPECTS = "pictures: JPEG, PNG or TIFF, grey or RGB, of 8 or 16 bits; which of 
 
 
 def described(texts: Sequence[str]) -> Task:
-    """The task as the one description has it. Raises RunError for several, or for what does not describe a picture."""
+    """The task of the one description. Raises RunError for several, or for one that is not valid for pictures."""
     if len(texts) != 1:
         raise RunError(
             f"{NAME} got {len(texts)} runs; expected one, because each describes its own network: give one --run"
@@ -51,7 +51,7 @@ def described(texts: Sequence[str]) -> Task:
 
 
 def _imported(path: Path, choices: NetworkOptions) -> Brought:
-    """See importing.py, which needs PyTorch."""
+    """Import a network, see importing.py. That is imported here because it needs PyTorch."""
     from medseg.tasks.picture.importing import imported
 
     return imported(path, choices)

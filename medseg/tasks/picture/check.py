@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a folder of pictures and masks."""
+"""The check of a folder of pictures and masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medseg.tasks.picture.reader import patients, read
 
 
 def inspect(picture: Picture | None, directory: Path) -> Iterator[Inspected]:
-    """Every patient's pictures with their masks, or with what is wrong; then the masks that belong to no picture."""
+    """Every patient's pictures with their masks, or with the first problem; then the masks without a picture."""
     for patient in patients(directory):
         yield read_cases(patient, partial(read, picture, directory, patient), ())
     lost = [

@@ -1,4 +1,4 @@
-"""From what a person says on the command line to a description."""
+"""Makes a description from the options of the command line."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _WORDS = {
 
 
 def begun(data: Path, choices: NetworkOptions) -> str:
-    """The description of a network that will be fitted to a data folder.
+    """The description of a new network that will be trained on a data folder.
 
-    Colours and bits are those of its first picture. Raises InputError for choices that are unknown or do not fit.
+    Colours and bits are those of the folder's first picture. Raises InputError for choices that are unknown or do not
+    fit each other or the folder.
     """
     if choices.describe:
         return said(choices.describe, choices)
@@ -78,7 +79,7 @@ def described(picture: Picture) -> str:
 
 
 def said(path: Path, choices: NetworkOptions) -> str:
-    """The text of a description that a person wrote. Raises InputError where it is none, or more is said beside it."""
+    """The text of a description file. Raises InputError where it is not valid, or options repeat what it states."""
     others = ("arch", "encoder", "classes", "activation", "size", "normalisation")
     if twice := [name for name in others if getattr(choices, name) is not None]:
         raise InputError(f"--describe and --{twice[0]}: the description states it already: leave --{twice[0]} out")
@@ -93,7 +94,7 @@ def said(path: Path, choices: NetworkOptions) -> str:
 
 
 def _named_in(data: Path) -> tuple[str, ...]:
-    """The classes that the folder names, or the labels of its LabelMe files."""
+    """The classes that the folder names, else the labels of its LabelMe files. Raises InputError for neither."""
     names = class_names(data) or tuple(sorted({label for entry in entries(data) for label in labels_of(entry)}))
     if not names:
         raise InputError(f"{data} does not name its classes; expected --classes with the names of 1, 2, ...: give them")
@@ -109,7 +110,7 @@ def classes_of(words: str) -> tuple[str, ...]:
 
 
 def activation_of(word: str | None) -> str | None:
-    """The activation of this name. Raises InputError for another word."""
+    """The word itself if it is softmax, sigmoid or None. Raises InputError for another word."""
     if word not in (None, "softmax", "sigmoid"):
         raise InputError(
             f"--activation is {word!r}; expected softmax (one class per pixel) or sigmoid (each class independently)"
@@ -118,7 +119,7 @@ def activation_of(word: str | None) -> str | None:
 
 
 def size_of(words: str) -> Size:
-    """The rule in `256`, `256x320` (height, width), `fit:256x320` or `keep`. Raises InputError for other words."""
+    """The size that `256`, `256x320` (height, width), `fit:256x320` or `keep` means. Raises InputError for others."""
     if words == "keep":
         return Size("pad", 16 * MULTIPLE, 16 * MULTIPLE, MULTIPLE)
     match = re.fullmatch(r"(fit:)?(\d{1,5})(?:x(\d{1,5}))?", words)
@@ -131,13 +132,13 @@ def size_of(words: str) -> Size:
 
 
 def channels(colours: str, bits: int, count: int, words: str) -> tuple[Channel, ...]:
-    """The channels with their normalisation. Raises InputError for a normalisation that is unknown."""
+    """The channels with their normalisation. Raises InputError for an unknown normalisation."""
     names = _RGB if colours == "rgb" else _GREY[:count]
     return tuple(Channel(name, _normalisation(words, bits, index)) for index, name in enumerate(names))
 
 
 def _normalisation(words: str, bits: int, index: int) -> Mapping[str, Any]:
-    """A channel's normalisation by its name, or by the values that become 0 and 1."""
+    """A channel's normalisation, from its name or from two values that become 0 and 1."""
     match = re.fullmatch(r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)", words)
     if match:
         return {"scheme": "range", "low": float(match[1]), "high": float(match[2])}
@@ -153,9 +154,10 @@ def _normalisation(words: str, bits: int, index: int) -> Mapping[str, Any]:
 
 
 def answering(count: int, names: Sequence[str], activation: str | None) -> tuple[tuple[Class, ...], str]:
-    """The classes and the activation of a network with so many channels. Raises InputError where they do not fit.
+    """The classes and the activation of a network with `count` output channels.
 
-    As many names as channels: each for itself, sigmoid; one fewer: one class a pixel, softmax, and the background.
+    With as many names as channels, the default is sigmoid: each class is independent. With one name fewer, it is
+    softmax: one class per pixel, and the first channel is the background. Raises InputError where they do not fit.
     """
     if not names:
         single = count == 1 or activation == "sigmoid"

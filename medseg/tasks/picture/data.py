@@ -12,12 +12,12 @@ from medseg.tasks.picture.networks import NAME
 from medseg.tasks.picture.phantom import phantom
 from medseg.tasks.picture.reader import cases, patients, read, samples, split
 
-# What leaves a picture a picture, whatever it shows: a mirror image, and a little off.
+# Changes that suit pictures of any content: mirror images, and small shifts, scales and rotations.
 _CHANGES = Augmentation(flip=0.5, move=0.75, shift=0.05, scale=0.1, rotate_deg=15)
 
 
 def data_of(picture: Picture | None) -> Data:
-    """The folder as a description has it; without one it can be checked and made up, and not learnt from."""
+    """The data folder for a description. Without one there is no training, only checks and made-up pictures."""
     known = {NAME: Training(partial(samples, picture), _CHANGES, resizable=False)} if picture else {}
     return Data(
         patients=patients,

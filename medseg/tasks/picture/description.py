@@ -1,4 +1,4 @@
-"""`segmentation.json` of kind picture: what a description holds beside what all kinds share."""
+"""`segmentation.json` of kind picture: the entries that other kinds of description do not have."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NUMBER = a("a finite number", number)
 _SPREAD = a("a number above 0", lambda value: number(value) and value > 0, quoted=True)
 _SHIFTED = {"mean": _NUMBER, "std": _SPREAD}
 
-# How a channel's values become the network's; `mean` and `std` are taken of what the scheme made.
+# How a channel's values are normalised. The scheme comes first; then `mean` is subtracted, and `std` divides.
 _SCHEMES = {
     "range": closed({"scheme": text(), "low": _NUMBER, "high": _NUMBER}, _SHIFTED),  # low becomes 0, high 1
     "picture-range": closed({"scheme": text()}, _SHIFTED),  # the picture's darkest value becomes 0, its brightest 1
     "picture-maximum": closed({"scheme": text()}, _SHIFTED),  # 0 stays 0, the picture's brightest value becomes 1
     "picture-z-score": closed({"scheme": text()}),  # mean 0 and standard deviation 1 over all channels together
-    "channel-z-score": closed({"scheme": text()}),  # the same for each channel by itself
+    "channel-z-score": closed({"scheme": text()}),  # the same, separately for each channel
 }
 _RULES = {
     "stretch": closed({"rule": text(), "height": _SIDE, "width": _SIDE}),
@@ -34,7 +34,7 @@ _RULES = {
 
 
 def _chosen(name: str, kinds: Mapping[str, Check]) -> Check:
-    """An object whose entry `name` says which of the kinds it is."""
+    """The check of an object whose entry `name` says which of the kinds it is."""
     named = record({name: one_of(*kinds)})
 
     def check(value: Any, where: str) -> str | None:
@@ -75,27 +75,28 @@ KIND = Kind(
 
 @dataclass(frozen=True)
 class Size:
-    """How a picture gets the network's size.
+    """How a picture gets the network's size. Height and width are in pixels.
 
-    `stretch`: resized to height and width. `fit`: resized as far as it fits into them, the rest below and to the right
-    filled. `pad`: as it is, filled up to a multiple; height and width are then what engines are tuned for.
+    `stretch`: the picture is resized to height and width. `fit`: it keeps its proportions and is resized until it just
+    fits; the rest below and to the right is filled. `pad`: it keeps its size and is filled up to a multiple. Engines
+    are then tuned for height and width.
     """
 
     rule: str
     height: int
     width: int
     multiple: int = 1
-    fill: int = 0  # of the picture's own values
+    fill: int = 0  # the value of filled pixels, in the picture's own unit
 
     @property
     def free(self) -> bool:
-        """Whether each picture has a size of its own."""
+        """Whether the network's size can differ from picture to picture."""
         return self.rule == "pad"
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of segmentation-models-pytorch by its name, its encoder's, and what else differs from the defaults."""
+    """A network of segmentation-models-pytorch: its name, its encoder, and options that differ from the defaults."""
 
     name: str
     encoder: str
@@ -104,15 +105,15 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Picture:
-    """What a network for pictures expects and answers."""
+    """The input and output of a network for pictures."""
 
     shared: Description
-    colours: str  # of the files: grey or rgb; a grey picture is shown to each of three channels
+    colours: str  # of the files: grey or rgb; with three channels, a grey picture is repeated in each
     bits: int
     size: Size
-    resampling: str  # to the network's size: bilinear without antialiasing, or the area's mean
-    resized_back: str  # to the picture's size: the logits, which are smooth, or the masks
-    architecture: Architecture | None  # None of a network that is a program or a graph
+    resampling: str  # to the network's size: bilinear without antialiasing, or the mean over areas
+    resized_back: str  # what is resized to the picture's size: the logits, which are smooth, or the masks
+    architecture: Architecture | None  # None for a network that is a program or a graph
 
     @property
     def softmax(self) -> bool:
@@ -126,18 +127,18 @@ class Picture:
 
     @property
     def before(self) -> int:
-        """How many of the network's channels come before the classes': one for the background of softmax, or none."""
+        """How many output channels come before the classes: 1 for the background of softmax, else 0."""
         values = [one.value for one in self.shared.classes]
         return int(self.softmax and BACKGROUND not in values)
 
     @property
     def outputs(self) -> int:
-        """How many channels the network answers with."""
+        """The number of the network's output channels."""
         return self.before + len(self.classes)
 
 
 def picture_of(content: str) -> Picture:
-    """The description in a text of JSON. Raises RunError naming the first thing that is wrong with it."""
+    """The description in a JSON text. Raises RunError with the first thing that is wrong in it."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -154,14 +155,14 @@ def picture_of(content: str) -> Picture:
 
 
 def known(picture: Picture | None) -> Picture:
-    """The description. Raises RunError where nothing has described the task yet."""
+    """The description itself. Raises RunError where there is none, because no run was given."""
     if picture is None:
         raise RunError("the task 'picture' needs a run that describes its network: give one with --run")
     return picture
 
 
 def own_entries(picture: Picture) -> dict[str, Any]:
-    """The entries of a picture's description that are its own, as they are written."""
+    """The entries that only descriptions of kind picture have, as they are written to JSON."""
     size = {"rule": picture.size.rule, "height": picture.size.height, "width": picture.size.width}
     size |= {"multiple": picture.size.multiple} if picture.size.free else {}
     size |= {"fill": picture.size.fill} if picture.size.rule != "stretch" else {}

@@ -1,4 +1,4 @@
-"""The task's files: pictures as requests, and answers as masks, an overlay, and statistics as JSON and CSV."""
+"""The task's files: requests from pictures; answers as masks, an overlay, and statistics in JSON and CSV."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WIDEST_PX = 800
 
 
 def sources(path: Path, _: Reading) -> list[Source]:
-    """The picture in a file; of a folder, every picture in it. Raises InputError where there is none."""
+    """The picture in a file, or every picture in a folder. Raises InputError where a folder has none."""
     return [Source(file, file.stem, partial(_request, file)) for file in pictures_in(path, SUFFIXES)]
 
 
@@ -36,14 +36,14 @@ def _request(file: Path) -> Request:
 
 
 def names(picture: Picture, name: str) -> tuple[str, ...]:
-    """The files of an answer: its masks, the overlay, and the statistics as JSON and as CSV."""
+    """The names of an answer's files: its masks, the overlay, and the statistics as JSON and as CSV."""
     single = picture.softmax or len(picture.classes) == 1
     masks = [f"{name}{_MASK}.png"] if single else [f"{name}{_MASK}_{one}.png" for one in picture.classes]
     return *masks, f"{name}{_OVERLAY}", f"{name}{_STATISTICS}.json", f"{name}{_STATISTICS}.csv"
 
 
 def answered(picture: Picture | None, name: str, folder: Path) -> list[Path]:
-    """The files of an earlier answer to a picture."""
+    """The files of an earlier answer to a picture that exist in the folder."""
     if picture:
         return [path for one in names(picture, name) if (path := folder / one).exists()]
     return sorted(path for path in folder.glob("*") if path.name.startswith((f"{name}{_MASK}", f"{name}{_STATISTICS}")))
@@ -70,7 +70,7 @@ def write(picture: Picture | None, request: Request, answer: Tensors, folder: Pa
 
 
 def drawn(picture: Picture, pixels: Array, mask: Array) -> Array:
-    """The picture with each class tinted and outlined in its colour, and a legend, RGB."""
+    """The picture as RGB, enlarged if it is small, with each class tinted and outlined, and a legend below."""
     found = shown(pixels)
     found = overlay.enlarged(found, max(1, _WIDEST_PX // found.shape[1]))
     colours = [one.colour or COLOURS[index % len(COLOURS)] for index, one in enumerate(picture.shared.classes)]

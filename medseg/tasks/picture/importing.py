@@ -1,4 +1,4 @@
-"""Somebody's network as a run: an smp folder or checkpoint, a traced program or an ONNX graph, and its description."""
+"""Imports a user's network as a run with a description: an smp folder or checkpoint, a traced program or ONNX graph."""
 
 from __future__ import annotations
 
@@ -29,26 +29,29 @@ if TYPE_CHECKING:
 
 _CONFIG = "config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_HEAD = "segmentation_head.0.weight"  # of every smp network
+_HEAD = "segmentation_head.0.weight"  # a key of every smp network
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a file tells of its network by itself."""
+    """What a file itself says about its network."""
 
-    channels: int
-    outputs: int
+    channels: int  # of the input
+    outputs: int  # channels of the output
     file: Path  # of the weights or the program
-    architecture: Architecture | None = None
+    architecture: Architecture | None = None  # None for a program or a graph
     activation: str | None = None
-    size: str | None = None  # where the network takes only one
+    size: str | None = None  # "256x320", where the network takes only this one
     source: Mapping[str, object] = field(default_factory=dict)
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
     beside: tuple[Path, ...] = ()  # other files that hold weights of the program
 
 
 def imported(path: Path, choices: NetworkOptions) -> Brought:
-    """What a file or folder brings. Raises InputError naming what it looks like, and what is wrong or missing."""
+    """The network in a file or folder, with its description.
+
+    Raises InputError with what the file looks like, and with what is wrong or missing.
+    """
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a network's file or folder: check the path")
     found = _found(path, choices)
@@ -63,7 +66,10 @@ def imported(path: Path, choices: NetworkOptions) -> Brought:
 
 
 def _one_file(found: Found) -> tuple[Path | None, Scratch | None]:
-    """The program's file, None of weights; where its weights lie beside it a new one with all, and the folder of it."""
+    """The program's file, or None for weights; and the temporary folder of the file, if it is a new one.
+
+    Where a graph's weights lie in other files, a new file with all of them is written.
+    """
     if found.architecture or not found.beside:
         return None if found.architecture else found.file, None
     from medseg.models.given_onnx import read_graph
@@ -90,7 +96,10 @@ def _found(path: Path, choices: NetworkOptions) -> Found:
 
 
 def _program(path: Path, choices: NetworkOptions, asked: Sequence[int | None], answered: Sequence[int | None]) -> Found:
-    """A program or graph by the shapes (n, c, h, w) of its input and its output; None is free."""
+    """A program or graph, by the shapes (n, c, h, w) of its input and output, in which None is a free size.
+
+    Raises InputError where the shapes are not those of a network for pictures.
+    """
     if choices.arch or choices.encoder:
         raise InputError(f"{path} is a whole network: leave --arch and --encoder out")
     if len(asked) != 4 or len(answered) != 4 or asked[1] not in (1, 3) or not answered[1]:
@@ -140,7 +149,7 @@ def _smp(path: Path, weights: Path, config: Mapping[str, Any], choices: NetworkO
 
 
 def _checkpoint(path: Path, choices: NetworkOptions) -> Found:
-    """A state dict, or what a trainer wrote round one."""
+    """A state dict, or a trainer's checkpoint that holds one."""
     from medseg.models.foreign import architecture_named, check_encoder
     from medseg.models.looks import channels_of, looks_like, outputs_of
 
@@ -159,7 +168,10 @@ def _checkpoint(path: Path, choices: NetworkOptions) -> Found:
 def _state(
     path: Path, architecture: Architecture, sizes: tuple[int, int], choices: NetworkOptions
 ) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
-    """The weights for an architecture, as it names them, and what was done with the file's keys."""
+    """The weights by the architecture's own names, and the record of what was done with the file's keys.
+
+    `sizes` are the numbers of input and output channels.
+    """
     from medseg.models.brought import weights_for
     from medseg.models.foreign import smp_network
 
@@ -168,7 +180,7 @@ def _state(
 
 
 def _described(found: Found, choices: NetworkOptions) -> tuple[str, list[str]]:
-    """The description, and a note for each thing that was taken for granted."""
+    """The text of the description, and a note for each assumption in it."""
     notes = list[str]()
     names = classes_of(choices.classes) if choices.classes else ()
     classes, activation = answering(found.outputs, names, activation_of(choices.activation) or found.activation)
@@ -202,7 +214,7 @@ def _described(found: Found, choices: NetworkOptions) -> tuple[str, list[str]]:
 
 
 def _check_said(picture: Picture, found: Found) -> None:
-    """Raise InputError where a person's description is not of the network in the file."""
+    """Raise InputError where the user's description does not fit the network in the file."""
     told = {"channels": len(picture.shared.channels), "outputs": picture.outputs}
     held = {"channels": found.channels, "outputs": found.outputs}
     for name, count in told.items():

@@ -1,4 +1,4 @@
-"""The kinds of picture files: grey or RGB, of 8 or 16 bits; and of masks."""
+"""The kinds of picture files: grey or RGB, of 8 or 16 bits."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 
 
 def kind_of(picture: Picture) -> Kind:
-    """The kind of file that the described network is asked about."""
+    """The kind of picture file that the described network takes."""
     return KINDS[picture.colours, picture.bits]

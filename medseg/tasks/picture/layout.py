@@ -1,10 +1,10 @@
 """Where pictures and their masks lie: two folders, a CSV of pairs, or LabelMe files beside the pictures.
 
 - `images/` (or `pictures/`) and `masks/` (or `labels/`): a mask has its picture's path and stem. It holds the classes'
-  values, or there is one file a class: `masks/CLASS/STEM.png`. A LabelMe file STEM.json may stand for a mask.
-- `pairs.csv` with the columns `picture` and `mask`, or one column `mask: CLASS` a class; `patient` if wanted. Paths are
-  relative to the CSV.
-- otherwise every picture of the folder, with a LabelMe file of its stem beside it.
+  values, or there is one file per class: `masks/CLASS/STEM.png`. A LabelMe file STEM.json can replace a mask.
+- `pairs.csv` with the columns `picture` and `mask`, or one column `mask: CLASS` for each class, and optionally
+  `patient`. Paths are relative to the CSV.
+- otherwise every picture in the folder, each with a LabelMe file of the same stem beside it.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from medseg.tasks.picture.pairs import read_pairs
 
 PICTURES, MASKS = ("images", "pictures"), ("masks", "labels")
 PAIRS = "pairs.csv"
-CLASSES = "classes.txt"  # the classes' names, one a line, in the order of their values 1, 2, ...
+CLASSES = "classes.txt"  # the classes' names, one per line, in the order of their values 1, 2, ...
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture: its file, its patient, and where its truth lies, if anywhere."""
+    """One picture: its file, its patient, and the files of its truth, if there are any."""
 
     id: str
     picture: Path
     patient: str
-    mask: Path | None = None  # of values, or a LabelMe file
-    masks: Mapping[str, Path] = field(default_factory=dict)  # by class
+    mask: Path | None = None  # a mask with the classes' values, or a LabelMe file
+    masks: Mapping[str, Path] = field(default_factory=dict)  # one mask for each class
 
 
 def entries(directory: Path) -> tuple[Entry, ...]:
-    """All pictures of a data folder (or of a CSV of pairs), by id. Raises InputError where two have one id."""
+    """All pictures of a data folder, or of a CSV of pairs, sorted by id. Raises InputError where two have one id."""
     looked_at = (directory, directory / PAIRS, *(directory / name for name in (*PICTURES, *MASKS)))
     return _known(directory, tuple(path.stat().st_mtime_ns for path in looked_at if path.exists()))
 
 
-@lru_cache(maxsize=4)  # each patient is read by itself, and folders are large
+@lru_cache(maxsize=4)  # patients are read one by one, and each call needs all entries of a large folder
 def _known(directory: Path, _: tuple[int, ...]) -> tuple[Entry, ...]:
     found = sorted(_entries(directory), key=lambda entry: entry.id)
     for one, other in pairwise(found):
@@ -76,7 +76,7 @@ def masks_without_picture(directory: Path) -> list[Path]:
 
 
 def class_names(directory: Path) -> tuple[str, ...]:
-    """The classes that the folder itself names, in the order of their values; none where it names none."""
+    """The classes that the folder itself names, in the order of their values; empty where it names none."""
     path = directory / CLASSES
     if path.is_file():
         return tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
@@ -86,7 +86,7 @@ def class_names(directory: Path) -> tuple[str, ...]:
 
 
 def one_file_a_class(directory: Path) -> bool:
-    """Whether masks lie in a file for each class, so that classes may overlap."""
+    """Whether there is one mask file for each class, so that classes may overlap."""
     return any(one.masks for one in entries(directory))
 
 
@@ -98,7 +98,7 @@ def _folder(directory: Path, names: Sequence[str]) -> Path | None:
 
 
 def _files(folder: Path, suffixes: set[str]) -> list[Path]:
-    """Files below a folder with one of these suffixes, hidden ones left out, sorted."""
+    """The files with one of these suffixes in a folder and its subfolders, sorted, without hidden ones."""
     if not folder.is_dir():
         return []
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
@@ -111,7 +111,7 @@ def _beside(path: Path, directory: Path) -> Entry:
 
 
 def _paired(path: Path, pictures: Path, known: Mapping[str, Sequence[Path]], classes: Sequence[str]) -> Entry:
-    """A picture with what lies under its own path among the masks, or under that of each class."""
+    """A picture with the masks that have its path, in the folder of masks or in that of each class."""
     where = str(path.relative_to(pictures).with_suffix(""))
     apart = {name: found for name in classes if (found := known.get(f"{name}/{where}"))}
     whole = known.get(where, ())
@@ -130,7 +130,7 @@ def _paired(path: Path, pictures: Path, known: Mapping[str, Sequence[Path]], cla
 
 
 def _by_stem(masks: Path) -> Mapping[str, Sequence[Path]]:
-    """The masks by their paths below their folder, without suffixes."""
+    """The masks, by their paths relative to the folder of masks, without suffixes."""
     found: defaultdict[str, list[Path]] = defaultdict(list)
     for path in _files(masks, {*SUFFIXES, ".json"}):
         found[str(path.relative_to(masks).with_suffix(""))].append(path)
@@ -138,11 +138,11 @@ def _by_stem(masks: Path) -> Mapping[str, Sequence[Path]]:
 
 
 def _id(path: Path, folder: Path) -> str:
-    """The path below the folder as a name for files: `ward/3.png` is `ward_3`."""
+    """The path relative to the folder as a name for files: `ward/3.png` becomes `ward_3`."""
     return "_".join(path.relative_to(folder).with_suffix("").parts)
 
 
 def _patient(path: Path, folder: Path) -> str:
-    """The folder in which a picture lies, where there are such; else the picture counts as a patient."""
+    """The name of the subfolder in which a picture lies; a picture without one counts as its own patient."""
     parts = path.relative_to(folder).parts[:-1]
     return "_".join(parts) if parts else _id(path, folder)

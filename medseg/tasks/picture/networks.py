@@ -1,4 +1,4 @@
-"""The network that a description speaks of."""
+"""The network of a description."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NETWORKS: tuple[Network, ...] = ()  # before a run describes one
 
 
 def network(picture: Picture, text: str) -> Network:
-    """The network as the description, whose text this is, has it."""
+    """The described network; `text` is the description's text."""
     grid = (picture.size.height, picture.size.width)
     return Network(
         name=NAME,
@@ -25,7 +25,7 @@ def network(picture: Picture, text: str) -> Network:
         recipe=Recipe(epochs=30, batch_size=8, lr=1e-3, loss="bce-tversky", optimizer="adamw", schedule="cosine"),
         build=partial(_build, picture),
         free_axes={2: picture.size.multiple, 3: picture.size.multiple} if picture.size.free else {},
-        unused=("classification_head.",),  # smp's second head, which answers for the whole picture
+        unused=("classification_head.",),  # smp's second head, which classifies whole pictures
         input_range=normalised_range(picture),
         activation=picture.shared.activation,
         threshold=picture.shared.threshold,

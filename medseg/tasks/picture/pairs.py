@@ -1,4 +1,4 @@
-"""A CSV of pairs: a picture a line, with its mask, or with one mask a class."""
+"""A CSV of pairs: each line has a picture and its mask, or a picture and one mask per class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PICTURE, MASK, PATIENT, OF_CLASS = "picture", "mask", "patient", "mask:"
 
 @dataclass(frozen=True)
 class Pair:
-    """One line."""
+    """One line of the CSV."""
 
     root: Path  # the folder of the CSV
     picture: Path
@@ -24,12 +24,12 @@ class Pair:
 
     @property
     def facts(self) -> tuple[Path, str, Path | None, Mapping[str, Path]]:
-        """What follows the id in an entry."""
+        """The fields of an `Entry` after its id."""
         return self.picture, self.patient, self.mask, self.masks
 
 
 def read_pairs(table: Path) -> list[Pair]:
-    """The lines of a CSV of pairs. Raises InputError for an unknown column, and a path out of its folder."""
+    """The lines of a CSV of pairs. Raises InputError for an unknown column, and for a path outside of its folder."""
     rows = read_records(table, (PICTURE,))
     for name in rows[0][1] if rows else ():
         if name not in (PICTURE, MASK, PATIENT) and not name.startswith(OF_CLASS):

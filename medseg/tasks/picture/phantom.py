@@ -18,7 +18,10 @@ EDGE = 2.0  # pixels
 
 
 def phantom(directory: Path, patients: int, seed: int) -> None:
-    """Write made-up pictures to `images`, their masks to `masks`, and `classes.txt`; the same seed, the same bytes."""
+    """Write made-up pictures to `images`, their masks to `masks`, and `classes.txt`.
+
+    The same seed gives the same bytes.
+    """
     for folder in ("images", "masks"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
     (directory / "classes.txt").write_text("".join(f"{name}\n" for name in NAMES))

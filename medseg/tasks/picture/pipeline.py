@@ -1,4 +1,4 @@
-"""A described network's inference as named steps: one encoded picture in, one mask on the picture's own grid out."""
+"""The inference of a described network as named steps: from one encoded picture to a mask on its own grid."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OUTPUTS = ("mask", "probability", "mask_png", "statistics")
 
 
 def pipeline(picture: Picture, text: str) -> Pipeline:
-    """The pipeline of the network that a description, whose text this is, speaks of."""
+    """The pipeline of the described network; `text` is the description's text."""
     described, count = network(picture, text), len(picture.classes)
     kind, channels = kind_of(picture), 1 if picture.colours == "grey" else 3
     grid = tuple(-1 if picture.size.free else side for side in described.input_shape[1:])
@@ -46,7 +46,8 @@ def pipeline(picture: Picture, text: str) -> Pipeline:
         ),
         inputs=("encoded", "wanted"),
         steps=(
-            Step("check", partial(checked, kind), ("encoded", "wanted"), ("packed", "size")),  # refuses at once
+            # `wanted` goes to the first step too, so that an unknown output is refused at once.
+            Step("check", partial(checked, kind), ("encoded", "wanted"), ("packed", "size")),
             Step("decode", decoder(decode_of(picture)), ("packed",), ("pixels",)),
             Step("prepare", partial(prepared, picture), ("pixels",), ("input",), takes_torch=_takes_torch(picture)),
             Step("segment", NAME, ("input",), ("logits",)),
@@ -58,14 +59,14 @@ def pipeline(picture: Picture, text: str) -> Pipeline:
 
 
 def _takes_torch(picture: Picture) -> bool:
-    """Whether preparing runs where the tensors lie: the area's mean is OpenCV's alone."""
+    """Whether `prepare` can run on torch tensors on their device; the mean over areas needs OpenCV."""
     return picture.resampling == "bilinear"
 
 
 def checked(kind: Kind, tensors: Tensors, _: Networks) -> Tensors:
     """Step 1: `encoded` (1,) bytes to `packed` (1, bytes) uint8 and its `size` (1, 2): height, width in pixels.
 
-    Raises InputError where it is not one whole picture of the described kind.
+    Raises InputError where it is not exactly one complete picture of the described kind.
     """
     encoded = tensors["encoded"].ravel()
     if len(encoded) != 1:
@@ -75,7 +76,7 @@ def checked(kind: Kind, tensors: Tensors, _: Networks) -> Tensors:
 
 
 def decode_of(picture: Picture) -> Decode:
-    """Step 2: `packed` to `pixels` (1, h, w, c), every bit as it is stored."""
+    """Step 2: `packed` to `pixels` (1, h, w, c) uint8 or uint16, with the stored values."""
     return Decode(kind_of(picture), "pixels", channels=1 if picture.colours == "grey" else 3)
 
 
@@ -85,11 +86,14 @@ def prepared(picture: Picture, tensors: Tensors, _: Networks) -> Tensors:
 
 
 def answer(picture: Picture, tensors: Tensors, _: Networks) -> Tensors:
-    """The last step: `logits` to a mask on the picture's grid, with what else is wanted of it.
+    """The last step: `logits` to a mask on the picture's grid, and to the other outputs that are wanted.
 
-    `mask` uint8: of softmax (h, w) with the classes' values, of sigmoid (classes, h, w) 0/1; `probability` (classes,
-    h, w) uint8, 255 is certain; `mask_png` a PNG of the values, or of sigmoid one of 0/255 a class; `statistics` (1,)
-    JSON, see statistics.py. Raises InputError where the logits are smaller than the picture.
+    - `mask` uint8: for softmax (h, w) with the classes' values, for sigmoid (classes, h, w) 0/1.
+    - `probability` (classes, h, w) uint8, 255 is certain.
+    - `mask_png`: for softmax (1,), a PNG of the values; for sigmoid (classes,), a PNG of 0/255 per class.
+    - `statistics` (1,) JSON, see statistics.py.
+
+    Raises InputError where padded logits are smaller than the picture.
     """
     size, logits = _sized(picture, tensors)
     mask = masked(picture, logits, size)
@@ -111,7 +115,7 @@ def _sized(picture: Picture, tensors: Tensors) -> tuple[tuple[int, int], Array]:
 
 
 def masked(picture: Picture, logits: Array, size: tuple[int, int]) -> Array:
-    """The mask on the picture's grid, of logits (outputs, height, width) on the network's."""
+    """The mask on the picture's grid, from logits (outputs, height, width) on the network's grid."""
     if picture.resized_back == "logits":
         return decision(picture, restored(logits, size, picture))
     planes = decision(picture, logits)
@@ -125,17 +129,17 @@ def decision(picture: Picture, logits: Array) -> Array:
     if not picture.softmax:
         return as_uint8(logits > logit(picture.shared.threshold))
     place = xp.argmax(logits, axis=0)
-    return as_uint8(place)  # the values are the channels' places, see medseg/description.py
+    return as_uint8(place)  # the classes' values are the channels' numbers, see medseg/description.py
 
 
 def logit(probability: float) -> float:
-    """The logit of a probability; infinite of 0 and 1."""
+    """The logit of a probability; infinite for 0 and 1."""
     with np.errstate(divide="ignore"):
         return float(np.log(probability) - np.log1p(-probability))
 
 
 def probabilities(picture: Picture, logits: Array) -> Array:
-    """The classes' probabilities (classes, h, w) of logits (outputs, h, w)."""
+    """The classes' probabilities (classes, h, w) from logits (outputs, h, w)."""
     xp = array_namespace(logits)
     if not picture.softmax:
         return 1 / (1 + xp.exp(-xp.clip(logits, -30, 30)))
@@ -145,10 +149,10 @@ def probabilities(picture: Picture, logits: Array) -> Array:
 
 
 def _percent(probability: Array) -> Array:
-    """Probabilities as uint8, 255 is certain."""
+    """Probabilities as uint8; 255 is certain."""
     return as_uint8(array_namespace(probability).round(255 * probability))
 
 
 def _pictures(picture: Picture, mask: Array) -> list[Array]:
-    """What is written as PNG: the values, or each class as 0/255."""
+    """The pictures for PNG: one with the classes' values, or one of 0/255 per class."""
     return [mask] if picture.softmax else [one * np.uint8(255) for one in mask]

@@ -1,6 +1,6 @@
-"""A picture between its own grid and the network's: resized, filled up and normalised, and the answer's way back.
+"""From a picture's grid to the network's: resizing, filling and normalising; and back, for the answer.
 
-Written against the array API: on a GPU server torch's tensors go through it where they lie.
+The functions use the array API, so on a GPU server they take torch tensors on their own device.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from medseg.data.numpy_or_torch import host
 from medseg.task import Array
 from medseg.tasks.picture.description import Picture
 
-_FLAT = 1e-6  # a spread below this is none
+_FLAT = 1e-6  # a smaller spread counts as none, and nothing is divided by it
 
 
 def prepare(pixels: Array, picture: Picture) -> Array:
-    """The network's input (channels, height, width) float32 of a picture's pixels (h, w, c) uint8 or uint16."""
+    """The network's input (channels, height, width) float32, from a picture's pixels (h, w, c) uint8 or uint16."""
     xp = array_namespace(pixels)
     planes = xp.astype(xp.permute_dims(pixels, (2, 0, 1)), xp.float32)
     scale, shift = _normalisation(planes, picture)
@@ -32,13 +32,13 @@ def prepare(pixels: Array, picture: Picture) -> Array:
 
 
 def prepared_mask(mask: Array, picture: Picture) -> Array:
-    """Masks (n, h, w) uint8 on the network's grid, (n, height, width), by nearest pixels; what is filled up is 0."""
+    """Masks (n, h, w) uint8 on the network's grid, (n, height, width), by nearest pixels; filled pixels are 0."""
     size = tuple(mask.shape[1:])
     return _filled(resized(mask, inner(size, picture), NEAREST), outer(size, picture), 0)
 
 
 def inner(size: tuple[int, ...], picture: Picture) -> tuple[int, int]:
-    """Height and width that a picture of this size has on the network's grid."""
+    """Height and width of the picture itself on the network's grid, without filling, for a picture of this size."""
     rule, height, width = picture.size.rule, picture.size.height, picture.size.width
     if rule == "pad":
         return size[0], size[1]
@@ -49,7 +49,7 @@ def inner(size: tuple[int, ...], picture: Picture) -> tuple[int, int]:
 
 
 def outer(size: tuple[int, ...], picture: Picture) -> tuple[int, int]:
-    """Height and width of the network's grid for a picture of this size."""
+    """Height and width of the network's whole grid, for a picture of this size."""
     if not picture.size.free:
         return picture.size.height, picture.size.width
     step = picture.size.multiple
@@ -57,13 +57,14 @@ def outer(size: tuple[int, ...], picture: Picture) -> tuple[int, int]:
 
 
 def _resized(planes: Array, size: tuple[int, int], resampling: str) -> Array:
-    if resampling == "bilinear" or planes.shape[1] < size[0] or planes.shape[2] < size[1]:  # or to be enlarged
+    # The mean over areas is only for reducing; enlarging is always bilinear.
+    if resampling == "bilinear" or planes.shape[1] < size[0] or planes.shape[2] < size[1]:
         return resized(planes, size)
     return resized(host(planes), size, cv2.INTER_AREA)
 
 
 def _filled(planes: Array, size: tuple[int, int], fill: int) -> Array:
-    """The planes at the top left of a grid of this size."""
+    """The planes at the top left of a grid of this size; the rest has the value `fill`."""
     below, right = size[0] - planes.shape[1], size[1] - planes.shape[2]
     xp = array_namespace(planes)
 
@@ -78,9 +79,9 @@ def _filled(planes: Array, size: tuple[int, int], fill: int) -> Array:
 
 
 def _normalisation(planes: Array, picture: Picture) -> tuple[Array, Array]:
-    """What a picture's values are multiplied by, and what is then added, each (channels, 1, 1) float32.
+    """The factors for a picture's values, and the numbers that are then added, each (channels, 1, 1) float32.
 
-    Computed of the picture as it is, before it is resized.
+    They are computed from the picture before it is resized.
     """
     xp = array_namespace(planes)
     scheme = picture.shared.channels[0].normalisation["scheme"]
@@ -92,7 +93,7 @@ def _normalisation(planes: Array, picture: Picture) -> tuple[Array, Array]:
 
 
 def _pair(planes: Any, index: int, scheme: str, how: dict[str, Any]) -> tuple[float, float]:
-    """A channel's factor and its summand."""
+    """A channel's factor, and the number that is then added."""
     if scheme.endswith("z-score"):
         values = planes if scheme.startswith("picture") or planes.shape[0] == 1 else planes[index : index + 1]
         mean, spread = _moments(values)
@@ -114,14 +115,14 @@ def _moments(values: Array) -> tuple[float, float]:
 
 
 def restored(planes: Array, size: tuple[int, int], picture: Picture, nearest: bool = False) -> Array:
-    """Planes (n, height, width) of the network's grid on the picture's own grid, (n, *size)."""
+    """Planes (n, height, width) on the network's grid as planes (n, *size) on the picture's own grid."""
     height, width = inner(size, picture)
     cut = planes[:, :height, :width]
     return resized(host(cut), size, NEAREST) if nearest else resized(cut, size)
 
 
 def normalised_range(picture: Picture) -> tuple[float, float]:
-    """The least and the largest value that the network is usually fed, for made-up inputs."""
+    """The usual smallest and largest value of the network's input, for made-up inputs."""
     if picture.shared.channels[0].normalisation["scheme"].endswith("z-score"):
         return -2.0, 2.0
     hows = [dict(channel.normalisation) for channel in picture.shared.channels]

@@ -1,6 +1,6 @@
-"""A data folder's pictures with their masks as cases, questions and samples.
+"""A data folder's pictures with their masks, as cases, requests and samples.
 
-Each function takes the description first; None stands for the task without a description.
+`picture` is the description; None means the task without a description.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ from medseg.tasks.picture.layout import Entry, class_names, entries
 from medseg.tasks.picture.prepare import prepare, prepared_mask
 from medseg.tasks.picture.truth import truth
 
-PARTS = 5  # of which one validates
+PARTS = 5  # one of these parts validates
 
 
 def patients(directory: Path) -> Sequence[str]:
-    """The pictures' patients, sorted: the folders they lie in or the column of that name, else each picture."""
+    """The patients, sorted: the pictures' subfolders or the column `patient`; else each picture is a patient."""
     return sorted({entry.patient for entry in entries(directory)})
 
 
 def read(picture: Picture | None, directory: Path, patient: str) -> Sequence[Case]:
     """A patient's pictures as cases: (row, col) or (row, col, 3), mask (classes, row, col) uint8 or None.
 
-    Raises InputError naming a file that is missing, unreadable, of another kind than is described or of another size.
+    Raises InputError, with the file's name, where a file is missing, unreadable, not of the described kind, or has
+    another size than its picture.
     """
     classes = picture.shared.classes if picture else named_classes(class_names(directory))
     return [_case(picture, classes, entry) for entry in _of(directory, patient)]
 
 
 def cases(directory: Path, patient: str) -> list[Unread]:
-    """A patient's pictures, unread, in the order of `read`."""
+    """A patient's pictures, not read yet, in the order of `read`."""
     return [
         Unread(
             entry.id, partial(_question, entry), _files(entry), known=bool(entry.mask or entry.masks), patient=patient
@@ -61,9 +62,10 @@ def _question(entry: Entry) -> Tensors:
 
 
 def samples(picture: Picture, directory: Path, patients: Sequence[str]) -> Samples:
-    """The pictures with truth as the network sees them: (channels, height, width) float32, masks (classes, ...) uint8.
+    """The pictures with truth as the network sees them.
 
-    They are read when asked for. What they are weighed by is 1 for each.
+    Each is (channels, height, width) float32 with a mask (classes, height, width) uint8. They are read on demand. All
+    have the weight 1.
     """
     chosen = set(patients)
     known = tuple(one for one in entries(directory) if one.patient in chosen and (one.mask or one.masks))
@@ -78,7 +80,10 @@ def split(directory: Path, seed: int = 0, fold: int = 0) -> Split:
 
 
 def kind_in(directory: Path) -> tuple[str, int]:
-    """Colours and bits of the folder's first picture. Raises InputError where it has no picture, or one of no kind."""
+    """Colours and bits of the folder's first picture.
+
+    Raises InputError where the folder has no picture, or the first is of an unknown kind.
+    """
     known = entries(directory)
     if not known:
         raise InputError(
@@ -107,7 +112,7 @@ def named_classes(names: Sequence[str]) -> tuple[Class, ...]:
 
 
 def exclusive(planes: Array) -> Array:
-    """Masks (classes, row, col) of which each pixel is in one at most: where drawn shapes overlap, the later class."""
+    """Masks (classes, row, col) in which each pixel has at most one class: where masks overlap, the later class."""
     taken = np.zeros(planes.shape[1:], bool)
     found = np.zeros_like(planes)
     for index in reversed(range(len(planes))):

@@ -1,4 +1,4 @@
-"""How good masks of pictures are, class by class, and what they look like beside the truth."""
+"""Scores of picture masks, class by class, and views of them beside the truth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OF = "of a picture, the mean over classes: "
 
 
 def scoring(picture: Picture | None) -> Scoring:
-    """The scores of the described classes; without a description only their meaning."""
+    """The scoring of the described classes; without a description only the metrics' meanings."""
     return Scoring(
         main="dice",
         metrics=(*(of(metric, _OF) for metric in MASK), *_by_class(picture)),
@@ -45,7 +45,7 @@ def _by_class(picture: Picture | None) -> tuple[Metric, ...]:
 
 
 def rows(picture: Picture | None, _: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> Rows:
-    """Each picture's scores, the mean over classes; distances in pixels, for nothing says how large those are."""
+    """Each picture's scores, as the mean over classes. Distances are in pixels, because a pixel's size is unknown."""
     pairs = zip(cases, answers, strict=True)
     return {case.id: _scores(known(picture), np.asarray(case.mask), answer["mask"]) for case, answer in pairs}
 

@@ -1,4 +1,4 @@
-"""The truth of a picture: masks of values, one file a class, or LabelMe's shapes, as one mask a class."""
+"""The truth of a picture as one mask per class, from a mask of values, one file per class, or LabelMe's shapes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medseg.errors import InputError
 from medseg.task import Array
 from medseg.tasks.picture.layout import Entry
 
-# Black and white, grey, or places in a palette: what holds values.
+# The modes that hold values: grey, palette, black and white, 16-bit grey.
 _KINDS = {mode: Kind("a mask: a PNG or TIFF of one channel", ("PNG", "TIFF"), mode) for mode in ("L", "P", "1", "I;16")}
 _WHITE = 255
 
@@ -23,8 +23,9 @@ _WHITE = 255
 def truth(entry: Entry, size: tuple[int, int], classes: Sequence[Class], turned: int = 1) -> Array | None:
     """A picture's masks (classes, row, col) uint8 0/1 on its own grid of this size, None where it has no truth.
 
-    Without classes it is one mask of all that is not 0. `turned` is the picture's orientation. Raises InputError naming
-    the file that is missing, of another size, or holds what is no class.
+    Without `classes`, a mask of values gives one mask of all that is not 0; otherwise the files or the LabelMe labels
+    are the classes. `turned` is the picture's orientation. Raises InputError, with the file's name, where a file is
+    missing, of another size, or holds an unknown class.
     """
     if entry.masks:
         return _apart(entry, size, classes)
@@ -49,7 +50,7 @@ def truth(entry: Entry, size: tuple[int, int], classes: Sequence[Class], turned:
 
 
 def values_of(entry: Entry) -> list[int]:
-    """The values other than 0 in a mask of values, none where there is no such mask."""
+    """The values other than 0 in a mask of values, sorted; empty where there is no such mask."""
     if entry.mask is None or entry.mask.suffix.lower() == ".json":
         return []
     content = read_bytes(entry.mask)
@@ -58,7 +59,7 @@ def values_of(entry: Entry) -> list[int]:
 
 
 def labels_of(entry: Entry) -> list[str]:
-    """The labels in a LabelMe file, none where there is none."""
+    """The labels in the picture's LabelMe file, sorted; empty where there is none."""
     if entry.mask is None or entry.mask.suffix.lower() != ".json":
         return []
     return sorted({shape.label for shape in read_labelme(entry.mask).shapes})
@@ -83,7 +84,7 @@ def _apart(entry: Entry, size: tuple[int, int], classes: Sequence[Class]) -> Arr
 
 
 def _drawn(path: Path, size: tuple[int, int], classes: Sequence[Class], turned: int) -> Array:
-    """Each class's shapes; those of one label are drawn by themselves."""
+    """One mask per class, each drawn from the shapes with its label and those that cut holes."""
     names = [one.name for one in classes]
     note = read_labelme(path, names)
     wanted = names or sorted({shape.label for shape in note.shapes})
@@ -93,14 +94,17 @@ def _drawn(path: Path, size: tuple[int, int], classes: Sequence[Class], turned: 
 
 
 def _of_label(note: Annotation, name: str, names: Sequence[str]) -> Annotation:
-    """The annotation with the shapes of one class, and those that cut holes."""
+    """The annotation with only the shapes of one class, and those that cut holes."""
     others = set(names) - {name}
     shapes = tuple(shape for shape in note.shapes if shape.label not in others)
     return Annotation(note.path, shapes, note.size, note.image_name, None)
 
 
 def _read(path: Path, size: tuple[int, int], turned: int) -> Array:
-    """The values of a mask as it is shown. Raises InputError where it is not of its picture's size or turned apart."""
+    """The values of a mask (row, col) as it is shown.
+
+    Raises InputError where its size is not its picture's, or its orientation is not that of a turned picture.
+    """
     content = read_bytes(path)
     kind = _kind(content, path)
     check(content, kind, str(path))

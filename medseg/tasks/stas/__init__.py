@@ -1,4 +1,4 @@
-"""STAS: a pathology picture in, spread through air spaces outlined."""
+"""STAS: the mask of tumour spread through air spaces in a pathology picture."""
 
 from medseg.task import Files, Task
 from medseg.tasks.stas.data import DATA
@@ -19,7 +19,7 @@ TASK = Task(
         write,
         answered,
         measured=("mask", "votes"),
-        expects="a picture of a slide, upright or not: a slide has no upright",
+        expects="a picture of a slide, in any orientation",
     ),
     data=DATA,
     scoring=SCORING,

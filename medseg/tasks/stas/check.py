@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a folder in AI CUP 2022's layout."""
+"""The check of a folder in AI CUP 2022's layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medseg.tasks.stas.reader import annotation, annotation_path, patients, pict
 
 
 def inspect(directory: Path) -> Iterator[Inspected]:
-    """Every picture with its mask, or with what is wrong with the picture and with its annotation."""
+    """Every picture with its mask, or with the problems of the picture and of its annotation."""
     for name in patients(directory):
         drawn_on = annotation_path(directory, name).is_file()
         reads = (picture_bytes, annotation) if drawn_on else (picture_bytes,)
@@ -26,4 +26,4 @@ def _another(directory: Path, name: str) -> list[str]:
     meant = Path(read_labelme(path).image_name).stem
     if meant in ("", name):
         return []
-    return [f"{path}: speaks of picture {meant!r}; expected {picture_path(directory, name).name}: rename the file"]
+    return [f"{path}: is for picture {meant!r}; expected {picture_path(directory, name).name}: rename the file"]

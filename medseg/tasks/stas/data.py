@@ -7,7 +7,7 @@ from medseg.tasks.stas.networks import NETWORKS
 from medseg.tasks.stas.phantom import phantom
 from medseg.tasks.stas.reader import cases, patients, read, samples, split
 
-_CHANGES = Augmentation(quarter_turns=0.3)  # as the reference project did
+_CHANGES = Augmentation(quarter_turns=0.3)  # the same as in the reference project
 
 DATA = Data(
     patients=patients,

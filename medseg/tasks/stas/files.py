@@ -1,4 +1,4 @@
-"""STAS's files: pictures as requests, and the answers as mask PNG, LabelMe JSON and a picture."""
+"""STAS's files: requests from pictures; answers as a PNG mask, LabelMe JSON and a picture."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from medseg.tasks.stas.reader import SUFFIXES
 
 
 def sources(path: Path, _: Reading) -> list[Source]:
-    """The picture in a file; of a folder, every picture in it. Raises InputError where there is none."""
+    """The picture in a file, or every picture in a folder. Raises InputError where a folder has none."""
     return [Source(file, file.stem, partial(_request, file)) for file in pictures_in(path, SUFFIXES)]
 
 
 def answered(name: str, folder: Path) -> list[Path]:
-    """The files of an earlier answer to a picture."""
+    """The files of an earlier answer to a picture that exist in the folder."""
     return present(folder, _names(name))
 
 
@@ -50,7 +50,10 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
 
 
 def picture(pixels: Array, mask: Array, votes: Array) -> Array:
-    """The picture (h, w, 3) with the voted mask outlined, and what one of three votes (3, h, w) alone saw tinted."""
+    """The picture (h, w, 3) with the mask outlined, and a legend below, as RGB.
+
+    With three votes (3, h, w), pixels that only one network marked are tinted too.
+    """
     if len(votes) == 1:
         return overlay.legend(overlay.painted(pixels, mask, overlay.BLUE, tint=0.15, width=3), {"STAS": overlay.BLUE})
     shown = overlay.painted(pixels, np.count_nonzero(votes, axis=0) == 1, overlay.AMBER, tint=0.3, width=1)

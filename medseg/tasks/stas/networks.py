@@ -1,4 +1,4 @@
-"""STAS's three voters: DeepLabV3+ on three encoders, as the fourth-placed team of AI CUP 2022 used them."""
+"""STAS's three networks, each with a vote: DeepLabV3+ on three encoders, as AI CUP 2022's fourth-placed team did."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from medseg.task import Network, Recipe
 
-# Old timm names, as in the team's code -> today's names of the same networks.
+# timm's old names, as in the team's code -> today's names of the same networks.
 OLD_ENCODERS = {
     "tu-tf_efficientnetv2_m_in21ft1k": "tu-tf_efficientnetv2_m",
     "tu-tf_efficientnet_b6_ns": "tu-tf_efficientnet_b6",
@@ -21,11 +21,11 @@ def _build(encoder: str, **options: Any) -> Any:
 
 
 def _keys(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The team's state as ours, for upright pictures.
+    """The team's state with transposed kernels, for pictures (height, width).
 
-    The team read pictures as (width, height), so its kernels see them transposed. Convolving a transposed picture is
-    convolving the upright one with transposed kernels, and every other layer treats both axes alike. So the imported
-    network takes the upright picture, at no cost.
+    The team read pictures as (width, height), so its kernels see them transposed. To convolve a transposed picture is
+    the same as to convolve the picture itself with transposed kernels; all other layers treat both axes in the same
+    way. So the imported network takes pictures as they are, at no cost.
     """
     return {key: value.transpose(2, 3).contiguous() if value.ndim == 4 else value for key, value in state.items()}
 
@@ -41,7 +41,7 @@ def _voter(name: str, encoder: str) -> Network:
         options={"encoder": encoder},
         free_axes={2: 32, 3: 32},
         keys=_keys,
-        unused=("classification_head.",),  # auxiliary: it helped the team's fits
+        unused=("classification_head.",),  # an auxiliary head, only for the team's training
     )
 
 

@@ -21,7 +21,10 @@ EDGE = 3.0  # pixels
 
 
 def phantom(directory: Path, patients: int, seed: int) -> None:
-    """Write made-up pictures and LabelMe files to `directory/SEG_Train_Datasets`; the same seed, the same bytes."""
+    """Write made-up pictures and LabelMe files to `directory/SEG_Train_Datasets`.
+
+    The same seed gives the same bytes.
+    """
     root = directory / "SEG_Train_Datasets"
     for folder in ("Train_Images", "Train_Annotations"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -31,14 +34,14 @@ def phantom(directory: Path, patients: int, seed: int) -> None:
         Image.fromarray(image).save(content, "JPEG", quality=92)
         (root / "Train_Images" / f"{number:08}.jpg").write_bytes(content.getvalue())
         annotation = labelme_from_mask(mask, f"{number:08}.jpg", "STAS")
-        if number % EMBEDDED_EVERY == EMBEDDED_EVERY - 1:  # as a few of the real ones do
+        if number % EMBEDDED_EVERY == EMBEDDED_EVERY - 1:  # a few of the real files embed the picture too
             annotation["imageData"] = base64.b64encode(content.getvalue()).decode()
         (root / "Train_Annotations" / f"{number:08}.json").write_text(json.dumps(annotation))
 
 
 def _picture(rng: np.random.Generator) -> tuple[Array, Array]:
-    """A picture (row, col, 3) uint8 and its clusters' mask (row, col) uint8."""
-    from scipy import ndimage  # slow to import, and a server's processes make no pictures
+    """A picture (row, col, 3) uint8 and the mask (row, col) uint8 of its clusters of cells."""
+    from scipy import ndimage  # imported here because it is slow and servers do not need it
 
     grid = grid_mm(SHAPE, (1, 1))
     centres = rng.uniform((-190, -380), (190, 380), (SPACES, 2))
@@ -56,6 +59,6 @@ def _picture(rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _cluster(grid: Array, centre: Array, rng: np.random.Generator) -> Array:
-    """Distance in pixels to a clump of cells."""
+    """Distance in pixels to a cluster of cells, negative inside: (row, col)."""
     cells = [ellipsoid(grid, centre + rng.normal(0, 14, 2), rng.uniform(8, 18, 2)) for _ in range(6)]
     return np.min(cells, 0)

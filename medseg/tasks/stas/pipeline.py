@@ -1,6 +1,6 @@
-"""STAS's inference as named steps: one picture in, one decode, three networks side by side, and their majority out.
+"""STAS's inference as named steps: a picture is decoded once, goes to three networks, and their majority is the mask.
 
-One network can answer alone, as a network that is fitted on its own is judged.
+One network can also answer alone: this is how a single newly trained network is scored.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOGITS = {voter: f"{voter.removeprefix('stas-').replace('-', '_')}_logits" for 
 def checked(tensors: Tensors, _: Networks) -> Tensors:
     """Step 1: `encoded` (1,) bytes to `packed` (1, bytes) uint8 and its `size` (1, 2): height, width in pixels.
 
-    Raises InputError where it is not one whole RGB picture.
+    Raises InputError where it is not exactly one complete RGB picture.
     """
     encoded = tensors["encoded"].ravel()
     if len(encoded) != 1:
@@ -40,29 +40,33 @@ def checked(tensors: Tensors, _: Networks) -> Tensors:
 
 
 def prepare(picture: Array) -> Array:
-    """The networks' input (3, 800, 800) float32 of a picture (h, w, 3) uint8: its darkest value 0, its brightest 1."""
+    """The networks' input (3, 800, 800) float32 from a picture (h, w, 3) uint8.
+
+    The picture's darkest value becomes 0, its brightest 1.
+    """
     return prepared(picture, DECODE)
 
 
 def vote(masks: Array) -> Array:
-    """The pixels (h, w) uint8 that most of the masks (n, h, w) uint8 hold: two of three, one of one.
+    """The majority (h, w) uint8 of the masks (n, h, w) uint8: pixels in at least two of three masks, or one of one.
 
-    Any value but 0 counts as held; they get the masks' own foreground value: 1, or 255 in masks that are pictures.
+    In the masks, every value except 0 is foreground. In the majority, it is the masks' largest value: 1, or 255 for
+    masks that are pictures.
     """
     return (_holding(masks) > len(masks) // 2) * masks.max()
 
 
 def _holding(masks: Array) -> Array:
-    """How many of the masks hold each pixel, (h, w) int16; eight times as fast as numpy's count_nonzero on an axis."""
+    """How many masks have each pixel, (h, w) int16. It is eight times as fast as numpy's count_nonzero on an axis."""
     xp = array_namespace(masks)
     count: Array = xp.sum(masks != 0, axis=0, dtype=xp.int16)
     return count
 
 
 def masks(tensors: Tensors, _: Networks) -> Tensors:
-    """The step behind the networks: each voter's logits (1, 1, 800, 800) to its mask on the picture's grid.
+    """The step after the networks: each one's logits (1, 1, 800, 800) to its mask on the picture's grid.
 
-    `masks` (voters, h, w) uint8 0/1; where it is wanted, `probability` (h, w) uint8, the voters' mean, 255 is certain.
+    `masks` (voters, h, w) uint8 0/1; if it is wanted, `probability` (h, w) uint8, the voters' mean, 255 is certain.
     """
     height, width = tensors["size"][0].tolist()
     logits = resized(joined([tensors[name][0] for name in _LOGITS.values() if name in tensors]), (height, width))
@@ -71,17 +75,17 @@ def masks(tensors: Tensors, _: Networks) -> Tensors:
 
 
 def _mean(probabilities: Array) -> Array:
-    """The voters' mean (h, w) uint8 of their probabilities (voters, h, w) uint8."""
+    """The mean (h, w) uint8 over the voters of their probabilities (voters, h, w) uint8."""
     xp = array_namespace(probabilities)
     return as_uint8(xp.round(xp.mean(xp.astype(probabilities, xp.float32), axis=0)))
 
 
 def voted(tensors: Tensors, _: Networks) -> Tensors:
-    """The last step: `masks` (voters, h, w) uint8 to their majority, with what else is wanted of it.
+    """The last step: `masks` (voters, h, w) uint8 to their majority, and to the other outputs that are wanted.
 
     `mask` (h, w) uint8, see `vote`; `agreement` (h, w) uint8, how many voters say STAS; `votes`, the masks;
-    `mask_png` (1,) the mask as a 0/255 PNG; `polygons` (1,) the mask's outlines as LabelMe JSON. Raises InputError for
-    masks without a pixel.
+    `mask_png` (1,) the mask as a PNG of 0/255; `polygons` (1,) the mask's outlines as LabelMe JSON. Raises InputError
+    for masks without a pixel.
     """
     votes = tensors["masks"]
     if 0 in votes.shape:
@@ -102,7 +106,7 @@ _OUTPUTS = (*_VOTED[:3], "probability", *_VOTED[3:])
 
 
 def pipeline_of(networks: Sequence[str]) -> Pipeline:
-    """The pipeline of all three voters, or of one that answers alone. Raises RunError for any other choice."""
+    """The pipeline of all three networks, or of one alone. Raises RunError for any other choice."""
     voters = [voter for voter in VOTERS if voter in networks]
     if len(voters) not in (1, len(VOTERS)):
         raise RunError(
@@ -128,7 +132,8 @@ def pipeline_of(networks: Sequence[str]) -> Pipeline:
         ),
         inputs=("encoded", "wanted"),
         steps=(
-            Step("check", checked, ("encoded", "wanted"), ("packed", "size")),  # refuses at once
+            # `wanted` goes to the first step too, so that an unknown output is refused at once.
+            Step("check", checked, ("encoded", "wanted"), ("packed", "size")),
             Step("decode", decoder(DECODE), ("packed",), ("input",)),
             *(Step(name.removesuffix("_logits"), voter, ("input",), (name,)) for voter, name in logits.items()),
             Step("masks", masks, (*logits.values(), "size", "wanted"), ("masks", "probability"), takes_torch=True),

@@ -1,4 +1,4 @@
-"""AI CUP 2022's STAS pictures and LabelMe files as cases and as samples; every picture counts as a patient."""
+"""Reads AI CUP 2022's STAS pictures and LabelMe files as cases and as samples; every picture counts as a patient."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ LABELS = ("STAS",)
 
 
 def root(directory: Path) -> Path:
-    """The folder of `Train_Images` and `Train_Annotations`: `SEG_Train_Datasets` in the given one, or that itself."""
+    """The folder with `Train_Images` and `Train_Annotations`: `SEG_Train_Datasets` in the given one, or that itself."""
     inner = directory / "SEG_Train_Datasets"
     return inner if inner.is_dir() else directory
 
 
 def picture_path(directory: Path, patient: str) -> Path:
-    """Where a picture lies; it may be missing where its annotation embeds it.
+    """The path of a picture; the file may be missing where the annotation embeds the picture.
 
     Raises InputError where several files have its name.
     """
@@ -46,12 +46,15 @@ def picture_path(directory: Path, patient: str) -> Path:
 
 
 def annotation_path(directory: Path, patient: str) -> Path:
-    """Where a picture's annotation lies; it is missing for a picture without truth."""
+    """The path of a picture's annotation; the file is missing for a picture without truth."""
     return root(directory) / "Train_Annotations" / f"{patient}.json"
 
 
 def labels(directory: Path) -> Sequence[str]:
-    """The labels of shapes that count: STAS, or what `labels.txt`, LabelMe's list of classes, names one a line."""
+    """The labels of shapes that count as STAS: "STAS", or those in `labels.txt`, LabelMe's list with one per line.
+
+    Raises InputError where `labels.txt` names none.
+    """
     path = root(directory) / "labels.txt"
     if not path.is_file():
         return LABELS
@@ -63,7 +66,7 @@ def labels(directory: Path) -> Sequence[str]:
 
 
 def annotation(directory: Path, patient: str) -> Annotation:
-    """What was drawn on a picture. Raises InputError where the file, or one of its labels, cannot be used."""
+    """The annotation of a picture. Raises InputError where the file, or one of its labels, cannot be used."""
     return read_labelme(annotation_path(directory, patient), labels(directory))
 
 
@@ -76,7 +79,8 @@ def patients(directory: Path) -> Sequence[str]:
 def read(directory: Path, patient: str) -> Sequence[Case]:
     """One picture as the only case: (row, col, 3) uint8 RGB, mask (row, col) uint8, None where there is no annotation.
 
-    Raises InputError naming a file that is missing, unreadable, or an annotation of a picture of another size.
+    Raises InputError, with the file's name, where a file is missing or unreadable, or where the annotation is for
+    another size.
     """
     content = picture_bytes(directory, patient)
     picture = decode(content, RGB, str(picture_path(directory, patient)))
@@ -89,7 +93,7 @@ def _mask(directory: Path, patient: str, content: bytes, size: tuple[int, int]) 
 
 
 def cases(directory: Path, patient: str) -> list[Unread]:
-    """The patient's case, and how to ask about it."""
+    """The patient's only case, not read yet."""
     path, note = picture_path(directory, patient), annotation_path(directory, patient)
     files = (path if path.is_file() else note,)  # an annotation may embed its picture
     return [Unread(patient, partial(_asked, directory, patient), files, patient, known=note.is_file())]
@@ -100,7 +104,7 @@ def _asked(directory: Path, patient: str) -> Tensors:
 
 
 def picture_bytes(directory: Path, patient: str) -> bytes:
-    """A picture's file, or the one its annotation embeds. Raises InputError where there is no picture."""
+    """The bytes of a picture's file, or of the one that its annotation embeds. Raises InputError where it has none."""
     path, note = picture_path(directory, patient), annotation_path(directory, patient)
     embedded = None if path.is_file() or not note.is_file() else read_labelme(note).image
     content = embedded if embedded is not None else read_bytes(path)
@@ -109,7 +113,7 @@ def picture_bytes(directory: Path, patient: str) -> bytes:
 
 
 def samples(directory: Path, patients: Sequence[str]) -> Samples:
-    """The annotated pictures: (3, 800, 800) float32 and (1, 800, 800) uint8, read when asked for."""
+    """The annotated pictures: (3, 800, 800) float32, mask (1, 800, 800) uint8; read on demand."""
     annotated = tuple(patient for patient in patients if annotation_path(directory, patient).is_file())
     notes = [annotation(directory, patient) for patient in annotated]
     area = [np.count_nonzero(mask_of(one, one.size)) if one.size else len(one.shapes) for one in notes]

@@ -1,4 +1,4 @@
-"""How good STAS answers are, picture by picture, and what they look like beside the truth."""
+"""Scores of STAS masks, picture by picture, and views of them beside the truth."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ METRICS = (*(of(metric, _OF) for metric in MASK), *voters.VOTERS)
 
 
 def rows(_: Path, cases: Sequence[Case], answers: Sequence[Tensors]) -> Rows:
-    """Each picture's scores; distances in pixels, for nothing says how large those are."""
+    """Each picture's scores. Distances are in pixels, because a pixel's size is unknown."""
     pairs = zip(cases, answers, strict=True)
     return {case.id: _scores(np.asarray(case.mask), answer) for case, answer in pairs}
 
 
 def _scores(truth: Array, answer: Tensors) -> dict[str, float]:
-    """A picture's scores; each voter's own beside them where all have voted."""
+    """A picture's scores; where all three networks answered, also the scores of each."""
     votes = answer["votes"]
     alone = len(votes) < len(VOTERS)
     return mask_scores(answer["mask"], truth, None) | ({} if alone else voters.voter_scores(VOTERS, votes, truth))
