@@ -27,7 +27,7 @@ def every_nth(patients: Sequence[str], n: int, fold: int = 0) -> Split:
     """
     names, step = sorted(patients), min(n, len(patients))
     held = names[_fold(fold, step) :: step] if step else []
-    return _split(names, held, f"every {n}th of the sorted patients validates, from number {fold} on")
+    return _split(names, held, f"one in {n} of the sorted patients validates, from number {fold} on")
 
 
 def folds(samples: Samples, count: int, fold: int, seed: int) -> Split:

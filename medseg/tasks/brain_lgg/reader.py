@@ -18,7 +18,7 @@ from medseg.task import Array, Case, Tensors, Unread
 from medseg.tasks.brain_lgg.prepare import SIZE, prepare, prepare_mask
 from medseg.tasks.brain_lgg.slices import is_patient, mask_path, root, volume_paths
 
-AS_SHOWN = "as shown"  # since 2026-11-27, slices are prepared from pictures as they are shown, not as they are stored
+AS_SHOWN = "as shown"  # in the names of cached slices: earlier ones were made from pictures as they are stored
 VALIDATION = (  # the reference's validation patients
     "TCGA_CS_4944_20010208",
     "TCGA_CS_6667_20011105",
@@ -103,7 +103,7 @@ def _shelf(directory: Path, patient: str) -> Path:
     """The path of a patient's prepared slices in the cache."""
     folder = root(directory) / patient
     volume_paths(folder)
-    return cache_folder() / "brain-lgg" / f"{patient}-{fingerprint(folder, SIZE, 'as shown')}.npy"
+    return cache_folder() / "brain-lgg" / f"{patient}-{fingerprint(folder, SIZE, AS_SHOWN)}.npy"
 
 
 def _sample(places: Sequence[tuple[Path, int]], index: int) -> Sample:

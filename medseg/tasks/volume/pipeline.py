@@ -225,7 +225,7 @@ def _frame(numbers: Array) -> Frame:
     if not fits or not all(np.isfinite(one) and 0 < one < 1000 for one in (*spacing, *target)):
         raise InputError(f"tensor 'frame' is {values}; expected what the step `prepare` makes")
     if np.prod([float(size) for size in sizes]) > _VOXELS:
-        raise InputError(f"tensor 'frame' speaks of {sizes} voxels; expected at most {_VOXELS}")
+        raise InputError(f"tensor 'frame' states {sizes} voxels; expected at most {_VOXELS}")
     z, y, x = (slice(low, high) for low, high in zip(starts, stops, strict=True))
     start = tuple(int(value) if np.isfinite(value) and 0 <= value < _SIDE else 0 for value in values[15:])
     return Frame(tuple(sizes), (z, y, x), tuple(spacing), tuple(target), start)
