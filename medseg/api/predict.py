@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from medseg.api.sources import Destination
 from medseg.errors import InputError
 from medseg.run import Run
 from medseg.task import Request, Source, Task, Tensors
+
+_LOOK_S = 0.5  # how long the main thread waits at a time
 
 
 def predict(
@@ -124,6 +126,13 @@ def _tell(note: str) -> None:
     tqdm.write(f"note: {note}", file=sys.stderr)
 
 
+def _awaited(answer: Future[Tensors]) -> Tensors:
+    """The answer, or its error. Waits are short: a Ctrl-C just before a wait is noticed only after it."""
+    while not answer.done():
+        wait([answer], _LOOK_S)
+    return answer.result()
+
+
 def _written(task: Task, one: Waiting | InputError, where: Destination) -> tuple[str, list[Path]]:
     """Write an answer, and delete the other files of an earlier answer of this name."""
     if isinstance(one, InputError):
@@ -132,7 +141,7 @@ def _written(task: Task, one: Waiting | InputError, where: Destination) -> tuple
     for note in one.request.notes:
         _tell(note)
     try:
-        answer = one.answer.result()
+        answer = _awaited(one.answer)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     folder = where.of(name)

@@ -120,7 +120,7 @@ def distance(network: Network, logits: torch.Tensor, taught: torch.Tensor) -> to
 
 
 def _optimizer(student: Student) -> torch.optim.Optimizer:
-    of_ranges = {id(read.log_step) for read in student.reads}
+    of_ranges = {id(read.log_ranges) for read in student.reads}
     groups: dict[str, list[Any]] = {kind: [] for kind in RATES}
     for parameter in student.parameters():
         groups["ranges" if id(parameter) in of_ranges else "weights"].append(parameter.requires_grad_())

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -91,12 +92,16 @@ def _divided(model: onnx.ModelProto, node: onnx.NodeProto, weights: onnx.TensorP
     return helper.make_node("Mul", names, [even(node.name)], name=f"{node.name}_divide")
 
 
-def by_weight(kind: str, shape: Sequence[int], peaks: Array) -> Array:
-    """For each filter of a convolution, the peak of the input channel it reads; broadcasts to shape[:2]."""
+def by_weight(kind: str, shape: Sequence[int], peaks: Any) -> Any:
+    """For each filter of a convolution, the peak of the input channel it reads; broadcasts to shape[:2].
+
+    `peaks` (c,) are numpy's or torch's.
+    """
     if kind == "ConvTranspose":  # (in, out / groups): a row is an input channel, in any group
         return peaks.reshape(-1, 1)
     groups = len(peaks) // shape[1]  # (out, in / groups): the filters of a group read that group's channels
-    return np.repeat(peaks.reshape(groups, shape[1]), shape[0] // groups, axis=0)
+    rows = np.repeat(np.arange(groups), shape[0] // groups)
+    return peaks.reshape(groups, shape[1])[rows]
 
 
 def channel_peaks(model: onnx.ModelProto, samples: Sequence[Array]) -> dict[str, Array]:

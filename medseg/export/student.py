@@ -13,8 +13,9 @@ from medseg.export.quantize import SMALLEST, Range, by_weight
 from medseg.task import Array
 
 LEVELS = 127.0  # int8's largest, symmetric
-CLIPS = torch.linspace(0.1, 1.0, 46)  # the shares of the largest magnitude that are tried as a range's end
-SEEN = 1 << 16  # values of an input, of each sample, by which its range is chosen
+CLIPS = torch.linspace(0.1, 1.0, 46)  # the shares of a channel's largest magnitude that are tried as its range
+SEEN = 1 << 16  # values of an input, of each sample, from which its ranges are chosen
+FEWEST = 1 << 10  # values of a channel, of those
 LEAST = 1e-12  # a step is never zero
 _PRODUCTS = ("conv", "linear")  # begin the names of aten's operators that have weights
 
@@ -38,16 +39,14 @@ class Student(nn.Module):
 
     def ranges(self) -> list[Range]:
         """Each product's range, in order."""
-        return [Range(one.peaks.numpy().copy(), one.step.item()) for one in self.reads]
+        return [read.range() for read in self.reads]
 
     def _choose_ranges(self, samples: Sequence[Array]) -> None:
-        """Set each channel's peak as seen on the samples, and the step that loses least; rounding begins with that."""
-        for read, found in self._seen(samples, _channel_peaks).items():
-            peaks = torch.stack(found).amax(0).clamp_min(SMALLEST)
-            read.peaks.copy_(torch.ones(()) if read.whole else peaks / peaks.log().mean().exp())
-            read.log_step.data = (peaks / read.peaks).amax().div(LEVELS).log()
-        for read, found in self._seen(samples, lambda read, x: read.errors(x)).items():
-            read.log_step.data += CLIPS[torch.stack(found).sum(0).argmin()].log()
+        """Set the ranges that lose least on the samples, up to the largest magnitudes there; rounding begins."""
+        for read, peaks in self._seen(samples, _Read.peaks).items():
+            read.log_ranges.data = torch.stack(peaks).amax(0).clamp_min(SMALLEST).log()
+        for read, errors in self._seen(samples, _Read.errors).items():
+            read.log_ranges.data += CLIPS[torch.stack(errors).sum(0).argmin(0)].log()
             read.rounds = True
 
     def _seen(
@@ -69,34 +68,45 @@ class Student(nn.Module):
 
 
 class _Read(nn.Module):
-    """The rounding of what a product reads: (n, c, ...), or `whole`, where its last axis is the one multiplied."""
+    """The rounding of what a product reads, with a range for each channel: (n, c, ...) -> the same, divided by ranges.
+
+    What a matrix product reads (`whole`) has one range, and is not left divided.
+    """
 
     def __init__(self, channels: int, whole: bool) -> None:
         super().__init__()
-        self.peaks: torch.Tensor
-        self.register_buffer("peaks", torch.ones(channels))
-        self.log_step = nn.Parameter(torch.zeros(()))
+        self.log_ranges = nn.Parameter(torch.zeros(1 if whole else channels))
         self.whole, self.rounds = whole, False
 
-    @property
-    def step(self) -> torch.Tensor:
-        return self.log_step.exp()
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _rounded(self._even(x), self.step) if self.rounds else x
+        if not self.rounds:
+            return x
+        ranges = self.log_ranges.exp().reshape(-1, *[1] * (0 if self.whole else x.ndim - 2))
+        even = _rounded(x / ranges, 1 / LEVELS)
+        return even * ranges if self.whole else even
+
+    def range(self) -> Range:
+        """The ranges as an int8 file holds them."""
+        ranges = self.log_ranges.detach().exp().numpy()
+        return Range(np.ones_like(ranges), float(ranges[0]) / LEVELS) if self.whole else Range(ranges, 1 / LEVELS)
+
+    def peaks(self, x: torch.Tensor) -> torch.Tensor:
+        """The largest magnitude (c,) of each channel that has a range."""
+        return self._by_channel(x).abs().amax(1)
 
     def errors(self, x: torch.Tensor) -> torch.Tensor:
-        """The squared errors (clips,) of an input, rounded with each of CLIPS of the step."""
-        values = self._even(x).flatten()
-        values = values[:: max(1, len(values) // SEEN)]
-        return torch.stack([(_rounded(values, self.step * clip) - values).square().mean() for clip in CLIPS])
+        """The mean squared errors (clips, c) of the channels, if only such a share of the present ranges is one."""
+        values, ranges = self._by_channel(x), self.log_ranges.exp().unsqueeze(1)
+        values = values[:, :: max(1, values.shape[1] // max(FEWEST, SEEN // len(values)))] / ranges
+        errors = [(_rounded(values / clip, 1 / LEVELS) * clip - values).square().mean(1) for clip in CLIPS]
+        return torch.stack(errors)
 
-    def _even(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self.whole else x / self.peaks.reshape(-1, *[1] * (x.ndim - 2))
+    def _by_channel(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(1, -1) if self.whole else x.movedim(1, 0).flatten(1)
 
 
 class _Weights(nn.Module):
-    """The rounding of a product's weights, multiplied by its input's peaks, with a step for each output channel."""
+    """The rounding of a product's weights, multiplied by its input's ranges, with a step for each output channel."""
 
     def __init__(self, read: _Read, transposed: bool) -> None:
         super().__init__()
@@ -108,20 +118,16 @@ class _Weights(nn.Module):
         if not read.rounds:
             return weights
         if not read.whole:
-            scale = torch.from_numpy(by_weight(self.kind, weights.shape, read.peaks.numpy()).astype(np.float32))
+            scale = by_weight(self.kind, weights.shape, read.log_ranges.exp())
             weights = weights * scale.reshape(*scale.shape, *[1] * (weights.ndim - 2))
         others = [axis for axis in range(weights.ndim) if axis != self.output]
         return _rounded(weights, weights.detach().abs().amax(others, keepdim=True).clamp_min(LEAST) / LEVELS)
 
 
-def _rounded(x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-    """x in whole steps, at most LEVELS; gradients pass the rounding by, and reach the step (as in LSQ, 1902.08153)."""
+def _rounded(x: torch.Tensor, step: torch.Tensor | float) -> torch.Tensor:
+    """x in whole steps, at most LEVELS of them; gradients pass the rounding unchanged, and stop where it clips."""
     scaled = (x / step).clamp(-LEVELS, LEVELS)
     return (scaled + (scaled.round() - scaled).detach()) * step
-
-
-def _channel_peaks(_read: _Read, x: torch.Tensor) -> torch.Tensor:
-    return x.abs().amax([axis for axis in range(x.ndim) if axis != 1])
 
 
 def _put_rounding(module: torch.fx.GraphModule) -> list[_Read]:

@@ -111,7 +111,7 @@ def test_ctrl_c_ends_a_long_step_at_the_next_batch() -> None:
 
 
 SLOW_PREDICT = """
-import os, time
+import os, signal, sys, threading, time
 from contextlib import contextmanager
 
 import numpy as np
@@ -119,10 +119,16 @@ import medseg.engines.runs
 from medseg.tasks import network_named
 
 
+by, first = sys.argv.pop(1), threading.Lock()
+
+
 @contextmanager
 def opened(runs, engine, precision):
     def slow(batch):
         os.write(1, b"computing\\n")
+        # Does not wake the main thread, as a signal does not that comes just before that thread begins to wait.
+        if by == "itself" and first.acquire(blocking=False):
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         time.sleep(2)
         return np.ones(network_named("luna-segment").answer_shape(batch.shape), np.float32)
 
@@ -136,15 +142,17 @@ main()
 """
 
 
-def test_ctrl_c_ends_predict_in_the_middle_of_a_ct(luna_runs: list[Run], tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["another", "itself"])
+def test_ctrl_c_ends_predict_in_the_middle_of_a_ct(by: str, luna_runs: list[Run], tmp_path: Path) -> None:
     """Each slice takes 2 s and there are dozens: it ends with those in flight, and writes nothing."""
     task_named("luna").known_data("test").phantom(tmp_path / "data", 1, 0)
     (ct,) = (tmp_path / "data").glob("subset*/*.mhd")
     runs = [word for run in luna_runs for word in ("--run", str(run.path))]
     words = ["predict", "luna", str(ct), *runs, "--out", str(tmp_path / "out")]
-    process = subprocess.Popen([sys.executable, "-c", SLOW_PREDICT, *words], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", SLOW_PREDICT, by, *words], stdout=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "computing\n"
-    process.send_signal(signal.SIGINT)
+    if by == "another":
+        process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=HANG_S)
     assert process.returncode == 130 and len(rest.splitlines()) < 12
     assert not list(tmp_path.glob("out/*"))
