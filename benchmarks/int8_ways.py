@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def main() -> None:
 
 
 def _network(name: str, options: argparse.Namespace, folder: Path) -> None:
+    from medseg.export.chain import usual_samples
     from medseg.export.distill import Distill, distilled
     from medseg.export.given import yardstick
     from medseg.export.lessons import pool
@@ -53,29 +54,15 @@ def _network(name: str, options: argparse.Namespace, folder: Path) -> None:
     run = made(name, options.shared, options.runs, folder / "run")
     stick = yardstick(run, network)
     assert stick.program is not None
-    known = calibration(network, stick.infer, data, SAMPLES.get(task, 8 if len(network.output_shape) > 1 else 128))
+    known = calibration(network, stick.infer, data, SAMPLES.get(task, usual_samples(network)))
     full = stick.graph()
     onnx.save(full, folder / "fp32.onnx")
+    print(f"| {name} | largest value | {_cells(network, known, full, None, folder)} | |", flush=True)
     lessons = pool(network, data, known)
-
-    def fitted(minutes: float) -> Callable[[], tuple[Any, Any, dict[str, Any]]]:
-        def fit() -> tuple[Any, Any, dict[str, Any]]:
-            found = distilled(run, network, stick.program, lessons, Distill(minutes))  # type: ignore[arg-type]
-            return found.model, found.ranges, found.facts
-
-        return fit
-
-    ways = {
-        "largest value": lambda: (full, None, {}),
-        "least error": fitted(0),
-        f"distilled, {options.minutes:g} minutes": fitted(options.minutes),
-    }
-    for way, make in ways.items():
-        model, ranges, facts = make()
-        print(
-            f"| {name} | {way} | {_cells(network, known, model, ranges, folder)} | {facts.get('seconds', '')} |",
-            flush=True,
-        )
+    for way, minutes in (("least error", 0.0), (f"distilled, {options.minutes:g} minutes", options.minutes)):
+        found = distilled(run, network, stick.program, lessons, Distill(minutes))
+        cells = _cells(network, known, found.model, found.ranges, folder)
+        print(f"| {name} | {way} | {cells} | {found.facts['seconds']} |", flush=True)
 
 
 def _cells(network: Any, known: Any, model: onnx.ModelProto, ranges: Sequence[Any] | None, folder: Path) -> str:

@@ -15,7 +15,7 @@ from medseg.errors import InputError, MedsegError, PackageError, ServerError
 
 _HEADERS = (".mhd", ".nhdr", ".hdr")
 _WILD = set("*?[")
-_STORES = {"s3", "gs", "abfs"}  # they have no folders, and would make a whole bucket of a mistyped name
+_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "az"}  # they have no folders: a mistyped name would become a new bucket
 _OWN_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -64,7 +64,7 @@ def sent(source: Path, url: str) -> None:
             if one.is_file():
                 below = one.name if one == source else one.relative_to(source).as_posix()
                 target = f"{path}/{below}"
-                if not _STORES & set(_protocols(files)):
+                if urlsplit(url).scheme not in _STORES:
                     files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
                 files.put_file(str(one), target)
 
@@ -100,8 +100,3 @@ def _opened(url: str) -> Iterator[tuple[Any, str]]:
             f"{url} cannot be reached ({type(error).__name__}: {reason}); expected a server that answers, and your "
             "credentials where it needs them: check both, then give the same command again"
         ) from error
-
-
-def _protocols(files: Any) -> tuple[str, ...]:
-    """The names of a file system's protocol."""
-    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)

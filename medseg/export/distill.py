@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +19,13 @@ from tqdm import tqdm
 from medseg.errors import ExportError
 from medseg.export import files
 from medseg.export.graph import onnx_from_program, torch_infer
-from medseg.export.lessons import Infer, Lessons, lessons
+from medseg.export.lessons import Lessons, lessons
 from medseg.export.parity import CERTAIN, is_classifier
 from medseg.export.quantize import Range
-from medseg.export.samples import Calibration
+from medseg.export.samples import Drawn
 from medseg.export.student import Student
-from medseg.run import GIVEN_PROGRAM, WEIGHTS, Run
-from medseg.task import Network
+from medseg.run import Run
+from medseg.task import Infer, Network
 
 UNFINISHED = "int8.distilling.pt"  # the state of a fit, in the run's folder until its file is recorded
 SHOWN = 8  # samples by which the ranges are chosen before the fit
@@ -67,7 +68,7 @@ class _Progress:
 
 
 def distilled(
-    run: Run, network: Network, program: torch.export.ExportedProgram, pool: Calibration, options: Distill
+    run: Run, network: Network, program: torch.export.ExportedProgram, pool: Drawn, options: Distill
 ) -> Distilled:
     """The network fitted on the pool's samples, as it was after its best step. The run's weights stay as they are.
 
@@ -78,7 +79,7 @@ def distilled(
     taught = lessons(network, torch_infer(program), pool)
     student = Student(own, taught.fitted[:SHOWN])
     optimizer = _optimizer(student)
-    mark = f"{_weights(run)} {taught.fingerprint()}"
+    mark = f"{_weights(program)} {taught.fingerprint()}"
     at = _resumed(run.path / UNFINISHED, mark, student, optimizer) or _begun(student, taught)
     saved = at.seconds
     with tqdm(desc="distilling", unit=" steps", initial=at.step, leave=False, disable=None) as shown:
@@ -94,7 +95,8 @@ def distilled(
                 _save(run.path / UNFINISHED, mark, student, optimizer, at)
                 saved = at.seconds
     _save(run.path / UNFINISHED, mark, student, optimizer, at)
-    _look(student, taught, at)
+    if at.step % LOOK:  # after it was saved: a fit that goes on has no look that one without a stop would not have
+        _look(student, taught, at)
     student.load_state_dict(at.best_state)
     return Distilled(onnx_from_program(own, network), student.ranges(), _facts(network, taught, at))
 
@@ -170,7 +172,7 @@ def _save(file: Path, mark: str, student: Student, optimizer: torch.optim.Optimi
 
 
 def _resumed(file: Path, mark: str, student: Student, optimizer: torch.optim.Optimizer) -> _Progress | None:
-    """How far the fit of the same weights on the same samples is, its state restored; None where there is none.
+    """How far the fit of the same weights on the same samples is, its state restored; None if there is no such fit.
 
     Raises ExportError where its file cannot be read.
     """
@@ -188,9 +190,12 @@ def _resumed(file: Path, mark: str, student: Student, optimizer: torch.optim.Opt
         raise ExportError(f"{file} cannot be read ({reason}); expected the state of a fit: remove it") from error
 
 
-def _weights(run: Run) -> str:
-    """Which weights the run has."""
-    return str(run.files.get(WEIGHTS, run.files.get(GIVEN_PROGRAM, {})).get("sha256", ""))
+def _weights(program: torch.export.ExportedProgram) -> str:
+    """Which weights a program has."""
+    digest = hashlib.sha256()
+    for one in program.state_dict.values():
+        digest.update(one.detach().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _facts(network: Network, taught: Lessons, at: _Progress) -> dict[str, Any]:

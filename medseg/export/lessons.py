@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from medseg.export.parity import compare, is_classifier, probabilities
-from medseg.export.samples import Calibration, drawn
-from medseg.task import Array, Network
+from medseg.export.samples import Calibration, Drawn, drawn
+from medseg.task import Array, Infer, Network
 
 POOL = 48  # samples to learn from, beside those on which the file is judged
 EVERY = 4  # every fourth of them is held out: the best step is chosen by these
@@ -20,8 +20,6 @@ SIDE = {2: 128, 3: 64}  # of a crop, by the number of free axes
 VOXELS = 1 << 17  # a batch has as many crops, or whole samples, as have these
 UNSURE = 0.05, 0.95  # half of the crops lie around a voxel whose probability is between these
 PLACES = 4096  # such voxels that are kept of a sample
-
-Infer = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,8 @@ class Lessons:
         """The crops (n, channels, ...) of a step, the same whenever it is taken."""
         draw = np.random.default_rng((0, step))
         crop = self._crop(0, draw)
-        return np.concatenate(
-            [crop, *(self._crop(one, draw) for one in range(1, max(1, VOXELS // prod(crop.shape[2:]))))]
-        )
+        more = range(1, VOXELS // prod(crop.shape[2:]))
+        return np.concatenate([crop, *(self._crop(index, draw) for index in more)])
 
     def agreement(self, infer: Infer) -> float:
         """How well answers to the held-out samples agree: their least Dice, or minus a classifier's largest errors."""
@@ -60,32 +57,27 @@ class Lessons:
         """A crop of a sample along the axes that the network leaves free; every second one around an unsure voxel."""
         which = int(draw.integers(len(self.fitted)))
         sample, places = self.fitted[which], self.unsure[which]
-        axes = sorted(self.network.free_axes)
-        sides = [min(sample.shape[axis], _side(self.network, axis)) for axis in axes]
-        first = [int(draw.integers(sample.shape[axis] - side + 1)) for axis, side in zip(axes, sides, strict=True)]
-        if index % 2 and len(places):
-            place = places[draw.integers(len(places))]
-            first = [
-                int(np.clip(place[axis - 2] - side // 2, 0, sample.shape[axis] - side))
-                for axis, side in zip(axes, sides, strict=True)
-            ]
+        centre = places[draw.integers(len(places))] if index % 2 and len(places) else None
         cut = [slice(None)] * sample.ndim
-        for axis, start, side in zip(axes, first, sides, strict=True):
-            cut[axis] = slice(start, start + side)
+        for axis in sorted(self.network.free_axes):
+            side = min(sample.shape[axis], _side(self.network, axis))
+            room = sample.shape[axis] - side
+            start = draw.integers(room + 1) if centre is None else np.clip(centre[axis - 2] - side // 2, 0, room)
+            cut[axis] = slice(int(start), int(start) + side)
         return sample[tuple(cut)]
 
 
-def lessons(network: Network, teacher: Infer, pool: Calibration) -> Lessons:
+def lessons(network: Network, teacher: Infer, pool: Drawn) -> Lessons:
     """Lessons from a pool of samples; of fewer than EVERY all are fitted and held out."""
     samples = list(pool.samples)
     few = len(samples) < EVERY
     held_out = samples if few else samples[::EVERY]
     fitted = samples if few else [one for index, one in enumerate(samples) if index % EVERY]
-    unsure = [_unsure(network, teacher(one)) for one in fitted]
+    unsure = [_unsure(network, teacher, one) for one in fitted]
     return Lessons(network, fitted, unsure, held_out, [teacher(one) for one in held_out], pool.origin)
 
 
-def pool(network: Network, data: Path, known: Calibration) -> Calibration:
+def pool(network: Network, data: Path, known: Calibration) -> Drawn:
     """The data's samples without those on which the file is judged; where that leaves too few, half of these.
 
     Raises InputError where the folder has no samples for this network.
@@ -94,9 +86,9 @@ def pool(network: Network, data: Path, known: Calibration) -> Calibration:
     judged = {_digest(sample) for sample in known.samples}
     new = [sample for sample in found.samples if _digest(sample) not in judged]
     if len(new) >= EVERY:
-        return Calibration(new, [], f"{len(new)} samples from {data}")
+        return Drawn(new, [None] * len(new), f"{len(new)} samples from {data}")
     half = known.samples[::2]
-    return Calibration(half, [], f"{len(half)} of the {known.origin}, on which the file is judged too")
+    return Drawn(half, [None] * len(half), f"{len(half)} of the {known.origin}, on which the file is judged too")
 
 
 def _side(network: Network, axis: int) -> int:
@@ -105,11 +97,11 @@ def _side(network: Network, axis: int) -> int:
     return max(multiple, SIDE.get(len(network.free_axes), min(SIDE.values())) // multiple * multiple)
 
 
-def _unsure(network: Network, logits: Array) -> Array:
-    """The places (n, axes) of at most PLACES voxels that logits (1, classes, ...) leave unsure; of a classifier 0."""
-    if is_classifier(network):
+def _unsure(network: Network, teacher: Infer, sample: Array) -> Array:
+    """The places (n, axes) of at most PLACES voxels of which the teacher is unsure; none if samples are not cropped."""
+    if is_classifier(network) or not network.free_axes:
         return np.zeros((0, 0), int)
-    chances = probabilities(network, logits)[0]
+    chances = probabilities(network, teacher(sample))[0]
     places = np.argwhere(((chances > UNSURE[0]) & (chances < UNSURE[1])).any(axis=0))
     return places[:: max(1, len(places) // PLACES)]
 

@@ -20,7 +20,7 @@ from medseg.export.lessons import lessons, pool
 from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget, onnx_infer
 from medseg.export.quantize import ranges_by_node
-from medseg.export.samples import Calibration
+from medseg.export.samples import Calibration, Drawn
 from medseg.export.search import int8_within
 from medseg.export.student import Student
 from medseg.run import WEIGHTS, Run
@@ -130,7 +130,7 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 def _fit(folder: Path, steps: int, samples: list[Array], kind: str = "planes") -> Distilled:
     made = KINDS[kind]
     run = Run(folder) if folder.exists() else run_of(made.build(), folder)
-    return distilled(run, made, _traced(made), Calibration(samples, [], "made-up pictures"), Distill(10, steps))
+    return distilled(run, made, _traced(made), Drawn(samples, [], "made-up pictures"), Distill(10, steps))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,7 +170,7 @@ def test_a_step_always_has_the_same_crops_half_of_them_where_the_teacher_is_unsu
     made = replace(network(None), free_axes={2: 4, 3: 4}, input_shape=(1, 512, 512), output_shape=(1, 512, 512))
     place = np.zeros((1, 1, 512, 512), np.float32)
     place[0, 0, 300, 40] = 1.0
-    taught = lessons(made, lambda sample: np.where(sample == 1.0, 0.0, -9.0), Calibration([place] * 8, [], "one"))
+    taught = lessons(made, lambda sample: np.where(sample == 1.0, 0.0, -9.0), Drawn([place] * 8, [], "one"))
     batch = taught.batch(5)
     assert batch.shape == (8, 1, 128, 128) and np.array_equal(batch, taught.batch(5))
     assert all(crop.max() == 1.0 for crop in batch[1::2]) and not batch[::2].max(axis=(1, 2, 3)).all()
@@ -239,7 +239,7 @@ def test_bounds_of_a_fit_without_one_are_refused(tmp_path: Path) -> None:
     assert Made().distilling is None and Made(distill=True, steps=3).distilling == Distill(steps=3)
     for bounds in ({"minutes": 0.0}, {"steps": 2}):
         with pytest.raises(InputError, match="expected --distill with them"):
-            Made(**bounds).distilling  # noqa: B018
+            assert Made(**bounds).distilling
     with pytest.raises(ExportError, match="expected --int8 with --distill"):
         export(
             run_of(Planes(), tmp_path / "run"), KINDS["planes"], ExportOptions(distill=Distill()), lambda stage: None
