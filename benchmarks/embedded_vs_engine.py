@@ -50,7 +50,7 @@ def main() -> None:
     options = _options()
     runs = [Run(path) for path in options.run]
     task = task_named(options.task).answered_by([run.network for run in runs])
-    cases = [_read(case) for case in cases_of(task, options.data)[: options.cases]]
+    cases = [read_once(case) for case in cases_of(task, options.data)[: options.cases]]
     wanted = Repository("embedded", options.engine, options.precision, options.decoder)
     with opened(runs, options.engine, options.precision) as networks, tempfile.TemporaryDirectory() as folder:
         names = write_repository(Path(folder) / "models", task, options.run, wanted)
@@ -62,27 +62,28 @@ def main() -> None:
                 Side(served),
             ]
             for side in sides:  # warm up
-                _turn(side.target, cases, ALONE, 1.0)
-            for turn in range(options.rounds):
-                print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
+                turn(side.target, cases, ALONE, 1.0)
+            for number in range(options.rounds):
+                print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
                 _round(task, sides, cases, options.seconds)
             served.close()
     print(table(["side", "at once", "p50", "throughput", "spread of the rounds"], [*_rows(sides)]))
     print(f"\n{verdict(sides)}")
 
 
-def bare_target(task: Task, cases: Sequence[Unread], networks: Networks) -> BenchTarget:
-    """The engine alone: it gets each case's network inputs, which were recorded once from the pipeline."""
-    inputs = {case.id: _network_inputs(task, case, networks) for case in cases}
+def bare_target(task: Task, cases: Sequence[Unread], networks: Networks, name: str = "bare engine") -> BenchTarget:
+    """The networks alone: they get each case's inputs, which were recorded once from the pipeline."""
+    inputs = {case.id: network_inputs(task, case, networks) for case in cases}
 
     def answer(case: Unread, clock: Clock) -> Tensors:
         with clock("engine"):
-            return {f"{number}": networks(name)(batch) for number, (name, batch) in enumerate(inputs[case.id])}
+            return {f"{number}": networks(of)(batch) for number, (of, batch) in enumerate(inputs[case.id])}
 
-    return BenchTarget("bare engine", answer)
+    return BenchTarget(name, answer)
 
 
-def _network_inputs(task: Task, case: Unread, networks: Networks) -> list[tuple[str, Array]]:
+def network_inputs(task: Task, case: Unread, networks: Networks) -> list[tuple[str, Array]]:
+    """What the pipeline gives to its networks for a case: names and batches, in order."""
     found: list[tuple[str, Array]] = []
 
     def listening(name: str) -> Infer:
@@ -102,14 +103,14 @@ def _round(task: Task, sides: Sequence[Side], cases: Sequence[Unread], limit_s: 
     for at_once in (ALONE, TOGETHER):
         for side in sides:
             before = _statistics(side.target)
-            p50_s, per_s = _turn(side.target, cases, at_once, limit_s)
+            p50_s, per_s = turn(side.target, cases, at_once, limit_s)
             side.p50_s[at_once].append(p50_s)
             side.per_s[at_once].append(per_s)
             if before and at_once == ALONE:
                 side.decode_s.append(_decode_s(task, before, _statistics(side.target)))
 
 
-def _turn(target: BenchTarget, cases: Sequence[Unread], at_once: int, limit_s: float) -> tuple[float, float]:
+def turn(target: BenchTarget, cases: Sequence[Unread], at_once: int, limit_s: float) -> tuple[float, float]:
     """Median latency and answers per second. Ends the program if a request fails."""
     plan = Plan(warmup=0, window_s=limit_s / 3, limit_s=limit_s)
     level = closed_loop(Crew(), target, cases, at_once, plan)
@@ -120,9 +121,10 @@ def _turn(target: BenchTarget, cases: Sequence[Unread], at_once: int, limit_s: f
     return summary["p50_s"], answered / level.windows[-1].end_s
 
 
-def _read(case: Unread) -> Unread:
+def read_once(case: Unread) -> Unread:
+    """The case, read now: reading its file is then not measured."""
     tensors = case.ask()
-    return replace(case, ask=lambda: tensors)  # read once: reading the file is not measured
+    return replace(case, ask=lambda: tensors)
 
 
 def _statistics(target: BenchTarget) -> Statistics:

@@ -8,6 +8,7 @@ default number of threads.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from medseg.run import WEIGHTS, Run
 from medseg.tasks import network_named
 
 BATCH = 4
+
+OnTensors = Callable[[torch.Tensor], torch.Tensor]  # a network, from batch to logits
 
 
 class _Slices(torch.utils.data.Dataset):  # type: ignore[type-arg]
@@ -69,7 +72,7 @@ def chain(ct: Path, unet: torch.nn.Module, cnn: torch.nn.Module) -> dict[str, An
 
 
 @torch.no_grad()
-def candidates(ct: np.ndarray, unet: torch.nn.Module, cnn: torch.nn.Module) -> dict[str, Any]:
+def candidates(ct: np.ndarray, unet: OnTensors, cnn: OnTensors) -> dict[str, Any]:
     """Candidates (n, 4): index, row, col, nodule probability; their opened mask, bool; and seconds per stage."""
     seconds: dict[str, float] = {}
     start = time.perf_counter()

@@ -1,10 +1,11 @@
-"""The served ensemble compared with what a user might write instead: FastAPI or LitServe around eager PyTorch.
+"""The served ensemble compared with what a user might write instead: FastAPI, LitServe or Ray Serve around a network.
 
-All have the same weights, files, pre- and post-processing (for LUNA the authors' chain) and cores. The servers are
-started, measured and stopped one after the other.
+The network is eager PyTorch, torch.compile, or the same exported file in OpenVINO or ONNX Runtime. All servers have the
+same weights, pre- and post-processing (for LUNA the authors' chain) and cores. They are started, measured and stopped
+one after the other. With `--alone` the networks are then measured with no server around them.
 
-    python -m benchmarks.serve_vs_fastapi gi-tract DATA --run RUN [--concurrency 4] [--seconds 10] [--cases 8]
-    python -m benchmarks.serve_vs_fastapi luna DATA --run RUN --run RUN --concurrency 1 --requests 1 --seconds 180
+    python -m benchmarks.peers gi-tract DATA --run RUN [--peer fastapi,openvino]... [--concurrency 4] [--alone]
+    python -m benchmarks.peers luna DATA --run RUN --run RUN --concurrency 1 --requests 1 --seconds 180
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import local
 
 import numpy as np
 
+from benchmarks.embedded_vs_engine import read_once
+from benchmarks.peers.alone import alone
+from benchmarks.peers.answers import Peer, peer_named
 from medseg.bench.benchmark import Settings, benchmark
 from medseg.bench.cases import cases_of
 from medseg.bench.lineup import Entry, Opening, lineup
@@ -34,6 +39,7 @@ from medseg.bench.measure.clock import Clock
 from medseg.bench.measure.load import Plan
 from medseg.bench.measure.rounds import Loads
 from medseg.bench.measure.target import BenchTarget
+from medseg.bench.record import Record
 from medseg.bench.show.markdown import markdown
 from medseg.bench.show.report import bad
 from medseg.data.byte_strings import framed
@@ -42,18 +48,18 @@ from medseg.task import Tensors, Unread
 from medseg.tasks import task_named
 from medseg.triton_models.server import free_ports
 
+PEERS = ("fastapi,eager", "litserve,eager", "fastapi,openvino", "litserve,openvino", "ray,openvino", "fastapi,compile")
+
 
 def main() -> None:
-    """Measure all three servers and print the tables."""
+    """Measure all servers and print the tables."""
     options = _options()
     task, runs = task_named(options.task), [Run(path) for path in options.run]
     cases = cases_of(task, options.data)[: options.cases]
     entry = Entry(options.engine, options.precision, "served", options.decoder, instances=options.instances)
     ours = lineup(task, runs, [entry], 600)
-    theirs = [
-        Opening(name, {"server": name}, lambda name=name: started(name, options.task, options.run))
-        for name in ("fastapi", "litserve")
-    ]
+    peers = [peer_named(name, options.precision) for name in options.peer or PEERS]
+    theirs = [Opening(peer.name, {"server": peer.server}, partial(started, peer, options)) for peer in peers]
     masks: dict[str, dict[str, np.ndarray]] = {}
     plan = Plan(
         warmup=2 if options.requests > 1 else 0,
@@ -69,6 +75,9 @@ def main() -> None:
     if bad(record):
         raise SystemExit("not every request was answered: the table says by whom")
     print(verdict(record, masks))
+    if options.alone:
+        read = [read_once(case) for case in cases]
+        print(alone(task.answered_by([run.network for run in runs]), read, runs, options.precision, options.seconds))
 
 
 def keeping(opening: Opening, masks: dict[str, dict[str, np.ndarray]]) -> Opening:
@@ -89,8 +98,8 @@ def keeping(opening: Opening, masks: dict[str, dict[str, np.ndarray]]) -> Openin
     return replace(opening, open=opened)
 
 
-def verdict(record: dict, masks: dict[str, dict[str, np.ndarray]]) -> str:
-    """One sentence: our best throughput relative to the better of the two others, and how equal the masks are."""
+def verdict(record: Record, masks: dict[str, dict[str, np.ndarray]]) -> str:
+    """One sentence: our best throughput relative to the best of the others, and how equal the masks are."""
     ours, *theirs = [target["name"] for target in record["targets"]]
     rates = {target["name"]: max(level["per_s"] for level in target["levels"]) for target in record["targets"]}
     best = max(theirs, key=rates.__getitem__)
@@ -101,27 +110,31 @@ def verdict(record: dict, masks: dict[str, dict[str, np.ndarray]]) -> str:
     equal = sum(np.array_equal(mine, other) for mine, other in pairs)
     dice = 1 - flipped / max(1, sum(int((mine > 0).sum() + (other > 0).sum()) for mine, other in pairs))
     return (
-        f"Throughput of {ours}: {rates[ours] / rates[best]:.2f} times that of {best}, the better of the two others; "
+        f"Throughput of {ours}: {rates[ours] / rates[best]:.2f} times that of {best}, the best of the others; "
         f"masks identical in {equal} of {len(pairs)} cases, Dice {dice:.5f}, {flipped} of "
         f"{sum(mine.size for mine, _ in pairs)} voxels differ."
     )
 
 
 @contextmanager
-def started(name: str, task: str, runs: list[Path]) -> Iterator[BenchTarget]:
-    """A server of `eager_servers.py` in a process of its own, ready."""
+def started(peer: Peer, options: argparse.Namespace) -> Iterator[BenchTarget]:
+    """A server of `servers.py` in a process of its own, ready."""
     port = free_ports().http
-    command = [sys.executable, "-m", "benchmarks.eager_servers", name, task, str(port), *map(str, runs)]
+    server = [sys.executable, "-m", "benchmarks.peers.servers", peer.server, peer.inference, peer.precision]
+    command = [*server, options.task, str(port), *map(str, options.run)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         _await(port, process)
-        yield BenchTarget(name, _asking(name, port), {"server": name}, pids=[process.pid])
+        yield BenchTarget(peer.name, _asking(peer.server, port), {"server": peer.server}, pids=[process.pid])
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # otherwise LitServe's workers would survive
-        process.wait(20)
+        process.terminate()  # Ray Serve then ends its cluster
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # otherwise LitServe's workers would survive
 
 
-def _asking(name: str, port: int):
+def _asking(name: str, port: int) -> Callable[[Unread, Clock], Tensors]:
     own = local()
 
     def answer(case: Unread, clock: Clock) -> Tensors:
@@ -171,7 +184,7 @@ def _await(port: int, process: subprocess.Popen, limit_s: float = 120) -> None:
         except OSError:
             pass
         time.sleep(0.2)
-    raise SystemExit(f"the server on port {port} did not start within {limit_s} s")
+    raise SystemExit(f"the server on port {port} did not start within {limit_s} s, or ended")
 
 
 def _options() -> argparse.Namespace:
@@ -179,8 +192,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("task", choices=["luna", "gi-tract", "brain-lgg", "stas"])
     parser.add_argument("data", type=Path)
     parser.add_argument("--run", type=Path, action="append", required=True)
-    parser.add_argument("--engine", default="openvino")
-    parser.add_argument("--precision", default="fp32", help="of the served ensemble; the others compute in float32")
+    parser.add_argument("--peer", action="append", help="SERVER,INFERENCE, for example fastapi,openvino; repeatable")
+    parser.add_argument("--alone", action="store_true", help="also measure the networks with no server around them")
+    parser.add_argument("--engine", default="openvino", help="of the served ensemble")
+    parser.add_argument("--precision", default="fp32", help="of exported files; PyTorch computes in float32")
     parser.add_argument(
         "--decoder", default="dali", help="of the served ensemble: dali, or reference as the others have"
     )
