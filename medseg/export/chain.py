@@ -73,8 +73,9 @@ def export(
     """Add the wanted files to the run. Returns the files that could not be made, each with the reason.
 
     `beside` are runs of the task's other networks, which complete the chain. Raises ExportError if not even fp32.onnx
-    can be made. `tell` is called with the name of each stage when it starts.
+    can be made, or options are wrong. `tell` is called with the name of each stage when it starts.
     """
+    refuse_early(options, [run])
     judges = judges_of([run], beside, options.data, _patients(network, options))[run.path]
     return _finished(_begun(run, network, options, tell, judges), options, tell)
 
@@ -86,6 +87,7 @@ def export_together(
 
     `tell` is called with the run and the name of the stage.
     """
+    refuse_early(options, runs)
     networks = [network_of(run) for run in runs]
     patients = max((_patients(network, options) for network in networks), default=0)
     judges = judges_of(runs, beside, options.data, patients)
@@ -101,7 +103,6 @@ def export_together(
 
 
 def _begun(run: Run, network: Network, options: ExportOptions, tell: Tell, judges: Judges) -> Begun:
-    refuse_early(options)
     tell("trace")
     stick = yardstick(run, network, options.command)
     count = options.samples or usual_samples(network)
@@ -173,13 +174,8 @@ class _Lowering:
 
 def _lowering(begun: Begun, options: ExportOptions, precision: str) -> _Lowering:
     lower = half_within if precision == "fp16" else int8_within
-    if precision != "int8" or not options.distill or not options.data:
+    if precision != "int8" or not options.distill or not options.data or not begun.program:
         return _Lowering(precision, lambda budget: lower(begun.full, begun.network, begun.known, budget), {})
-    if begun.program is None:
-        raise ExportError(
-            f"int8 of {begun.network.name} cannot be distilled: its run holds an ONNX graph, which PyTorch cannot fit; "
-            "expected a run of weights or of a .pt2: export without --distill"
-        )
     taught = pool(begun.network, options.data, begun.known)
     own = distilled(begun.run, begun.network, begun.program, taught, options.distill)
     made = own.model, begun.network, begun.known

@@ -77,6 +77,8 @@ class Lists:
         """How the list changes with this file of the network. Raises ExportError if more than `most_lost` are lost."""
         if self._scans is None:
             return {"judged": False, "because": f"without the other networks {network} gives no probabilities"}
+        for scan in self._scans:
+            scan.keep(self._chain.in_use)
         with self._chain.trying(network, precision, infer) as versions:
             pairs = zip(self._lists(self._chain.full), self._lists(versions), strict=True)
             total = sum((self._changes(expected, found) for expected, found in pairs), NONE)

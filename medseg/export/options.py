@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from medseg.engines import library
 from medseg.errors import ExportError
 from medseg.export.distill import Distill
 from medseg.export.plan import GpuBuild, device
+from medseg.run import GIVEN_GRAPH, Run
 
 AGREEMENT, SCORE = "agreement", "score"
 
@@ -32,14 +34,19 @@ class ExportOptions:
     distill: Distill | None = None  # first fit a copy of the network to int8's rounding; int8.onnx is made from it
 
 
-def refuse_early(options: ExportOptions) -> None:
-    """Raise ExportError or EngineError for wrong options before the long work, not after it."""
+def refuse_early(options: ExportOptions, runs: Sequence[Run]) -> None:
+    """Raise ExportError or EngineError for options that are wrong, or wrong for a run, before the long work."""
     if options.budget not in (AGREEMENT, SCORE):
         raise ExportError(f"budget {options.budget!r} is unknown; expected {AGREEMENT} or {SCORE}")
     if options.budget == SCORE and (not options.data or options.scored == 0):
         raise ExportError("budget 'score' needs patients with a known truth; expected --calibration DATA and --scored")
     if options.distill and not options.int8:
         raise ExportError("only int8.onnx can be distilled; expected --int8 with --distill")
+    for graph in [run for run in runs if options.distill and GIVEN_GRAPH in run.files]:
+        raise ExportError(
+            f"int8 of {graph.network} cannot be distilled: run {graph.path} holds an ONNX graph, which PyTorch cannot "
+            "fit; expected a run of weights or of a .pt2: export without --distill"
+        )
     if options.int8 and not options.data:
         raise ExportError("int8 needs real samples for its ranges; expected --calibration DATA")
     if options.gpu_build:

@@ -43,6 +43,7 @@ class Chain:
         """
         place = network, precision
         if self._open.get((network, self._new.get(place, ""))) is not infer:  # another judge has not tried it yet
+            self._open.pop((network, self._new.get(place, "")), None)
             self._tries += 1
             self._new[place] = f"new {self._tries} {precision}"
             self._open[network, self._new[place]] = infer
@@ -51,6 +52,11 @@ class Chain:
         except ExportError:
             del self._open[network, self._new.pop(place)]
             raise
+
+    @property
+    def in_use(self) -> set[str]:
+        """The versions that may be asked again: all but those of files that were refused or replaced."""
+        return {version for _, version in self._open}
 
     @property
     def full(self) -> Versions:
@@ -103,6 +109,10 @@ class Question:
                 self.made[_key(step, seen, versions)] = outputs
             known |= self.made[_key(step, seen, versions)]
         return known
+
+    def keep(self, versions: Collection[str]) -> None:
+        """Forget what networks in other versions than these made."""
+        self.made = {key: made for key, made in self.made.items() if all(used in versions for _, used in key[1:])}
 
 
 def leading_to(pipeline: Pipeline, wires: Sequence[str], known: Collection[str]) -> list[Step]:

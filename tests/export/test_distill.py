@@ -11,11 +11,9 @@ import torch
 from torch import nn
 
 from medseg.errors import ExportError, InputError
-from medseg.export import chain as module
-from medseg.export.chain import export
+from medseg.export.chain import export, export_together
 from medseg.export.distill import UNFINISHED, Distill, Distilled, distance, distilled
 from medseg.export.graph import onnx_from_program, torch_infer, trace
-from medseg.export.judges import Judges
 from medseg.export.lessons import lessons, pool
 from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget, onnx_infer
@@ -23,11 +21,10 @@ from medseg.export.quantize import ranges_by_node
 from medseg.export.samples import Calibration, Drawn
 from medseg.export.search import int8_within
 from medseg.export.student import Student
-from medseg.run import WEIGHTS, Run
+from medseg.run import GIVEN_GRAPH, WEIGHTS, Run
 from medseg.task import Array, Network
 from medseg.tasks import task_named
 from medseg.train.weights import save_weights
-from tests.bench.runs import bright_run
 from tests.export.made import network, run_of
 
 ANY = Budget(0.0, 1.0)
@@ -226,11 +223,13 @@ def test_an_export_records_the_fit_and_leaves_the_weights(brains: Path, tmp_path
     assert first == {name: (run.path / name).read_bytes() for name in first}, "the same steps give the same file"
 
 
-def test_a_graph_without_pytorch_is_not_distilled(brains: Path, tmp_path: Path) -> None:
+def test_a_graph_without_pytorch_is_refused_before_any_work(brains: Path, tmp_path: Path) -> None:
     made = task_named("brain-lgg").networks[0]
-    begun = module.Begun(bright_run(tmp_path / "run", made), made, onnx.ModelProto(), Calibration([], [], ""), Judges())
-    failed = module._finished(begun, _options(brains), lambda stage: None)
-    assert "cannot be distilled: its run holds an ONNX graph, which PyTorch cannot fit" in failed["int8.onnx"]
+    run = Run.create(tmp_path / "run", made.name, {}, {})
+    with run.adding(GIVEN_GRAPH, {}) as file:
+        onnx.save(onnx.ModelProto(), file)
+    with pytest.raises(ExportError, match=rf"run {run.path} holds an ONNX graph, which PyTorch cannot fit"):
+        export_together([run], _options(brains, fp16=True), lambda run, stage: pytest.fail(f"{stage} was begun"))
 
 
 def test_bounds_of_a_fit_without_one_are_refused(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_refused_file_is_not_what_the_next_ones_are_judged_beside(runs: list[R
 
 @pytest.mark.parametrize("refused", ["by the list", "by another judge"])
 def test_the_next_file_of_a_precision_is_judged_by_its_own_answers(runs: list[Run], refused: str) -> None:
-    """A search within one export tries several files of a network, each in its own chain."""
+    """A search in one export tries several files of a network, each in its own chain; a refused one leaves nothing."""
     judges = judges_of(runs[:1], runs[1:], None, 0)[runs[0].path]
     lists, gone = judges.lists, Counted(_file(runs[0]), -1e4)
     assert lists
@@ -151,6 +151,8 @@ def test_the_next_file_of_a_precision_is_judged_by_its_own_answers(runs: list[Ru
             raise ExportError(f"its score is too low, and it loses {lost}")
     facts = lists.judged("luna-segment", "int8", _file(runs[0]), 0)
     assert facts["judged"] and (facts["lost"], facts["gained"]) == (0, 0)
+    kept = {version for scan in lists._scans or () for _, *used in scan.made for _, version in used}
+    assert kept == {"recorded fp32", "new 2 int8"}
 
 
 def test_the_nodule_network_alone_is_judged_on_the_tables_candidates(runs: list[Run], tmp_path: Path) -> None:
