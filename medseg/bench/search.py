@@ -16,6 +16,7 @@ from medseg.errors import InputError
 ALONE = replace(QUICK, requests=2)
 SHORT = Plan(warmup=0, rounds=0, requests=0, window_s=0.75, limit_s=1.5)  # the first round; each next: twice as long
 LONG = Plan(rounds=1, requests=1)  # the last round: under load as in a report, and each case once alone for the score
+FULL = "fp32"  # the precision to whose score all others are held
 LAST = 2  # how many ways the last round measures
 NEAR = 1.1  # a file slower than this many times the fastest file's time, alone in this process, is left out
 
@@ -82,7 +83,7 @@ def search(
     """
     record = ask(files, ALONE, Loads())
     scores = {_file(entry): _score(record, target) for entry, target in zip(files, record["targets"], strict=True)}
-    book = _Book(limits, scores, _unfit(record, limits))
+    book = _Book(limits, scores, _unfit(files, record, limits))
     entries = [way for entry in files if entry.name not in book.left_out for way in ways(entry)]
     if not entries:
         reasons = "; ".join(f"{name}: {why}" for name, why in book.left_out.items())
@@ -142,21 +143,35 @@ def _score(record: Record, target: TargetRecord) -> float | None:
     return mean["mean"] if mean else None
 
 
-def _unfit(record: Record, limits: Limits) -> dict[str, str]:
+def _unfit(files: Sequence[Entry], record: Record, limits: Limits) -> dict[str, str]:
     """The files that are not tried on a server, by name, and why."""
-    targets = record["targets"]
-    unfit = {one["name"]: "; ".join(one["problems"]) for one in targets if one["problems"]}
-    full = _score(record, targets[0])
-    for one in targets:
-        score = _score(record, one)
-        if one["name"] not in unfit and full and score is not None and score < (1 - limits.drop) * full:
-            unfit[one["name"]] = f"its {record['main']} is {score / full:.1%} of fp32's"
-    times = {one["name"]: one["serial"]["summary"]["p50_s"] for one in targets if one["name"] not in unfit}
+    unfit, good = {}, dict[str, TargetRecord]()
+    losses = _losses(files, record, limits)
+    for one in record["targets"]:
+        if reason := "; ".join(one["problems"]) or losses.get(one["name"], ""):
+            unfit[one["name"]] = reason
+        else:
+            good[one["name"]] = one
+    times = {name: one["serial"]["summary"]["p50_s"] for name, one in good.items()}
     least = min(times.values(), default=0.0)
     slow = {name: time_s for name, time_s in times.items() if time_s > NEAR * least}
     return unfit | {
         name: f"alone it takes {time_s / least:.1f} times the fastest's time" for name, time_s in slow.items()
     }
+
+
+def _losses(files: Sequence[Entry], record: Record, limits: Limits) -> dict[str, str]:
+    """What is said of each file that loses too much score, or may; none where the data has no truth."""
+    main = record["main"]
+    scores = {one["name"]: None if one["problems"] else _score(record, one) for one in record["targets"]}
+    known = [score for score in scores.values() if score is not None]
+    full = max((scores[one.name] or 0.0 for one in files if one.precision == FULL), default=0.0)
+    if not known or limits.drop >= 1:
+        return {}
+    if not full:
+        return dict.fromkeys(scores, f"its {main} cannot be held to fp32's, which is not known or 0")
+    lost = {name: 0.0 if score is None else score / full for name, score in scores.items()}
+    return {name: f"its {main} is {share:.1%} of fp32's" for name, share in lost.items() if share < 1 - limits.drop}
 
 
 def _way(entry: Entry, target: TargetRecord, score: float | None, limits: Limits) -> Way:

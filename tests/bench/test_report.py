@@ -64,6 +64,20 @@ def test_markdown_tables_are_rectangular(made: dict):
             assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
+def test_a_mean_over_fewer_cases_than_anothers_says_so(tmp_path: Path):
+    def die(n: int) -> None:
+        busy(0.005)(n)
+        if n > 2:
+            raise ServerError("connection refused")
+
+    made = record(die)
+    few, all_ = (one["accuracy"]["dice"]["cases"] for one in made["targets"])
+    page = write_report(tmp_path, made).read_text()
+    assert 0 < few < all_ == 6
+    assert f"on {few} of 6 cases |" in markdown(made) and f"fast, on {few} of 6 cases" in page
+    assert "slow, on" not in page and "of 6 cases" not in markdown(record())
+
+
 def test_a_server_that_dies_midway_is_reported_and_the_others_are_still_measured(tmp_path: Path):
     def die(n: int) -> None:
         busy(0.005)(n)

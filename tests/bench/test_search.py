@@ -117,6 +117,15 @@ def test_what_fails_is_left_out_with_its_reason_and_the_rest_goes_on() -> None:
         found(machine)
 
 
+def test_without_fp32s_score_no_file_counts_as_one_that_keeps_it() -> None:
+    machine = Machine(scores={"int8": 0.1})
+    machine.failing = {"openvino fp32, local"}
+    with pytest.raises(InputError, match="int8, local: its dice cannot be held to fp32's, which is not known or 0"):
+        found(machine)
+    result = found(machine, Limits(drop=1.0))
+    assert result.best and result.best.entry.precision == "int8", "a user who takes any loss gets the fastest"
+
+
 def test_the_front_holds_what_is_best_in_something() -> None:
     result = found(Machine())
     front = {(way.entry.precision, way.entry.instances) for way in result.front}

@@ -55,6 +55,13 @@ def shown_metrics(record: Record) -> list[str]:
     return sorted(known, key=lambda name: name != record["main"])
 
 
+def on_part(record: Record, target: TargetRecord, metric: str) -> str:
+    """`3 of 6 cases` where a target's mean is over fewer cases than another's; empty where they can be compared."""
+    cases = {one["name"]: one["accuracy"][metric]["cases"] for one in record["targets"] if metric in one["accuracy"]}
+    own, most = cases.get(target["name"], 0), max(cases.values(), default=0)
+    return f"{own} of {most} cases" if 0 < own < most else ""
+
+
 def counts(target: TargetRecord) -> tuple[int, int]:
     """How many requests were timed, and how many of them failed."""
     summaries = [target["serial"]["summary"], *(level["summary"] for level in target["levels"])]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from medseg.bench.record import LevelRecord, Record, ScoreChange, TargetRecord
+from medseg.bench.show.notes import on_part
 
 INK, GRID = "#010203", "#040506"  # stand-ins, replaced by the page's variables
 SERIES = tuple(f"#0a0b{number:02x}" for number in range(8))
@@ -72,20 +73,25 @@ def _points(target: TargetRecord, quantile: int, *modes: str) -> tuple[list[floa
 
 
 def pareto(record: Record, metric: str) -> str | None:
-    """Mean score against median latency, a point a target with its interval; the undominated are joined."""
+    """Mean score against median latency, a point a target with its interval; the undominated are joined.
+
+    A target whose mean is over fewer cases than the others' is named so, and is not joined.
+    """
     targets = [target for target in record["targets"] if metric in target["accuracy"] and _p50_ms(target)]
     points = [(_p50_ms(target), target["accuracy"][metric]["mean"]) for target in targets]
-    front = [one for one in sorted(points) if all(other[1] < one[1] for other in points if other[0] < one[0])]
+    parts = [on_part(record, target, metric) for target in targets]
+    whole = [point for point, part in zip(points, parts, strict=True) if not part]
+    front = [one for one in sorted(whole) if all(other[1] < one[1] for other in whole if other[0] < one[0])]
 
     def draw(axes: Any) -> None:
         axes.plot(*zip(*front, strict=True), "--", color=INK, lw=1)
-        for number, (target, (x, y)) in enumerate(zip(targets, points, strict=True)):
+        for number, (target, (x, y), part) in enumerate(zip(targets, points, parts, strict=True)):
             entry = target["accuracy"][metric]
             low, high = entry["low"], entry["high"]
             reach = None if low is None or high is None else [[y - low], [high - y]]
-            axes.errorbar(
-                x, y, reach, fmt=MARKERS[number % 8], color=SERIES[number % 8], ms=7, capsize=3, label=target["name"]
-            )
+            name = f"{target['name']}, on {part}" if part else target["name"]
+            look = {"fmt": MARKERS[number % 8], "color": SERIES[number % 8], "ms": 7, "capsize": 3}
+            axes.errorbar(x, y, reach, label=name, **look)
         axes.set(xlabel="median latency, ms", ylabel=metric)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from medseg.bench.measure.ledger import shown
 from medseg.bench.record import (
@@ -11,7 +11,6 @@ from medseg.bench.record import (
     LedgerRecord,
     LedgerRow,
     LevelRecord,
-    MeanRecord,
     Record,
     ScoreChange,
     Serial,
@@ -22,7 +21,7 @@ from medseg.bench.record import (
     WaterfallRecord,
 )
 from medseg.bench.show.cells import Cell, interval, number, percent, seconds, signed, table, time
-from medseg.bench.show.notes import best_per_s, counts, level_name, shown_metrics
+from medseg.bench.show.notes import best_per_s, counts, level_name, on_part, shown_metrics
 from medseg.bench.show.terms import is_count
 from medseg.bench.show.voters import VoterRow, voter_rows
 
@@ -39,7 +38,7 @@ def target_rows(record: Record) -> Table:
 
 
 def _target(target: TargetRecord, record: Record, quantiles: Sequence[int]) -> list[str | Cell]:
-    scores = [_score(target["accuracy"].get(name), is_count(record, name)) for name in shown_metrics(record)[:1]]
+    scores = [_score(record, target, name) for name in shown_metrics(record)[:1]]
     rate = number(best_per_s(target), "{:.3g}/s")
     times = percentiles(target["serial"]["summary"], quantiles)
     return [target["name"], *scores, *times, rate, _failed(*counts(target)), time(target["first_s"])]
@@ -50,13 +49,10 @@ def score_rows(record: Record) -> Table:
     metrics = shown_metrics(record)
     if len(metrics) < 2:
         return ["target"], []
-    whole = {name: is_count(record, name) for name in metrics}
     scored = [target for target in record["targets"] if target["accuracy"]]
-    return ["target", *metrics], [[target["name"], *_scores(target, whole)] for target in scored]
-
-
-def _scores(target: TargetRecord, whole: Mapping[str, bool]) -> list[Cell]:
-    return [_score(target["accuracy"].get(name), count) for name, count in whole.items()]
+    return ["target", *metrics], [
+        [target["name"], *(_score(record, target, name) for name in metrics)] for target in scored
+    ]
 
 
 def told_quantiles(measured: Iterable[Serial | LevelRecord]) -> list[int]:
@@ -81,14 +77,15 @@ def _tells(requests: int, quantile: int) -> bool:
     return requests * (100 - quantile) >= 100
 
 
-def _score(entry: MeanRecord | None, count: bool = False) -> Cell:
+def _score(record: Record, target: TargetRecord, metric: str) -> Cell:
     """A mean with its interval; counts have no more decimals than their mean needs."""
+    entry, part = target["accuracy"].get(metric), on_part(record, target, metric)
     if entry is None:
         return Cell("-", "")
-    form, ends = ("{:.4g}", "{:.3g}") if count else ("{:.4f}", "{:.3f}")
+    form, ends = ("{:.4g}", "{:.3g}") if is_count(record, metric) else ("{:.4f}", "{:.3f}")
     low, high = entry["low"], entry["high"]
     band = "" if low is None or high is None else f"({ends.format(low)} to {ends.format(high)})"
-    return number(entry["mean"], form, band)
+    return number(entry["mean"], f"{form} on {part}" if part else form, band)
 
 
 def _failed(requests: int, failed: int) -> Cell:
@@ -103,14 +100,13 @@ def overall_rows(record: Record) -> Table:
     counts = list(dict.fromkeys(name for target in targets for name in target["counts"]))
     if not names and not counts:
         return ["target"], []
-    whole = {name: is_count(record, name) for name in names}
-    return ["target", *names, *counts], [[target["name"], *_overall(target, whole, counts)] for target in targets]
-
-
-def _overall(target: TargetRecord, names: Mapping[str, bool], counts: Sequence[str]) -> list[Cell]:
-    return [
-        *(_score(target["accuracy"].get(name), count) for name, count in names.items()),
-        *(number(target["counts"].get(name), "{:.0f}") for name in counts),
+    return ["target", *names, *counts], [
+        [
+            target["name"],
+            *(_score(record, target, name) for name in names),
+            *(number(target["counts"].get(name), "{:.0f}") for name in counts),
+        ]
+        for target in targets
     ]
 
 
