@@ -10,7 +10,7 @@ from medseg.bench.show.html import html
 from medseg.bench.show.markdown import markdown
 from medseg.bench.show.plots import waterfall
 from medseg.bench.show.report import bad, with_comparison, write_report
-from medseg.bench.show.tables import time
+from medseg.bench.show.tables import overall_rows, time
 from medseg.bench.stored import read_json
 from medseg.errors import InputError, ServerError
 from tests.bench.measuring import measured
@@ -75,7 +75,20 @@ def test_a_mean_over_fewer_cases_than_anothers_says_so(tmp_path: Path):
     page = write_report(tmp_path, made).read_text()
     assert 0 < few < all_ == 6
     assert f"on {few} of 6 cases |" in markdown(made) and f"fast, on {few} of 6 cases" in page
+    assert "(nothing else was measured without a failure)" in page
     assert "slow, on" not in page and "of 6 cases" not in markdown(record())
+
+
+@pytest.mark.parametrize(("count", "across"), [(2, "target"), (9, "score")])
+def test_scores_over_all_cases_stand_upright_if_there_are_many(made: dict, count: int, across: str):
+    mean = {"mean": 0.5, "low": None, "high": None, "cases": 6}
+    targets = [one | {"accuracy": {f"at {n}": mean for n in range(count)}, "counts": {}} for one in made["targets"]]
+    header, rows = overall_rows(made | {"targets": targets})
+    names, scores = ["fast", "slow"], [f"at {n}" for n in range(count)]
+    assert header == [across, *(scores if across == "target" else names)]
+    assert [row[0] for row in rows] == (names if across == "target" else scores)
+    assert {str(cell) for row in rows for cell in row[1:]} == {"0.5000"}
+    assert overall_rows(made) == (["target"], [])
 
 
 def test_a_server_that_dies_midway_is_reported_and_the_others_are_still_measured(tmp_path: Path):

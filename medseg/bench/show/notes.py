@@ -30,8 +30,8 @@ def warnings(record: Record) -> list[str]:
     busy = [share for share in shares if share > BUSY]
     if not busy:
         return []
-    what = f"other programs used up to {max(busy):.0%} of the cores while {len(busy)} of {len(shares)} targets"
-    return [f"{what} were measured: repeat on an idle machine"]
+    what = "the target was" if len(shares) == 1 else f"{len(busy)} of {len(shares)} targets were"
+    return [f"other programs used up to {max(busy):.0%} of the cores while {what} measured: repeat on an idle machine"]
 
 
 def unhashed(record: Record) -> str:

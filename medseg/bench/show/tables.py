@@ -27,6 +27,7 @@ from medseg.bench.show.voters import VoterRow, voter_rows
 
 __all__ = ["seconds", "table", "time"]
 OVERALL = "All cases together"
+_ABREAST = 6  # scores of long names that fit side by side
 Table = tuple[list[str], list[list[str | Cell]]]
 
 
@@ -93,21 +94,25 @@ def _failed(requests: int, failed: int) -> Cell:
 
 
 def overall_rows(record: Record) -> Table:
-    """Scores that are computed over all cases together, a row a target; no rows where there are none."""
+    """Scores that are computed over all cases together; no rows where there are none.
+
+    A row a target; with many scores, which would not fit on a page side by side, a row a score.
+    """
     targets = record["targets"]
-    rows = {name for target in targets for row in target["scores"].values() for name in row}
-    names = list(dict.fromkeys(name for target in targets for name in target["accuracy"] if name not in rows))
+    by_case = {name for target in targets for row in target["scores"].values() for name in row}
+    names = list(dict.fromkeys(name for target in targets for name in target["accuracy"] if name not in by_case))
     counts = list(dict.fromkeys(name for target in targets for name in target["counts"]))
-    if not names and not counts:
+    columns: dict[str, list[Cell]] = {
+        **{name: [_score(record, target, name) for target in targets] for name in names},
+        **{name: [number(target["counts"].get(name), "{:.0f}") for target in targets] for name in counts},
+    }
+    named = [target["name"] for target in targets]
+    if not columns:
         return ["target"], []
-    return ["target", *names, *counts], [
-        [
-            target["name"],
-            *(_score(record, target, name) for name in names),
-            *(number(target["counts"].get(name), "{:.0f}") for name in counts),
-        ]
-        for target in targets
-    ]
+    if len(columns) > _ABREAST:
+        return ["score", *named], [[name, *cells] for name, cells in columns.items()]
+    rows = zip(*columns.values(), strict=True)
+    return ["target", *columns], [[name, *cells] for name, cells in zip(named, rows, strict=True)]
 
 
 def usage_rows(record: Record) -> Table:

@@ -29,6 +29,7 @@ _WORDS = {
     "server memory": "the largest resident memory of the server's processes",
     "other programs": "the share of the cores that other programs used during the measurement",
     "difference": "this target's score minus the first target's, on the same cases",
+    "score": "computed over all cases together",
     "change": "relative to before",
     "flipped": "voxels or pixels whose class differs from torch's",
     "lesions lost": "connected components, or findings, that torch has and this file does not have",

@@ -25,7 +25,8 @@ def verdict(record: Record) -> list[str]:
     if not good:
         return []
     chosen = min((one for one in good if not _clearly_worse(one, good[0], record["main"])), key=_median_s)
-    return [_take(chosen, good, record["main"]), _next(chosen), *_no_faster(good)]
+    only = len(record["targets"]) == 1
+    return [_take(chosen, good, record["main"], only), _next(chosen), *_no_faster(good)]
 
 
 def _sound(target: TargetRecord) -> bool:
@@ -44,12 +45,13 @@ def _clearly_worse(target: TargetRecord, first: TargetRecord, main: str) -> bool
     return change["mean"] < 0 if change["high"] is None else change["high"] < 0
 
 
-def _take(chosen: TargetRecord, good: Sequence[TargetRecord], main: str) -> str:
+def _take(chosen: TargetRecord, good: Sequence[TargetRecord], main: str, only: bool) -> str:
     others = [one["name"] for one in good if one is not chosen and not _clearly_slower(one, chosen)]
     beside = [one for one in others if not _clearly_worse(_named(good, one), good[0], main)]
     named = "all others" if len(beside) == len(good) - 1 > _MOST_NAMED else " and ".join(beside)
     as_fast = f"; {named} may be as fast: their times overlap" if beside else ""
-    alone = " (nothing else was measured)" if len(good) == 1 else ""
+    lonely = " (nothing else was measured)" if only else " (nothing else was measured without a failure)"
+    alone = lonely if len(good) == 1 else ""
     return f"Take {chosen['name']}: {_speed(chosen)}{alone}{_score(chosen, good[0], main)}{as_fast}."
 
 
