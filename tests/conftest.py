@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from medseg.run import WEIGHTS, Run
 from medseg.tasks import network_named
@@ -23,6 +24,10 @@ SMALL = {
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a background job; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# On a busy machine an example, or making one, may take any time: Hypothesis would call that a failure.
+settings.register_profile("medseg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("medseg")
 
 
 @pytest.fixture(autouse=True)

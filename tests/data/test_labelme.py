@@ -28,7 +28,7 @@ def drawn(folder: Path, *shapes: dict[str, Any], size: tuple[int, int] = SIZE, *
 masks = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14), elements=st.integers(0, 1))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(masks)
 def test_any_mask_comes_back_pixel_for_pixel_holes_too(tmp_path: Path, mask: np.ndarray) -> None:
     path = tmp_path / "a.json"
