@@ -86,7 +86,6 @@ def run(medseg, environment: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_it_is_medsegs_wheel_and_not_the_checkout(medseg, environment: Path) -> None:
     code = "import medseg, cells; print(medseg.__file__, cells.__file__)"
     python = environment / "env/bin/python"
@@ -96,7 +95,6 @@ def test_it_is_medsegs_wheel_and_not_the_checkout(medseg, environment: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_it_is_fitted_imported_exported_and_judged(medseg, run: Path, environment: Path) -> None:
     files = Run(run).files
     assert {"weights.pt", "fp32.onnx", "fp16.onnx", "int8.onnx"} <= set(files)
@@ -110,7 +108,6 @@ def test_it_is_fitted_imported_exported_and_judged(medseg, run: Path, environmen
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_it_is_asked_here_and_of_a_server_with_its_own_option(medseg, run: Path, environment: Path) -> None:
     medseg("predict", "cells", "data/pictures", "--run", run, "--out", "here", "--threshold", "0.4")
     with _served(environment, run) as url:
@@ -141,7 +138,6 @@ def _served(environment: Path, run: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_its_repositories_are_written_for_every_target(medseg, run: Path, environment: Path) -> None:
     facts = {
         "precision": "fp32",
@@ -163,7 +159,6 @@ def test_its_repositories_are_written_for_every_target(medseg, run: Path, enviro
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_it_is_measured(medseg, run: Path, environment: Path) -> None:
     words = ["--out", "bench", "--quick", "--cases", "2", "--engine", "openvino"]
     medseg("bench", "cells", "data", "--run", run, *words, "--precision", "fp32", "--precision", "int8")

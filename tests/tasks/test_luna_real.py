@@ -60,7 +60,6 @@ def _check_annotated_first(nodules: Array, among: int = 3) -> None:
 
 
 @pytest.mark.parametrize("engine", ["openvino", *(pytest.param(name, marks=pytest.mark.long) for name in SLOWER)])
-@pytest.mark.timeout(600)
 def test_every_engine_finds_the_reference_candidates(published: list[Run], engine: str) -> None:
     with opened(published, engine, "fp32") as networks:
         nodules = TASK.pipeline(_tensors(), networks)["nodules"]
