@@ -25,7 +25,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import local
+from typing import IO
 
 import numpy as np
 
@@ -122,10 +124,17 @@ def started(peer: Peer, options: argparse.Namespace) -> Iterator[BenchTarget]:
     port = free_ports().http
     server = [sys.executable, "-m", "benchmarks.peers.servers", peer.server, peer.inference, peer.precision]
     command = [*server, options.task, str(port), *map(str, options.run)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        _await(port, process)
+    with TemporaryFile() as said, _process(command, said) as process:
+        _await(port, process, said)
         yield BenchTarget(peer.name, _asking(peer.server, port), {"server": peer.server}, pids=[process.pid])
+
+
+@contextmanager
+def _process(command: list[str], said: IO[bytes]) -> Iterator[subprocess.Popen]:
+    """The command's process, which writes its errors to `said`; it is ended at the end, with all that it started."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
+    try:
+        yield process
     finally:
         process.terminate()  # Ray Serve then ends its cluster
         with suppress(subprocess.TimeoutExpired):
@@ -173,7 +182,7 @@ def _ask(name: str, connection: http.client.HTTPConnection, pictures: list[bytes
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _await(port: int, process: subprocess.Popen, limit_s: float = 120) -> None:
+def _await(port: int, process: subprocess.Popen, said: IO[bytes], limit_s: float = 120) -> None:
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -184,7 +193,8 @@ def _await(port: int, process: subprocess.Popen, limit_s: float = 120) -> None:
         except OSError:
             pass
         time.sleep(0.2)
-    raise SystemExit(f"the server on port {port} did not start within {limit_s} s, or ended")
+    said.seek(0)
+    raise SystemExit(f"the server did not start within {limit_s} s, or ended: {said.read().decode()[-400:]}")
 
 
 def _options() -> argparse.Namespace:

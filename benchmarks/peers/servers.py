@@ -1,5 +1,7 @@
 """Servers as a user might write them: FastAPI, LitServe or Ray Serve, each with one worker that uses all cores.
 
+LitServe and FastAPI come with the development tools; Ray Serve needs `pip install 'ray[serve]'`.
+
 python -m benchmarks.peers.servers fastapi openvino fp32 gi-tract PORT RUN...
 """
 
@@ -75,6 +77,7 @@ def serve_ray(peer: Peer, task: str, port: int, runs: Sequence[Path]) -> None:
     ray.init(num_cpus=cores(), include_dashboard=False)
     serve.start(http_options={"host": HOST, "port": port})
     serve.run(Replica.bind())
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     signal.sigwait([signal.SIGTERM])
     serve.shutdown()
     ray.shutdown()
