@@ -4,18 +4,24 @@
 
 The bare engine gets the networks' inputs directly, in this process: it reads no file, decodes nothing and makes no
 mask. `pipeline` adds decoding and the mask, still in this process. `served` is the ensemble of `medseg serve`, from
-encoded bytes to the mask.
+encoded bytes to the mask. A second table shows how much CPU time each of the server's processes spends on a request.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from time import process_time
+
+from psutil import NoSuchProcess, Process
 
 from medseg.api.serve import Repository, write_repository
 from medseg.bench.cases import cases_of
@@ -23,7 +29,7 @@ from medseg.bench.measure.clock import Clock
 from medseg.bench.measure.load import Crew, Plan, closed_loop
 from medseg.bench.measure.recorded import latencies
 from medseg.bench.measure.served import spent
-from medseg.bench.measure.target import At, BenchTarget, Statistics, local_target, served_target
+from medseg.bench.measure.target import INPUTS, At, BenchTarget, Statistics, local_target, served_target
 from medseg.bench.show.tables import seconds, table
 from medseg.engines.runs import opened
 from medseg.run import Run
@@ -43,6 +49,7 @@ class Side:
     p50_s: dict[int, list[float]] = field(default_factory=lambda: {ALONE: [], TOGETHER: []})
     per_s: dict[int, list[float]] = field(default_factory=lambda: {ALONE: [], TOGETHER: []})
     decode_s: list[float] = field(default_factory=list)  # of a request that is sent alone; only for the server
+    cpu_s: list[dict[str, float]] = field(default_factory=list)  # of a request, TOGETHER at once; by process, likewise
 
 
 def main() -> None:
@@ -68,6 +75,7 @@ def main() -> None:
                 _round(task, sides, cases, options.seconds)
             served.close()
     print(table(["side", "at once", "p50", "throughput", "spread of the rounds"], [*_rows(sides)]))
+    print("\n" + table(["process", f"CPU time of a request, {TOGETHER} at once", "share"], _cpu_rows(sides[-1])))
     print(f"\n{verdict(sides)}")
 
 
@@ -102,12 +110,14 @@ def network_inputs(task: Task, case: Unread, networks: Networks) -> list[tuple[s
 def _round(task: Task, sides: Sequence[Side], cases: Sequence[Unread], limit_s: float) -> None:
     for at_once in (ALONE, TOGETHER):
         for side in sides:
-            before = _statistics(side.target)
+            before, busy = _statistics(side.target), _cpu_s(side.target)
             p50_s, per_s = turn(side.target, cases, at_once, limit_s)
             side.p50_s[at_once].append(p50_s)
             side.per_s[at_once].append(per_s)
             if before and at_once == ALONE:
                 side.decode_s.append(_decode_s(task, before, _statistics(side.target)))
+            elif before:
+                side.cpu_s.append(_cpu_of_a_request(task, busy, _cpu_s(side.target), before, _statistics(side.target)))
 
 
 def turn(target: BenchTarget, cases: Sequence[Unread], at_once: int, limit_s: float) -> tuple[float, float]:
@@ -129,6 +139,33 @@ def read_once(case: Unread) -> Unread:
 
 def _statistics(target: BenchTarget) -> Statistics:
     return target.statistics() if target.statistics else {}
+
+
+def _cpu_s(target: BenchTarget) -> dict[str, float]:
+    """The CPU seconds so far of this process and of the target's, by model; both instances of a network together."""
+    found = defaultdict(float, client=process_time())
+    for process in (one for pid in target.pids for one in (Process(pid), *Process(pid).children(recursive=True))):
+        with suppress(NoSuchProcess):
+            model = re.search(r"/models/([^/]+)/", " ".join(process.cmdline()))
+            spent_s = process.cpu_times()
+            found[model[1] if model else process.name()] += spent_s.user + spent_s.system
+    return found
+
+
+def _cpu_of_a_request(
+    task: Task, busy: Mapping[str, float], now: Mapping[str, float], before: Statistics, after: Statistics
+) -> dict[str, float]:
+    """The CPU seconds of each process between two moments, divided by the requests that the last step answered."""
+    last = step_model(task.name, task.pipeline.steps[-1].name)
+    requests = after[last][INPUTS] - before[last][INPUTS]
+    return {name: (spent_s - busy.get(name, 0.0)) / requests for name, spent_s in now.items()}
+
+
+def _cpu_rows(served: Side) -> list[list[str]]:
+    rows = {name: median(turn[name] for turn in served.cpu_s) for name in served.cpu_s[0]}
+    whole = sum(rows.values())
+    shown = sorted(rows.items(), key=lambda row: -row[1])
+    return [[name, seconds(spent_s), f"{spent_s / whole:.1%}"] for name, spent_s in [*shown, ("all", whole)]]
 
 
 def _decode_s(task: Task, before: Statistics, after: Statistics) -> float:
