@@ -43,13 +43,22 @@ CASES = {
     "within chance": ([target("a", SLOW), target("b", FAST, (-0.01, -0.02, 0.01))], "Take b", "within chance"),
     "the faster one is worse": ([target("a", SLOW), target("b", FAST, (-0.1, -0.2, -0.01))], "Take a", "dice 0.9000"),
     "better and faster": ([target("a", SLOW), target("b", FAST, (0.1, 0.05, 0.2))], "Take b", "better"),
-    "too close to tell": ([target("a", FAST), target("b", AS_FAST, (0, 0, 0))], "Take a", "b may be as fast"),
+    "too close to tell": (
+        [target("a", FAST), target("b", AS_FAST, (0, 0, 0))],
+        "Take a",
+        "b may be as fast: their times overlap",
+    ),
     "none can be told": (
         [target(name, FAST, None if name == "a" else (0, 0, 0)) for name in "abcd"],
         "Take a",
         "; all others may be as fast",
     ),
     "one request": ([target("a", [0.1]), target("b", [0.2], (0, 0, 0))], "Take a", "of one request"),
+    "few requests": (
+        [target("a", FAST), target("b", [0.2], (0, 0, 0)), target("c", SLOW, (0, 0, 0))],
+        "Take a",
+        "; b may be as fast: there are too few requests to tell.",
+    ),
     "alone": ([target("a", FAST)], "Take a", "nothing else was measured"),
 }
 

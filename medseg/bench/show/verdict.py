@@ -49,7 +49,9 @@ def _take(chosen: TargetRecord, good: Sequence[TargetRecord], main: str, only: b
     others = [one["name"] for one in good if one is not chosen and not _clearly_slower(one, chosen)]
     beside = [one for one in others if not _clearly_worse(_named(good, one), good[0], main)]
     named = "all others" if len(beside) == len(good) - 1 > _MOST_NAMED else " and ".join(beside)
-    as_fast = f"; {named} may be as fast: their times overlap" if beside else ""
+    told = all(median_interval(one) for one in good if one is chosen or one["name"] in beside)
+    because = "their times overlap" if told else "there are too few requests to tell"
+    as_fast = f"; {named} may be as fast: {because}" if beside else ""
     lonely = " (nothing else was measured)" if only else " (nothing else was measured without a failure)"
     alone = lonely if len(good) == 1 else ""
     return f"Take {chosen['name']}: {_speed(chosen)}{alone}{_score(chosen, good[0], main)}{as_fast}."
