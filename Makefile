@@ -11,7 +11,7 @@ FOR_DEMO := $(VENV)/.ready-for-demo
 demo: $(FOR_DEMO)  ## phantoms, a short fit, export, serve, predict, bench: prints the report's path
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
 
-test: $(READY)  ## the whole suite in two processes, each of which takes one test file at a time
+test: $(READY)  ## the whole suite in three processes, each of which takes one test file at a time
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-long: $(READY)  ## the tests that the suite leaves out: hundreds of damaged files, dozens of cold starts

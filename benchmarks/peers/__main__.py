@@ -101,20 +101,28 @@ def keeping(opening: Opening, masks: dict[str, dict[str, np.ndarray]]) -> Openin
 
 
 def verdict(record: Record, masks: dict[str, dict[str, np.ndarray]]) -> str:
-    """One sentence: our best throughput relative to the best of the others, and how equal the masks are."""
+    """A line a peer: our best throughput relative to its own, and how equal the masks are."""
     ours, *theirs = [target["name"] for target in record["targets"]]
     rates = {target["name"]: max(level["per_s"] for level in target["levels"]) for target in record["targets"]}
-    best = max(theirs, key=rates.__getitem__)
-    pairs = [(masks[ours][case].ravel(), mask.ravel()) for case, mask in masks[best].items()]
-    if record["task"] == "luna":
+    packed = record["task"] == "luna"
+    return "\n".join(
+        f"Throughput of {ours}: {rates[ours] / rates[name]:.2f} times that of {name}; "
+        f"{_equality(masks[ours], masks[name], packed)}."
+        for name in theirs
+    )
+
+
+def _equality(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], packed: bool) -> str:
+    """How equal the masks of the same cases are; `packed` masks are bits."""
+    pairs = [(ours[case].ravel(), mask.ravel()) for case, mask in theirs.items()]
+    if packed:
         pairs = [(np.unpackbits(mine), np.unpackbits(other)) for mine, other in pairs]
     flipped = sum(int((mine != other).sum()) for mine, other in pairs)
     equal = sum(np.array_equal(mine, other) for mine, other in pairs)
     dice = 1 - flipped / max(1, sum(int((mine > 0).sum() + (other > 0).sum()) for mine, other in pairs))
     return (
-        f"Throughput of {ours}: {rates[ours] / rates[best]:.2f} times that of {best}, the best of the others; "
         f"masks identical in {equal} of {len(pairs)} cases, Dice {dice:.5f}, {flipped} of "
-        f"{sum(mine.size for mine, _ in pairs)} voxels differ."
+        f"{sum(mine.size for mine, _ in pairs)} voxels differ"
     )
 
 
