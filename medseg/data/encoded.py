@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -191,15 +192,24 @@ def _reading(data: bytes, kind: Kind, name: str) -> Iterator[Image.Image]:
                 picture.info.pop("xmp", None)  # only Pillow would read an orientation from it
                 yield picture
     except UnidentifiedImageError as error:  # its own message only names a Python object
-        tiff = data[:4] in _TIFF_STARTS  # for example one of floating-point or signed values
-        found = "a TIFF of a kind that Pillow does not read" if tiff else "no picture that Pillow knows"
-        raise InputError(f"{name} is {found}; expected {kind.words}") from error
+        raise InputError(f"{name} is {_unknown(data)}; expected {kind.words}") from error
     except (OSError, ValueError, SyntaxError, TypeError, LookupError, OverflowError, EOFError, struct.error) as error:
         raise InputError(f"{name} cannot be read ({error}); expected {kind.words}") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         raise InputError(
             f"{name} declares too many pixels ({error}); expected {MAX_SIDE} on each side at most"
         ) from error
+
+
+def _unknown(data: bytes) -> str:
+    """What bytes are that Pillow does not know."""
+    if data[:4] not in _TIFF_STARTS:
+        return "no picture that Pillow knows"
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    begins = int.from_bytes(data[8:16] if b"+" in data[2:4] else data[4:8], order)
+    if begins >= len(data):
+        return f"a TIFF that is cut short: its directory is due at byte {begins}, and it has {len(data)} bytes"
+    return "a TIFF of a kind that Pillow does not read"  # for example one of floating-point or signed values
 
 
 def _shown(data: bytes, picture: Image.Image) -> tuple[int, int]:

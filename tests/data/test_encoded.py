@@ -210,6 +210,21 @@ def test_bytes_that_are_no_picture_are_refused_without_naming_a_python_object() 
     assert str(caught.value) == "slice is no picture that Pillow knows; expected a 16-bit grey PNG"
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+def test_a_tiff_that_lost_its_directory_is_said_to_be_cut_short(order: str, big: bool) -> None:
+    start = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}H", 43 if big else 42)
+    start += struct.pack(f"{order}HHQ", 8, 0, 100) if big else struct.pack(f"{order}I", 100)
+    with pytest.raises(InputError, match=r"slice is a TIFF that is cut short: .* byte 100, and it has 60 bytes; exp"):
+        check(start.ljust(60, b"\0"), RGB, "slice")
+
+
+def test_half_a_tiff_is_said_to_be_cut_short() -> None:
+    whole = saved(COLOURS, "TIFF", compression="tiff_lzw")  # by libtiff, which writes the directory last
+    with pytest.raises(InputError, match="cut short"):
+        check(whole[: len(whole) // 2], RGB)
+
+
 def test_a_whole_jpeg_has_its_size() -> None:
     assert check(LOSSY["JPEG"], RGB) == (40, 60)
 
