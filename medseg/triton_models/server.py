@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import re
 import secrets
 import signal
 import socket
@@ -23,7 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from medseg.engines.credentials import write_key
-from medseg.errors import InputError, ServerError
+from medseg.errors import ServerError
 from medseg.scratch import Scratch
 from medseg.triton_models import memory
 from medseg.triton_models.access import LOOPBACK, Access, doors
@@ -32,6 +31,7 @@ from medseg.triton_models.control import did
 from medseg.triton_models.front.doors import Doors, drain_seconds, grpc_socket, http_socket, metrics_socket
 from medseg.triton_models.front.guard import ORPHANED, note_session
 from medseg.triton_models.heap import FRONT
+from medseg.triton_models.log import emptied, reason
 from medseg.triton_models.pulse import FOLDER
 from medseg.triton_models.stubs import processes
 from medseg.triton_models.wheel import backends, environment, wheel
@@ -39,6 +39,7 @@ from medseg.triton_models.wheel import backends, environment, wheel
 LOCAL = Access()
 _PR_SET_CHILD_SUBREAPER = 36
 _READY_SECONDS = 120
+_STARTS = 3  # of a tritonserver that crashes while it starts
 _STOP_SECONDS = 15
 _LONGEST_FOLDER = 80  # a socket's path has at most 107 bytes
 
@@ -162,12 +163,7 @@ class Server:
 
     def reason(self) -> str:
         """What the log says of a failure since the mark: why a model did not load, or its last error."""
-        with self.log.open("rb") as file:
-            file.seek(self._told)
-            text = file.read().decode(errors="replace")
-        errors = [line for line in re.findall(r"^E\d{4} .*?\] (.*)$", text, re.MULTILINE) if "CUDA driver" not in line]
-        load = [line for line in errors if "failed to load" in line or "Poll failed" in line]
-        return f"{(load or errors[-1:] or ['it says nothing'])[0]} (log: {self.log})"
+        return reason(self.log, self._told)
 
 
 @contextmanager
@@ -190,16 +186,29 @@ def serving(
     with Scratch("triton", _short_folder()) as scratch, _key(ports) as key:
         folder = Path(scratch)
         behind = doors(access, (ports.http, ports.grpc, ports.metrics), folder, key)
-        _emptied(log)
+        emptied(log)
         server = Server(ports, log, folder, models, _command(repository, models, backends(folder), folder), behind)
         server.start_front()
         try:
-            server.start()
+            _started(server)
             server.open_front()
             yield server
         finally:
             server.closing = True
             server.close_front()
+            server.stop()
+
+
+def _started(server: Server) -> None:
+    """Start a server. If it crashes meanwhile, as Triton's python backend sometimes does, it is started again."""
+    for left in reversed(range(_STARTS)):
+        try:
+            server.start()
+            return
+        except ServerError:
+            if not left or (server.process.poll() or 0) >= 0:
+                raise
+            tqdm.write(f"tritonserver ended {server.ending()} while it started; it is started again", file=sys.stderr)
             server.stop()
 
 
@@ -209,15 +218,6 @@ def free_ports() -> Ports:
         for one in (a, b, c):
             one.bind((LOOPBACK, 0))
         return Ports(*(one.getsockname()[1] for one in (a, b, c)))
-
-
-def _emptied(log: Path) -> None:
-    """An empty log, for this user alone: it may quote what clients sent."""
-    try:
-        os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        log.chmod(0o600)
-    except OSError as error:
-        raise InputError(f"--log {log} cannot be written ({error.strerror}); expected a file's path") from error
 
 
 def _short_folder() -> str:

@@ -24,10 +24,11 @@ def dice(answer: dict) -> dict[str, float]:
 QUICKLY = busy(0.005)
 
 
-def record(behave=QUICKLY, names=("fast", "slow")) -> dict:
+def record(behave=QUICKLY, names=("fast", "slow"), timeout_s: float = 60.0) -> dict:
     cases = [question(f"case {n}", 0.8 + n / 50) for n in range(6)]
     targets = [target(behave, names[0]), target(lambda n: busy(0.01)(n), names[1])]
-    return measured(targets, cases, Loads((1, 2), (50,)), Plan(0, 3, window_s=0.1, limit_s=0.4, timeout_s=0.5), dice)
+    plan = Plan(0, 3, window_s=0.1, stable=1.0, timeout_s=timeout_s)
+    return measured(targets, cases, Loads((1, 2), (50,)), plan, dice)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_a_server_that_dies_midway_is_reported_and_the_others_are_still_measured
 
 
 def test_a_server_that_stalls_is_reported(tmp_path: Path):
-    made = record(lambda n: busy(1.5 if n == 4 else 0.005)(n))
+    made = record(lambda n: busy(1.5 if n == 4 else 0.005)(n), timeout_s=0.5)
     assert any("timeout" in problem for problem in made["targets"][0]["problems"])
     assert "timeout" in write_report(tmp_path, made).read_text()
 

@@ -43,7 +43,7 @@ WRONG = [
 @pytest.fixture(scope="module")
 def made() -> dict[str, Any]:
     cases = [question(f"case {n}") for n in range(2)]
-    plan = Plan(warmup=0, rounds=3, requests=6, window_s=0.02, limit_s=0.1, timeout_s=1.0)
+    plan = Plan(warmup=0, rounds=3, requests=6, window_s=0.02, stable=1.0)
     whole = rounded(measured([target()], cases, Loads((1,)), plan, lambda _: {"dice": 0.9}))
     (level,) = whole["targets"][0]["levels"]
     whole["targets"][0]["serial"].pop("summary"), level.pop("summary")

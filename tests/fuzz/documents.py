@@ -23,7 +23,7 @@ from tests.dali_pipelines.damage import damaged
 from tests.fuzz.annotations import junk_in
 from tests.fuzz.outcomes import Campaign, Outcome, outcome
 
-PLAN = Plan(warmup=0, rounds=2, requests=2, window_s=0.02, limit_s=0.1, timeout_s=1.0)
+PLAN = Plan(warmup=0, rounds=2, requests=2, window_s=0.02, stable=1.0)
 READ = (
     "name",
     "serial",

@@ -69,7 +69,7 @@ def test_a_volumes_slices_are_asked_for_side_by_side_and_come_back_in_order() ->
     together = threading.Barrier(4)  # broken, and an error, where fewer than four calls come at a time
 
     def infer(batch: np.ndarray) -> np.ndarray:
-        together.wait(10)
+        together.wait(60)
         return -batch
 
     assert np.array_equal(segment({"input": image}, lambda _: infer)["logits"], -image)

