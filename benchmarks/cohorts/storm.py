@@ -1,7 +1,5 @@
 """A cohort on two Ray nodes while things go wrong, compared with `medseg predict` on the same files.
 
-    python -m benchmarks.cohort_storm TASK INPUT... --run RUN [--run RUN] [--damaged 10] [--timeout 30]
-
 The inputs are mixed with damaged copies of themselves, with one that ends its worker by a segmentation fault, and with
 one that never ends. After a fifth of the cases a worker is killed, after two fifths the second node is stopped, and
 after three fifths another one starts. At the end every input must be answered with the files that `medseg predict`
@@ -34,7 +32,6 @@ from medseg.cohort.ledger import Entry, Ledger
 from medseg.cohort.on_ray import Actors
 from medseg.cohort.sources import files_of
 from medseg.cohort.writing import ANSWERS, ARRAYS
-from medseg.data.voxels import stem
 from medseg.files import sha256
 from medseg.task import Files, Reading, Source, Task
 from medseg.tasks import task_named
@@ -98,11 +95,15 @@ class Storm:
     def listen(self, entry: Entry) -> None:
         """Called with each finished case."""
         self.heard.append(entry)
-        events = (self._kill, self.nodes.stop, self.nodes.start)
+        events = (
+            ("a worker was killed", self._kill),
+            ("the second node was stopped", self.nodes.stop),
+            ("another node was started", self.nodes.start),
+        )
         if len(self.told) < len(events) and len(self.heard) >= self.cases * (len(self.told) + 1) / 5:
-            event = events[len(self.told)]
+            words, event = events[len(self.told)]
             event()
-            self.told.append(f"{event.__doc__} (after {len(self.heard)} cases)")
+            self.told.append(f"{words} after {len(self.heard)} cases")
 
     def _kill(self) -> None:
         """Kill the worker that ended the latest case."""
@@ -111,26 +112,24 @@ class Storm:
 
 def bad_inputs(good: Sequence[Source], folder: Path, damaged: int) -> list[Path]:
     """Copies of the first inputs under other names: one for each way to fail, and so many damaged ones."""
-    kinds = [CRASHES, HANGS, *[f"{DAMAGED}-{number}" for number in range(damaged)]]
-    made = []
-    for kind, source in zip(kinds, good, strict=False):
-        copies = [_copied(file, source.path, folder / kind.partition("-")[0], kind) for file in files_of(source.path)]
-        if kind.startswith(DAMAGED):
-            largest = max(copies, key=lambda one: one.stat().st_size)
-            os.truncate(largest, largest.stat().st_size // 2)
-        made.append(next(one for one in (*copies, copies[0].parent) if one.stem == kind))
-    return made
+    names = [CRASHES, HANGS, *[f"{DAMAGED}-{number}" for number in range(damaged)]]
+    return [_bad(source, folder / name.partition("-")[0], name) for name, source in zip(names, good, strict=False)]
 
 
-def _copied(file: Path, source: Path, folder: Path, name: str) -> Path:
-    """A copy of one of a source's files, named `name` where it was named as the source is; headers say so too."""
-    place = folder / name if source.is_dir() else folder
-    copy = place / file.name.replace(stem(source), name, 1)
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, copy)
-    if copy.suffix == ".mhd":
-        copy.write_text(copy.read_text().replace(stem(source), name))
-    return copy
+def _bad(source: Source, folder: Path, name: str) -> Path:
+    """A copy of a source under another name, which its files' names and headers follow."""
+    path = folder / source.path.name.replace(source.name, name)
+    place = path if source.path.is_dir() else folder
+    place.mkdir(parents=True, exist_ok=True)
+    copies = [place / file.name.replace(source.name, name) for file in files_of(source.path)]
+    for file, copy in zip(files_of(source.path), copies, strict=True):
+        shutil.copyfile(file, copy)
+        if copy.suffix == ".mhd":
+            copy.write_text(copy.read_text().replace(source.name, name))
+    if name.startswith(DAMAGED):
+        largest = max(copies, key=lambda one: one.stat().st_size)
+        os.truncate(largest, largest.stat().st_size // 2)
+    return path
 
 
 def predicted(task: Task, options: argparse.Namespace, out: Path) -> dict[str, str]:
@@ -155,12 +154,10 @@ def counts(storm: Storm, ledger: Ledger, bad: Collection[str]) -> Iterator[tuple
     """What is counted after the cohort, how often it is due, and how often it was seen."""
     entries = ledger.entries.values()
     yield "inputs", storm.cases, len(entries)
-    yield "each ended once", storm.cases, sum(count == 1 for count in Counter(one.key for one in storm.heard).values())
-    yield (
-        "good ones answered",
-        storm.cases - len(bad),
-        sum(one.input not in bad and one.status == DONE for one in entries),
-    )
+    ended = Counter(entry.key for entry in storm.heard)
+    yield "each ended once", storm.cases, sum(count == 1 for count in ended.values())
+    answered = [entry for entry in entries if entry.status == DONE]
+    yield "good ones answered", storm.cases - len(bad), sum(entry.input not in bad for entry in answered)
     yield "bad ones failed, each with its reason", len(bad), sum(one.input in bad and _rightly(one) for one in entries)
 
 
@@ -169,17 +166,16 @@ def _rightly(entry: Entry) -> bool:
     return entry.status == FAILED and not entry.files and SAYS[kind] in entry.error
 
 
-def main() -> None:
+def storm(options: argparse.Namespace) -> None:
     """Run the cohort, then `medseg predict`, and print what was seen."""
-    options = _options()
     task = task_named(options.task)
     good = [one for path in options.inputs for one in task.files.sources(path, Reading())]
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # where Ray's workers find `opened`
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # where Ray's workers find `opened`
     with tempfile.TemporaryDirectory(prefix="medseg-storm-") as name:
         bad = {str(path) for path in bad_inputs(good, Path(name, "bad"), options.damaged)}
-        storm = Storm(Nodes(), len(good) + len(bad))
+        seen = Storm(Nodes(), len(good) + len(bad))
         work = Work(task.name, "", tuple(str(run.absolute()) for run in options.run))
-        asked = replace(work, opener="benchmarks.cohort_storm:opened"), how_asked(work)
+        asked = replace(work, opener="benchmarks.cohorts.storm:opened"), how_asked(work)
         words = [*sorted(bad), *map(str, options.inputs)]
         began = time.perf_counter()
         ledger = batch(
@@ -187,30 +183,16 @@ def main() -> None:
             words,
             Path(name, "out"),
             asked,
-            lambda one: Actors(one, storm.nodes.address, 2, 0, options.timeout),
-            Rules(retry=1, heard=storm.listen),
+            lambda one: Actors(one, seen.nodes.address, 2, 0, options.timeout),
+            Rules(retry=1, heard=seen.listen),
         )
         seconds = time.perf_counter() - began
         expected = predicted(task, options, Path(name, "predicted"))
     found = written(task, ledger.entries.values())
     same = sum(found.get(name) == digest for name, digest in expected.items())
-    rows = [*counts(storm, ledger, bad), ("files as medseg predict writes them", len(expected), same)]
+    rows = [*counts(seen, ledger, bad), ("files as medseg predict writes them", len(expected), same)]
     rows.append(("files that it does not write", 0, len(found.keys() - expected.keys())))
     print(table(["what", "due", "seen"], [[what, str(due), str(seen)] for what, due, seen in rows]))
-    print(f"\n{storm.cases} cases in {seconds:.0f} s. {' '.join(f'{one}' for one in storm.told)}")
+    print(f"\n{seen.cases} cases in {seconds:.0f} s: {'; '.join(seen.told)}")
     print("\n".join(sorted(f"{one.case}: {one.error}" for one in ledger.entries.values() if one.status == FAILED)))
     sys.exit(any(due != seen for _, due, seen in rows))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task")
-    parser.add_argument("inputs", nargs="+", type=Path)
-    parser.add_argument("--run", action="append", required=True, type=Path)
-    parser.add_argument("--damaged", type=int, default=10, help="damaged inputs")
-    parser.add_argument("--timeout", type=float, default=30.0, help="seconds after which a case counts as hanging")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()
