@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from medseg.data import labelme
 from medseg.data.labelme import labelme_from_mask, mask_of, read_labelme
 from medseg.errors import InputError
 from medseg.tasks.stas import reader
@@ -33,6 +35,25 @@ masks = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_si
 def test_any_mask_comes_back_pixel_for_pixel_holes_too(tmp_path: Path, mask: np.ndarray) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(labelme_from_mask(mask, "a.jpg", "STAS")))
+    assert (mask_of(read_labelme(path), mask.shape) == mask).all()
+
+
+def test_the_work_on_holes_grows_with_the_logarithm_of_their_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.ones((400, 60), np.uint8)
+    mask[2::4, 2::4] = 0  # in 100 rows
+    looked_at, components = [], labelme._components
+
+    def counted(part: np.ndarray, corner: tuple[int, int] = (0, 0)) -> Iterator[Any]:
+        looked_at.append(part.size)
+        return components(part, corner)
+
+    monkeypatch.setattr(labelme, "_components", counted)
+    document = labelme_from_mask(mask, "a.jpg", "STAS")
+    assert sum(looked_at) < 10 * mask.size  # one after the other it would be 50 times
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document))
     assert (mask_of(read_labelme(path), mask.shape) == mask).all()
 
 
