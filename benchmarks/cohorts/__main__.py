@@ -1,7 +1,7 @@
 """What a cohort costs besides inference, how fast it is, how long an archive takes, and what it withstands.
 
     python -m benchmarks.cohorts empty [--cases 20000] [--workers 2]
-    python -m benchmarks.cohorts compare TASK INPUT... --run RUN [--run RUN] [--loop 5] [--rounds 3]
+    python -m benchmarks.cohorts compare TASK INPUT... --run RUN [--run RUN] [--workers N] [--loop 5] [--rounds 3]
     python -m benchmarks.cohorts simulate [--cases 100000] [--workers 64] [--read 4] [--infer 12] [--write 2]
     python -m benchmarks.cohorts storm TASK INPUT... --run RUN [--run RUN] [--damaged 10] [--timeout 30]
 
@@ -39,6 +39,7 @@ def _options() -> argparse.Namespace:
     one.add_argument("inputs", nargs="+", type=Path)
     one.add_argument("--run", action="append", required=True, type=Path)
     one.add_argument("--loop", type=int, default=5, help="cases of the shell's loop")
+    one.add_argument("--workers", type=int, help="of medseg batch; by default one with all cores")
     one.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     one = kinds.add_parser("simulate")
     one.add_argument("--cases", type=int, default=100_000)

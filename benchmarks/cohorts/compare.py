@@ -61,7 +61,14 @@ def _bare(task: Task, options: argparse.Namespace, out: Path) -> float:
 def _batch(task: Task, options: argparse.Namespace, out: Path) -> float:
     work = Work(task.name, "", tuple(str(run.absolute()) for run in options.run))
     began = time.perf_counter()
-    ledger = batch(task, list(map(str, options.inputs)), out, (work, how_asked(work)), Workers().open, Rules())
+    ledger = batch(
+        task,
+        list(map(str, options.inputs)),
+        out,
+        (work, how_asked(work)),
+        Workers(workers=options.workers).open,
+        Rules(),
+    )
     assert all(entry.status == "done" for entry in ledger.entries.values())
     return time.perf_counter() - began
 

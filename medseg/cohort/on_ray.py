@@ -138,7 +138,7 @@ def connect(address: str) -> None:
         return
     try:
         _look(address)
-        ray.init(address, logging_level=logging.WARNING, log_to_driver=False)  # the ledger says what became of a case
+        ray.init(address, logging_level=logging.WARNING)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise InputError(
             f"--address is {address!r}, and no Ray cluster answers there ({_first(error)}); expected one that runs: "
