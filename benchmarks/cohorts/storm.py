@@ -177,7 +177,8 @@ def storm(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="medseg-storm-") as name:
         bad = {str(path) for path in bad_inputs(good, Path(name, "bad"), options.damaged)}
         seen = Storm(Nodes(), len(good) + len(bad))
-        work = Work(task.name, "", tuple(str(run.absolute()) for run in options.run))
+        defaults = {option.name: option.default for option in task.options}  # as the command line gives them
+        work = Work(task.name, "", tuple(str(run.absolute()) for run in options.run), options=defaults)
         asked = replace(work, opener="benchmarks.cohorts.storm:opened"), how_asked(work)
         words = [*sorted(bad), *map(str, options.inputs)]
         began = time.perf_counter()
