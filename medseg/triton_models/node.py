@@ -41,7 +41,7 @@ _USED = b"used_dltensor"  # what DLPack calls a capsule whose tensor has a new o
 _rename_capsule = ctypes.pythonapi.PyCapsule_SetName
 _rename_capsule.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
-Answer = Tensors | Exception
+Answer = Tensors | Any  # a request's: tensors, or pb_utils.TritonError
 Asked = tuple[Tensors, Callable[[], bool]]  # a request's tensors, and whether it was cancelled
 Work = Callable[[list[Asked]], list[Answer]]
 ArrayOf = Callable[[Any], Any]  # pb_utils.Tensor -> a view of it
@@ -76,8 +76,8 @@ class TritonPythonModel:
         return {tensor.name(): self._array(tensor) for tensor in request.inputs()}, partial(_is_left, request)
 
     def _response(self, wanted: set[str], answer: Answer) -> Any:
-        if isinstance(answer, Exception):
-            return pb_utils.InferenceResponse(output_tensors=[], error=_refusal(answer))
+        if isinstance(answer, pb_utils.TritonError):
+            return pb_utils.InferenceResponse(output_tensors=[], error=answer)
         names = [name for name in self._outputs if name in answer and (not wanted or name in wanted)]
         return pb_utils.InferenceResponse([_tensor(name, answer[name]) for name in names])
 
@@ -138,7 +138,7 @@ def _network(parameters: dict[str, str], dims: list[int]) -> Work:
         answers = [_tried(partial(fitting, *asked)) for asked in requests]
         alike = defaultdict(list)
         for index, (tensors, _) in enumerate(requests):
-            if not isinstance(answers[index], Exception):
+            if not isinstance(answers[index], pb_utils.TritonError):
                 alike[tensors["input"].shape[1:]].append(index)
         for indices in alike.values():
             for index, answer in zip(
@@ -154,18 +154,22 @@ def _batched(engine: Infer, inputs: list[Array]) -> list[Answer]:
     """The answers to several inputs of one shape, computed as one batch; alone where there is only one."""
     batch = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
     outcome = _tried(lambda: {"output": engine(batch)})
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, pb_utils.TritonError):
         return [outcome] * len(inputs)
     parts = np.split(outcome["output"], np.cumsum([len(one) for one in inputs])[:-1])
     return [{"output": part} for part in parts]
 
 
 def _tried(work: Callable[[], Tensors]) -> Answer:
-    """What `work` returns or raises: an error belongs to its own request, never to the others of the batch."""
+    """What `work` returns, or its error as the client reads it: it belongs to its own request, not to the whole batch.
+
+    The exception is not kept. Its traceback holds the frames, which hold the tensors and the list of answers that it
+    would be in: a cycle. Until that were collected, the request's part of the shared memory would not be free.
+    """
     try:
         return work()
     except Exception as error:
-        return error
+        return _refusal(error)
 
 
 def _networks(names: tuple[str, ...], array: ArrayOf, to_host: bool) -> Networks:

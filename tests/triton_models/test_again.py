@@ -1,12 +1,18 @@
 """A request asked again when a model is replaced: the first good answer counts, nobody waits for the dead."""
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 pytest.importorskip("h11")
+from medseg.triton_models.front import passing
 from medseg.triton_models.front.again import Left, Replaced, Twice
 
 
@@ -84,3 +90,42 @@ def test_what_is_asked_when_its_client_goes_away_is_left_to_its_end_and_then_for
         return seen
 
     assert asyncio.run(all_of_it()) == [["medseg-1"], ["late"]]
+
+
+class _Body:
+    """Of a request."""
+
+
+async def _ask_twice(ask: Callable) -> str:
+    return await Twice[str](ask, lambda _: False, lambda _: False).answer(Replaced())
+
+
+async def _await(ask: Callable) -> str:
+    return await passing._awaited(ask(), cast(Any, None))
+
+
+@pytest.mark.parametrize("way", [_ask_twice, _await])
+@pytest.mark.parametrize("refused", [True, False])
+def test_nothing_is_kept_of_a_request_that_ended(way: Callable[[Callable], Awaitable[str]], refused: bool) -> None:
+    bodies = []
+
+    async def ask() -> str:
+        body = _Body()
+        bodies.append(weakref.ref(body))
+        await asyncio.sleep(0)
+        if refused:
+            raise ValueError("refused")
+        return "answer"
+
+    async def all_of_it() -> list[object]:
+        with suppress(ValueError):
+            assert await way(ask) == "answer"
+        await asyncio.sleep(0.01)
+        return [body() for body in bodies]
+
+    gc.collect()
+    gc.disable()  # what is kept in a cycle is kept for long
+    try:
+        assert asyncio.run(all_of_it()) == [None]
+    finally:
+        gc.enable()

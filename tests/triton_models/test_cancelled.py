@@ -1,8 +1,10 @@
 """A request that its client cancels: the server stops at the next slice, and is there for the next request."""
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,9 +17,11 @@ pytest.importorskip("openvino")
 from tritonclient import grpc, http
 
 from medseg.engines.triton import TritonModel
+from medseg.errors import InputError
 from medseg.task import Geometry
 from medseg.tasks.luna import TASK
 from medseg.tasks.luna.pipeline import geometry_tensor
+from medseg.triton_models.memory import region_prefix
 from medseg.triton_models.repository import served, write
 from medseg.triton_models.server import Server, free_ports, serving
 from tests.bench.runs import bright_run
@@ -93,3 +97,22 @@ def test_a_ct_that_nobody_waits_for_is_not_computed_to_its_end(server: Server, l
     small = {"ct": noise[:9, :64, :64], "geometry": geometry_tensor(Geometry((1.0, 1.0, 1.0)))}
     assert model.ask(small, ("nodules",))["nodules"].ndim == 2
     model.close()
+
+
+def _shared_mb() -> float:
+    """Megabytes of the memory for tensors, which only grows."""
+    return sum(path.stat().st_size for path in Path("/dev/shm").glob(region_prefix(os.getpid()) + "*")) / 2**20
+
+
+def test_a_refused_request_holds_no_memory(server: Server) -> None:
+    """Each of 100 refused requests has 2 MB."""
+    asked = TritonModel(f"grpc://127.0.0.1:{server.ports.grpc}", "luna")
+    ct, geometry = np.zeros((100, 100, 100), np.int16), geometry_tensor(Geometry((1.0, 1.0, 1.0)))
+    wrong, sizes = {"ct": ct, "geometry": geometry, "threshold": np.full(1, 2, np.float32)}, []
+    for times in (3, 100):
+        for _ in range(times):
+            with pytest.raises(InputError, match="threshold"):
+                asked.ask(wrong, ("nodules",))
+        sizes.append(_shared_mb())
+    asked.close()
+    assert sizes[1] - sizes[0] < 20

@@ -86,7 +86,7 @@ class Twice(Generic[Answer]):
                 await asyncio.wait([signal], timeout=_BACK_SECONDS)
             if signal.done():
                 asked.add(asyncio.ensure_future(self._ask()))
-            return await self._first(asked)
+            return (await self._first(asked)).result()
         except asyncio.CancelledError:
             if self._left:
                 self._left(asked)
@@ -94,14 +94,15 @@ class Twice(Generic[Answer]):
             raise
         finally:
             signal.cancel()
-            for one in asked:
-                one.cancel()
+            while asked:
+                asked.pop().cancel()
+            del first, either  # an error holds this frame, which must not hold it: the request's body is in it
 
-    async def _first(self, asked: set[asyncio.Future[Answer]]) -> Answer:
+    async def _first(self, asked: set[asyncio.Future[Answer]]) -> asyncio.Future[Answer]:
         """The first of these that is no failure, else the last one."""
         while True:
             done, rest = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
             good = [one for one in done if not (one.exception() or self._failed(one.result()))]
             if good or not rest:
-                return (good or list(done))[0].result()
+                return (good or list(done))[0]
             asked -= done

@@ -89,6 +89,7 @@ async def _awaited(answer: Coroutine[Any, Any, Answer], body: Body) -> Answer:
         return task.result()
     finally:
         task.cancel()
+        del task  # an error holds this frame, which must not hold it: the request's body is in it
 
 
 async def _asked(behind: Behind, message: bytes, body: Body) -> Answer:
