@@ -67,7 +67,9 @@ def train(
         begun = resumed_run if resume else start_run
         run = begun(made, folder, where, options, settings) if joint.leads else Run(where)
         fit(run, samples, settings, module, joint)
-        save_program(run, made)
+        if joint.leads:
+            save_program(run, made)
+        joint.end()
     return run
 
 

@@ -109,6 +109,7 @@ def train(
     from medseg.api.train import TrainOptions
     from medseg.api.train import train as fitted
     from medseg.bringing import NetworkOptions
+    from medseg.train.processes import is_first
 
     chosen = TrainOptions(
         recipe=asdict(recipe),
@@ -122,5 +123,7 @@ def train(
         features=built.features,
     )
     run = fitted(network, data, out, chosen, loader, resume)
+    if not is_first():
+        return
     result = run.manifest["result"]
     typer.echo(dumps(result) if json else f"{run.path}: {result['best_by']} {result[result['best_by']]:.4f}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
-from torch.distributed.nn.functional import all_reduce
+from torch import distributed, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -24,7 +24,7 @@ def _normalised(norm: _BatchNorm, values: torch.Tensor) -> torch.Tensor:
         known = norm.running_mean, norm.running_var
         return F.batch_norm(values, *known, norm.weight, norm.bias, training=known[0] is None, eps=norm.eps)
     shape = (1, -1, *[1] * (values.ndim - 2))
-    count = all_reduce(torch.tensor(float(values.numel() // values.shape[1])))
+    count = _Sum.apply(torch.tensor(float(values.numel() // values.shape[1])))
     mean = _mean(values, count)
     variance = _mean((values - mean.view(shape)).square(), count)
     _keep(norm, mean.detach(), variance.detach() * count / (count - 1))
@@ -37,7 +37,25 @@ def _normalised(norm: _BatchNorm, values: torch.Tensor) -> torch.Tensor:
 
 def _mean(values: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
     """Of each channel, over all processes."""
-    return all_reduce(values.sum([0, *range(2, values.ndim)])) / count
+    return _Sum.apply(values.sum([0, *range(2, values.ndim)])) / count
+
+
+class _Sum(torch.autograd.Function):
+    """A tensor's sum over all processes. Each process's loss depends on it, so gradients are summed too."""
+
+    @staticmethod
+    def forward(_: Any, part: torch.Tensor) -> torch.Tensor:
+        return _summed(part)
+
+    @staticmethod
+    def backward(_: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return _summed(gradient)
+
+
+def _summed(part: torch.Tensor) -> torch.Tensor:
+    whole = part.clone()
+    distributed.all_reduce(whole)
+    return whole
 
 
 def _keep(norm: _BatchNorm, mean: torch.Tensor, variance: torch.Tensor) -> None:

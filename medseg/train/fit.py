@@ -37,7 +37,10 @@ from medseg.train.weights import save_weights
 
 
 def fit(run: Run, data: DataModule, settings: Settings, module: nn.Module, joint: Joint = ALONE) -> Run:
-    """The run, fitted: from its last complete epoch if it has one, otherwise from the weights of `module`."""
+    """The run, fitted: from its last complete epoch if it has one, otherwise from the weights of `module`.
+
+    The first process of a distributed fit writes the run. Others return before that, or end if Lightning started them.
+    """
     if joint.leads:
         record_split(run, data.split)
         joint.tell()
@@ -49,9 +52,10 @@ def fit(run: Run, data: DataModule, settings: Settings, module: nn.Module, joint
     with quiet():
         trainer = trainer_for(run, settings, lightning.best_score, joint)
         trainer.fit(lightning, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-    if not trainer.is_global_zero:  # the other processes of a distributed fit end here; the first one writes the run
+    if trainer.is_global_zero:
+        finish(run, module, lightning.best_score, settings.keep)
+    elif not joint.outside:  # this process is a copy of the caller's, who is to go on once
         raise SystemExit(0)
-    finish(run, module, lightning.best_score, settings.keep)
     return run
 
 

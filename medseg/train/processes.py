@@ -47,8 +47,18 @@ class Joint:
             if words[0]:
                 raise RunError(words[0])
 
+    def end(self) -> None:
+        """Wait until the run is whole, which the leader writes."""
+        if self.outside:
+            distributed.barrier()
+
 
 ALONE = Joint(outside=False)
+
+
+def is_first() -> bool:
+    """Whether this process is the only one of a fit, or the first of those that were started from outside."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
@@ -58,7 +68,8 @@ def joined(settings: Settings) -> Iterator[Joint]:
     Raises InputError where others were started than the settings say, RunError where one of them is lost.
     """
     outside = _started_outside(settings)
-    if outside:
+    met_here = outside and not distributed.is_initialized()  # Ray Train lets them meet before it calls
+    if met_here:
         _meet()
     joint = Joint(outside)
     try:
@@ -73,7 +84,7 @@ def joined(settings: Settings) -> Iterator[Joint]:
             ) from error
         raise
     finally:
-        if outside and distributed.is_initialized():
+        if met_here and distributed.is_initialized():
             distributed.destroy_process_group()
 
 
@@ -92,12 +103,21 @@ def _started_outside(settings: Settings) -> bool:
             f"--nodes {settings.nodes} --devices {settings.devices} are {settings.processes} processes, but {started} "
             "were started; expected the same number: choose --nodes and --devices to match"
         )
+    place = int(os.environ.get("LOCAL_RANK", 0)) if started > 1 else 0
+    if place >= settings.devices:
+        raise InputError(
+            f"--devices is {settings.devices}, but at least {place + 1} processes were started on this machine; "
+            "expected --devices of them on each of --nodes machines: choose both to match"
+        )
     return started > 1
 
 
 def _as_torchrun_says() -> None:
-    """Slurm's variables for the rank of a process, as torch reads them."""
-    slurm = SLURMEnvironment()
+    """Slurm's variables for the rank of a process, as torch reads them. Raises InputError for another way to start."""
+    try:
+        slurm = SLURMEnvironment()
+    except RuntimeError as error:  # --ntasks, which may spread the processes unevenly
+        raise InputError(f"srun was not started as expected: {error}") from error
     os.environ |= {name: os.environ[word] for name, word in _SLURM.items()}
     os.environ |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
 

@@ -1,13 +1,10 @@
 """Cohorts elsewhere: Ray's and Kubernetes' files are what their owners take, and a Slurm array is run for real."""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,24 +13,9 @@ import yaml
 from medseg.cohort.ledger import read_ledger
 from medseg.tasks import task_named
 from tests.bench.runs import bright_run
+from tests.slurm import slurm
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-DAEMONS = "munged", "slurmctld", "slurmd"
-CONF = """ClusterName=one
-SlurmctldHost={host}
-AuthType=auth/munge
-SlurmUser=root
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-SlurmctldPidFile={folder}/ctld.pid
-SlurmdPidFile={folder}/d.pid
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-NodeName={host} CPUs={cores} State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES State=UP
-"""
 
 
 def test_the_cluster_file_is_one_that_ray_takes() -> None:
@@ -55,32 +37,13 @@ def test_the_ray_job_asks_each_pod_for_what_it_may_use_and_gives_a_command_that_
     assert words and all(word in said.stdout for word in words)
 
 
-@pytest.fixture
-def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a Slurm of one node, which this machine is."""
-    missing = [name for name in DAEMONS if not shutil.which(name)]
-    if missing or os.geteuid():
-        pytest.skip("needs Debian's slurm-wlm, and root")
-    folder = Path("/tmp") / f"medseg-test-slurm-{os.getpid()}"  # sockets' paths are short
-    for name in ("state", "spool"):
-        (folder / name).mkdir(parents=True)
-    host = socket.gethostname().partition(".")[0]
-    (folder / "slurm.conf").write_text(CONF.format(host=host, folder=folder, cores=len(os.sched_getaffinity(0))))
-    environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
-    if subprocess.run(["munge", "-n"], capture_output=True).returncode:
-        Path("/run/munge").mkdir(exist_ok=True)
-        shutil.chown("/run/munge", "munge", "munge")
-        subprocess.run(["runuser", "-u", "munge", "--", shutil.which("munged")], check=True)
-    running = [subprocess.Popen([name, "-D"], env=environment) for name in ("slurmctld", "slurmd")]
-    yield environment
-    for one in running:
-        one.kill()
-        one.wait()
-    shutil.rmtree(folder)
-
-
 @pytest.mark.long
-def test_a_slurm_array_does_the_parts_of_a_cohort(slurm: dict[str, str], tmp_path: Path) -> None:
+def test_a_slurm_array_does_the_parts_of_a_cohort(tmp_path: Path) -> None:
+    with slurm() as environment:
+        _array(environment, tmp_path)
+
+
+def _array(slurm: dict[str, str], tmp_path: Path) -> None:
     task = task_named("gi-tract")
     task.known_data("test").phantom(tmp_path / "data", 1, 0)
     run = bright_run(tmp_path / "run", task.networks[0])

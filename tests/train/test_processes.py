@@ -15,6 +15,7 @@ from medseg.errors import InputError
 from medseg.run import Run
 from medseg.tasks.picture.phantom import phantom
 from medseg.train.history import read_history
+from tests.slurm import slurm
 
 # A loss that is a mean over samples, and DALI's augmentation, which is drawn by a sample's place in the epoch: what
 # each process computes is then a part of what one process computes of all. SGD, as Adam's first steps are as long for a
@@ -99,6 +100,43 @@ def test_a_killed_process_ends_the_fit_with_a_reason_and_resume_goes_on(pictures
     assert [row["epoch"] for row in read_history(tmp_path / "run")] == list(range(epochs + 1))
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_srun_and_ray_train_start_the_processes_of_one_machine(pictures, tmp_path):
+    """Both for real; their losses are those of one process."""
+    train("picture", pictures, tmp_path / "one", **SAME, batch_size=8)
+    words = ["picture", pictures, "--out", tmp_path / "slurm", *flags(**SAME, batch_size=4, devices=2)]
+    command = [sys.executable, "-m", "medseg", "train", *map(str, words), "--json"]
+    with slurm() as environment:
+        refused, said = (
+            subprocess.run(
+                ["srun", spread, "--chdir", str(Path.cwd()), *command],
+                env=environment | {"OMP_NUM_THREADS": "1"},
+                capture_output=True,
+                text=True,
+            )
+            for spread in ("--ntasks=2", "--ntasks-per-node=2")
+        )
+    assert refused.stderr.count("--ntasks-per-node") == 2 and "Traceback" not in refused.stderr, refused.stderr
+    assert said.returncode == 0 and said.stdout.count("best_by") == 1, said.stderr
+    ray_train = pytest.importorskip("ray.train.torch", reason="needs ray[train]")
+    ray = pytest.importorskip("ray")
+    ray.init("local", num_cpus=2, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": str(Path.cwd())}})
+    try:
+        ray_train.TorchTrainer(
+            lambda: train("picture", pictures, tmp_path / "ray", **SAME, batch_size=4, devices=2),
+            scaling_config=ray.train.ScalingConfig(num_workers=2),
+            run_config=ray.train.RunConfig(storage_path=str(tmp_path / "of ray")),
+        ).fit()
+    finally:
+        ray.shutdown()
+    for way in ("slurm", "ray"):
+        assert Run(tmp_path / way).problems() == []
+        for alone, together in zip(read_history(tmp_path / "one"), read_history(tmp_path / way), strict=True):
+            for name in ("train_loss", "val_loss"):
+                assert together[name] == pytest.approx(alone[name], abs=1e-4), (way, name)
+
+
 @pytest.mark.parametrize(
     ("environment", "options", "said"),
     [
@@ -106,6 +144,7 @@ def test_a_killed_process_ends_the_fit_with_a_reason_and_resume_goes_on(pictures
         ({"RANK": "0", "WORLD_SIZE": "1"}, {"nodes": 3, "devices": 2}, "--nodes is 3"),
         ({"RANK": "0", "WORLD_SIZE": "4"}, {"nodes": 2}, "are 2 processes, but 4 were started"),
         ({"RANK": "1", "WORLD_SIZE": "2"}, {}, "--nodes 1 --devices 1 are 1 processes, but 2 were started"),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, {"nodes": 2}, "--devices is 1, but at least 2 processes"),
     ],
 )
 def test_another_number_of_processes_than_was_said_is_refused(
