@@ -15,7 +15,7 @@ from tqdm import tqdm
 from medseg.api.answer import Answer
 from medseg.api.predictor import Ask, open_predictor
 from medseg.api.sources import Destination
-from medseg.errors import InputError
+from medseg.errors import InputError, bare
 from medseg.run import Run
 from medseg.task import Request, Source, Task, Tensors
 
@@ -61,7 +61,7 @@ class Waiting:
     """A request that is being computed; answers are taken in order."""
 
     request: Request
-    answer: Future[Tensors]
+    answer: Future[Tensors | InputError]
 
 
 def predictions(
@@ -104,7 +104,7 @@ def _in_flight(
             if isinstance(request, InputError):
                 waiting.append(request)
             else:
-                waiting.append(Waiting(request, pool.submit(ask, dict(request.tensors) | known)))
+                waiting.append(Waiting(request, pool.submit(_asked, ask, dict(request.tensors) | known)))
             if len(waiting) >= asked.concurrency:
                 yield waiting.popleft()
         yield from waiting
@@ -119,14 +119,21 @@ def _loaded(source: Source | InputError, asked: Asked) -> Request | InputError:
         request = source.load()
         return replace(request, name=source.name, made_by=asked.made_by, extras=asked.extras, tell=_tell)
     except InputError as error:
-        return error
+        return bare(error)
 
 
 def _tell(note: str) -> None:
     tqdm.write(f"note: {note}", file=sys.stderr)
 
 
-def _awaited(answer: Future[Tensors]) -> Tensors:
+def _asked(ask: Ask, tensors: Tensors) -> Tensors | InputError:
+    try:
+        return ask(tensors)
+    except InputError as error:
+        return bare(error)
+
+
+def _awaited(answer: Future[Tensors | InputError]) -> Tensors | InputError:
     """The answer, or its error. Waits are short: a Ctrl-C just before a wait is noticed only after it."""
     while not answer.done():
         wait([answer], _LOOK_S)
@@ -140,10 +147,9 @@ def _written(task: Task, one: Waiting | InputError, where: Destination) -> tuple
     name = one.request.name
     for note in one.request.notes:
         _tell(note)
-    try:
-        answer = _awaited(one.answer)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
+    answer = _awaited(one.answer)
+    if isinstance(answer, InputError):
+        raise InputError(f"{name}: {answer}")
     folder = where.of(name)
     folder.mkdir(parents=True, exist_ok=True)
     written = task.files.write(one.request, answer, folder)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.errors import InputError
+from medseg.errors import InputError, bare
 from medseg.task import Reading, Source, Task
 
 
@@ -34,7 +34,7 @@ def found(task: Task, inputs: Sequence[Path], reading: Reading) -> list[Source |
         try:
             listed += task.files.sources(path, reading)
         except InputError as error:
-            listed.append(error)
+            listed.append(bare(error))
     names = iter(distinct([one for one in listed if isinstance(one, Source)]))
     return [replace(one, name=next(names)) if isinstance(one, Source) else one for one in listed]
 

@@ -1,10 +1,12 @@
 """`medseg predict`: several files in flight, answers in order, and one bad file that stops no other."""
 
 import csv
+import gc
 import os
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from medseg.api.predict import Asked, predictions
 from medseg.api.predictor import Ask
 from medseg.api.sources import Destination, found
 from medseg.errors import InputError
-from medseg.task import Reading, Tensors
+from medseg.task import Reading, Request, Source, Tensors
 from medseg.tasks import task_named
 from medseg.tasks.gi_tract.files import slice_id, submit
 
@@ -120,3 +122,29 @@ def test_what_killed_clients_and_servers_left_in_shared_memory_is_removed_and_no
     memory.remove_stale()
     assert ours.is_file() and not any(path.exists() for path in left)
     ours.unlink()
+
+
+@pytest.mark.parametrize("refused", ["file", "answer"])
+def test_nothing_is_kept_of_what_was_refused(refused: str, tmp_path: Path) -> None:
+    """What an error holds would stay until Python looks for cycles, which it may not do for many CTs."""
+    voxels: list[weakref.ref[np.ndarray]] = []
+
+    def load() -> Request:
+        made = np.zeros(9, np.uint8)
+        voxels.append(weakref.ref(made))
+        if refused == "file":
+            raise InputError("no CT")
+        return Request("", {"encoded": made}, None)
+
+    def ask(tensors: Tensors) -> Tensors:
+        raise InputError(f"no CT in {len(tensors)} tensors")
+
+    sources = [Source(f"one-{number}", tmp_path, load) for number in range(3)]
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(InputError, match="3 of 3 files"):
+            list(predictions(TASK, sources, ask, Destination(tmp_path), Asked(2)))
+        assert [one() for one in voxels] == [None] * 3
+    finally:
+        gc.enable()
