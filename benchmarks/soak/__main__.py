@@ -116,6 +116,7 @@ def table(soak: Soak) -> str:
     lines = [f"{soak.asked.done} requests and {sum(soak.asked.outcomes.values()) - soak.asked.done} beside them"]
     lines[0] += f" in {soak.seconds / 60:.0f} minutes"
     lines += [f"{count:8} {outcome}" for outcome, count in sorted(soak.asked.outcomes.items())]
+    lines += [f"{count:8} times: {trouble}" for trouble, count in soak.asked.troubles.most_common()]
     for one in soak.recoveries:
         late = f" LATE: due in {one.due:.0f}" if one.due and one.seconds > one.due else ""
         early = f" SAID TOO EARLY: {one.early} asked in vain" if one.early else ""
@@ -140,6 +141,7 @@ def main() -> None:
         "requests": soak.asked.done,
         "seconds": soak.seconds,
         "outcomes": soak.asked.outcomes,
+        "troubles": soak.asked.troubles,
         "memory_mb": soak.memory.readings,
         "growth": {process: soak.memory.growth(process) for process in soak.memory.readings},
         "recoveries": [asdict(one) | {"due": one.due} for one in soak.recoveries],

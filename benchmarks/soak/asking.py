@@ -37,6 +37,7 @@ class Asked:
     pictures: Sequence[Picture]
     large: Sequence[Picture]
     outcomes: Counter[str] = field(default_factory=Counter)
+    troubles: Counter[str] = field(default_factory=Counter)  # what clients were told that may try again
     done: int = 0
     beside: bool = False  # a process is away, or large pictures are sent: such requests do not count as `done`
     going: Event = field(default_factory=Event)  # cleared while memory is read
@@ -47,6 +48,11 @@ class Asked:
         with self._lock:
             self.outcomes[outcome] += 1
             self.done += not self.beside
+
+    def note(self, error: ServerError) -> None:
+        """Keep what a client was told, which may try again."""
+        with self._lock:
+            self.troubles[str(error)] += 1
 
 
 def pictures(run: Run, count: int, edge: tuple[int, int]) -> list[Picture]:
@@ -100,7 +106,8 @@ class Client:
         while time.monotonic() < until:
             try:
                 found = self._dice.choice(self._models).ask({"encoded": encoded_tensor([data])}, ("mask",))["mask"]
-            except ServerError:
+            except ServerError as error:
+                self._asked.note(error)
                 time.sleep(0.2)
                 continue
             return "right" if alike(found, mask) else "WRONG"
@@ -123,6 +130,7 @@ class Client:
         except InputError:
             return "refused"
         except ServerError as error:
+            self._asked.note(error)
             return "away" if "internal error" not in str(error) else "INTERNAL"
         return "ACCEPTED"
 
