@@ -33,7 +33,7 @@ from medseg.triton_models.front.guard import ORPHANED, note_session
 from medseg.triton_models.heap import FRONT
 from medseg.triton_models.log import emptied, reason
 from medseg.triton_models.pulse import FOLDER
-from medseg.triton_models.stubs import processes
+from medseg.triton_models.stubs import THREADS, processes
 from medseg.triton_models.wheel import backends, environment, wheel
 
 LOCAL = Access()
@@ -255,6 +255,7 @@ def _command(repository: Path, models: Sequence[str], found: Path, sockets: Path
         f"--model-repository={repository}",
         f"--backend-directory={found}",
         f"--backend-config=python,shm-region-prefix-name={memory.region_prefix(os.getpid())}",
+        THREADS,
         "--model-control-mode=explicit",
         *(f"--load-model={name}" for name in models),
         "--disable-auto-complete-config",

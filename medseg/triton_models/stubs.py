@@ -10,6 +10,9 @@ from typing import Protocol
 
 import psutil
 
+from medseg.tasks.streaming import IN_FLIGHT
+
+THREADS = f"--backend-config=python,thread-pool-size={IN_FLIGHT}"  # a stub asks no more networks at a time
 _PROGRAM = "triton_python_backend_stub"
 Stubs = list[tuple[str, psutil.Process]]  # the model and its process
 

@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 from medseg.errors import InputError, MedsegError
 from medseg.triton_models.control import did
 from medseg.triton_models.pulse import FOLDER, Pulses
-from medseg.triton_models.stubs import processes
+from medseg.triton_models.stubs import THREADS, processes
 from medseg.triton_models.watch import mend
 
 _LOOPBACK = ("127.0.0.1", "localhost")
@@ -98,7 +98,7 @@ def contained(words: Sequence[str], folder: Path) -> Contained:
             f"HTTP would listen on {address}, where anybody could load models; expected --http-address=127.0.0.1"
         )
     port = (_told(words, "--http-port") or ["8000"])[-1]
-    ours = ["--model-control-mode=explicit", *(f"--load-model={name}" for name in names)]
+    ours = ["--model-control-mode=explicit", THREADS, *(f"--load-model={name}" for name in names)]
     ours.append(f"--grpc-restricted-protocol=model-repository:medseg-{secrets.token_hex(4)}={secrets.token_hex(16)}")
     return Contained([*words, *ours], names, f"{address}:{port}", folder)
 
