@@ -98,7 +98,9 @@ def contained(words: Sequence[str], folder: Path) -> Contained:
             f"HTTP would listen on {address}, where anybody could load models; expected --http-address=127.0.0.1"
         )
     port = (_told(words, "--http-port") or ["8000"])[-1]
-    ours = ["--model-control-mode=explicit", THREADS, *(f"--load-model={name}" for name in names)]
+    ours = ["--model-control-mode=explicit", *(f"--load-model={name}" for name in names)]
+    if not any("thread-pool-size" in word for word in words):
+        ours.append(THREADS)
     ours.append(f"--grpc-restricted-protocol=model-repository:medseg-{secrets.token_hex(4)}={secrets.token_hex(16)}")
     return Contained([*words, *ours], names, f"{address}:{port}", folder)
 
