@@ -27,7 +27,7 @@ from medseg.bench.show.tables import seconds, table
 from medseg.data.byte_strings import framed
 from medseg.task import Tensors, Unread
 from medseg.tasks import task_named
-from medseg.triton_models.server import free_ports, serving
+from medseg.triton_models.server import serving
 
 PLAN = Plan(warmup=0, window_s=5.0, limit_s=20.0)
 
@@ -41,7 +41,7 @@ def main() -> None:
     asked = replace(case, ask=lambda: tensors)  # read only once, because perf_analyzer reads no files either
     with tempfile.TemporaryDirectory() as folder:
         names = write_repository(Path(folder) / "m", task, options.run, Repository("embedded", None, "fp32", "dali"))
-        with serving(Path(folder) / "m", names, free_ports(), Path(folder) / "log") as server:
+        with serving(Path(folder) / "m", names, Path(folder) / "log") as server:
             target = served_target("ours", task, At(server.url), {})
             _ours(target, asked, 1)
             inputs = _input_file(asked.ask(), Path(folder) / "input.json")

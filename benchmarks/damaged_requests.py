@@ -28,7 +28,7 @@ from medseg.errors import InputError
 from medseg.task import Pipeline, Task
 from medseg.tasks import task_named
 from medseg.triton_models.repository import swapped, write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from tests.dali_pipelines.damage import damaged, strange
 
 FORMATS = {"gi-tract": "PNG", "brain-lgg": "TIFF", "stas": "JPEG"}
@@ -90,7 +90,7 @@ def decoding(task: str) -> Task:
 def served(tasks: Sequence[Task], folder: Path) -> Iterator[Server]:
     """The tasks on one embedded server, with DALI as the decoder."""
     names = [name for task in tasks for name in write(folder / "models", task, [], swapped(task, "dali"))]
-    with serving(folder / "models", names, free_ports(), folder / "triton.log") as server:
+    with serving(folder / "models", names, folder / "triton.log") as server:
         yield server
 
 

@@ -36,7 +36,7 @@ from medseg.run import Run
 from medseg.task import Array, Infer, Networks, Task, Tensors, Unread
 from medseg.tasks import task_named
 from medseg.triton_models.names import step_model
-from medseg.triton_models.server import free_ports, serving
+from medseg.triton_models.server import serving
 
 ALONE, TOGETHER = 1, 4  # requests at once
 
@@ -61,7 +61,7 @@ def main() -> None:
     wanted = Repository("embedded", options.engine, options.precision, options.decoder)
     with opened(runs, options.engine, options.precision) as networks, tempfile.TemporaryDirectory() as folder:
         names = write_repository(Path(folder) / "models", task, options.run, wanted)
-        with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "triton.log") as server:
+        with serving(Path(folder) / "models", names, Path(folder) / "triton.log") as server:
             served = served_target("served", task, At(server.url, [server.process.pid]), {})
             sides = [
                 Side(bare_target(task, cases, networks)),

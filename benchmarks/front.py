@@ -33,7 +33,7 @@ from medseg.data.encoded import encoded_tensor
 from medseg.tasks import task_named
 from medseg.triton_models.front.doors import grpc_socket, http_socket
 from medseg.triton_models.repository import served, write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from tests.bench.runs import bright_run
 
 TASK = task_named("gi-tract")
@@ -118,7 +118,7 @@ def main() -> None:
         folder = Path(name)
         run = bright_run(folder / "run", TASK.networks[0])
         models = write(folder / "models", TASK, served(TASK, [run], "openvino", "fp32", instances=1))
-        with serving(folder / "models", models, free_ports(), folder / "log") as server:
+        with serving(folder / "models", models, folder / "log") as server:
             front = psutil.Process(server.front.pid)
             for protocol, way in (("HTTP", over_http), ("gRPC", over_grpc)):
                 for size, request in requests().items():

@@ -31,7 +31,7 @@ from medseg.tasks.luna import tables
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 
 # Multiply-adds of the U-Net for each pixel of a slice: the weights of its convolutions at full, half and quarter size.
 UNET_MACS_A_PIXEL = 1008 + 2304 + 3456 + 3456 + 512 + 6912 + 512 + 6912 + 16
@@ -85,7 +85,7 @@ def main() -> None:
             measure("reference", lambda: chain(asked.ct, unet, cnn))
             pixels.clear()
             measure("local, all", lambda: _ask(asked.ct, 0, lambda t: task.pipeline(t, counting)))
-            with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "log") as server:
+            with serving(Path(folder) / "models", names, Path(folder) / "log") as server:
                 for roi, name in ASKED:
                     measure(name, lambda roi=roi: _served(asked.ct, roi, server))
         peaks = _peaks(asked.ct, Path(folder), names)
@@ -126,7 +126,7 @@ def _peaks(ct: Path, folder: Path, names: Sequence[str]) -> dict[str, float]:
     This is a separate round, because reading the memory of a dozen processes takes time.
     """
     found = {}
-    with serving(folder / "models", names, free_ports(), folder / "log") as server:
+    with serving(folder / "models", names, folder / "log") as server:
         for roi, name in ASKED:
             options = ["--roi", ("all", "lungs")[roi], "--threshold", "0", "--url", server.url]
             command = [

@@ -1,10 +1,10 @@
 """An nnU-Net model on this CPU: nnUNetv2_predict compared with medseg on a case: stages, seconds and peak memory.
 
-    python -m benchmarks.nnunet MODEL IMAGES --run RUN [--folds 0] [--rounds 3] [--no-mirror]
+    python -m benchmarks.nnunet MODEL IMAGES --run RUN [--folds 0] [--rounds 3] [--no-mirror] [--precision bf16 int8]
 
 MODEL is the folder from which RUN was imported. IMAGES is a folder with the channels of one case, NAME_0000 and so on.
-RUN must have been exported. Needs nnunetv2. Prints Markdown tables: medians over the rounds, and the stages of one more
-round.
+RUN must hold fp32 and each named precision. Needs nnunetv2. Prints Markdown tables: medians over the rounds, the stages
+of one more round, and how far each mask is from nnU-Net's.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ import psutil
 
 import medseg
 from medseg.api.answer import Answer
+from medseg.api.serve import Repository
 from medseg.data.volume import read_volume
 from medseg.engines.runs import opened
+from medseg.metrics.overlap import dice
 from medseg.run import Run
 from medseg.task import Array, Reading, run_step
 from medseg.tasks import task_as
@@ -42,20 +44,22 @@ def main() -> None:
     parser.add_argument("--folds", nargs="+", default=["0"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-mirror", action="store_true")
+    parser.add_argument("--precision", nargs="*", default=[], help="further files of the run, beside fp32")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        rows = {
-            "`nnUNetv2_predict -device cpu`": _commands(_theirs(asked, folder / "theirs"), asked.rounds),
-            "`medseg predict`": _commands(_ours(asked, folder / "ours"), asked.rounds),
-            "a running server": _server(asked, folder),
-        }
-        stages = _their_stages(asked, folder), _our_stages(asked, folder / "stages")
-        differ = _differing(folder / "theirs", [folder / name for name in ("ours", "served", "stages")])
+        rows = {"`nnUNetv2_predict -device cpu`": _commands(_theirs(asked, folder / "theirs"), asked.rounds)}
+        for precision in ("fp32", *asked.precision):
+            command = _ours(asked, precision, folder / f"predicted, {precision}")
+            rows[f"`medseg predict`, {precision}"] = _commands(command, asked.rounds)
+            rows[f"a running server, {precision}"] = _server(asked, precision, folder)
+        stages = _their_stages(asked, folder), _our_stages(asked, folder / "stages, fp32")
+        masks = [*sorted(folder.glob("predicted, *")), *sorted(folder.glob("served, *")), folder / "stages, fp32"]
+        agreement = _agreement(folder / "theirs", masks)
     print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}, {asked.rounds} rounds\n")
     print(_table(rows))
     print(_stages(*stages))
-    print(f"voxels that differ from nnUNetv2_predict: {differ}")
+    print(agreement)
 
 
 def _theirs(asked: argparse.Namespace, out: Path) -> list[str]:
@@ -65,9 +69,10 @@ def _theirs(asked: argparse.Namespace, out: Path) -> list[str]:
     return [str(beside), *command[1:], "-f", *asked.folds, "-device", "cpu", "--disable_progress_bar", *more]
 
 
-def _ours(asked: argparse.Namespace, out: Path) -> list[str]:
+def _ours(asked: argparse.Namespace, precision: str, out: Path) -> list[str]:
     command = ["predict", "volume", str(asked.images), "--run", str(asked.run), "--out", str(out), "--overwrite"]
-    return [sys.executable, "-m", "medseg", *command, *(["--no-mirror"] if asked.no_mirror else [])]
+    more = ["--no-mirror"] if asked.no_mirror else []
+    return [sys.executable, "-m", "medseg", *command, "--precision", precision, *more]
 
 
 def _options(asked: argparse.Namespace) -> dict[str, float | str]:
@@ -87,17 +92,17 @@ def _commands(command: Sequence[str], rounds: int) -> tuple[list[float], float]:
     return seconds, max(peaks)
 
 
-def _server(asked: argparse.Namespace, folder: Path) -> tuple[list[float], float]:
+def _server(asked: argparse.Namespace, precision: str, folder: Path) -> tuple[list[float], float]:
     """Seconds from a case's files to the answer's files with a warm server, and its processes' peak memory in GB."""
     seconds, peak = list[float](), 0.0
     with (
-        medseg.serve("volume", [asked.run], log=folder / "log") as server,
+        medseg.serve("volume", [asked.run], Repository(precision=precision), log=folder / "log") as server,
         medseg.open_predictor("volume", url=server.url) as predictor,
     ):
         for _ in range(asked.rounds + 1):
             start = time.perf_counter()
             answer = predictor.answer(asked.images, **_options(asked))
-            _written(answer, folder / "served")
+            _written(answer, folder / f"served, {precision}")
             seconds.append(time.perf_counter() - start)
             peak = max(peak, sum(map(_pss_gb, psutil.Process().children(recursive=True))))
     return seconds[1:], peak
@@ -183,13 +188,14 @@ class _Clock:
         self.stages[name], self._last = now - self._last, now
 
 
-def _differing(theirs: Path, others: Sequence[Path]) -> str:
-    found = []
+def _agreement(theirs: Path, others: Sequence[Path]) -> str:
+    """How many voxels of each mask differ from nnU-Net's, and the lowest Dice of a class with it."""
+    lines = ["| mask | voxels | differ from nnU-Net's | lowest Dice of a class |", "| --- | ---: | ---: | ---: |"]
     for other in others:
-        pairs = [(path, other / path.name) for path in theirs.glob("*.nii.gz")]
-        count = sum(int((_labels(a) != _labels(b)).sum()) for a, b in pairs)
-        found.append(f"{other.name} {count}")
-    return ", ".join(found)
+        (pair,) = [(_labels(path), _labels(other / path.name)) for path in theirs.glob("*.nii.gz")]
+        least = min(dice(pair[1] == label, pair[0] == label) for label in np.unique(pair[0])[1:])
+        lines.append(f"| {other.name} | {pair[0].size:,} | {int((pair[0] != pair[1]).sum()):,} | {least:.5f} |")
+    return "\n".join(lines)
 
 
 def _labels(path: Path) -> Array:

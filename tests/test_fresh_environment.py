@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ports import ANY_PORTS, told_ports
 from medseg.tasks import network_named, task_named
-from medseg.triton_models.server import free_ports
 from tests.bench.runs import bright_run
 
 ROOT = Path(__file__).parents[1]
@@ -49,13 +49,11 @@ def test_it_serves_and_predicts_what_was_exported_elsewhere(fresh, exported, tmp
     task_named("brain-lgg").known_data("test").phantom(tmp_path / "data", 1, 0)
     (patient,) = (tmp_path / "data" / "kaggle_3m").iterdir()
     predict = (fresh / "medseg", "predict", "brain-lgg", patient)
-    ports = free_ports()
-    numbers = ("--http-port", ports.http, "--grpc-port", ports.grpc, "--metrics-port", ports.metrics)
-    words = (fresh / "medseg", "serve", "brain-lgg", "--run", exported, "--decoder", "reference", *numbers)
+    words = (fresh / "medseg", "serve", "brain-lgg", "--run", exported, "--decoder", "reference", *ANY_PORTS)
     with subprocess.Popen(list(map(str, words)), cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
         try:
-            assert server.stdout.readline().startswith("serving brain-lgg at ")
-            run(tmp_path, *predict, "--url", f"http://127.0.0.1:{ports.http}", "--out", "served")
+            port = told_ports(server.stdout.readline()).http
+            run(tmp_path, *predict, "--url", f"http://127.0.0.1:{port}", "--out", "served")
         finally:
             server.terminate()
     run(tmp_path, *predict, "--run", exported, "--out", "here")

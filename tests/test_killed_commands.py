@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.ports import free_port
 from medseg.bench.stored import read_json
 from medseg.cohort.ledger import read_ledger
 from medseg.files import sha256
 from medseg.run import PROGRAM, WEIGHTS, Run
 from medseg.tasks import network_named, task_named
-from medseg.triton_models.server import free_ports
 from tests.bench.runs import bright_run
 from tests.warm import Warm, warm, words_of
 
@@ -229,8 +229,7 @@ def test_a_command_killed_at_20_moments(name: str, tmp_path: Path, process: Warm
 
 
 def _serve(folder: Path) -> list[object]:
-    ports = free_ports()
-    doors = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
+    doors = [f"--{name}-port={free_port()}" for name in ("http", "grpc", "metrics")]
     words = [f"--run={folder / 'run'}", "--decoder=reference", "--instances=1", f"--log={folder / 'log'}"]
     return ["serve", "gi-tract", *words, *doors]
 

@@ -39,7 +39,7 @@ def _options() -> argparse.Namespace:
     one.add_argument("inputs", nargs="+", type=Path)
     one.add_argument("--run", action="append", required=True, type=Path)
     one.add_argument("--loop", type=int, default=5, help="cases of the shell's loop")
-    one.add_argument("--workers", type=int, help="of medseg batch; by default one with all cores")
+    one.add_argument("--workers", type=int, help="of medseg batch; otherwise its own default")
     one.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     one = kinds.add_parser("simulate")
     one.add_argument("--cases", type=int, default=100_000)

@@ -23,7 +23,7 @@ from medseg.tasks import task_named
 from medseg.triton_models.config import Served
 from medseg.triton_models.names import network_model
 from medseg.triton_models.repository import write
-from medseg.triton_models.server import free_ports, serving
+from medseg.triton_models.server import serving
 from medseg.triton_models.targets import EMBEDDED, Target
 from tests.bench.runs import bright_run
 
@@ -49,7 +49,7 @@ def asked(setting: Setting, task: Task) -> Facts:
         question = _question(task, data_of(setting, task.name))
         with opened(runs, "onnxruntime", "fp32") as networks:
             expected = task.pipeline(question, networks)["mask"]
-        with serving(folder / "models", names, free_ports(), setting.out / f"triton-{task.name}.log") as server:
+        with serving(folder / "models", names, setting.out / f"triton-{task.name}.log") as server:
             model = served_pipeline(server.url, task)
             ask = partial(model.ask, question, ("mask",))
             answers = [ask()["mask"] for _ in range(2 if setting.rehearsal else AGAIN)]

@@ -34,6 +34,7 @@ import numpy as np
 from benchmarks.embedded_vs_engine import read_once
 from benchmarks.peers.alone import alone
 from benchmarks.peers.answers import Peer, peer_named
+from benchmarks.ports import free_port
 from medseg.bench.benchmark import Settings, benchmark
 from medseg.bench.cases import cases_of
 from medseg.bench.lineup import Entry, Opening, lineup
@@ -48,7 +49,6 @@ from medseg.data.byte_strings import framed
 from medseg.run import Run
 from medseg.task import Tensors, Unread
 from medseg.tasks import task_named
-from medseg.triton_models.server import free_ports
 
 PEERS = ("fastapi,eager", "litserve,eager", "fastapi,openvino", "litserve,openvino", "ray,openvino", "fastapi,compile")
 
@@ -129,7 +129,7 @@ def _equality(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], packed
 @contextmanager
 def started(peer: Peer, options: argparse.Namespace) -> Iterator[BenchTarget]:
     """A server of `servers.py` in a process of its own, ready."""
-    port = free_ports().http
+    port = free_port()
     server = [sys.executable, "-m", "benchmarks.peers.servers", peer.server, peer.inference, peer.precision]
     command = [*server, options.task, str(port), *map(str, options.run)]
     with TemporaryFile() as said, _process(command, said) as process:

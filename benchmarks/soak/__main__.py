@@ -22,10 +22,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 
+from benchmarks.ports import ANY_PORTS, told_ports
 from benchmarks.soak.asking import AT_ONCE, LARGE, SMALL, TASK, Asked, Client, pictures
 from benchmarks.soak.killing import KILLS, Recovery, strike
 from benchmarks.soak.memory import Memory
-from medseg.triton_models.server import free_ports
 from tests.bench.runs import bright_run
 
 READINGS = 20  # of memory
@@ -47,13 +47,13 @@ class Soak:
 @contextmanager
 def served(folder: Path, requests: int, large: bool) -> Iterator[Soak]:
     """Start `medseg serve` and wait until it is ready; it is stopped when the block is left."""
-    run, ports = bright_run(folder / "run", TASK.networks[0]), free_ports()
-    numbers = [f"--{name}-port={port}" for name, port in asdict(ports).items()]
-    command = [sys.executable, "-m", "medseg", "serve", TASK.name, "--run", str(run.path), *numbers]
+    run = bright_run(folder / "run", TASK.networks[0])
+    command = [sys.executable, "-m", "medseg", "serve", TASK.name, "--run", str(run.path), *ANY_PORTS]
     process = subprocess.Popen(
         [*command, "--log", str(folder / "log")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout and process.stderr and "serving" in process.stdout.readline()
+    assert process.stdout and process.stderr
+    ports = told_ports(process.stdout.readline())
     lines, told = process.stderr, list[str]()
     Thread(target=lambda: told.extend(iter(lines.readline, "")), daemon=True).start()
     try:

@@ -16,7 +16,7 @@ from medseg.tasks import task_as, task_named
 from medseg.triton_models.access import Access
 from medseg.triton_models.native import Serialized
 from medseg.triton_models.repository import Swapped, served, swapped, write
-from medseg.triton_models.server import LOCAL, Ports, Server, free_ports, serving
+from medseg.triton_models.server import ANY, LOCAL, Ports, Server, serving
 from medseg.triton_models.targets import engine_for, target_named
 from medseg.triton_models.wheel import wheel
 
@@ -43,7 +43,7 @@ def serve(
     task: str,
     runs: Sequence[Run | Path | str],
     repository: Repository = EMBEDDED,
-    ports: Ports | None = None,
+    ports: Ports = ANY,
     log: Path | str = "triton.log",
     access: Access = LOCAL,
 ) -> Iterator[Server]:
@@ -66,7 +66,7 @@ def serve(
     wheel()  # a missing server is reported before anything is read
     with Scratch("repository") as folder:
         names = write_repository(Path(folder), task_named(task), runs, repository)
-        with serving(Path(folder), names, ports or free_ports(), Path(log), access) as server:
+        with serving(Path(folder), names, Path(log), ports, access) as server:
             yield server
 
 

@@ -160,12 +160,12 @@ def _closing(target: BenchTarget) -> Iterator[BenchTarget]:
 @contextmanager
 def _served(task: Task, runs: Sequence[Run], timeout_s: float, entry: Entry) -> Iterator[BenchTarget]:
     from medseg.api.serve import Repository, write_repository
-    from medseg.triton_models.server import free_ports, serving
+    from medseg.triton_models.server import serving
 
     with Scratch("bench") as folder:
         how = Repository("embedded", entry.engine, entry.precision, entry.decoder, entry.instances)
         names = write_repository(Path(folder) / "models", task, [run.path for run in runs], how)
-        with serving(Path(folder) / "models", names, free_ports(), Path(folder) / "triton.log") as server:
+        with serving(Path(folder) / "models", names, Path(folder) / "triton.log") as server:
             at = At(server.url, [server.process.pid], timeout_s)
             with _closing(served_target(entry.name, task, at, asdict(entry))) as target:
                 yield target

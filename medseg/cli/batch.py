@@ -29,7 +29,8 @@ class WorkerOptions:
         int | None,
         typer.Option(
             min=1,
-            help="How many workers. [default: one per GPU or --url; otherwise 1 on this machine, or one per node]",
+            help="How many workers. [default: one per GPU, --url or node; otherwise here 1 for volumes, and for "
+            "pictures one per core, at most 8]",
         ),
     ] = None
     gpus: Annotated[int, typer.Option(min=0, help="How many GPUs; each worker has one.")] = 0

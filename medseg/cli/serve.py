@@ -61,7 +61,7 @@ class Doors:
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the token that gRPC clients send as 'medseg-token'.")
     ] = None
-    http_port: Annotated[int, typer.Option(help="HTTP port on loopback.")] = 8000
+    http_port: Annotated[int, typer.Option(help="HTTP port on loopback; 0 takes a free one.")] = 8000
     grpc_port: Annotated[int, typer.Option(help="gRPC port.")] = 8001
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics port.")] = 8002
     metrics_host: Annotated[

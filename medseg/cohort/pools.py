@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from medseg.cohort.case import Pool, Work
 from medseg.cohort.local import Local
 from medseg.errors import InputError
+from medseg.tasks import task_named
 
 LOCAL = "local"
+_MOST = 8  # workers on this machine if none are asked for: each holds its own copy of the networks
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Workers:
     """The number of workers, and where they are."""
 
     address: str = LOCAL  # local, auto or ray://HOST:PORT
-    workers: int | None = None  # None: one per GPU or per server, else one here, or one per node
+    workers: int | None = None  # None: one per GPU or per server, else `usual` here, or one per node
     gpus: int = 0
     urls: Sequence[str] = ()
     timeout_s: float | None = None  # for the work on one case
@@ -31,22 +33,26 @@ class Workers:
             return Actors(work, self.address, self.workers, self.gpus, self.timeout_s)
         return Local(list(self._works(work)), self.timeout_s)
 
-    @property
-    def count(self) -> int:
-        """The number of workers on this machine."""
-        return self.workers or len(self.urls) or self.gpus or 1
-
     def _works(self, work: Work) -> Iterator[Work]:
         """Each worker's Work: with its server, its GPU, or its share of the cores."""
         cores = sorted(os.sched_getaffinity(0))
-        for number in range(self.count):
+        count = self.workers or len(self.urls) or self.gpus or usual(work.task)
+        for number in range(count):
             if self.urls:
                 yield replace(work, url=self.urls[number % len(self.urls)])
             elif self.gpus:
                 yield replace(work, environment={"CUDA_VISIBLE_DEVICES": str(number % self.gpus)})
             else:
-                share = cores[number :: self.count] or cores[number % len(cores) :][:1]
-                yield replace(work, cores=tuple(share) if self.count > 1 else ())
+                share = cores[number::count] or cores[number % len(cores) :][:1]
+                yield replace(work, cores=tuple(share) if count > 1 else ())
+
+
+def usual(task: str) -> int:
+    """The number of workers on this machine if none is asked for.
+
+    Pictures take Python itself as much time as their networks, so each core gets a worker. Volumes take memory.
+    """
+    return 1 if task_named(task).files.volumes else min(len(os.sched_getaffinity(0)), _MOST)
 
 
 def check(workers: Workers, work: Work) -> None:

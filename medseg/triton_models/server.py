@@ -1,4 +1,7 @@
-"""The real tritonserver, from the nvidia-pytriton wheel, behind our front: started, awaited, stopped."""
+"""The real tritonserver, from the nvidia-pytriton wheel, behind our front: started, awaited, stopped.
+
+The front listens before tritonserver starts, so nobody else can take its ports while the models load.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,14 +17,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from medseg.engines.credentials import write_key
-from medseg.errors import ServerError
+from medseg.errors import InputError, ServerError
 from medseg.scratch import Scratch
 from medseg.triton_models import memory
 from medseg.triton_models.access import LOOPBACK, Access, doors
@@ -46,18 +48,27 @@ _LONGEST_FOLDER = 80  # a socket's path has at most 107 bytes
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the front listens; each must be free."""
+    """Where the front listens; each must be free. 0 is any free one. Raises InputError for what is no port."""
 
     http: int = 8000
     grpc: int = 8001
     metrics: int = 8002
 
+    def __post_init__(self) -> None:
+        for name, port in asdict(self).items():
+            if not 0 <= port < 2**16:
+                raise InputError(
+                    f"the {name} port is {port}; expected 1 to 65535, or 0 for any free one: choose another"
+                )
+
+
+ANY = Ports(0, 0, 0)
+
 
 @dataclass
 class Server:
-    """A server: tritonserver's process, which may be another one later, its public ports, and its log."""
+    """A server: tritonserver's process, which may be another one later, its front, and its log."""
 
-    ports: Ports
     log: Path
     sockets: Path  # the folder of tritonserver's own sockets, for this user alone
     models: Sequence[str]
@@ -69,6 +80,11 @@ class Server:
     start_seconds: float = field(init=False, default=0.0)  # until all its models were loaded, the last time
     whole: Counter[str] = field(init=False, default_factory=Counter)  # its models' python processes at that moment
     _told: int = field(init=False, default=0)  # how much of the log is older than what is happening now
+
+    @property
+    def ports(self) -> Ports:
+        """The ports that the front listens on."""
+        return Ports(self.behind.http_port, self.behind.grpc_port, self.behind.metrics_port)
 
     @property
     def url(self) -> str:
@@ -112,12 +128,13 @@ class Server:
         with suppress(BrokenPipeError), self.front.stdin as pipe:
             pipe.write(json.dumps(asdict(self.behind)).encode())
         with self.front.stdout as pipe:
-            if pipe.readline() == b"open\n":
-                return
-        self.front.kill()
-        self.front.wait()
-        lines = self.log.read_text(errors="replace").splitlines() or ["?"]
-        raise ServerError(f"the front did not open: {lines[-1]}")
+            said = json.loads(pipe.readline() or "{}")
+        if "ports" not in said:
+            self.front.kill()
+            self.front.wait()
+            lines = self.log.read_text(errors="replace").splitlines() or ["?"]
+            raise ServerError(said.get("refused") or f"the front did not open: {lines[-1]}")
+        self.behind = replace(self.behind, **said["ports"])
 
     def close_front(self) -> None:
         """End the front after it has answered; this comes first, so that no connection keeps tritonserver alive."""
@@ -168,7 +185,7 @@ class Server:
 
 @contextmanager
 def serving(
-    repository: Path, models: Sequence[str], ports: Ports, log: Path, access: Access = LOCAL
+    repository: Path, models: Sequence[str], log: Path, ports: Ports = ANY, access: Access = LOCAL
 ) -> Iterator[Server]:
     """A server on a model repository, ready; it is stopped, with all its processes, when the block is left.
 
@@ -176,27 +193,35 @@ def serving(
     is taken, or a model does not load: with the log's reason.
     """
     drain_seconds()  # refused before anything is started
-    for port in (ports.http, ports.grpc, ports.metrics):
-        _check_free(port)
     memory.end_orphans()
     memory.remove_stale()
     ctypes.CDLL(None).prctl(
         _PR_SET_CHILD_SUBREAPER, 1
     )  # python processes that a hard stop leaves behind become children of this process, which reaps them
-    with Scratch("triton", _short_folder()) as scratch, _key(ports) as key:
+    with Scratch("triton", _short_folder()) as scratch:
         folder = Path(scratch)
-        behind = doors(access, (ports.http, ports.grpc, ports.metrics), folder, key)
+        behind = doors(access, (ports.http, ports.grpc, ports.metrics), folder, secrets.token_urlsafe(32))
         emptied(log)
-        server = Server(ports, log, folder, models, _command(repository, models, backends(folder), folder), behind)
-        server.start_front()
-        try:
-            _started(server)
-            server.open_front()
-            yield server
-        finally:
-            server.closing = True
-            server.close_front()
-            server.stop()
+        server = Server(log, folder, models, _command(repository, models, backends(folder), folder), behind)
+        with _opened(server), _key_files(server):
+            try:
+                _started(server)
+                yield server
+            finally:
+                server.closing = True
+                server.close_front()
+                server.stop()
+
+
+@contextmanager
+def _opened(server: Server) -> Iterator[None]:
+    """The front listens; until tritonserver is there, it tells clients to try again."""
+    server.start_front()
+    try:
+        server.open_front()
+        yield
+    finally:
+        server.close_front()
 
 
 def _started(server: Server) -> None:
@@ -212,26 +237,17 @@ def _started(server: Server) -> None:
             server.stop()
 
 
-def free_ports() -> Ports:
-    """Three ports that are free at the moment."""
-    with socket.socket() as a, socket.socket() as b, socket.socket() as c:
-        for one in (a, b, c):
-            one.bind((LOOPBACK, 0))
-        return Ports(*(one.getsockname()[1] for one in (a, b, c)))
-
-
 def _short_folder() -> str:
     folder = tempfile.gettempdir()
     return folder if len(folder) < _LONGEST_FOLDER else "/tmp"
 
 
 @contextmanager
-def _key(ports: Ports) -> Iterator[str]:
+def _key_files(server: Server) -> Iterator[None]:
     """The key to shared memory, in files that clients of this user find by a port and may read."""
-    key = secrets.token_urlsafe(32)
-    files = [write_key(os.getpid(), port, key) for port in (ports.http, ports.grpc)]
+    files = [write_key(os.getpid(), port, server.behind.key) for port in (server.ports.http, server.ports.grpc)]
     try:
-        yield key
+        yield
     finally:
         for file in files:
             file.unlink(missing_ok=True)
@@ -268,24 +284,14 @@ def _command(repository: Path, models: Sequence[str], found: Path, sockets: Path
     ]
 
 
-def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise ServerError(
-                f"port {port} is taken ({error.strerror}); expected a free one: choose another port"
-            ) from error
-
-
 def _await_ready(server: Server) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     waiting = list(server.models)
     with tqdm(total=len(waiting), desc="starting the server", unit="model", disable=None, leave=False) as bar:
-        while waiting:
+        while waiting or not did(server.sockets, "GET", "/v2/health/live", 5):
             if server.process.poll() is not None or time.monotonic() > deadline:
-                raise ServerError(f"tritonserver did not get model {waiting[0]!r} ready: {server.reason()}")
+                what = f"model {waiting[0]!r}" if waiting else "itself"
+                raise ServerError(f"tritonserver did not get {what} ready: {server.reason()}")
             waiting = [name for name in waiting if not did(server.sockets, "GET", f"/v2/models/{name}/ready", 5)]
             bar.update(len(server.models) - len(waiting) - bar.n)
             time.sleep(0.1 if waiting else 0)

@@ -108,10 +108,19 @@ def _started_again(server: Server, starts: list[float], tell: Tell) -> None:
 
 
 def _opened_again(server: Server, tell: Tell) -> None:
+    """Open the front again. Its ports were free for a moment: raises ServerError where another program keeps one."""
     started = time.monotonic()
     tell("the front ended; it is opened again")
-    server.start_front()
-    server.open_front()
+    for left in reversed(range(_MOST_STARTS)):
+        server.start_front()
+        try:
+            server.open_front()
+            break
+        except ServerError as error:
+            if not left:
+                raise
+            tell(f"{error}; it is tried again")
+            _pause(1)
     tell(f"the front is back after {time.monotonic() - started:.1f} s")
 
 

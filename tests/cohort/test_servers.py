@@ -59,3 +59,15 @@ def test_workers_that_contradict_each_other_are_refused() -> None:
     ):
         with pytest.raises(InputError, match=said):
             check(workers, asked)
+
+
+@pytest.mark.parametrize(("cores", "shares"), [(1, [1]), (3, [1, 1, 1]), (20, [3, 3, 3, 3, 2, 2, 2, 2])])
+def test_pictures_share_the_cores_of_this_machine_among_workers(
+    cores: int, shares: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    told = list(Workers()._works(replace(work(), task="stas")))
+    assert [len(one.cores) or cores for one in told] == shares
+    assert len({core for one in told for core in one.cores} or range(cores)) == cores
+    assert [one.cores for one in Workers()._works(replace(work(), task="luna"))] == [()]
+    assert len(list(Workers(workers=2)._works(replace(work(), task="stas")))) == 2

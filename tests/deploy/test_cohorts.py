@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +17,42 @@ from tests.bench.runs import bright_run
 from tests.slurm import slurm
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def _fields(*needed: str, **types: Any) -> dict[str, Any]:
+    """The JSON schema of an object with these fields and no others; a word is a type."""
+    told = {name: {"type": one} if isinstance(one, str) else one for name, one in types.items()}
+    return {"type": "object", "required": list(needed), "properties": told, "additionalProperties": False}
+
+
+# What KubeRay's RayJob v1 takes, from the types of its operator (ray-operator/apis/ray/v1); pods are Kubernetes' own.
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+POD = {"template": "object", "rayStartParams": TEXTS}
+HEAD = _fields("template", **POD, serviceType="string", headService="object", enableIngress="boolean")
+WORKERS = _fields(
+    *("groupName", "minReplicas", "maxReplicas", "template"),
+    **POD,
+    **dict.fromkeys(("replicas", "minReplicas", "maxReplicas", "numOfHosts", "idleTimeoutSeconds"), "integer"),
+    **{"groupName": "string", "scaleStrategy": "object", "suspend": "boolean"},
+)
+CLUSTER = _fields(
+    "headGroupSpec",
+    headGroupSpec=HEAD,
+    workerGroupSpecs={"type": "array", "items": WORKERS},
+    enableInTreeAutoscaling="boolean",
+    autoscalerOptions="object",
+    headServiceAnnotations=TEXTS,
+    rayVersion="string",
+    suspend="boolean",
+)
+RAY_JOB = _fields(
+    **dict.fromkeys(("entrypoint", "runtimeEnvYAML", "jobId", "submissionMode", "entrypointResources"), "string"),
+    **dict.fromkeys(("activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"), "integer"),
+    **dict.fromkeys(("entrypointNumCpus", "entrypointNumGpus"), "number"),
+    **dict.fromkeys(("submitterPodTemplate", "submitterConfig", "deletionStrategy"), "object"),
+    **dict.fromkeys(("shutdownAfterJobFinishes", "suspend"), "boolean"),
+    **{"rayClusterSpec": CLUSTER, "metadata": TEXTS, "clusterSelector": TEXTS, "managedBy": "string"},
+)
 
 
 def test_the_cluster_file_is_one_that_ray_takes() -> None:
@@ -32,9 +69,40 @@ def test_the_ray_job_asks_each_pod_for_what_it_may_use_and_gives_a_command_that_
         (container,) = pod["spec"]["containers"]
         assert container["resources"]["requests"] == container["resources"]["limits"]
         assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["spec"]["volumes"]}
+    _check_kuberay(job, pods)
     words = [word for word in job["spec"]["entrypoint"].split() if word.startswith("--")]
     said = subprocess.run([sys.executable, "-m", "medseg", "batch", "luna", "--help"], capture_output=True, text=True)
     assert words and all(word in said.stdout for word in words)
+
+
+def _check_kuberay(job: dict[str, Any], pods: list[dict[str, Any]]) -> None:
+    """The job's own fields are KubeRay's, its pods Kubernetes'."""
+    jsonschema, schemas = pytest.importorskip("jsonschema"), pytest.importorskip("kubernetes_validate")
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob") and job.keys() == {
+        "apiVersion",
+        "kind",
+        "metadata",
+        "spec",
+    }
+    jsonschema.validate(job["spec"], RAY_JOB)
+    for pod in pods:
+        whole = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "pod"}, "template": pod}
+        schemas.validate(whole, schemas.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"entrypoints": "medseg"},
+        {"backoffLimit": "3"},
+        {"rayClusterSpec": {"headGroupSpec": {"template": {}, "rayStartParams": {"num-cpus": 0}}}},
+        {"rayClusterSpec": {"workerGroupSpecs": []}},
+    ],
+)
+def test_a_field_that_kuberay_does_not_take_would_be_found(wrong: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, RAY_JOB)
 
 
 @pytest.mark.long

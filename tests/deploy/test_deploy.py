@@ -26,6 +26,7 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
 
+from benchmarks.ports import free_port
 from medseg.cli.main import app
 from medseg.data.byte_strings import framed
 from medseg.data.encoded import encoded_tensor
@@ -33,7 +34,7 @@ from medseg.engines.triton import TritonModel
 from medseg.tasks import task_named
 from medseg.triton_models.front.rpc import _OPEN
 from medseg.triton_models.repository import write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from tests.dali_pipelines.damage import grey16
 from tests.deploy.options import server_options
 from tests.triton_models.certificates import certificate, needs_openssl
@@ -48,7 +49,7 @@ needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("deploy")
     write(folder / "models", task_named("gi-tract"), [])
-    with serving(folder / "models", [MODEL], free_ports(), folder / "log") as running:
+    with serving(folder / "models", [MODEL], folder / "log") as running:
         yield running
 
 
@@ -119,7 +120,7 @@ def test_a_real_prometheus_answers_every_query(server: Server, tmp_path: Path) -
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{server.ports.metrics}"]
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
     shutil.copy(DEPLOY / "rules.yml", tmp_path)
-    port = free_ports().http
+    port = free_port()
     files = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
     command = ["prometheus", *files, f"--web.listen-address=127.0.0.1:{port}"]
     alerts = {
@@ -141,7 +142,7 @@ def test_a_real_prometheus_answers_every_query(server: Server, tmp_path: Path) -
 @pytest.fixture(scope="module")
 def front(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """Debian's nginx with the template's text, in front of the embedded server's gRPC."""
-    folder, port = tmp_path_factory.mktemp("front"), free_ports().http
+    folder, port = tmp_path_factory.mktemp("front"), free_port()
     pair = certificate(folder, "tls")
     pair[0].rename(folder / "tls.crt")
     (folder / "tokens.map").write_text(f'"{TOKEN}" 1;\n')

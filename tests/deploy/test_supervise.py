@@ -19,13 +19,14 @@ pytest.importorskip("onnxruntime")
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.ports import free_port
 from medseg.api.serve import Repository, write_repository
 from medseg.data.encoded import encoded_tensor
 from medseg.engines.triton import served_pipeline
 from medseg.errors import InputError
 from medseg.tasks import task_named
 from medseg.triton_models import supervise
-from medseg.triton_models.server import Ports, free_ports
+from medseg.triton_models.server import Ports
 from medseg.triton_models.wheel import backends, environment, wheel
 from tests.bench.runs import bright_run
 from tests.dali_pipelines.damage import grey16
@@ -67,7 +68,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def _started(repository: Path, scratch: Path) -> Iterator[Started]:
-    ports, log = free_ports(), scratch / "log"
+    ports, log = Ports(free_port(), free_port(), free_port()), scratch / "log"
     where = [f"--{name}-port={getattr(ports, name)}" for name in ("http", "grpc", "metrics")]
     where += [LOCAL, "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"]
     how = [f"--model-repository={repository}", f"--backend-directory={backends(scratch)}"]

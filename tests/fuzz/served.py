@@ -18,7 +18,7 @@ from medseg.task import Array, Geometry, Networks, Pipeline, Step, Tensors, refu
 from medseg.tasks import task_named
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.repository import swapped, write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from medseg.triton_models.stubs import processes
 from tests.dali_pipelines.damage import damaged
 from tests.fuzz.outcomes import SECONDS, Campaign, Outcome, outcome
@@ -39,7 +39,7 @@ def serving_steps(folder: Path) -> Iterator[Server]:
     for name in ALONE:
         write(folder / "models", task_named(name), [], swapped(task_named(name), "dali"))
         names += [f"{name}-{step}-step" for step in (*FIRST, *ALONE[name]) if (name, step) not in _NONE]
-    with serving(folder / "models", names, free_ports(), folder / "triton.log") as server:
+    with serving(folder / "models", names, folder / "triton.log") as server:
         yield server
 
 

@@ -154,11 +154,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     pytest.importorskip("tritonclient.grpc")
     from medseg.engines.triton import served_pipeline
     from medseg.triton_models.repository import write
-    from medseg.triton_models.server import free_ports, serving
+    from medseg.triton_models.server import serving
 
     folder = tmp_path_factory.mktemp("served")
     names = write(folder / "models", TASK, [])
-    with serving(folder / "models", names, free_ports(), folder / "triton.log") as server:
+    with serving(folder / "models", names, folder / "triton.log") as server:
         model = served_pipeline(f"grpc://127.0.0.1:{server.ports.grpc}", TASK)
         yield model
         model.close()

@@ -80,14 +80,14 @@ def test_the_served_ensemble_searches_the_lungs(published: list[Run], tmp_path: 
     from medseg.engines.triton import TritonModel
     from medseg.triton_models.config import Served
     from medseg.triton_models.repository import write
-    from medseg.triton_models.server import free_ports, serving
+    from medseg.triton_models.server import serving
 
     served = [
         Served(network_named(run.network), str(exported_file(run, "openvino", "fp32")), "openvino", 2, 1)
         for run in published
     ]
     names = write(tmp_path / "models", TASK, served)
-    with serving(tmp_path / "models", names, free_ports(), tmp_path / "log") as server:
+    with serving(tmp_path / "models", names, tmp_path / "log") as server:
         model = TritonModel(server.url, "luna")
         remote = model.ask(_lungs_of_a_slab(), TASK.pipeline.outputs)
         model.close()

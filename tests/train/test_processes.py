@@ -1,7 +1,6 @@
 """A fit of several processes, as torchrun or srun starts them on two machines: both are this one here."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.ports import free_port
 from medseg.cli.train import train
 from medseg.errors import InputError
 from medseg.run import Run
@@ -53,12 +53,6 @@ def begun(command: list[str], told: dict[str, str]) -> "subprocess.Popen[str]":
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | told
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen([sys.executable, *command], env=environment, text=True, start_new_session=True, **pipes)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from medseg.errors import InputError, ServerError
 from medseg.tasks import task_named
 from medseg.triton_models.access import Access, check, doors
 from medseg.triton_models.repository import write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from tests.dali_pipelines.damage import grey16
 from tests.triton_models.certificates import certificate, needs_openssl
 
@@ -50,7 +50,7 @@ def secured(request: pytest.FixtureRequest, files: Path) -> Iterator[tuple[Serve
     write(folder, task_named("gi-tract"), [])
     authority = files / "client.pem" if request.param else None
     access = Access("127.0.0.1", files / "server.pem", files / "server.key", authority, files / "token")
-    with serving(folder, [MODEL], free_ports(), files / "log", access) as server:
+    with serving(folder, [MODEL], files / "log", access=access) as server:
         yield server, request.param
 
 
@@ -232,7 +232,7 @@ def test_a_drain_that_is_no_time_is_refused_before_anything_starts(tmp_path, mon
     monkeypatch.setenv("MEDSEG_DRAIN_SECONDS", told)
     with (
         pytest.raises(InputError, match=r"MEDSEG_DRAIN_SECONDS is .*expected seconds"),
-        serving(tmp_path, [], free_ports(), tmp_path / "log"),
+        serving(tmp_path, [], tmp_path / "log"),
     ):
         pass
     assert not list(tmp_path.iterdir())

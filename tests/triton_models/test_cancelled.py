@@ -23,7 +23,7 @@ from medseg.tasks.luna import TASK
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.memory import region_prefix
 from medseg.triton_models.repository import served, write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from tests.bench.runs import bright_run
 
 NETWORK = "luna-segment-network"
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     runs = [bright_run(folder / one.name, one, slow=slow) for one, slow in zip(networks, (24, 0), strict=True)]
     task = TASK.answered_by([run.network for run in runs])
     names = write(folder / "models", task, served(task, runs, "openvino", "fp32"))
-    with serving(folder / "models", names, free_ports(), folder / "log") as running:
+    with serving(folder / "models", names, folder / "log") as running:
         yield running
 
 

@@ -15,7 +15,7 @@ from medseg.triton_models import server as server_module
 from medseg.triton_models.config import Served
 from medseg.triton_models.log import reason
 from medseg.triton_models.repository import write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from tests.bench.runs import bright_run
 
 TASK = task_named("gi-tract")
@@ -39,14 +39,14 @@ def test_a_server_that_crashes_while_it_starts_is_started_again(
 
     monkeypatch.setattr(server_module, "_await_ready", crash_at_first)
     crashes = 2
-    with serving(tmp_path / "models", names, free_ports(), tmp_path / "triton.log") as running:
+    with serving(tmp_path / "models", names, tmp_path / "triton.log") as running:
         assert len(starts) == 3 and TritonModel(running.url, TASK.name).statistics()["model_stats"]
     assert capsys.readouterr().err.count("tritonserver ended by signal SIGABRT while it started") == 2
     crashes = 99
     starts.clear()
     with (
         pytest.raises(ServerError, match="did not get model"),
-        serving(tmp_path / "models", names, free_ports(), tmp_path / "triton.log"),
+        serving(tmp_path / "models", names, tmp_path / "triton.log"),
     ):
         pass
     assert len(starts) == 3

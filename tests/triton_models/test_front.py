@@ -27,7 +27,7 @@ from medseg.tasks import task_named
 from medseg.triton_models.access import Access
 from medseg.triton_models.front.rules import MOST_BYTES, Sent, check_inputs, rewritten
 from medseg.triton_models.repository import write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from tests.dali_pipelines.damage import grey16
 from tests.triton_models.certificates import certificate, needs_openssl
 
@@ -42,7 +42,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("front")
     write(folder / "models", task_named("gi-tract"), [])
-    with serving(folder / "models", [MODEL], free_ports(), folder / "log") as running:
+    with serving(folder / "models", [MODEL], folder / "log") as running:
         yield running
 
 
@@ -52,7 +52,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     write(folder / "models", task_named("gi-tract"), [])
     (folder / "token").write_text("a-token-of-some-length")
     access = Access("127.0.0.1", *certificate(folder, "server"), None, folder / "token")
-    with serving(folder / "models", [MODEL], free_ports(), folder / "log", access) as running:
+    with serving(folder / "models", [MODEL], folder / "log", access=access) as running:
         yield running
 
 

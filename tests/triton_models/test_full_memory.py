@@ -21,12 +21,12 @@ from medseg.engines.triton import TritonModel
 from medseg.errors import InputError, ServerError
 from medseg.tasks import task_named
 from medseg.triton_models.repository import write
-from medseg.triton_models.server import free_ports, serving
+from medseg.triton_models.server import serving
 
 folder, model = Path(sys.argv[1]), "gi-tract-check-step"
 write(folder / "models", task_named("gi-tract"), [])
 told = []
-with serving(folder / "models", [model], free_ports(), folder / "log") as server:
+with serving(folder / "models", [model], folder / "log") as server:
     for size in (100, 24 << 20, 100):
         for url in (server.url, f"grpc://127.0.0.1:{server.ports.grpc}"):
             client = TritonModel(url, model)

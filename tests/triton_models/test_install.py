@@ -15,7 +15,7 @@ from medseg.errors import ServerError
 from medseg.tasks import task_named
 from medseg.triton_models import install as installing
 from medseg.triton_models.repository import write
-from medseg.triton_models.server import free_ports, serving
+from medseg.triton_models.server import serving
 from medseg.triton_models.wheel import backends, homes, wheel
 
 STUB = "triton_python_backend_stub"
@@ -111,7 +111,7 @@ def test_another_build_of_the_server_is_taken_where_it_is_named(other_build, tmp
     monkeypatch.setenv("MEDSEG_TRITONSERVER", str(folder))
     assert wheel() == folder and _server().fact == str(folder)
     write(tmp_path / "models", task_named("gi-tract"), [])
-    with serving(tmp_path / "models", ["gi-tract-check-step"], free_ports(), tmp_path / "log") as server:
+    with serving(tmp_path / "models", ["gi-tract-check-step"], tmp_path / "log") as server:
         assert str(folder) in server.command[0]
 
 

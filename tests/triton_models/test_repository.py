@@ -20,7 +20,7 @@ from medseg.data.encoded import pack
 from medseg.errors import InputError, RunError
 from medseg.run import Run
 from medseg.tasks import task_named
-from medseg.triton_models.server import free_ports, serving
+from medseg.triton_models.server import serving
 from tests.dali_pipelines.test_decode import FILES, step
 from tests.own import OWN
 from tests.shared import needs_shared
@@ -130,7 +130,7 @@ def test_the_real_server_takes_the_ensemble_of_a_container(tmp_path: Path, name:
         del config.model_warmup[:]
         path.write_text(text_format.MessageToString(config) + "max_batch_size: 0\n" * (config.max_batch_size == 0))
         (path.parent / "1" / "model.py").write_text(_STAND_IN)
-    with serving(tmp_path / "models", models, free_ports(), tmp_path / "log") as server:
+    with serving(tmp_path / "models", models, tmp_path / "log") as server:
         assert server.process.poll() is None
 
 

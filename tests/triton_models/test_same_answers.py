@@ -23,7 +23,7 @@ from medseg.task import Pipeline, Task, Tensors
 from medseg.tasks import task_named
 from medseg.triton_models.repository import served as served_as
 from medseg.triton_models.repository import swapped, write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from medseg.triton_models.targets import EMBEDDED, Target
 from tests.bench.runs import bright_run
 from tests.dali_pipelines.test_decode import FILES
@@ -57,7 +57,7 @@ def _serving(folder: Path, name: str, written: Callable[[Path, Task, list[Run]],
     task = task_named(name)
     runs = _runs(folder, task)
     names = written(folder / "models", task, runs)
-    with serving(folder / "models", names, free_ports(), folder / "triton.log") as server:
+    with serving(folder / "models", names, folder / "triton.log") as server:
         yield task, runs, server
 
 

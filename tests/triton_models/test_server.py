@@ -19,6 +19,7 @@ pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.ports import ANY_PORTS, free_port
 from medseg.api.predictor import open_predictor
 from medseg.data.upright import orientation_of
 from medseg.engines.runs import exported_file, made_by, opened
@@ -33,7 +34,7 @@ from medseg.tasks.luna.pieces import labels
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
-from medseg.triton_models.server import Ports, Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from medseg.triton_models.stubs import processes
 from medseg.triton_models.watch import watch
 from tests.bench.runs import bright_run
@@ -51,7 +52,7 @@ def server(luna_runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("server")
     about = made_by(luna_runs, "openvino", "fp32")
     names = write(folder / "models", TASK, _served(luna_runs), made_by=about)
-    with serving(folder / "models", names, free_ports(), folder / "triton.log") as running:
+    with serving(folder / "models", names, folder / "triton.log") as running:
         yield running
 
 
@@ -186,18 +187,9 @@ def test_memory_does_not_grow_with_repeated_requests(server: Server) -> None:
 
 def test_a_missing_server_is_said() -> None:
     with pytest.raises(ServerError, match="does not answer"):
-        TritonModel(f"http://127.0.0.1:{free_ports().http}", "luna").ask(_ct(), ("nodules",))
+        TritonModel(f"http://127.0.0.1:{free_port()}", "luna").ask(_ct(), ("nodules",))
     with pytest.raises(InputError, match="expected http://HOST:PORT"):
         TritonModel("localhost", "luna")
-
-
-def test_a_taken_port_is_said(server: Server, tmp_path: Path) -> None:
-    taken = Ports(server.ports.http, 1, 2)
-    with (
-        pytest.raises(ServerError, match=f"port {server.ports.http} is taken"),
-        serving(tmp_path, [], taken, tmp_path / "log"),
-    ):
-        pass
 
 
 def test_a_model_that_does_not_load_is_said_with_the_logs_reason(luna_runs: list[Run], tmp_path: Path) -> None:
@@ -206,7 +198,7 @@ def test_a_model_that_does_not_load_is_said_with_the_logs_reason(luna_runs: list
     files = {"luna-segment": luna_runs[0].held("fp32.onnx"), "luna-nodule": broken}
     served = [Served(TASK.network(name), str(file), "openvino", 1, 1) for name, file in files.items()]
     names = write(tmp_path / "models", TASK, served)
-    start = serving(tmp_path / "models", names, free_ports(), tmp_path / "triton.log")
+    start = serving(tmp_path / "models", names, tmp_path / "triton.log")
     with pytest.raises(ServerError, match=r"(?i)openvino.* cannot open .*broken.onnx"), start:
         pass
 
@@ -253,10 +245,8 @@ def test_serve_leaves_no_process_and_no_memory_behind(
 
     Where the front, which sees to that, is killed with it, what stays goes when the next server starts.
     """
-    ports = free_ports()
-    options = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
     run = bright_run(tmp_path / "run", task_named("gi-tract").networks[0]).path
-    words = ["gi-tract", f"--run={run}", "--decoder=reference", *options, f"--log={tmp_path / 'log'}"]
+    words = ["gi-tract", f"--run={run}", "--decoder=reference", *ANY_PORTS, f"--log={tmp_path / 'log'}"]
     command = [sys.executable, "-m", "medseg", "serve", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     request.addfinalizer(process.kill)  # where this test fails, it leaves nothing behind either
@@ -273,7 +263,7 @@ def test_serve_leaves_no_process_and_no_memory_behind(
         time.sleep(0.2)
     assert not alive
     if front_too:
-        with serving(tmp_path, [], free_ports(), tmp_path / "next"):
+        with serving(tmp_path, [], tmp_path / "next"):
             pass
     # the front goes with its files, unless a server that another test starts ends it and removes them in its stead
     while (left := list(Path("/dev/shm").glob(f"medseg*_{process.pid}_*"))) and time.monotonic() < deadline:

@@ -22,7 +22,7 @@ from medseg.task import Geometry
 from medseg.tasks import task_named
 from medseg.tasks.luna.pipeline import geometry_tensor
 from medseg.triton_models.repository import swapped, write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from medseg.triton_models.stubs import processes
 from medseg.triton_models.watch import watch
 from tests.dali_pipelines.damage import grey16, strange
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("steps")
     for name in ("stas", "gi-tract", "brain-lgg", "luna"):
         write(folder / "models", task_named(name), [], swapped(task_named(name), "dali"))
-    with serving(folder / "models", MODELS, free_ports(), folder / "triton.log") as running:
+    with serving(folder / "models", MODELS, folder / "triton.log") as running:
         Thread(target=_watched, args=(running,), daemon=True).start()
         yield running
 

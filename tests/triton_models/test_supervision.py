@@ -25,12 +25,13 @@ pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("openvino")
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.ports import ANY_PORTS, told_ports
 from medseg.data.encoded import encoded_tensor
 from medseg.engines.triton import TritonModel, served_pipeline
 from medseg.errors import ServerError
 from medseg.run import Run
 from medseg.tasks import task_named
-from medseg.triton_models.server import Ports, free_ports
+from medseg.triton_models.server import Ports
 from tests.bench.runs import bright_run
 
 TASK = task_named("gi-tract")
@@ -100,14 +101,13 @@ def _picture(rows: int) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder, ports = tmp_path_factory.mktemp("served"), free_ports()
+    folder = tmp_path_factory.mktemp("served")
     run = bright_run(folder / "bright", TASK.networks[0])
-    options = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
-    command = [sys.executable, "-m", "medseg", "serve", TASK.name, "--run", str(run.path), *options]
+    command = [sys.executable, "-m", "medseg", "serve", TASK.name, "--run", str(run.path), *ANY_PORTS]
     command += ["--log", str(folder / "log")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout and process.stderr and "serving gi-tract at" in process.stdout.readline()
-    running, lines = Served(process, ports, run), process.stderr
+    assert process.stdout and process.stderr
+    running, lines = Served(process, told_ports(process.stdout.readline()), run), process.stderr
     Thread(target=lambda: running.told.extend(iter(lines.readline, "")), daemon=True).start()
     yield running
     process.terminate()

@@ -19,7 +19,7 @@ from medseg.errors import ServerError
 from medseg.run import Run
 from medseg.tasks import task_named
 from medseg.triton_models.repository import served, write
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from tests.bench.runs import bright_run
 
 BROKEN = {"gi-tract": "shape", "brain-lgg": "NaN"}  # the one is a step of the ensemble, the other is asked by a step
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         _broken(runs[-1], how)
         networks = [replace(one, instances=1) for one in served(task, runs, "openvino", "fp32")]
         names += write(folder / "models", task, networks)
-    with serving(folder / "models", names, free_ports(), folder / "triton.log") as running:
+    with serving(folder / "models", names, folder / "triton.log") as running:
         yield running
 
 

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("pytriton")
 
 from medseg.errors import ServerError
-from medseg.triton_models.server import Server, free_ports, serving
+from medseg.triton_models.server import Server, serving
 from medseg.triton_models.stubs import Stubs
 from medseg.triton_models.watch import _await_end, watch
 
@@ -25,7 +25,7 @@ class TritonPythonModel:
 def test_a_server_that_ends_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr("medseg.triton_models.watch._pause", lambda seconds: told.append(f"pause {seconds}"))
-    with serving(tmp_path, [], free_ports(), tmp_path / "log") as server:
+    with serving(tmp_path, [], tmp_path / "log") as server:
 
         def hear(line: str) -> None:
             told.append(line)
@@ -53,7 +53,7 @@ def test_a_model_that_hangs_while_it_loads_does_not_hold_the_server(
     )
     monkeypatch.setattr("medseg.triton_models.watch._LEAST_LOAD_SECONDS", 2.0)
     monkeypatch.setattr("medseg.triton_models.watch._LOAD_TIMES", 0.0)
-    with serving(model.parent, ["slow"], free_ports(), tmp_path / "log") as server:
+    with serving(model.parent, ["slow"], tmp_path / "log") as server:
 
         def hear(line: str) -> None:
             told.append(line)

@@ -1,6 +1,7 @@
 """The front as a process: `python -m medseg.triton_models.front OWNER FOLDER`, the parent and the sockets' folder.
 
-It waits for its doors, as JSON on stdin, opens them and writes "open" to stdout. It ends when its parent does.
+It waits for its doors, as JSON on stdin, opens them and writes their ports to stdout, or why it cannot. It ends when
+its parent does.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ async def _run(doors: Doors, owner: int, told: list[int]) -> None:
         end(ORPHANED, None)
     replaced = Replaced()
     loop.add_signal_handler(signal.SIGUSR1, replaced.tell)  # from who watches the models
-    listening = await http.listen(doors, replaced)
-    server = await rpc.listen(doors, replaced)
+    listening, ports = await http.listen(doors, replaced)
+    server, ports["grpc_port"] = await rpc.listen(doors, replaced)
     settle()
     start_beating()
-    print("open", flush=True)
+    print(json.dumps({"ports": ports}), flush=True)
     await stop.wait()
     for one in listening:
         one.close()
@@ -55,7 +56,8 @@ def main() -> None:
         if doors:
             asyncio.run(_run(Doors(**json.loads(doors)), owner, told))
     except OSError as error:
-        sys.exit(f"the front did not open: {error}")
+        print(json.dumps({"refused": str(error)}))
+        sys.exit(1)
     finally:
         if (ORPHANED in told or not doors) and is_gone(owner):
             clean_up(sockets, owner)

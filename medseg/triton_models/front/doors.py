@@ -27,7 +27,10 @@ def drain_seconds() -> float:
 
 @dataclass(frozen=True)
 class Doors:
-    """HTTP listens on loopback, metrics on `metrics_host`; gRPC on `host`, with TLS where there is a certificate."""
+    """HTTP listens on loopback, metrics on `metrics_host`; gRPC on `host`, with TLS where there is a certificate.
+
+    Port 0 is any free one.
+    """
 
     host: str
     http_port: int
@@ -48,6 +51,12 @@ class Doors:
     def welcomes(self, tokens: Iterable[str]) -> bool:
         """Whether one of these is the token, or none is needed."""
         return not self.token or any(_same(token, self.token) for token in tokens)
+
+
+def shut(host: str, port: int, error: OSError) -> OSError:
+    """What is said of a door that cannot be opened."""
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return OSError(f"port {port} of {host} cannot be opened ({why}); expected a free port: choose another")
 
 
 def http_socket(sockets: Path) -> str:

@@ -7,7 +7,7 @@ import json
 import re
 from asyncio import StreamReader as Reader
 from asyncio import StreamWriter as Writer
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from medseg.errors import InputError
 from medseg.triton_models.cancelled import new_id
 from medseg.triton_models.front.again import Left, Replaced
 from medseg.triton_models.front.bodies import PIECE, Room
-from medseg.triton_models.front.doors import Doors, http_socket, metrics_socket
+from medseg.triton_models.front.doors import Doors, http_socket, metrics_socket, shut
 from medseg.triton_models.front.passing import Answer, Behind, GoneError, RefusedError, answered, passed_on
 from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, rewritten
 
@@ -44,16 +44,25 @@ class _Request:
         return int(self.headers.get("content-length", 0))
 
 
-async def listen(doors: Doors, replaced: Replaced) -> list[asyncio.Server]:
-    """Servers for HTTP, on loopback, and for the metrics. Raises OSError where a port is taken."""
+async def listen(doors: Doors, replaced: Replaced) -> tuple[list[asyncio.Server], dict[str, int]]:
+    """Servers for HTTP, on loopback, and for the metrics, and their ports. Raises OSError where a port is taken."""
     sockets = Path(doors.sockets)
     room, left = Room(MOST_BYTES), Left(sockets, Answer.close)
     connected = partial(_connected, doors, Behind(http_socket(sockets), replaced, room, left), [0])
     scraped = partial(_connected, None, Behind(metrics_socket(sockets), replaced, room, left), [0])
-    return [
-        await asyncio.start_server(connected, "127.0.0.1", doors.http_port, limit=PIECE),
-        await asyncio.start_server(scraped, doors.metrics_host, doors.metrics_port, limit=PIECE),
+    told = [
+        ("http_port", connected, "127.0.0.1", doors.http_port),
+        ("metrics_port", scraped, doors.metrics_host, doors.metrics_port),
     ]
+    servers = {name: await _opened(client, host, port) for name, client, host, port in told}
+    return list(servers.values()), {name: server.sockets[0].getsockname()[1] for name, server in servers.items()}
+
+
+async def _opened(client: Callable[[Reader, Writer], Awaitable[None]], host: str, port: int) -> asyncio.Server:
+    try:
+        return await asyncio.start_server(client, host, port, limit=PIECE)
+    except OSError as error:
+        raise shut(host, port, error) from error
 
 
 async def _connected(doors: Doors | None, behind: Behind, count: list[int], reader: Reader, writer: Writer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -19,7 +20,7 @@ from medseg.engines.credentials import KEY_HEADER, TOKEN_HEADERS
 from medseg.errors import InputError
 from medseg.triton_models.cancelled import new_id
 from medseg.triton_models.front.again import Left, Replaced, Twice
-from medseg.triton_models.front.doors import Doors, grpc_socket
+from medseg.triton_models.front.doors import Doors, grpc_socket, shut
 from medseg.triton_models.front.rules import MOST_BYTES, MOST_TEXT, Sent, check_inputs, check_memory
 from medseg.triton_models.front.words import AWAY, UNWELCOME, died, trouble
 
@@ -47,21 +48,32 @@ _ASKING = [
 _CONNECT_SECONDS = 0.5  # a connection that failed before Triton was back is not tried anew until then
 
 
-async def listen(doors: Doors, replaced: Replaced) -> grpc.aio.Server:
-    """The server, started. Raises OSError where the port is taken or the files for TLS do not fit."""
+async def listen(doors: Doors, replaced: Replaced) -> tuple[grpc.aio.Server, int]:
+    """The server, started, and its port. Raises OSError where the port is taken or the files for TLS do not fit."""
     channel = grpc.aio.insecure_channel(f"unix:{grpc_socket(Path(doors.sockets))}", options=_ASKING)
     server = grpc.aio.server(options=_SERVING, maximum_concurrent_rpcs=_MOST_CALLS)
     server.add_generic_rpc_handlers([_Passing(doors, channel, replaced)])
     host = f"[{doors.host}]" if ":" in doors.host else doors.host
+    where = f"{host}:{doors.grpc_port}"
     try:
         if doors.certificate:
-            server.add_secure_port(f"{host}:{doors.grpc_port}", _credentials(doors))
+            port = server.add_secure_port(where, _credentials(doors))
         else:
-            server.add_insecure_port(f"{host}:{doors.grpc_port}")
+            port = server.add_insecure_port(where)
     except RuntimeError as error:
-        raise OSError(f"gRPC cannot listen on {host}:{doors.grpc_port}") from error
+        raise shut(doors.host, doors.grpc_port, _why(doors)) from error
     await server.start()
-    return server
+    return server, port
+
+
+def _why(doors: Doors) -> OSError:
+    """Why a port cannot be opened: gRPC does not say it."""
+    try:
+        family = socket.AF_INET6 if ":" in doors.host else socket.AF_INET
+        socket.create_server((doors.host, doors.grpc_port), family=family).close()
+    except OSError as error:
+        return error
+    return OSError("gRPC says no more")
 
 
 def _credentials(doors: Doors) -> grpc.ServerCredentials:

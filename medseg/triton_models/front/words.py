@@ -8,7 +8,7 @@ UNWELCOME = (
     "this server is restricted to clients that send its token; over grpcs:// medseg sends the token in the file that "
     "MEDSEG_TOKEN_FILE names: set it"
 )
-AWAY = "the server is being started again; try again in a few seconds"
+AWAY = "the server is starting; try again in a few seconds"
 _DIED = re.compile(r"Stub process .*is not healthy", re.DOTALL)
 _FULL = re.compile(r"Failed to (?:increase|initialize) (?:the )?shared memory|No space left on device", re.DOTALL)
 LOST = "a process of the server died while this request waited for it; it is being replaced: send the request again"
