@@ -25,7 +25,10 @@ NORMS = {
 
 
 def made(name: str, free: bool, folder: Path) -> tuple[nn.Module, onnx.ModelProto, np.ndarray]:
-    """A convolution, whose layout of memory engines choose, and a norm; its graph; and what it is asked."""
+    """A convolution, whose layout of memory engines choose, and a norm; its graph; and what it is asked.
+
+    `free` leaves its first and last axis free.
+    """
     torch.manual_seed(0)
     flat = "picture" in name
     axes = (256, 384) if flat else (24, 64, 64)
@@ -36,7 +39,9 @@ def made(name: str, free: bool, folder: Path) -> tuple[nn.Module, onnx.ModelProt
         nn.init.uniform_(norm.bias, -1, 1)
     module = nn.Sequential(convolution, norm).eval()
     batch = torch.randn(2, CHANNELS, *axes) * 0.3 + 9  # a mean far from 0, as after a first layer on CT
-    dynamic = {0: torch.export.Dim("batch")} | ({2: 8 * torch.export.Dim("d")} if free else {})
+    dynamic = {0: torch.export.Dim("batch")}
+    if free:
+        dynamic |= {2: 8 * torch.export.Dim("first"), batch.ndim - 1: 8 * torch.export.Dim("last")}
     program = torch.export.export(module, (batch,), dynamic_shapes=(dynamic,))
     options = {"input_names": ["input"], "output_names": ["output"], "opset_version": 20, "verbose": False}
     graph = torch.onnx.export(program, dynamo=True, **options).model_proto
