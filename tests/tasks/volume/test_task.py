@@ -214,6 +214,7 @@ def test_strips_are_as_few_as_the_bound_allows_and_hold_every_row():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)
 def test_a_ct_of_800_slices_with_117_classes_needs_no_more_than_8_gb():
     command = [sys.executable, "-m", "tests.tasks.volume.known_ct", "0.9766"]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
