@@ -1,6 +1,9 @@
 """A server's ports are its own from the first moment: nobody takes one while the models load."""
 
 import socket
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -105,3 +108,36 @@ def test_a_front_that_died_gets_its_port_back_from_a_program_that_held_it_for_a_
             "the front is back",
         ]
         assert server.ports == before
+
+
+DYING = """
+import os, signal, sys, time
+from dataclasses import asdict
+from pathlib import Path
+import json
+from medseg.triton_models.front.doors import Doors
+from medseg.triton_models.server import Server
+
+folder = Path(sys.argv[1])
+behind = Doors("127.0.0.1", int(sys.argv[2]), 0, 0, str(folder), "key")
+server = Server(folder.parent / "log", folder, [], [], behind)
+server.start_front()
+server.front.stdout.close()  # as a dying process closes its pipes, before its children are told of its death
+server.front.stdin.write(json.dumps(asdict(behind)).encode())
+server.front.stdin.close()
+time.sleep(3)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_front_whose_owner_dies_while_it_opens_cleans_up(taken: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "sockets"
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1]) if taken else "0"
+        subprocess.run([sys.executable, "-c", DYING, str(folder), port], check=False)
+        deadline = time.monotonic() + 60
+        while folder.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert not folder.exists()

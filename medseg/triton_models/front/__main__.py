@@ -41,11 +41,21 @@ async def _run(doors: Doors, owner: int, told: list[int]) -> None:
     server, ports["grpc_port"] = await rpc.listen(doors, replaced)
     settle()
     start_beating()
-    print(json.dumps({"ports": ports}), flush=True)
+    if not _told_owner(ports=ports):
+        end(ORPHANED, None)
     await stop.wait()
     for one in listening:
         one.close()
     await server.stop(grace=0 if ORPHANED in told else drain_seconds())
+
+
+def _told_owner(**words: object) -> bool:
+    """Whether the owner can hear this; a dying one closes its pipes before the kernel says that it died."""
+    try:
+        print(json.dumps(words), flush=True)
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def main() -> None:
@@ -56,7 +66,8 @@ def main() -> None:
         if doors:
             asyncio.run(_run(Doors(**json.loads(doors)), owner, told))
     except OSError as error:
-        print(json.dumps({"refused": str(error)}))
+        if not _told_owner(refused=str(error)):
+            told.append(ORPHANED)
         sys.exit(1)
     finally:
         if (ORPHANED in told or not doors) and is_gone(owner):
