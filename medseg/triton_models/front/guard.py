@@ -41,7 +41,11 @@ def clean_up(sockets: Path, owner: int) -> None:
             time.sleep(0.1)
         os.killpg(session, signal.SIGKILL)
     memory.remove(owner)
-    shutil.rmtree(sockets, ignore_errors=True)
+    until = time.monotonic() + _DEATH_SECONDS
+    while (
+        sockets.exists() and time.monotonic() < until
+    ):  # this process and dying ones may still give signs of life there
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _runs(pid: int) -> bool:
