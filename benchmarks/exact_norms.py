@@ -40,9 +40,10 @@ def main() -> None:
 def _measured(run: Run, calls: int, folder: Path) -> None:
     (network,) = task_as("volume", [run]).networks
     stick = yardstick(run, network)
-    files = {"own": stick.graph(), "exact": stick.exact(stick.graph())}
-    for name, graph in files.items():
-        onnx.save(graph, folder / f"{name}.onnx")
+    graph = stick.graph()
+    files = {"own": graph, "exact": stick.exact(graph)}
+    for name, model in files.items():
+        onnx.save(model, folder / f"{name}.onnx")
     sample = np.random.default_rng(0).standard_normal((1, *network.input_shape)).astype(np.float32)
     right = stick.infer(sample)
     for engine in ENGINES:

@@ -2,8 +2,8 @@
 
 On a patch of 128 x 128 x 64 voxels the error of ONNX Runtime's own InstanceNormalization is 1e-4, OpenVINO's up to
 8e-3, torch's 1e-6. If the mean is taken of the means of rows, sums are short, and both engines are as exact as torch.
-The variance is the mean of what varies within rows and of what varies between them: so the volume is read twice, and
-no second one is written.
+The variance is the mean of what varies within rows plus the mean of what varies between them. So a volume is only read
+for it; a picture, whose rows are longer, is first written once more with a mean of zero.
 """
 
 from __future__ import annotations

@@ -18,7 +18,9 @@ NORMS = {
     "volume": nn.InstanceNorm3d(CHANNELS, affine=True),
     "volume, nothing learnt": nn.InstanceNorm3d(CHANNELS),
     "volume, other epsilon": nn.InstanceNorm3d(CHANNELS, eps=1e-2, affine=True),
+    "volume, far from zero": nn.InstanceNorm3d(CHANNELS, affine=True),
     "picture": nn.InstanceNorm2d(CHANNELS, affine=True),
+    "picture, far from zero": nn.InstanceNorm2d(CHANNELS, affine=True),
     "groups of a volume": nn.GroupNorm(2, CHANNELS),
     "one group of a picture": nn.GroupNorm(1, CHANNELS),
 }
@@ -32,7 +34,8 @@ def made(name: str, free: bool, folder: Path) -> tuple[nn.Module, onnx.ModelProt
     torch.manual_seed(0)
     flat = "picture" in name
     axes = (256, 384) if flat else (24, 64, 64)
-    convolution = (nn.Conv2d if flat else nn.Conv3d)(CHANNELS, CHANNELS, 3, padding=1)
+    padding = 0 if "far" in name else 1  # borders of zeros vary more than what lies far from zero
+    convolution = (nn.Conv2d if flat else nn.Conv3d)(CHANNELS, CHANNELS, 3, padding=padding)
     norm = copy.deepcopy(NORMS[name])
     if (weight := getattr(norm, "weight", None)) is not None:
         nn.init.uniform_(weight, 0.5, 2)
