@@ -102,13 +102,14 @@ def _server(asked: argparse.Namespace, precision: str, folder: Path) -> tuple[li
         for _ in range(asked.rounds + 1):
             start = time.perf_counter()
             answer = predictor.answer(asked.images, **_options(asked))
-            _written(answer, folder / f"served, {precision}")
+            written(answer, folder / f"served, {precision}")
             seconds.append(time.perf_counter() - start)
             peak = max(peak, sum(map(_pss_gb, psutil.Process().children(recursive=True))))
     return seconds[1:], peak
 
 
-def _written(answer: Answer, folder: Path) -> None:
+def written(answer: Answer, folder: Path) -> None:
+    """Write an answer's files, as `medseg predict` does."""
     folder.mkdir(exist_ok=True)
     answer.task.files.write(answer.request, answer.arrays, folder)
 
@@ -170,7 +171,7 @@ def _our_stages(asked: argparse.Namespace, out: Path) -> Stages:
         for step in task.pipeline.steps:
             tensors |= run_step(step, tensors, networks)
             clock.stop(step.name)
-        _written(Answer(task, request, {"mask": tensors["mask"]}), out)
+        written(Answer(task, request, {"mask": tensors["mask"]}), out)
         clock.stop("write")
     return clock.stages
 
@@ -192,13 +193,14 @@ def _agreement(theirs: Path, others: Sequence[Path]) -> str:
     """How many voxels of each mask differ from nnU-Net's, and the lowest Dice of a class with it."""
     lines = ["| mask | voxels | differ from nnU-Net's | lowest Dice of a class |", "| --- | ---: | ---: | ---: |"]
     for other in others:
-        (pair,) = [(_labels(path), _labels(other / path.name)) for path in theirs.glob("*.nii.gz")]
+        (pair,) = [(labels(path), labels(other / path.name)) for path in theirs.glob("*.nii.gz")]
         least = min(dice(pair[1] == label, pair[0] == label) for label in np.unique(pair[0])[1:])
         lines.append(f"| {other.name} | {pair[0].size:,} | {int((pair[0] != pair[1]).sum()):,} | {least:.5f} |")
     return "\n".join(lines)
 
 
-def _labels(path: Path) -> Array:
+def labels(path: Path) -> Array:
+    """The label map of a file."""
     return read_volume(path, Reading(real=True)).array
 
 

@@ -2,6 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
+
 TESTS = """
 import pytest
 
@@ -21,7 +23,7 @@ def test_a_run_ends_with_what_was_skipped_by_reason(tmp_path: Path) -> None:
     (tmp_path / "test_sea.py").write_text(TESTS)
     (tmp_path / "test_ship.py").write_text(FILE)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.ending", f"--rootdir={tmp_path}", str(tmp_path)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=PATIENCE_S)
     *_, title, first, second, third, closing = done.stdout.splitlines()
     assert "skipped, and why" in title
     assert first == "    3  needs a ship"

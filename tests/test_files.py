@@ -9,6 +9,7 @@ import pytest
 
 from medseg.files import whole_file, whole_folder
 from tests.full_disk import needs_mount, small_disk
+from tests.patience import PATIENCE_S
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
@@ -21,7 +22,7 @@ os.umask({umask})
 with whole_file(Path("a")) as path:
     path.write_text("a")
 """
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=PATIENCE_S)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~umask
 
 

@@ -22,10 +22,10 @@ from medseg.files import sha256
 from medseg.run import PROGRAM, WEIGHTS, Run
 from medseg.tasks import network_named, task_named
 from tests.bench.runs import bright_run
+from tests.patience import PATIENCE_S
 from tests.warm import Warm, warm, words_of
 
 pytest.importorskip("pytriton")
-PATIENCE_S = 120  # until a killed command's processes have ended, on a busy machine
 FEW, MANY = 2, 20
 
 

@@ -6,6 +6,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.patience import PATIENCE_S
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs/notebooks").glob("*.ipynb"))
 
 
@@ -15,7 +17,7 @@ def test_a_notebook_runs_and_shows_what_it_says(path: Path, tmp_path: Path) -> N
     """Shapes, files and the equality with a server are as printed in it; scores may differ between machines."""
     written = nbformat.read(path, 4)
     run = nbformat.read(path, 4)
-    NotebookClient(run, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(run, timeout=int(PATIENCE_S), resources={"metadata": {"path": str(tmp_path)}}).execute()
     kept = [cell for cell in run.cells if cell.cell_type == "code"]
     known = [cell for cell in written.cells if cell.cell_type == "code"]
     assert all(cell.outputs for cell in known)

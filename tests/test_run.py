@@ -5,6 +5,7 @@ import pytest
 
 from medseg.errors import RunError
 from medseg.run import Run
+from tests.patience import PATIENCE_S
 
 
 def test_a_manifest_that_cannot_be_written_leaves_no_unrecorded_file(tmp_path):
@@ -25,7 +26,7 @@ for name in ("first.bin", "second.bin"):
     except OSError:
         print(name, sorted(run.files))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert done.stdout.splitlines() == ["first.bin ['first.bin']", "second.bin ['first.bin']"]
     assert sorted(path.name for path in run.path.iterdir()) == ["first.bin", "manifest.json"]
     assert (run.path / "first.bin").read_bytes() == b"first" and (run.path / "manifest.json").read_bytes() == before
@@ -100,7 +101,7 @@ def test_two_writers_lose_nothing(tmp_path):
     for writer in writers:
         writer.stdin.write("go\n")
         writer.stdin.close()
-    assert [writer.wait(120) for writer in writers] == [0, 0]
+    assert [writer.wait(PATIENCE_S) for writer in writers] == [0, 0]
     run = Run(run.path)
     assert set(run.files) == {f"{name}{number}.bin" for name in "ab" for number in range(20)}
     assert run.manifest["a"] == run.manifest["b"] == 19 and not run.problems()

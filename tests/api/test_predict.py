@@ -20,6 +20,7 @@ from medseg.errors import InputError
 from medseg.task import Reading, Request, Source, Tensors
 from medseg.tasks import task_named
 from medseg.tasks.gi_tract.files import slice_id, submit
+from tests.patience import PATIENCE_S
 
 TASK = task_named("gi-tract")
 
@@ -50,7 +51,7 @@ def test_answers_come_in_the_files_order_while_several_are_in_flight(slices: lis
             late = flying[0] % 2  # every other one takes longer
             if most[0] == 3:
                 three.set()
-        assert three.wait(60), "three are never asked at once"
+        assert three.wait(PATIENCE_S), "three are never asked at once"
         time.sleep(0.1 * late)
         with lock:
             flying[0] -= 1

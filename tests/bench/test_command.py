@@ -27,6 +27,7 @@ from medseg.triton_models.config import Served
 from medseg.triton_models.repository import write
 from medseg.triton_models.server import Server, serving
 from tests.bench.runs import bright_run
+from tests.patience import PATIENCE_S
 
 TASK = task_named("gi-tract")
 NETWORK = TASK.networks[0]
@@ -115,7 +116,7 @@ def after_answers(server: Server, count: int, act: Callable[[], None]) -> None:
         return sum(int(entry["inference_count"]) for entry in found if entry["name"] == TASK.name)
 
     def watch() -> None:
-        deadline = monotonic() + 60
+        deadline = monotonic() + PATIENCE_S
         while answered() < count and monotonic() < deadline:
             sleep(0.01)
         act()

@@ -15,6 +15,7 @@ from medseg.tasks import task_named
 from tests.bench.measuring import measured
 from tests.bench.runs import bright_run
 from tests.bench.servers import busy, question, target
+from tests.patience import PATIENCE_S
 
 SCRIPT = """
 import sys
@@ -38,11 +39,11 @@ raise SystemExit(bad(made))
 
 def test_ctrl_c_leaves_a_report_that_says_so_and_exits_with_1(tmp_path: Path):
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], env=os.environ | {"PYTHONPATH": "."})
-    deadline = monotonic() + 180  # on a busy machine the imports alone take a minute
+    deadline = monotonic() + PATIENCE_S
     while not (tmp_path / "busy").exists() and monotonic() < deadline:
         sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait(180) == 1
+    assert process.wait(PATIENCE_S) == 1
     made = json.loads((tmp_path / "bench.json").read_text())
     (first,) = made["targets"]  # the second was not begun
     assert made["interrupted"] and first["interrupted"]
@@ -74,7 +75,7 @@ def test_a_kill_leaves_a_report_too(tmp_path: Path):
     run = bright_run(tmp_path / "run", task.networks[0]).path
     words = ["gi-tract", f"--run={run}", "--where=local", f"--out={tmp_path / 'out'}"]
     ended = subprocess.run(
-        [sys.executable, "-c", TERMINATED, *words], env=os.environ | {"PYTHONPATH": "."}, timeout=300
+        [sys.executable, "-c", TERMINATED, *words], env=os.environ | {"PYTHONPATH": "."}, timeout=PATIENCE_S
     )
     assert ended.returncode == 1
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["interrupted"]

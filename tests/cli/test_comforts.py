@@ -17,6 +17,7 @@ from medseg.cli import words
 from medseg.cli.main import app
 from medseg.manifest import MANIFEST
 from medseg.run import Run
+from tests.patience import PATIENCE_S
 
 ROOT = typer.main.get_command(app)
 
@@ -57,7 +58,7 @@ def completed(line: str, folder: Path) -> list[str]:
         env=os.environ | told,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
         cwd=folder,
     )
@@ -83,7 +84,7 @@ def test_colours_are_for_terminals(more: dict[str, str], coloured: bool) -> None
     ours, theirs = pty.openpty()
     kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
     command = [sys.executable, "-m", "medseg", "info", "nonsense"]
-    done = subprocess.run(command, env=kept | more, stderr=theirs, timeout=120, check=False)
+    done = subprocess.run(command, env=kept | more, stderr=theirs, timeout=PATIENCE_S, check=False)
     os.close(theirs)
     said = os.read(ours, 4096).decode()
     os.close(ours)

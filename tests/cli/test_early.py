@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
+
 HEAVY = (
     *("torch", "openvino", "onnxruntime", "segmentation_models_pytorch", "tritonclient", "monai"),
     "pytorch_lightning",
@@ -33,7 +35,9 @@ def asked(lines: list[str], folder: Path) -> dict[str, tuple[str, set[str]]]:
     """What each command ends with, and the modules that were imported for it."""
     command = [sys.executable, "-c", SCRIPT]
     text = json.dumps(lines)
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=True, cwd=folder)
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=PATIENCE_S, check=True, cwd=folder
+    )
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     return {words: (said, set(modules)) for words, said, modules in found}
 
@@ -84,5 +88,5 @@ def test_a_wrong_word_is_told_before_anything_heavy_is_imported(tmp_path: Path) 
 def test_nothing_heavy_is_imported_for_info() -> None:
     heavy = ("SimpleITK", "pydicom", "scipy.ndimage", "scipy.stats", "nibabel", "joblib", "tifffile", "matplotlib")
     code = f"import sys, medseg.cli.info as i; i.info(); print(set({heavy + HEAVY}) & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert done.stdout.splitlines()[-1] == "set()"

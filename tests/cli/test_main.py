@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from medseg.cli.reference import reference
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
@@ -25,7 +26,7 @@ MOST_MODULES = 400  # Python's own, NumPy's and Typer's are nearly all of the 32
 
 def _medseg(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "medseg", *words], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "medseg", *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 
@@ -38,7 +39,7 @@ def test_nothing_heavy_is_imported_for_help() -> None:
 def test_help_imports_little() -> None:
     """What makes it quick, counted rather than timed: a module that it does not need costs milliseconds."""
     command = [sys.executable, "-X", "importtime", "-m", "medseg", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     imported = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     assert 100 < len(imported) < MOST_MODULES
 

@@ -22,6 +22,7 @@ from medseg.tasks.brain_lgg.phantom import phantom as brain_phantom
 from medseg.tasks.luna.phantom import phantom as luna_phantom
 from medseg.train.history import read_history
 from tests.models.loaded import load_run
+from tests.patience import PATIENCE_S
 
 MEDSEG = [sys.executable, "-m", "medseg"]
 SMALL = {"features": 2, "size": 32, "batch_size": 8, "lr": 3e-3, "epochs": 4, "patience": 10, "loader": "torch"}
@@ -149,7 +150,7 @@ def test_a_fit_without_progress_stops_after_its_patience_and_steps_once_for_seve
 def test_two_processes_fit_one_run_and_wandb_logs_offline(brains, tmp_path):
     command = [*MEDSEG, "train", "brain-lgg", brains, "--out", tmp_path / "run", *FLAGS[:-6], "--epochs", "2"]
     command += ["--loader", "dali", "--devices", "2", "--wandb", "offline"]
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, check=True, timeout=250)
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, check=True, timeout=PATIENCE_S)
     run = Run(tmp_path / "run")
     assert run.problems() == [] and "val_dice" in run.manifest["result"]
     assert [row["epoch"] for row in read_history(run.path)] == [0, 1]

@@ -12,6 +12,7 @@ from medseg.cohort.ledger import Entry, Ledger
 from medseg.cohort.local import Local
 from medseg.errors import RunError
 from tests.cohort.faulty import MADE_BY, TASK, work
+from tests.patience import PATIENCE_S
 
 HOW = {"task": "faulty", **MADE_BY}
 FAULTS = {  # what a file says -> what the ledger says of it
@@ -77,13 +78,13 @@ def test_a_worker_that_cannot_begin_is_told_and_ends_the_call(tmp_path: Path) ->
 def test_two_calls_at_once_do_not_share_a_ledger(tmp_path: Path) -> None:
     folder = written(tmp_path / "in", {"one": "good", "two": "good"})
     begun, refused = threading.Event(), threading.Event()
-    rules = Rules(begun=lambda *_: begun.set() or refused.wait(120))
+    rules = Rules(begun=lambda *_: begun.set() or refused.wait(PATIENCE_S))
     first: list[Ledger] = []
     call = threading.Thread(
         target=lambda: first.append(carried_out([folder], tmp_path / "out", lambda one: Local([one]), rules))
     )
     call.start()
-    assert begun.wait(60)
+    assert begun.wait(PATIENCE_S)
     with pytest.raises(RunError, match="is being written by process"):
         carried_out([folder], tmp_path / "out", lambda one: Local([one]))
     refused.set()

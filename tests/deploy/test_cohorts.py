@@ -14,6 +14,7 @@ import yaml
 from medseg.cohort.ledger import read_ledger
 from medseg.tasks import task_named
 from tests.bench.runs import bright_run
+from tests.patience import PATIENCE_S
 from tests.slurm import slurm
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -121,11 +122,11 @@ def _array(slurm: dict[str, str], tmp_path: Path) -> None:
     words = ["--parsable", "--array=1-2", f"--chdir={tmp_path}", str(DEPLOY / "slurm/cohort.sbatch")]
     asked = [str(tmp_path / "out"), "gi-tract", str(tmp_path / "data"), "--run", str(run.path)]
     environment = slurm | {"MEDSEG": str(python), "PYTHONPATH": str(DEPLOY.parent)}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while (begun := subprocess.run(["sbatch", *words, *asked], env=environment, capture_output=True)).returncode:
         assert time.monotonic() < deadline, begun.stderr
         time.sleep(1)
-    deadline = time.monotonic() + 250
+    deadline = time.monotonic() + PATIENCE_S
     while subprocess.run(["squeue", "-h"], env=environment, capture_output=True).stdout:
         assert time.monotonic() < deadline, "the array has not ended"
         time.sleep(1)

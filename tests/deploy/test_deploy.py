@@ -18,6 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.patience import PATIENCE_S
+
 pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("yaml")
@@ -103,7 +105,7 @@ def _running(command: list[str], log: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 def _query(port: int, expression: str) -> list[Any]:
@@ -128,7 +130,7 @@ def test_a_real_prometheus_answers_every_query(server: Server, tmp_path: Path) -
     }
     asked = [text for text in _expressions() if text not in alerts]
     with _running(command, tmp_path / "log"):
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_S
         empty = list(asked)
         while empty and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -169,7 +171,9 @@ def _infer(client: grpc.InferenceServerClient, headers: dict[str, str]) -> list[
     data = framed(encoded_tensor([grey16(20, 30)]))
     encoded = grpc.InferInput("encoded", list(data.shape), "UINT8")
     encoded.set_data_from_numpy(data)
-    return list(client.infer(MODEL, [encoded], headers=headers, client_timeout=30).as_numpy("size").ravel().tolist())
+    return list(
+        client.infer(MODEL, [encoded], headers=headers, client_timeout=PATIENCE_S).as_numpy("size").ravel().tolist()
+    )
 
 
 def _ask(front: tuple[int, Path], headers: dict[str, str]) -> list[int]:

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.patience import PATIENCE_S
+
 pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("onnxruntime")
@@ -32,7 +34,6 @@ from tests.bench.runs import bright_run
 from tests.dali_pipelines.damage import grey16
 
 TASK = task_named("gi-tract")
-PATIENCE_S = 120  # no promise of ours, but an end to waiting
 LOCAL = "--http-address=127.0.0.1"
 
 

@@ -18,6 +18,7 @@ from medseg.engines.runs import exported_file
 from medseg.errors import EngineError
 from medseg.run import Run
 from tests.engines.cuda import Context, Runtime, driver
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_further_contexts_are_told_their_profile(runtime: Runtime) -> None:
 
 
 def test_calls_of_several_threads_have_a_lane_each(runtime: Runtime) -> None:
-    together = Barrier(3, timeout=60)
+    together = Barrier(3, timeout=PATIENCE_S)
     lanes = Lanes(lambda: Lane(Context(runtime), graphs=True), most=3)
 
     def ask(count: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from medseg.cli.new_task import package_files
 from medseg.run import Run
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/cells"
@@ -134,7 +135,7 @@ def _served(environment: Path, run: Path) -> Iterator[str]:
         yield found[0]
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(60)
+        server.wait(PATIENCE_S)
 
 
 @pytest.mark.slow

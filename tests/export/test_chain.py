@@ -16,6 +16,7 @@ from medseg.export.samples import drawn
 from medseg.run import Run
 from medseg.tasks import network_named, task_named, task_of
 from tests.export.made import Hostile, network, run_of
+from tests.patience import PATIENCE_S
 from tests.shared import SHARED, needs_shared
 
 LUNA = SHARED / "data" / "luna"
@@ -95,7 +96,7 @@ try:
 except MedsegError as error:
     sys.exit(f"error: {{error}}")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "cannot be written" in done.stderr
     assert sorted(path.name for path in run.path.iterdir()) == ["manifest.json", "weights.pt"]

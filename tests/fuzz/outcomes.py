@@ -1,5 +1,6 @@
 """What became of damaged input, in one word, counted over many. One code counts every format, here and served."""
 
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ FINE = ("clear", "right", "altered")
 BAD = ("traceback", "hang", "crash", "silent")
 _DUE = ("expected", "expects", "again", "export", "resample", "correct", "convert")  # one of these says what to do
 _PRIVATE = ("Doe", "Jane", "4711", "19010203", "1.2.826")  # of the patients that tests make up
+_REQUEST = re.compile(r"medseg-[0-9a-f]{32}")
 
 Outcome = tuple[str, str]  # the word, with what went wrong behind a colon; and what it came of
 
@@ -60,6 +62,7 @@ def outcome(read: Callable[[], Any], same: Callable[[Any], bool], altered: bool 
 
 
 def _is_clear(sentence: str) -> bool:
+    sentence = _REQUEST.sub("", sentence)  # its digits are random
     odd = "\n" in sentence or "object at 0x" in sentence or "internal error" in sentence or len(sentence) > 1000
     return not odd and any(word in sentence for word in _DUE) and not any(word in sentence for word in _PRIVATE)
 

@@ -21,6 +21,7 @@ from medseg.tasks.brain_lgg.pipeline import PIPELINE, largest, segment
 from medseg.tasks.brain_lgg.prepare import prepare
 from medseg.tasks.brain_lgg.reader import patients, read, samples
 from medseg.tasks.brain_lgg.slices import mask_path, root, slice_paths
+from tests.patience import PATIENCE_S
 from tests.shared import SHARED, needs_shared
 from tests.tasks.perfect import dice, perfect_logits
 
@@ -69,7 +70,7 @@ def test_a_volumes_slices_are_asked_for_side_by_side_and_come_back_in_order() ->
     together = threading.Barrier(4)  # broken, and an error, where fewer than four calls come at a time
 
     def infer(batch: np.ndarray) -> np.ndarray:
-        together.wait(60)
+        together.wait(PATIENCE_S)
         return -batch
 
     assert np.array_equal(segment({"input": image}, lambda _: infer)["logits"], -image)

@@ -15,6 +15,7 @@ from medseg.errors import InputError
 from medseg.run import Run
 from medseg.tasks.picture.phantom import phantom
 from medseg.train.history import read_history
+from tests.patience import PATIENCE_S
 from tests.slurm import slurm
 
 # A loss that is a mean over samples, and DALI's augmentation, which is drawn by a sample's place in the epoch: what
@@ -62,7 +63,7 @@ def test_two_machines_repeat_the_losses_of_one_process_with_the_same_global_batc
     words = ["picture", pictures, "--out", tmp_path / "two", *flags(**SAME, batch_size=4, nodes=2)]
     port = free_port()
     both = [machine(number, port, *words) for number in (1, 0)]
-    said = [one.communicate(timeout=500)[0] for one in both]
+    said = [one.communicate(timeout=PATIENCE_S)[0] for one in both]
     assert [one.returncode for one in both] == [0, 0], said
     run = Run(tmp_path / "two")
     assert run.problems() == [] and run.manifest["source"]["nodes"] == 2
@@ -70,7 +71,7 @@ def test_two_machines_repeat_the_losses_of_one_process_with_the_same_global_batc
         for name in ("train_loss", "val_loss"):
             assert together[name] == pytest.approx(alone[name], abs=1e-4), name
     both = [machine(number, free, *words) for free in [free_port()] for number in (0, 1)]  # the folder is taken now
-    said = [one.communicate(timeout=500)[0] for one in both]
+    said = [one.communicate(timeout=PATIENCE_S)[0] for one in both]
     assert all("already holds a run" in one and one.count("Traceback") <= 1 for one in said), said  # torchrun's own
 
 
@@ -86,7 +87,7 @@ def test_a_killed_process_ends_the_fit_with_a_reason_and_resume_goes_on(pictures
         time.sleep(0.1)
     for one in [*psutil.Process(other.pid).children(recursive=True), other]:  # that machine is gone
         one.kill()
-    said = leader.communicate(timeout=500)[0]
+    said = leader.communicate(timeout=PATIENCE_S)[0]
     assert leader.returncode != 0 and "another process of this fit ended" in said, said
     epochs = len(read_history(tmp_path / "run"))
     assert 0 < epochs < 200

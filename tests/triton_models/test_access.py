@@ -13,6 +13,8 @@ import grpc as real_grpc
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE_S
+
 pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 from tritonclient import grpc
@@ -64,7 +66,7 @@ def _ask(client: grpc.InferenceServerClient, headers: dict[str, str]) -> list[in
     data = framed(encoded_tensor([grey16(20, 30)]))
     encoded = grpc.InferInput("encoded", list(data.shape), "UINT8")
     encoded.set_data_from_numpy(data)
-    found = client.infer(MODEL, [encoded], headers=headers, client_timeout=20).as_numpy("size")
+    found = client.infer(MODEL, [encoded], headers=headers, client_timeout=PATIENCE_S).as_numpy("size")
     return found.ravel().tolist()
 
 
@@ -188,7 +190,7 @@ def test_a_client_is_told_that_a_certificate_has_expired_meanwhile(
         "127.0.0.1:0", real_grpc.ssl_server_credentials([(key.read_bytes(), pem.read_bytes())])
     )
     server.start()
-    model = TritonModel(f"grpcs://127.0.0.1:{port}", MODEL, timeout_s=20)
+    model = TritonModel(f"grpcs://127.0.0.1:{port}", MODEL, timeout_s=PATIENCE_S)
     with pytest.raises(ServerError, match=r"cannot be used \(certificate has expired\); expected") as told:
         model.ping()
     assert len(str(told.value).splitlines()) == 1

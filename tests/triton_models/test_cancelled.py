@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE_S
+
 pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("openvino")
@@ -29,7 +31,6 @@ from tests.bench.runs import bright_run
 NETWORK = "luna-segment-network"
 SLICES = 800  # in a body that the front keeps, of less than 8 MiB for HTTP
 KINDS = {"ct": "INT16", "geometry": "FP64"}
-PATIENCE_S = 120
 
 
 @pytest.fixture(scope="module")

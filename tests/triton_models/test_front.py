@@ -14,6 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.patience import PATIENCE_S
+
 pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 from tritonclient import grpc
@@ -110,7 +112,7 @@ def _words(process: psutil.Process) -> str:
 
 def _raw(server: Server, *pieces: bytes) -> bytes:
     """The status line and body of the answer to these bytes."""
-    with socket.create_connection(("127.0.0.1", server.ports.http), timeout=30) as one:
+    with socket.create_connection(("127.0.0.1", server.ports.http), timeout=PATIENCE_S) as one:
         one.settimeout(30)
         for piece in pieces:
             one.sendall(piece)
@@ -234,10 +236,10 @@ def test_the_metrics_are_where_they_were(server: Server) -> None:
     import urllib.error
     import urllib.request
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports.metrics}/metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports.metrics}/metrics", timeout=PATIENCE_S) as answer:
         assert b"nv_inference_request_success" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"http://127.0.0.1:{server.ports.metrics}/v2/health/live", timeout=20)
+        urllib.request.urlopen(f"http://127.0.0.1:{server.ports.metrics}/v2/health/live", timeout=PATIENCE_S)
 
 
 def test_numbers_one_by_one_are_refused_over_grpc_too(server: Server) -> None:
@@ -251,7 +253,7 @@ def test_numbers_one_by_one_are_refused_over_grpc_too(server: Server) -> None:
     with real.insecure_channel(f"127.0.0.1:{server.ports.grpc}") as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         with pytest.raises(real.RpcError, match="raw_input_contents"):
-            stub.ModelInfer(asked, timeout=20)
+            stub.ModelInfer(asked, timeout=PATIENCE_S)
     _well(server)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 from tests.full_disk import needs_mount
@@ -43,7 +45,7 @@ print(json.dumps(told))
 def test_what_has_no_room_in_shared_memory_is_refused_and_the_server_goes_on(tmp_path: Path) -> None:
     small = 'mount -t tmpfs -o size=12m tmpfs /dev/shm && exec "$@"'
     command = ["unshare", "-m", "sh", "-c", small, "sh", sys.executable, "-c", PROGRAM, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
     assert len(told) == 6

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 pytest.importorskip("pytriton")
 
 from tritonclient import grpc
@@ -137,7 +139,7 @@ def test_a_front_whose_owner_dies_while_it_opens_cleans_up(taken: bool, tmp_path
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1]) if taken else "0"
         subprocess.run([sys.executable, "-c", DYING, str(folder), port], check=False)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while folder.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
     assert not folder.exists()

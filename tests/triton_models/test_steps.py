@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE_S
+
 pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 from grpc import RpcError
@@ -60,7 +62,7 @@ def _watched(server: Server) -> None:
 
 def _model(server: Server, name: str) -> TritonModel:
     texts = frozenset({"encoded", "rle", "mask_png", "wanted"})
-    return TritonModel(f"grpc://127.0.0.1:{server.ports.grpc}", name, texts, timeout_s=60)
+    return TritonModel(f"grpc://127.0.0.1:{server.ports.grpc}", name, texts, timeout_s=PATIENCE_S)
 
 
 @needs_shared
@@ -169,7 +171,7 @@ def _sent(server: Server, name: str, shape: list[int], content: bytes) -> str:
         request.raw_input_contents.extend([np.ones(15).tobytes(), b"\0"])
     client = grpc.InferenceServerClient(f"127.0.0.1:{server.ports.grpc}")
     with pytest.raises(RpcError) as caught:
-        client._client_stub.ModelInfer(request, timeout=60)
+        client._client_stub.ModelInfer(request, timeout=PATIENCE_S)
     client.close()
     return str(caught.value.code().name)
 

@@ -20,6 +20,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.patience import PATIENCE_S
+
 pytest.importorskip("pytriton")
 pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("openvino")
@@ -37,7 +39,6 @@ from tests.bench.runs import bright_run
 TASK = task_named("gi-tract")
 DECODE, NETWORK = "gi-tract-decode-step", "gi-tract-network"
 UNAVAILABLE = {"grpc": "StatusCode.UNAVAILABLE", "http": "503"}
-PATIENCE_S = 120  # no promise of ours, but an end to waiting
 
 
 @dataclass
@@ -111,7 +112,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     Thread(target=lambda: running.told.extend(iter(lines.readline, "")), daemon=True).start()
     yield running
     process.terminate()
-    process.wait(60)
+    process.wait(PATIENCE_S)
 
 
 @pytest.fixture(autouse=True)
@@ -249,6 +250,6 @@ def test_it_ends_as_before_when_it_is_asked_to(served: Served) -> None:
     family, memory = served.family(), f"medseg*_{served.process.pid}_*"
     assert list(Path("/dev/shm").glob(memory))
     served.process.terminate()
-    assert served.process.wait(60) == 0
+    assert served.process.wait(PATIENCE_S) == 0
     assert not any(one.is_running() for one in family)
     assert not list(Path("/dev/shm").glob(memory))
