@@ -12,7 +12,7 @@ demo: $(FOR_DEMO)  ## phantoms, a short fit, export, serve, predict, bench: prin
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh demo
 
 test: $(READY)  ## the whole suite in three processes, each of which takes one test file at a time
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: $(READY)  ## the tests that the suite leaves out: hundreds of damaged files, dozens of cold starts
 	$(BIN)/python -m pytest -m long

@@ -21,12 +21,10 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from medseg.engines.credentials import write_key
 from medseg.errors import InputError, ServerError
 from medseg.scratch import Scratch
-from medseg.triton_models import memory
+from medseg.triton_models import memory, starting
 from medseg.triton_models.access import LOOPBACK, Access, doors
 from medseg.triton_models.child import private
 from medseg.triton_models.control import did
@@ -40,8 +38,6 @@ from medseg.triton_models.wheel import backends, environment, wheel
 
 LOCAL = Access()
 _PR_SET_CHILD_SUBREAPER = 36
-_READY_SECONDS = 120
-_STARTS = 3  # of a tritonserver that crashes while it starts
 _STOP_SECONDS = 15
 _LONGEST_FOLDER = 80  # a socket's path has at most 107 bytes
 
@@ -106,7 +102,7 @@ class Server:
                 start_new_session=True,
                 preexec_fn=partial(_guarded, self.sockets),
             )
-        _await_ready(self)
+        starting.await_ready(self)
         self.start_seconds, self.whole = time.monotonic() - started, processes(self)
 
     def start_front(self) -> None:
@@ -205,7 +201,7 @@ def serving(
         server = Server(log, folder, models, _command(repository, models, backends(folder), folder), behind)
         with _opened(server), _key_files(server):
             try:
-                _started(server)
+                starting.started(server)
                 yield server
             finally:
                 server.closing = True
@@ -222,19 +218,6 @@ def _opened(server: Server) -> Iterator[None]:
         yield
     finally:
         server.close_front()
-
-
-def _started(server: Server) -> None:
-    """Start a server. If it crashes meanwhile, as Triton's python backend sometimes does, it is started again."""
-    for left in reversed(range(_STARTS)):
-        try:
-            server.start()
-            return
-        except ServerError:
-            if not left or (server.process.poll() or 0) >= 0:
-                raise
-            tqdm.write(f"tritonserver ended {server.ending()} while it started; it is started again", file=sys.stderr)
-            server.stop()
 
 
 def _short_folder() -> str:
@@ -282,16 +265,3 @@ def _command(repository: Path, models: Sequence[str], found: Path, sockets: Path
         f"--grpc-address=unix:{grpc_socket(sockets).removesuffix(':1')}",
         "--grpc-port=1",
     ]
-
-
-def _await_ready(server: Server) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    waiting = list(server.models)
-    with tqdm(total=len(waiting), desc="starting the server", unit="model", disable=None, leave=False) as bar:
-        while waiting or not did(server.sockets, "GET", "/v2/health/live", 5):
-            if server.process.poll() is not None or time.monotonic() > deadline:
-                what = f"model {waiting[0]!r}" if waiting else "itself"
-                raise ServerError(f"tritonserver did not get {what} ready: {server.reason()}")
-            waiting = [name for name in waiting if not did(server.sockets, "GET", f"/v2/models/{name}/ready", 5)]
-            bar.update(len(server.models) - len(waiting) - bar.n)
-            time.sleep(0.1 if waiting else 0)

@@ -37,7 +37,7 @@ def stubs_of(server: Running) -> Stubs:
             program, *words = child.cmdline() or [""]
             if program.endswith(_PROGRAM) and child.status() != psutil.STATUS_ZOMBIE:
                 found.append((Path(words[0]).parts[-3], child))  # REPOSITORY/MODEL/1/model.py
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, IndexError):  # it ended, or has only just begun and has no words yet
             continue
     return found
 
