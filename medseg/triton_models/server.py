@@ -198,9 +198,10 @@ def serving(
         folder = Path(scratch)
         behind = doors(access, (ports.http, ports.grpc, ports.metrics), folder, secrets.token_urlsafe(32))
         emptied(log)
-        server = Server(log, folder, models, _command(repository, models, backends(folder), folder), behind)
-        with _opened(server), _key_files(server):
+        server = Server(log, folder, models, [], behind)
+        with _opened(server), _key_files(server):  # nothing else is made before the front is there to clean up
             try:
+                server.command = _command(repository, models, backends(folder), folder)
                 starting.started(server)
                 yield server
             finally:

@@ -17,7 +17,7 @@ pytest.importorskip("pytriton")
 from tritonclient import grpc
 
 from medseg.errors import InputError, ServerError
-from medseg.triton_models import server as module
+from medseg.triton_models import starting
 from medseg.triton_models.access import Access
 from medseg.triton_models.front.words import AWAY
 from medseg.triton_models.server import ANY, Ports, Server, serving
@@ -63,7 +63,7 @@ def test_what_is_no_port_is_refused(port: int) -> None:
 def test_while_models_load_the_ports_are_held_and_clients_are_told_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started, tried = module._started, list[int]()
+    started, tried = starting.started, list[int]()
 
     def look_first(server: Server) -> None:
         for port in _numbers(server):
@@ -80,7 +80,7 @@ def test_while_models_load_the_ports_are_held_and_clients_are_told_to_try_again(
             client.is_server_ready()
         started(server)
 
-    monkeypatch.setattr(module, "_started", look_first)
+    monkeypatch.setattr(starting, "started", look_first)
     with serving(tmp_path, [], tmp_path / "log") as server:
         assert tried == _numbers(server) and len(set(tried)) == 3
         assert urllib.request.urlopen(f"{server.url}/v2/health/ready").status == 200

@@ -15,7 +15,7 @@ from medseg.triton_models import memory
 
 ORPHANED = signal.SIGHUP  # from the kernel, when the owner's threads end; SIGTERM is from who asks the front to end
 _SESSION = "session"
-_DEATH_SECONDS = 5  # from the end of a process's first thread to that of its last
+_DEATH_SECONDS = 30  # from the end of a process's first thread to that of its last, on a busy machine
 _STOP_SECONDS = 8  # more than tritonserver takes for a clean end, which the kernel told it to begin
 
 
@@ -42,10 +42,8 @@ def clean_up(sockets: Path, owner: int) -> None:
         os.killpg(session, signal.SIGKILL)
     memory.remove(owner)
     until = time.monotonic() + _DEATH_SECONDS
-    while (
-        sockets.exists() and time.monotonic() < until
-    ):  # this process and dying ones may still give signs of life there
-        shutil.rmtree(sockets, ignore_errors=True)
+    while sockets.exists() and time.monotonic() < until:
+        shutil.rmtree(sockets, ignore_errors=True)  # this process and dying ones may still give signs of life there
 
 
 def _runs(pid: int) -> bool:
