@@ -41,7 +41,7 @@ class Case:
     models: tuple[str, ...]
     images: str
     folds: str = "0"
-    mirror: bool = False  # only for models that were trained with it
+    mirror: bool | None = False  # None for a model that was trained without it
     suffix: str = ""  # of the reference's names
 
 
@@ -56,9 +56,9 @@ CASES = (
     Case("oldplans_lgg_2d_f0_notta", (OLD,), "lgg"),
     Case("regions_oblique_2d_f0_notta", (REGIONAL,), "regions2"),
     Case("regions_oblique_2d_f0_tta", (REGIONAL,), "regions2", mirror=True),
-    Case("ct_lowres_f0", (LOWRES,), "ct"),
-    Case("ct_cascade_f0", (LOWRES, CASCADE), "ct"),
-    Case("monai", ("monai_bundle",), "lgg", suffix="_0000_seg"),
+    Case("ct_lowres_f0", (LOWRES,), "ct", mirror=None),
+    Case("ct_cascade_f0", (LOWRES, CASCADE), "ct", mirror=None),
+    Case("monai", ("monai_bundle",), "lgg", mirror=None, suffix="_0000_seg"),
 )
 
 
@@ -104,17 +104,13 @@ def _compared(
 ) -> Iterator[tuple[int, int, float]]:
     """Of each image: voxels, how many differ, and the lowest Dice of a class."""
     out.mkdir(parents=True, exist_ok=True)
-    options = {"mirror": "yes" if case.mirror else "no"} if _can_mirror(case) else {}
+    options = {} if case.mirror is None else {"mirror": "yes" if case.mirror else "no"}
     for source in predictor.sources(images):
         written(predictor.answer(source, **options), out)
         ours, theirs = labels(out / f"{source.name}.nii.gz"), labels(reference / f"{source.name}{case.suffix}.nii.gz")
         classes = np.union1d(ours, theirs)
         lowest = min((dice(ours == label, theirs == label) for label in classes if label), default=1.0)
         yield theirs.size, int(np.count_nonzero(ours != theirs)), lowest
-
-
-def _can_mirror(case: Case) -> bool:
-    return not any(model in (LOWRES, CASCADE, "monai_bundle") for model in case.models)
 
 
 def _exported(model: Path, folds: str, work: Path) -> Path:

@@ -24,7 +24,7 @@ from medseg.triton_models.stubs import process_of
 READY_SECONDS = 600  # until all models are ready
 STALLED_SECONDS = 60.0  # so long its processes may do nothing; what loads, or waits for a busy core, does something
 _NOTHING = 0.04  # of a core: idle processes with their signs of life, and our questions, take less
-_LITTLE = 8 << 20  # bytes from a disk
+_LITTLE = 8 << 20  # bytes read: our questions are less, a file that loads is more
 _STARTS = 3
 
 
@@ -91,7 +91,7 @@ def await_ready(server: Starting) -> None:
 
 
 class _Progress:
-    """Whether a process and those it started do something: use a processor, or read from a disk."""
+    """Whether a process and those it started do something: use a processor, or read."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -115,5 +115,6 @@ def _work(pid: int) -> tuple[float, int]:
         for process in [parent, *parent.children(recursive=True)] if parent else ():
             with suppress(psutil.Error):
                 seconds += sum(process.cpu_times()[:4])  # user, system, and those of children
-                read += process.io_counters().read_bytes
+                done = process.io_counters()
+                read += done.read_bytes + done.read_chars  # mapped files, network disks
     return seconds, read
