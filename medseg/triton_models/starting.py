@@ -77,7 +77,7 @@ def started(server: Starting) -> None:
 def await_ready(server: Starting) -> None:
     """Wait until every model is ready. Raises ServerError if that does not come, StalledError if nothing happens."""
     deadline, waiting = time.monotonic() + READY_SECONDS, list(server.models)
-    progress = _Progress(server.process.pid)
+    progress = Progress(server.process.pid)
     with tqdm(total=len(waiting), desc="starting the server", unit="model", disable=None, leave=False) as bar:
         while waiting or not did(server.sockets, "GET", "/v2/health/live", 5):
             stalled = progress.stalled()
@@ -90,7 +90,7 @@ def await_ready(server: Starting) -> None:
             time.sleep(0.1 if waiting else 0)
 
 
-class _Progress:
+class Progress:
     """Whether a process and those it started do something: use a processor, or read."""
 
     def __init__(self, pid: int) -> None:

@@ -3,8 +3,9 @@
     python3 -m medseg.triton_models.supervise tritonserver --model-repository=/models --http-address=127.0.0.1 ...
 
 A Python process that died or froze is replaced and its model loaded again, while the others go on. When tritonserver
-itself ends, so does this program, with its code: what started the container starts it again. Models are loaded over
-HTTP, which must listen only inside the container; over gRPC a secret key is needed.
+itself ends, so does this program, with its code: what started the container starts it again. A tritonserver that hangs
+while it starts is ended. Models are loaded over HTTP, which must listen only inside the container; over gRPC a secret
+key is needed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from medseg.errors import InputError, MedsegError
+from medseg.triton_models import starting
 from medseg.triton_models.control import did
 from medseg.triton_models.pulse import FOLDER, Pulses
 from medseg.triton_models.stubs import THREADS, processes
@@ -49,12 +51,17 @@ class Contained:
         """Start it; its words go where ours go."""
         self.process = subprocess.Popen(self.command, env=os.environ | {FOLDER: str(self.sockets)})
 
-    def await_ready(self) -> None:
-        """Wait until every model is loaded, or it has ended."""
-        started = time.monotonic()
+    def is_ready(self) -> bool:
+        """Whether every model is loaded, once that is so; False if it ended before, or hangs and was ended."""
+        started, progress = time.monotonic(), starting.Progress(self.process.pid)
         while self.process.poll() is None and not self.did("GET", "/v2/health/ready", 5):
+            if progress.stalled():
+                _tell(f"tritonserver did nothing for {starting.STALLED_SECONDS:.0f} s while it started; it is ended")
+                self.process.kill()
+                self.process.wait()
             time.sleep(_LOOK_SECONDS)
         self.start_seconds, self.whole = time.monotonic() - started, processes(self)
+        return self.process.poll() is None
 
     def end(self, *_: object) -> None:
         """Ask it to end, as we are asked to."""
@@ -116,9 +123,9 @@ def main(words: Sequence[str]) -> int:
             return 1
         for which in (signal.SIGTERM, signal.SIGINT):
             signal.signal(which, server.end)
-        server.await_ready()
+        if server.is_ready():
+            _tell(f"{len(server.models)} models are loaded; {server.whole.total()} Python processes are watched")
         pulses = Pulses(server.sockets)
-        _tell(f"{len(server.models)} models are loaded; {server.whole.total()} Python processes are watched")
         while server.process.poll() is None:
             if server.closing:
                 server.process.wait()

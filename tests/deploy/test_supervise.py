@@ -27,8 +27,9 @@ from medseg.data.encoded import encoded_tensor
 from medseg.engines.triton import served_pipeline
 from medseg.errors import InputError
 from medseg.tasks import task_named
-from medseg.triton_models import supervise
+from medseg.triton_models import starting, supervise
 from medseg.triton_models.server import Ports
+from medseg.triton_models.stubs import stubs_of
 from medseg.triton_models.wheel import backends, environment, wheel
 from tests.bench.runs import bright_run
 from tests.dali_pipelines.damage import grey16
@@ -67,15 +68,20 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "models"
 
 
-@contextmanager
-def _started(repository: Path, scratch: Path) -> Iterator[Started]:
-    ports, log = Ports(free_port(), free_port(), free_port()), scratch / "log"
+def _words(repository: Path, scratch: Path, ports: Ports) -> list[str]:
+    """What starts the installed tritonserver on a repository."""
     where = [f"--{name}-port={getattr(ports, name)}" for name in ("http", "grpc", "metrics")]
     where += [LOCAL, "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"]
     how = [f"--model-repository={repository}", f"--backend-directory={backends(scratch)}"]
     how += ["--disable-auto-complete-config", "--exit-timeout-secs=5"]
     how += [f"--backend-config=python,shm-region-prefix-name=supervised{os.getpid()}"]
-    command = [sys.executable, "-m", "medseg.triton_models.supervise", str(wheel() / "bin/tritonserver"), *how, *where]
+    return [str(wheel() / "bin/tritonserver"), *how, *where]
+
+
+@contextmanager
+def _started(repository: Path, scratch: Path) -> Iterator[Started]:
+    ports, log = Ports(free_port(), free_port(), free_port()), scratch / "log"
+    command = [sys.executable, "-m", "medseg.triton_models.supervise", *_words(repository, scratch, ports)]
     with log.open("w") as out:
         process = psutil.Popen(command, env=environment(), stdout=out, stderr=subprocess.STDOUT)
     started, family = Started(process, ports, log), list[psutil.Process]()
@@ -121,6 +127,31 @@ def test_when_tritonserver_ends_the_container_ends_with_its_code(repository: Pat
         (server,) = [one for one in started.process.children() if one.name() == "tritonserver"]
         server.kill()
         assert started.process.wait(PATIENCE_S) == 128 + signal.SIGKILL
+
+
+def test_a_tritonserver_that_hangs_while_it_starts_is_ended(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(starting, "STALLED_SECONDS", 5.0)
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    ports, deadline = Ports(free_port(), free_port(), free_port()), time.monotonic() + PATIENCE_S
+    server = supervise.contained(_words(repository, tmp_path, ports), tmp_path)
+    server.start()
+    family = [psutil.Process(server.process.pid)]
+    try:
+        while not (stubs := stubs_of(server)) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        for _, stub in stubs:
+            stub.suspend()
+        family += family[0].children(recursive=True)
+        assert not server.is_ready()
+    finally:
+        for one in family:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+    assert server.process.wait(PATIENCE_S) == -signal.SIGKILL
+    assert "tritonserver did nothing for 5 s while it started; it is ended" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
