@@ -138,25 +138,25 @@ class Decoder:
         same = [portable(data, self._how.kind, name) for name, data in files.items()]  # where `check` was left out
         if any(one is not data for one, data in zip(same, files.values(), strict=True)):
             packed = pack(same)
-        parts = [self._decode(packed, first) for first in range(0, len(packed), BATCH)]
+        names = list(files)
+        starts = range(0, len(packed), BATCH)
+        parts = [self._decode(packed[first : first + BATCH], names[first : first + BATCH]) for first in starts]
         if pixels > _LARGE:
             gc.unfreeze()  # the pipeline refers to itself: a server that froze what it began with would keep it
             self._begin()
         return {self._how.output: parts[0] if len(parts) == 1 else np.concatenate(parts)}
 
-    def _decode(self, packed: Array, first: int) -> Array:
-        """BATCH pictures from `first` on; where they fail, each alone, to find the one that is damaged."""
-        rows = packed[first : first + BATCH]
+    def _decode(self, rows: Array, names: Sequence[str]) -> Array:
+        """At most BATCH pictures; where they fail, each alone, to find the one that is damaged."""
         try:
             return self._run(rows)
         except RuntimeError:
-            return np.concatenate([self._alone(row, first + index) for index, row in enumerate(rows)])
+            return np.concatenate([self._alone(row, name) for row, name in zip(rows, names, strict=True)])
 
-    def _alone(self, row: Array, index: int) -> Array:
+    def _alone(self, row: Array, name: str) -> Array:
         try:
             return self._run(row[np.newaxis])
         except RuntimeError as error:
-            name = self._how.called if self._how.most == 1 else f"{self._how.called} {index}"
             raise InputError(f"{name} cannot be decoded ({_reason(error)}); expected a whole file") from error
 
     def _run(self, rows: Array) -> Array:

@@ -27,13 +27,17 @@ def decoder(how: Decode) -> Callable[[Tensors, Networks], Tensors]:
     return decoded
 
 
+def names_of(how: Decode, count: int) -> list[str]:
+    """What messages call a request's pictures: counted from 1, as people and most file names count."""
+    return [how.called] if how.most == 1 else [f"{how.called} {number}" for number in range(1, count + 1)]
+
+
 def files_of(packed: Array, how: Decode) -> tuple[Mapping[str, bytes], int]:
     """The bytes of each picture by the name that messages use for it, and how many pixels all have together.
 
     Raises InputError where a picture is not of the record's kind, or all have too many pixels together.
     """
-    names = [how.called] if how.most == 1 else [f"{how.called} {index}" for index in range(len(packed))]
-    files = {name: row.tobytes() for name, row in zip(names, packed, strict=True)}
+    files = {name: row.tobytes() for name, row in zip(names_of(how, len(packed)), packed, strict=True)}
     sizes = [declared(data, how.kind, name) for name, data in files.items()]
     check_total(sizes, f"{how.called}s")
     return files, sum(height * width for height, width in sizes)

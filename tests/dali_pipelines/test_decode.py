@@ -183,7 +183,7 @@ def test_files_of_another_kind_are_refused_in_one_sentence(task: str) -> None:
 def test_the_damaged_slice_of_a_volume_is_named_by_number() -> None:
     tensors = packed(*FILES["brain-lgg"][0][:4])
     tensors["packed"][2, :64] = 0
-    with pytest.raises(InputError, match="slice 2 is no picture"):
+    with pytest.raises(InputError, match="slice 3 is no picture"):
         Decoder(decoding("brain-lgg"))(tensors)
 
 

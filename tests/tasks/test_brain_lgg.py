@@ -92,13 +92,13 @@ def test_a_dark_volume_has_no_tumour_and_no_error() -> None:
 
 def test_slices_of_unequal_size_are_refused_by_number() -> None:
     slices = encoded_tensor([png(np.zeros((64, 64, 3), np.uint8)), png(np.zeros((64, 32, 3), np.uint8))])
-    with pytest.raises(InputError, match="slice 1 is 64 x 32; expected 64 x 64"):
+    with pytest.raises(InputError, match="slice 2 is 64 x 32; expected 64 x 64 like slice 1"):
         PIPELINE({"encoded": slices}, lambda _: lambda batch: batch)
 
 
 def test_a_damaged_slice_is_named() -> None:
     whole = png(np.zeros((64, 64, 3), np.uint8))
-    with pytest.raises(InputError, match="slice 1 ends too early"):
+    with pytest.raises(InputError, match="slice 2 ends too early"):
         PIPELINE({"encoded": encoded_tensor([whole, whole[:-20]])}, lambda _: lambda batch: batch)
     with pytest.raises(InputError, match="holds no slices"):
         PIPELINE({"encoded": encoded_tensor([])}, lambda _: lambda batch: batch)

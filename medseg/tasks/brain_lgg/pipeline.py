@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from medseg.data.decoding import decoder
+from medseg.data.decoding import decoder, names_of
 from medseg.data.encoded import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -40,20 +40,20 @@ DECODE = Decode(RGB, "volume", most=_SLICES, called="slice")  # without a size: 
 def checked(tensors: Tensors, _: Networks) -> Tensors:
     """Step 1: `encoded` (n,) bytes to `packed` (n, bytes) uint8 and the slices' `size` (n, 2): height, width in pixels.
 
-    Raises InputError, with the slice's number, where a slice is not a complete RGB picture or not of the first one's
-    size; and where all have too many pixels together.
+    Raises InputError, with the slice's number from 1, where a slice is not a complete RGB picture or not of the first
+    one's size; and where all have too many pixels together.
     """
     encoded = tensors["encoded"].ravel()
     if len(encoded) == 0:
         raise InputError("tensor 'encoded' holds no slices; expected a volume's slices in order")
-    sizes = [check(data, RGB, f"slice {index}") for index, data in enumerate(encoded)]
+    names = names_of(DECODE, len(encoded))
+    sizes = [check(data, RGB, name) for name, data in zip(names, encoded, strict=True)]
     check_total(sizes, "slices")
-    for index, size in enumerate(sizes):
+    for name, size in zip(names, sizes, strict=True):
         if size != sizes[0]:
-            raise InputError(
-                f"slice {index} is {size[0]} x {size[1]}; expected {sizes[0][0]} x {sizes[0][1]} like slice 0"
-            )
-    same = [portable(data, RGB, f"slice {index}") for index, data in enumerate(encoded)]
+            first = f"{sizes[0][0]} x {sizes[0][1]} like {names[0]}"
+            raise InputError(f"{name} is {size[0]} x {size[1]}; expected {first}")
+    same = [portable(data, RGB, name) for name, data in zip(names, encoded, strict=True)]
     return {"packed": pack(same), "size": np.array(sizes, np.int32)}
 
 
