@@ -1,4 +1,4 @@
-"""INT8 in three ways: ranges up to the largest value, ranges of the least error, and a network fitted to them.
+"""INT8 in every way that `medseg export` tries, and with the network fitted to the ranges that have the least error.
 
     python -m benchmarks.int8_ways --shared ../shared --only luna-segment luna-nodule --minutes 10
 
@@ -44,7 +44,8 @@ def _network(name: str, options: argparse.Namespace, folder: Path) -> None:
     from medseg.export.chain import usual_samples
     from medseg.export.distill import Distill, distilled
     from medseg.export.given import yardstick
-    from medseg.export.lessons import pool
+    from medseg.export.int8 import evened, given
+    from medseg.export.lessons import pool, seen
     from medseg.export.samples import calibration
     from medseg.tasks import network_named, task_of
 
@@ -57,21 +58,23 @@ def _network(name: str, options: argparse.Namespace, folder: Path) -> None:
     known = calibration(network, stick.infer, data, SAMPLES.get(task, usual_samples(network)))
     full = stick.graph()
     onnx.save(full, folder / "fp32.onnx")
-    print(f"| {name} | largest value | {_cells(network, known, full, None, folder)} | |", flush=True)
+    for way in evened(full, seen(network, data, known)):
+        origin = way.origin.replace(str(data), "the data")
+        print(f"| {name} | {origin} | {_cells(network, known, [way], folder)} | |", flush=True)
     lessons = pool(network, data, known)
-    for way, minutes in (("least error", 0.0), (f"distilled, {options.minutes:g} minutes", options.minutes)):
+    for how, minutes in (("least error", 0.0), (f"distilled, {options.minutes:g} minutes", options.minutes)):
         found = distilled(run, network, stick.program, lessons, Distill(minutes))
-        cells = _cells(network, known, found.model, found.ranges, folder)
-        print(f"| {name} | {way} | {cells} | {found.facts['seconds']} |", flush=True)
+        cells = _cells(network, known, given(found.model, found.ranges), folder)
+        print(f"| {name} | {how} | {cells} | {found.facts['seconds']} |", flush=True)
 
 
-def _cells(network: Any, known: Any, model: onnx.ModelProto, ranges: Sequence[Any] | None, folder: Path) -> str:
+def _cells(network: Any, known: Any, ways: Sequence[Any], folder: Path) -> str:
     from medseg.errors import ExportError
+    from medseg.export.int8 import int8_within
     from medseg.export.parity import Budget, budget_for
-    from medseg.export.search import int8_within
     from medseg.export.speed import speed
 
-    whole = int8_within(model, network, known, Budget(0, 1), ranges).parity
+    whole = int8_within(ways, network, known, Budget(0, 1)).parity
     cells = [
         f"{whole.dice:.5f}",
         f"{whole.worst_dice:.5f}",
@@ -79,7 +82,7 @@ def _cells(network: Any, known: Any, model: onnx.ModelProto, ranges: Sequence[An
         f"{whole.odds_error:.2%}",
     ]
     try:
-        found = int8_within(model, network, known, budget_for("int8"), ranges)
+        found = int8_within(ways, network, known, budget_for("int8"))
     except ExportError:
         return " | ".join([*cells, "none is within it", "", "", ""])
     onnx.save(found.model, folder / "int8.onnx")

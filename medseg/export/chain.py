@@ -20,14 +20,15 @@ from medseg.export import files
 from medseg.export.distill import distilled, forget
 from medseg.export.given import yardstick
 from medseg.export.graph import GRAPH, label, save_graph
+from medseg.export.int8 import given, int8_within, ways
 from medseg.export.judges import Judges, judges_of
-from medseg.export.lessons import pool
+from medseg.export.lessons import pool, seen
 from medseg.export.options import SCORE, ExportOptions, refuse_early
 from medseg.export.parity import PRECISIONS, Budget, Parity, budget_for, compare, judged, onnx_infer
 from medseg.export.plan import build
 from medseg.export.samples import Calibration, calibration
 from medseg.export.scores import LEAST
-from medseg.export.search import Lowered, half_within, int8_within
+from medseg.export.search import Lowered, half_within
 from medseg.export.speed import speed
 from medseg.run import Run
 from medseg.scratch import Scratch
@@ -173,19 +174,23 @@ class _Lowering:
 
 
 def _lowering(begun: Begun, options: ExportOptions, precision: str) -> _Lowering:
-    lower = half_within if precision == "fp16" else int8_within
-    if precision != "int8" or not options.distill or not options.data or not begun.program:
-        return _Lowering(precision, lambda budget: lower(begun.full, begun.network, begun.known, budget), {})
-    taught = pool(begun.network, options.data, begun.known)
-    own = distilled(begun.run, begun.network, begun.program, taught, options.distill)
-    made = own.model, begun.network, begun.known
-    return _Lowering(precision, lambda budget: int8_within(*made, budget, own.ranges), {"distilled": own.facts})
+    network, known = begun.network, begun.known
+    if precision == "fp16":
+        return _Lowering(precision, lambda budget: half_within(begun.full, network, known, budget), {})
+    if options.distill and options.data and begun.program:
+        taught = pool(network, options.data, known)
+        own = distilled(begun.run, network, begun.program, taught, options.distill)
+        found, facts = given(own.model, own.ranges), {"distilled": own.facts}
+    else:
+        found, facts = ways(begun.full, network, known, seen(network, options.data, known)), {}
+    return _Lowering(precision, lambda budget: int8_within(found, network, known, budget), facts)
 
 
 def _lowered_within(begun: Begun, options: ExportOptions, lowering: _Lowering, budget: Budget) -> None:
     precision, started = lowering.precision, perf_counter()
     found = lowering.within(budget)
-    facts = lowering.facts | {"kept_fp32": dict(found.kept), f"share_{precision}": dict(found.share)}
+    facts = lowering.facts | dict(found.facts) | {"kept_fp32": dict(found.kept)}
+    facts[f"share_{precision}"] = dict(found.share)
     with _written(begun, found.model, precision) as file:
         if precision == "int8":
             judge_by_engines(begun, file, budget)

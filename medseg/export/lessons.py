@@ -15,11 +15,13 @@ from medseg.export.samples import Calibration, Drawn, drawn
 from medseg.task import Array, Infer, Network
 
 POOL = 48  # samples to learn from, beside those on which the file is judged
+RANGING = 4  # times as many samples give ranges as judge the file, so that both take about as long
 EVERY = 4  # every fourth of them is held out: the best step is chosen by these
 SIDE = {2: 128, 3: 64}  # of a crop, by the number of free axes
 VOXELS = 1 << 17  # a batch has as many crops, or whole samples, as have these
 UNSURE = 0.05, 0.95  # half of the crops lie around a voxel whose probability is between these
 PLACES = 4096  # such voxels that are kept of a sample
+_JUDGING = "on which the file is judged too"
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,25 @@ def pool(network: Network, data: Path, known: Calibration) -> Drawn:
 
     Raises InputError where the folder has no samples for this network.
     """
-    found = drawn(network, data, POOL)
-    judged = {_digest(sample) for sample in known.samples}
-    new = [sample for sample in found.samples if _digest(sample) not in judged]
-    if len(new) >= EVERY:
-        return Drawn(new, [None] * len(new), f"{len(new)} samples from {data}")
     half = known.samples[::2]
-    return Drawn(half, [None] * len(half), f"{len(half)} of the {known.origin}, on which the file is judged too")
+    of_judged = Drawn(half, [None] * len(half), f"{len(half)} of the {known.origin}, {_JUDGING}")
+    return _others(network, data, known, POOL) or of_judged
+
+
+def seen(network: Network, data: Path | None, known: Calibration) -> Drawn:
+    """Samples that give int8's ranges: of the data, at most RANGING times as many as judge the file, but none of these.
+
+    Where that leaves too few, all that judge it: from half of them, values of the others would be cut off.
+    """
+    new = _others(network, data, known, min(POOL, RANGING * len(known.samples))) if data else None
+    return new or Drawn(known.samples, [None] * len(known.samples), f"the {known.origin}, {_JUDGING}")
+
+
+def _others(network: Network, data: Path, known: Calibration, most: int) -> Drawn | None:
+    """At most so many of the data's samples, none of which judges the file; None where they are too few."""
+    judged = {_digest(sample) for sample in known.samples}
+    new = [sample for sample in drawn(network, data, most).samples if _digest(sample) not in judged]
+    return Drawn(new, [None] * len(new), f"{len(new)} samples from {data}") if len(new) >= EVERY else None
 
 
 def _side(network: Network, axis: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 QUANTIZED = (*CONVOLUTIONS, "Gemm", "MatMul")
 DIVISOR = "_divisor"  # ends the names of the divisors that equalizing adds; they do not count as weights
 SMALLEST = 1e-3  # the least peak, so that a channel of zeros is not amplified without limit
+LEVELS = 127.0  # int8's largest, symmetric
 # TensorRT takes only symmetric int8. Weights have a scale for each channel, which every engine supports.
 OPTIONS = {
     "ActivationSymmetric": True,
@@ -36,25 +37,28 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Range:
-    """How a product's input becomes int8: each channel (c,) is divided by its peak, then everything by one step."""
+    """How a product's input becomes int8: each channel (c,) is divided by its peak, then everything by one step.
+
+    One peak (1,) of a whole input is 1: nothing is divided but by the step.
+    """
 
     peaks: Array
     step: float
 
 
 class _Reader(CalibrationDataReader):
-    """Calibration samples in the form that ONNX Runtime needs."""
+    """One sample, in the form that ONNX Runtime needs: it runs the model, although every range is given."""
 
-    def __init__(self, samples: Iterable[Array]) -> None:
-        self._samples = iter(samples)
+    def __init__(self, sample: Array) -> None:
+        self._samples = iter([sample])
 
     def get_next(self) -> dict[str, Array] | None:
         sample = next(self._samples, None)
         return None if sample is None else {"input": sample}
 
 
-def equalized(model: onnx.ModelProto, peaks: Mapping[str, Array]) -> onnx.ModelProto:
-    """The same function, but every convolution's input channels have the same range, so that int8 fits all of them.
+def equalized(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
+    """The same function, but convolutions' input channels have similar ranges, so that int8 fits all of them.
 
     The input is divided by its channels' peaks, which are given by node, and the weights are multiplied by them.
     """
@@ -63,8 +67,8 @@ def equalized(model: onnx.ModelProto, peaks: Mapping[str, Array]) -> onnx.ModelP
     result.CopyFrom(model)
     del result.graph.node[:]
     for node in model.graph.node:
-        if node.op_type in CONVOLUTIONS and node.name in peaks:
-            result.graph.node.append(_divided(result, node, weights[node.input[1]], peaks[node.name]))
+        if node.name in ranges and len(ranges[node.name].peaks) > 1:
+            result.graph.node.append(_divided(result, node, weights[node.input[1]], ranges[node.name].peaks))
             node = _changed(node, [even(node.name), f"{node.name}_weights", *node.input[2:]])
         result.graph.node.append(node)
     return _without_unused(result)
@@ -105,8 +109,8 @@ def by_weight(kind: str, shape: Sequence[int], peaks: Any) -> Any:
 
 
 def channel_peaks(model: onnx.ModelProto, samples: Sequence[Array]) -> dict[str, Array]:
-    """By convolution, the largest magnitude of each channel (c,) of its input, relative to their geometric mean."""
-    nodes = [node for node in products(model) if node.op_type in CONVOLUTIONS]
+    """By product, the largest magnitude of each channel (c,) of its input, or (1,) of the whole if it has one range."""
+    nodes = products(model)
     names = sorted({node.input[0] for node in nodes})
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
@@ -117,11 +121,39 @@ def channel_peaks(model: onnx.ModelProto, samples: Sequence[Array]) -> dict[str,
     session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
     found: dict[str, Array] = {}
     for sample in samples:
-        for name, values in zip(names, session.run(names, {"input": sample}), strict=True):
-            peaks = np.abs(values).max(axis=tuple(axis for axis in range(values.ndim) if axis != 1))
-            found[name] = np.maximum(found.get(name, SMALLEST), peaks)
-    relative = {name: peaks / np.exp(np.log(peaks).mean()) for name, peaks in found.items()}
-    return {node.name: relative[node.input[0]] for node in nodes}
+        values = dict(zip(names, session.run(names, {"input": sample}), strict=True))
+        for node in nodes:
+            peaks = _peaks(node.op_type, values[node.input[0]])
+            found[node.name] = np.maximum(found.get(node.name, SMALLEST), peaks)
+    return found
+
+
+def has_one_range(kind: str, shape: Sequence[Any]) -> bool:
+    """Whether a product reads this input with one range for all channels.
+
+    Matrix products do, and convolutions of one pixel, as in squeeze-and-excite: OpenVINO 2026.4 answers zeros where an
+    activation, a divisor for each channel and int8's rounding meet on one pixel.
+    """
+    return kind not in CONVOLUTIONS or shape[1] == 1 or all(isinstance(side, int) and side == 1 for side in shape[2:])
+
+
+def ranges_of(peaks: Mapping[str, Array], strength: float) -> dict[str, Range]:
+    """Products' ranges up to the given peaks of their inputs' channels, by node.
+
+    The strength, from 0 to 1, says who bears the channels' differences: at 1 the weights alone, at 0 the inputs alone.
+    The idea is that of SmoothQuant's migration strength (Xiao et al., 2023).
+    """
+    found = {}
+    for name, inputs in peaks.items():
+        even = inputs**strength if len(inputs) > 1 else np.ones(1)
+        even = even / np.exp(np.log(even).mean())
+        found[name] = Range(even.astype(np.float32), float((inputs / even).max()) / LEVELS)
+    return found
+
+
+def _peaks(kind: str, values: Array) -> Array:
+    others = None if has_one_range(kind, values.shape) else tuple(axis for axis in range(values.ndim) if axis != 1)
+    return np.atleast_1d(np.abs(values).max(axis=others))
 
 
 def products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -156,16 +188,15 @@ def _changed(node: onnx.NodeProto, inputs: list[str]) -> onnx.NodeProto:
     return copy
 
 
-def quantized(
-    model: onnx.ModelProto, samples: Iterable[Array], steps: Mapping[str, float] | None = None
-) -> onnx.ModelProto:
-    """The model with every convolution and matrix product in int8.
+def quantized(model: onnx.ModelProto, ranges: Mapping[str, Range], sample: Array) -> onnx.ModelProto:
+    """The equalized model with every convolution and matrix product that has weights in int8, by their ranges.
 
-    A tensor with a given step has the range of 127 steps. Other ranges come from the calibration samples.
+    Products of two activations, as in attention, stay float.
     """
+    reads = {node.name: node.input[0] for node in model.graph.node}
     known = {
-        name: [{"scale": np.array(step, np.float32), "zero_point": np.array(0, np.int8)}]
-        for name, step in (steps or {}).items()
+        reads[name]: [{"scale": np.array(one.step, np.float32), "zero_point": np.array(0, np.int8)}]
+        for name, one in ranges.items()
     }
     with Scratch("export") as folder, quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
@@ -173,9 +204,10 @@ def quantized(
         quantize_static(
             source,
             target,
-            _Reader(samples),
+            _Reader(sample),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTIZED),
+            nodes_to_quantize=list(ranges),
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
@@ -196,11 +228,6 @@ def restored(int8: onnx.ModelProto, full: onnx.ModelProto, keep: Collection[str]
     known = {constant.name for constant in result.graph.initializer}
     result.graph.initializer.extend(constant for constant in full.graph.initializer if constant.name not in known)
     return _without_unused(result)
-
-
-def quantized_nodes(model: onnx.ModelProto) -> list[str]:
-    """The names of the nodes that quantization would change, in the graph's order."""
-    return [node.name for node in model.graph.node if node.op_type in QUANTIZED]
 
 
 def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,33 +25,31 @@ from medseg.export.parity import (
     shortfall,
 )
 from medseg.export.precision import FULL, LARGEST, constants_beyond_half, element_types, half, half_share, rounded
-from medseg.export.quantize import (
-    Range,
-    channel_peaks,
-    equalized,
-    int8_share,
-    quantized,
-    quantized_nodes,
-    ranges_by_node,
-    restored,
-)
 from medseg.export.samples import Calibration
 from medseg.task import Array, Infer, Network
 
 HEADROOM = 2.0  # the next patient's values may be this many times as large as the calibration's
 WATCHED = 200  # tensors measured at once, which all stay in memory: eca_nfnet_l2's 876 at 416 x 416 took 2.2 GB
 RANKED = 16  # crops on which a classifier's sensitive nodes are searched
-GROUPS = 16  # into how many parts the graph is divided when its sensitive part is searched
+GROUPS = 16  # into how many parts the graph is first divided when its sensitive nodes are searched
+MOST = 64  # sensitive nodes that may go back to float32
 
 
 @dataclass(frozen=True)
-class Lowered:
-    """A model of lower precision, the nodes it keeps in float32 and why, its parity, and the lowered share."""
+class Trial:
+    """What a lowered model gave: the nodes it keeps in float32 and why, its parity, and the lowered share."""
 
-    model: onnx.ModelProto
     kept: Mapping[str, str]
     parity: Parity
     share: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Lowered(Trial):
+    """A model of lower precision; `facts` is what else the manifest says of how it was made."""
+
+    model: onnx.ModelProto
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,72 +77,111 @@ def half_within(model: onnx.ModelProto, network: Network, calibration: Calibrati
     return within(lowering, network, calibration, budget, out_of_range(model, calibration))
 
 
-def int8_within(
-    model: onnx.ModelProto,
-    network: Network,
-    calibration: Calibration,
-    budget: Budget,
-    ranges: Sequence[Range] | None = None,
-) -> Lowered:
-    """The int8 model within the budget; it is judged on all samples.
-
-    `ranges` are those of its products, in their order; without them, ranges come from every second sample.
-    """
-    seen = calibration.samples[::2]
-    known = ranges_by_node(model, ranges) if ranges else {}
-    peaks = {name: one.peaks for name, one in known.items()} if ranges else channel_peaks(model, seen)
-    even = equalized(model, peaks)
-    inputs = {node.name: node.input[0] for node in even.graph.node}
-    everywhere = quantized(even, seen, {inputs[name]: one.step for name, one in known.items()})
-    lowering = Lowering(
-        precision="int8",
-        names=quantized_nodes(even),
-        make=lambda keep: restored(everywhere, even, keep),
-        judge=onnx_infer,
-        share=int8_share,
-        least_share=0.1,
-    )
-    return within(lowering, network, calibration, budget, {})
-
-
 def within(
     lowering: Lowering, network: Network, calibration: Calibration, budget: Budget, kept: Mapping[str, str]
 ) -> Lowered:
     """The lowered model within the budget on the calibration samples. The nodes in `kept` stay float32 from the start.
 
-    While more than half of the budget is used (the other half is for the next patient), more nodes go back to float32
-    one by one, first the node that alone changes the answer most. If the model never gets below half, the first one
-    within the budget is taken, which keeps the fewest nodes. Raises ExportError if no model within the budget deserves
-    its name.
+    If more than half of the budget is used (the other half is for the next patient), the fewest nodes go back to
+    float32 that bring it below half, first the node that alone changes the answer most. If none do, the fewest that
+    bring it within the budget. Raises ExportError if no model within the budget deserves its name.
     """
-    best = _tried(lowering, network, calibration, kept)
-    if shortfall(network, best.parity, budget.halved()):
-        kept = dict(kept)
-        for name, reason in _sensitive_nodes(lowering, network, calibration, kept):
-            kept[name] = reason
-            tried = _tried(lowering, network, calibration, dict(kept))
-            if tried.share["weight_bytes"] < lowering.least_share:
-                break
-            if not shortfall(network, tried.parity, budget.halved()):
-                return tried
-            if shortfall(network, best.parity, budget):
-                best = max(best, tried, key=lambda found: _quality(network, found.parity, budget))
-    return _accepted(lowering, network, best, budget)
+    trials = _Trials(lowering, network, calibration, kept)
+    found = trials.least(budget.halved()) or trials.least(budget) or trials.best(budget)
+    _accept(lowering, network, found, budget)
+    return Lowered(found.kept, found.parity, found.share, lowering.make(found.kept))
 
 
-def _tried(lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]) -> Lowered:
+class _Trials:
+    """Models of a lowering with the first so many of its sensitive nodes in float32, beside those kept from the start.
+
+    Few models are made: counts are doubled until a model holds, and then halved between the last two.
+    """
+
+    def __init__(self, lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]) -> None:
+        self._lowering, self._network, self._calibration, self._kept = lowering, network, calibration, kept
+        self._more = worst_first(lowering, network, calibration, kept)
+        self._worst: list[tuple[str, str]] = []
+        self._tried: dict[int, Trial] = {}  # without their models, which would fill the memory
+
+    def least(self, budget: Budget) -> Trial | None:
+        """The model within the budget that keeps least in float32; None if none was found.
+
+        Nodes go back to the lower precision where that does not end it: those with the most weights first.
+        """
+        found = self._fewest(budget)
+        if found is None:
+            return None
+        for name in self._by_weights(found):
+            one = self._try({key: why for key, why in found.kept.items() if key != name})
+            found = found if shortfall(self._network, one.parity, budget) else one
+        return found
+
+    def _by_weights(self, found: Trial) -> list[str]:
+        """The nodes that need not be kept, those whose lowering raises the lowered share most first."""
+        rest = {name: set(found.kept) - {name} for name in found.kept if name not in self._kept}
+        shares = {name: self._lowering.share(self._lowering.make(kept)) for name, kept in rest.items()}
+        return sorted(rest, key=lambda name: -shares[name]["weight_bytes"])
+
+    def _fewest(self, budget: Budget) -> Trial | None:
+        """The model within the budget that keeps the fewest nodes; None if none was found."""
+        low, high = -1, 0
+        while not self._ends(high, budget):
+            low, high = high, self._grown(high)
+            if low == high:
+                return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._ends(middle, budget) else (middle, high)
+        return self._at(high) if self._holds(high, budget) else None
+
+    def best(self, budget: Budget) -> Trial:
+        """The best model that was tried."""
+        first, *others = self._tried.values()
+        worthy = [one for one in others if one.share["weight_bytes"] >= self._lowering.least_share]
+        return max([first, *worthy], key=lambda found: quality(self._network, found.parity, budget))
+
+    def _ends(self, count: int, budget: Budget) -> bool:
+        """Whether more nodes need not be tried: this many suffice, or leave too little that is lowered."""
+        return self._is_little(count) or self._holds(count, budget)
+
+    def _holds(self, count: int, budget: Budget) -> bool:
+        return not self._is_little(count) and not shortfall(self._network, self._at(count).parity, budget)
+
+    def _is_little(self, count: int) -> bool:
+        return count > 0 and self._at(count).share["weight_bytes"] < self._lowering.least_share
+
+    def _grown(self, count: int) -> int:
+        """Twice as many nodes, or as many as there are."""
+        wanted = min(max(1, 2 * count), MOST)
+        self._worst += islice(self._more, max(0, wanted - len(self._worst)))
+        return min(wanted, len(self._worst))
+
+    def _at(self, count: int) -> Trial:
+        if count not in self._tried:
+            kept = {**self._kept, **dict(self._worst[:count])}
+            self._tried[count] = self._try(kept)
+        return self._tried[count]
+
+    def _try(self, kept: Mapping[str, str]) -> Trial:
+        return tried(self._lowering, self._network, self._calibration, kept)
+
+
+def tried(lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]) -> Trial:
+    """What the model that keeps these nodes gives on all samples."""
     model = lowering.make(kept)
     infer = lowering.judge(model)
     parity = compare(network, calibration.references, (infer(sample) for sample in calibration.samples))
-    return Lowered(model, kept, parity, lowering.share(model))
+    return Trial(kept, parity, lowering.share(model))
 
 
-def _quality(network: Network, parity: Parity, budget: Budget) -> tuple[bool, bool, float, float, float]:
+def quality(network: Network, parity: Parity, budget: Budget) -> tuple[bool, bool, float, float, float]:
+    """What makes one model better than another; the larger, the better."""
     held = not shortfall(network, parity, budget)
     return held, parity.finite, min(parity.dice, parity.worst_dice), -parity.probability_error, -parity.odds_error
 
 
-def _accepted(lowering: Lowering, network: Network, found: Lowered, budget: Budget) -> Lowered:
+def _accept(lowering: Lowering, network: Network, found: Trial, budget: Budget) -> None:
     reason = shortfall(network, found.parity, budget)
     if not reason and found.share["weight_bytes"] < lowering.least_share:
         reason = f"only {found.share['weight_bytes']:.0%} of its weight bytes are, expected {lowering.least_share:.0%}"
@@ -150,7 +190,6 @@ def _accepted(lowering: Lowering, network: Network, found: Lowered, budget: Budg
         raise ExportError(
             f"{lowering.precision} of {network.name} is not recorded: {reason}, {kept}: use another precision or --dice"
         )
-    return found
 
 
 def out_of_range(model: onnx.ModelProto, calibration: Calibration) -> dict[str, str]:
@@ -186,44 +225,54 @@ def _watched(model: onnx.ModelProto, names: list[str], calibration: Calibration)
     return dict(zip(names, found.max(axis=0), strict=True))
 
 
-def _sensitive_nodes(
+def worst_first(
     lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]
-) -> list[tuple[str, str]]:
-    """The most sensitive nodes, worst first, each with the error that lowering only this node causes, in words.
+) -> Iterator[tuple[str, str]]:
+    """The nodes, the most sensitive first, each with the error that lowering only this node causes, in words.
 
-    The graph is cut into groups of neighbours. The worst few groups are cut again, until every group is one node.
+    The graph is cut into groups of neighbours, and the group with the largest error always into smaller ones, until it
+    is one node: a group's error is about that of its worst node, or larger.
     """
     names = lowering.names
-    sample = _telling(network, calibration)
+    sample = _telling(network, calibration, lowering.judge(lowering.make(kept)))
     expected = _score(network, lowering.judge(lowering.make(names))(sample))
     unit = "log-odds" if is_classifier(network) else "probabilities"
 
-    def error(group: list[str]) -> float:
+    def error(group: Sequence[str]) -> float:
         infer = lowering.judge(lowering.make(set(names) - set(group)))
-        moved = float(np.abs(_score(network, infer(sample)) - expected).mean())
-        return moved if np.isfinite(moved) else np.inf
+        return _moved(_score(network, infer(sample)), expected)
 
-    groups = _cut([name for name in names if name not in kept], GROUPS)
-    while True:
-        progress = tqdm(groups, f"{lowering.precision} search", leave=False, disable=None)
-        errors = {group[0]: error(group) for group in progress}
-        groups.sort(key=lambda group: -errors[group[0]])
-        if all(len(group) == 1 for group in groups):
-            return [(name, f"alone it moves {unit} by {errors[name]:.1e}") for (name,) in groups]
-        groups = [part for group in groups[: GROUPS // 4] for part in _cut(group, 4)]
+    heap: list[tuple[float, int, list[str]]] = []
+    parts = _cut([name for name in names if name not in kept], GROUPS)
+    with tqdm(desc=f"{lowering.precision} search", unit=" trials", leave=False, disable=None) as progress:
+        while parts or heap:
+            for part in parts:
+                heappush(heap, (-error(part), names.index(part[0]), part))
+                progress.update()
+            worst, _, group = heappop(heap)
+            parts = _cut(group, 4) if len(group) > 1 else []
+            if not parts:
+                yield group[0], f"alone it moves {unit} by {-worst:.1e}"
 
 
 def _score(network: Network, logits: Array) -> Array:
     return log_odds(logits) if is_classifier(network) else probabilities(network, logits)
 
 
-def _telling(network: Network, calibration: Calibration) -> Array:
-    """The input that shows errors best: the picture with the least certain answer, or the crops that rank first."""
+def _telling(network: Network, calibration: Calibration, infer: Infer) -> Array:
+    """The input that shows errors best: the picture that changes most if all is lowered; crops that rank first."""
     if is_classifier(network):
         ranked = np.argsort([-log_odds(reference).max() for reference in calibration.references])
         return np.concatenate([calibration.samples[index] for index in ranked[:RANKED]])
-    spread = [(chance * (1 - chance)).sum() for chance in (probabilities(network, r) for r in calibration.references)]
-    return calibration.samples[int(np.argmax(spread))]
+    known = zip(calibration.samples, calibration.references, strict=True)
+    moved = [_moved(_score(network, infer(sample)), _score(network, reference)) for sample, reference in known]
+    return calibration.samples[int(np.argmax(moved))]
+
+
+def _moved(score: Array, expected: Array) -> float:
+    """The mean change; infinity where a score is not finite."""
+    moved = float(np.abs(score - expected).mean())
+    return moved if np.isfinite(moved) else np.inf
 
 
 def _cut(names: list[str], parts: int) -> list[list[str]]:

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from medseg.export.quantize import SMALLEST, Range, by_weight
+from medseg.export.quantize import LEVELS, SMALLEST, Range, by_weight, has_one_range
 from medseg.task import Array
 
-LEVELS = 127.0  # int8's largest, symmetric
 CLIPS = torch.linspace(0.1, 1.0, 46)  # the shares of a channel's largest magnitude that are tried as its range
 SEEN = 1 << 16  # values of an input, of each sample, from which its ranges are chosen
 FEWEST = 1 << 10  # values of a channel, of those
@@ -70,7 +69,7 @@ class Student(nn.Module):
 class _Read(nn.Module):
     """The rounding of what a product reads, with a range for each channel: (n, c, ...) -> the same, divided by ranges.
 
-    What a matrix product reads (`whole`) has one range, and is not left divided.
+    What has one range (`whole`; see `has_one_range`) is not left divided.
     """
 
     def __init__(self, channels: int, whole: bool) -> None:
@@ -133,14 +132,17 @@ def _rounded(x: torch.Tensor, step: torch.Tensor | float) -> torch.Tensor:
 def _put_rounding(module: torch.fx.GraphModule) -> list[_Read]:
     """Let every product of a program read a rounded input and rounded weights; the rounding of each one's input."""
     found = [node for node in module.graph.nodes if _kind(node).startswith(_PRODUCTS) and _is_weight(node.args[1])]
-    shared: dict[Any, _Read] = {}  # a matrix product's input has one range, whatever else reads it
+    shared: dict[Any, _Read] = {}  # an input that has one range has the same for whatever else reads it so
     reads = []
     for index, node in enumerate(found):
-        data, whole = node.args[0], _kind(node) == "linear"
-        read = shared.get(data) or _Read(data.meta["val"].shape[1], whole)
+        data, transposed = node.args[0], _is_transposed(node)
+        kind = "Gemm" if _kind(node) == "linear" else "ConvTranspose" if transposed else "Conv"
+        shape = data.meta["val"].shape
+        whole = has_one_range(kind, shape)
+        read = (shared.get(data) if whole else None) or _Read(shape[1], whole)
         if whole:
             shared[data] = read
-        for place, rounding in enumerate((read, _Weights(read, _is_transposed(node)))):
+        for place, rounding in enumerate((read, _Weights(read, transposed))):
             name = f"_rounding_{index}_{place}"
             module.add_submodule(name, rounding)
             with module.graph.inserting_before(node):

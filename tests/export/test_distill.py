@@ -8,101 +8,37 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from torch import nn
 
 from medseg.errors import ExportError, InputError
 from medseg.export.chain import export, export_together
 from medseg.export.distill import UNFINISHED, Distill, Distilled, distance, distilled
-from medseg.export.graph import onnx_from_program, torch_infer, trace
+from medseg.export.graph import onnx_from_program, torch_infer
+from medseg.export.int8 import given, int8_within
 from medseg.export.lessons import lessons, pool
 from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget, onnx_infer
 from medseg.export.quantize import ranges_by_node
 from medseg.export.samples import Calibration, Drawn
-from medseg.export.search import int8_within
 from medseg.export.student import Student
 from medseg.run import GIVEN_GRAPH, WEIGHTS, Run
 from medseg.task import Array, Network
 from medseg.tasks import task_named
 from medseg.train.weights import save_weights
+from tests.export.kinds import CHOOSING, KINDS, Planes, samples_of, traced
 from tests.export.made import network, run_of
 
 ANY = Budget(0.0, 1.0)
 
 
-class Planes(nn.Module):
-    """Dense, depthwise and transposed convolutions; norms behind a convolution and behind a rectifier."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.down = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
-        self.deep = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU(), nn.BatchNorm2d(8))
-        self.up = nn.ConvTranspose2d(8, 4, 2, stride=2)
-        self.last = nn.Conv2d(12, 1, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        wide = self.down(x / 1000)
-        return self.last(torch.cat([wide, self.up(self.deep(nn.functional.max_pool2d(wide, 2)))], 1))
-
-
-class Solid(nn.Module):
-    """The same of three axes, grouped."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.down = nn.Conv3d(1, 8, 3, padding=1, stride=2)
-        self.up = nn.ConvTranspose3d(8, 4, 2, stride=2, groups=2)
-        self.last = nn.Conv3d(4, 1, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(self.up(nn.functional.leaky_relu(self.down(x / 1000))))
-
-
-class Deciding(nn.Module):
-    """Matrix products, two of which read the same tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.look = nn.Conv2d(1, 4, 3, stride=2)
-        self.head = nn.Linear(4, 16)
-        self.one, self.other = nn.Linear(16, 2), nn.Linear(16, 2, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pooled = self.head(self.look(x / 1000).relu().mean((2, 3))).relu()
-        return self.one(pooled) + 0.5 * self.other(pooled)
-
-
-CHOOSING = {"output_shape": (2,), "classes": ("no", "yes"), "free_axes": {}}
-KINDS = {
-    "planes": network(Planes),
-    "solid": replace(network(Solid, (1, 16, 32, 32)), free_axes={}),
-    "deciding": replace(network(Deciding, (1, 48, 48)), **CHOOSING),
-}
-
-
-def _samples(made: Network, n: int = 8) -> list[Array]:
-    draw = np.random.default_rng(0)
-    return [draw.normal(0, 600, (1, *made.input_shape)).astype(np.float32) for _ in range(n)]
-
-
-def _traced(made: Network) -> torch.export.ExportedProgram:
-    torch.manual_seed(0)
-    module = made.build().eval()
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.running_var.uniform_(0.1, 4)
-    return trace(module, made)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_student_answers_as_its_int8_file(kind: str) -> None:
     made = KINDS[kind]
-    program, samples = _traced(made), _samples(made)
+    program, samples = traced(made), samples_of(made)
     student = Student(program, samples)
     model = onnx_from_program(program, made)
     infer = torch_infer(program)
     known = Calibration(samples, [infer(one) for one in samples], "made")
-    found = int8_within(model, made, known, ANY, student.ranges())
+    found = int8_within(given(model, student.ranges()), made, known, ANY)
     assert found.share["weight_bytes"] > 0.99
     with torch.no_grad():
         expected = student(torch.from_numpy(samples[0])).numpy()
@@ -112,8 +48,8 @@ def test_a_student_answers_as_its_int8_file(kind: str) -> None:
 
 def test_ranges_of_other_products_are_refused() -> None:
     made = KINDS["planes"]
-    program = _traced(made)
-    ranges = Student(program, _samples(made)[:1]).ranges()
+    program = traced(made)
+    ranges = Student(program, samples_of(made)[:1]).ranges()
     with pytest.raises(ExportError, match="has 4 products with weights where its program has 3"):
         ranges_by_node(onnx_from_program(program, made), ranges[1:])
 
@@ -127,12 +63,12 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 def _fit(folder: Path, steps: int, samples: list[Array], kind: str = "planes") -> Distilled:
     made = KINDS[kind]
     run = Run(folder) if folder.exists() else run_of(made.build(), folder)
-    return distilled(run, made, _traced(made), Drawn(samples, [], "made-up pictures"), Distill(10, steps))
+    return distilled(run, made, traced(made), Drawn(samples, [], "made-up pictures"), Distill(10, steps))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fit_that_was_stopped_ends_as_one_that_was_not(kind: str, tmp_path: Path) -> None:
-    samples = _samples(KINDS[kind], 12)
+    samples = samples_of(KINDS[kind], 12)
     _fit(tmp_path / "stopped", 3, samples, kind)
     resumed, whole = (_fit(tmp_path / name, 7, samples, kind) for name in ("stopped", "whole"))
     assert resumed.model == whole.model and resumed.facts["steps"] == 7
@@ -142,13 +78,13 @@ def test_a_fit_that_was_stopped_ends_as_one_that_was_not(kind: str, tmp_path: Pa
 
 def test_a_fit_brings_the_student_nearer_to_its_teacher(tmp_path: Path) -> None:
     """On values with long tails, which a range can hardly hold."""
-    facts = _fit(tmp_path / "run", 50, [(one / 600) ** 5 * 600 for one in _samples(KINDS["planes"], 12)]).facts
+    facts = _fit(tmp_path / "run", 50, [(one / 600) ** 5 * 600 for one in samples_of(KINDS["planes"], 12)]).facts
     assert facts["before"] < facts["after"] and facts["best_step"] == facts["steps"] == 50
     assert (facts["fitted"], facts["held_out"], facts["data"]) == (9, 3, "made-up pictures")
 
 
 def test_a_fit_on_other_samples_begins_anew(tmp_path: Path) -> None:
-    samples = _samples(KINDS["planes"], 12)
+    samples = samples_of(KINDS["planes"], 12)
     _fit(tmp_path / "run", 2, samples)
     other = _fit(tmp_path / "run", 1, samples[1:])
     assert other.facts["steps"] == 1
@@ -156,7 +92,7 @@ def test_a_fit_on_other_samples_begins_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04"])
 def test_a_damaged_state_is_named(content: bytes, tmp_path: Path) -> None:
-    samples = _samples(KINDS["planes"], 4)
+    samples = samples_of(KINDS["planes"], 4)
     _fit(tmp_path / "run", 1, samples)
     (tmp_path / "run" / UNFINISHED).write_bytes(content)
     with pytest.raises(ExportError, match=r"int8\.distilling\.pt cannot be read .*expected the state of a fit: remove"):

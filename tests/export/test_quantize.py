@@ -7,11 +7,11 @@ from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
 from medseg.export.chain import Begun, judge_by_engines
 from medseg.export.graph import save_graph
+from medseg.export.int8 import int8_within, ways
 from medseg.export.parity import Budget, onnx_infer
 from medseg.export.plan import GpuBuild, build
-from medseg.export.quantize import channel_peaks, equalized, int8_share, quantized
-from medseg.export.samples import Calibration
-from medseg.export.search import int8_within
+from medseg.export.quantize import channel_peaks, equalized, int8_share, quantized, ranges_of
+from medseg.export.samples import Calibration, Drawn
 from medseg.run import Run
 from medseg.task import Network, Recipe
 
@@ -60,8 +60,18 @@ def known(model):
     return Calibration(samples, [onnx_infer(model)(sample) for sample in samples], "made")
 
 
+def _half(known):
+    return Drawn(known.samples[::2], [], "half of them")
+
+
+def _int8(model, known):
+    """The model with all channels evened and everything in int8."""
+    ranges = ranges_of(channel_peaks(model, known.samples), 1.0)
+    return quantized(equalized(model, ranges), ranges, known.samples[0])
+
+
 def test_equalizing_leaves_the_answers_and_evens_the_channels(model, known):
-    even = equalized(model, channel_peaks(model, known.samples))
+    even = equalized(model, ranges_of(channel_peaks(model, known.samples), 1.0))
     onnx.checker.check_model(even, full_check=True)
     for sample, reference in zip(known.samples, known.references, strict=True):
         np.testing.assert_allclose(onnx_infer(even)(sample), reference, rtol=1e-4, atol=1e-4)
@@ -73,17 +83,17 @@ def test_equalizing_leaves_the_answers_and_evens_the_channels(model, known):
 
 
 def test_int8_holds_its_budget(model, known):
-    found = int8_within(model, NETWORK, known, Budget(0.95, 0.1))  # of each class
+    found = int8_within(ways(model, NETWORK, known, _half(known)), NETWORK, known, Budget(0.95, 0.1))  # of each class
     assert found.parity.dice >= 0.97 and found.share["weight_bytes"] > 0.9 and not found.kept
 
 
 def test_int8_that_cannot_hold_its_budget_is_refused(model, known):
     with pytest.raises(ExportError, match="int8 of made is not recorded: its masks have Dice"):
-        int8_within(model, NETWORK, known, Budget(1.0, 0.0))
+        int8_within(ways(model, NETWORK, known, _half(known)), NETWORK, known, Budget(1.0, 0.0))
 
 
 def test_openvino_opens_and_tensorrt_rtx_builds_what_was_quantized(model, known, tmp_path):
-    int8 = quantized(equalized(model, channel_peaks(model, known.samples)), known.samples)
+    int8 = _int8(model, known)
     assert int8_share(int8)["weight_bytes"] > 0.9
     run = Run.create(tmp_path / "run", "made", {}, {"kind": "test"})
     save_graph(run, NETWORK, int8, "int8.onnx", {"precision": "int8"})
@@ -112,7 +122,7 @@ class Wrong:
 
 def test_int8_is_judged_by_every_engine_that_opens_it(model, known, tmp_path, monkeypatch):
     file, begun = tmp_path / "int8.onnx", Begun(None, NETWORK, model, known, None)
-    onnx.save(quantized(equalized(model, channel_peaks(model, known.samples)), known.samples), file)
+    onnx.save(_int8(model, known), file)
     judge_by_engines(begun, file, Budget(0.9, 0.2))
     monkeypatch.setitem(ENGINES, "wrong", Kind(f"{__name__}:Wrong", ".onnx", "numpy", "wrong"))
     with pytest.raises(ExportError, match=r"int8\.onnx in wrong of made is not recorded: its masks have Dice 0\.0"):

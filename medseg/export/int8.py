@@ -1,0 +1,100 @@
+"""INT8 within a budget: several ways to choose the activations' ranges; the one whose file is best is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import onnx
+
+from medseg.errors import ExportError
+from medseg.export.parity import Budget, budget_for, onnx_infer
+from medseg.export.quantize import (
+    Range,
+    channel_peaks,
+    equalized,
+    int8_share,
+    quantized,
+    ranges_by_node,
+    ranges_of,
+    restored,
+)
+from medseg.export.samples import Calibration, Drawn
+from medseg.export.search import Lowered, Lowering, quality, tried, within
+from medseg.task import Network
+
+STRENGTHS = (0.5, 0.75, 0.25, 1.0)  # of evening channels; see quantize.ranges_of
+SEARCHED = 3  # ways that are searched for the nodes that must stay float32, the best first
+ENOUGH = 0.9  # of the weight bytes in int8: no further way is searched
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to make a graph int8: the ranges of its products by node, and where they are from, in words."""
+
+    model: onnx.ModelProto
+    ranges: Mapping[str, Range]
+    origin: str
+
+    def lowering(self, known: Calibration) -> Lowering:
+        """How its files are made and judged."""
+        even = equalized(self.model, self.ranges)
+        everywhere = quantized(even, self.ranges, known.samples[0])
+        return Lowering(
+            precision="int8",
+            names=list(self.ranges),
+            make=lambda keep: restored(everywhere, even, keep),
+            judge=onnx_infer,
+            share=int8_share,
+            least_share=0.1,
+        )
+
+
+def ways(model: onnx.ModelProto, network: Network, known: Calibration, seen: Drawn) -> list[Way]:
+    """A way for each strength of evening, with ranges up to the largest values on the samples that are seen.
+
+    The first one's model with every product in int8 answers best on the known samples.
+    """
+    found = evened(model, seen)
+    parities = [tried(way.lowering(known), network, known, {}).parity for way in found]
+    budget = budget_for("int8")
+    ranked = sorted(range(len(found)), key=lambda index: quality(network, parities[index], budget), reverse=True)
+    return [found[index] for index in ranked]
+
+
+def evened(model: onnx.ModelProto, seen: Drawn) -> list[Way]:
+    """The same ways, in the order of STRENGTHS."""
+    peaks = channel_peaks(model, seen.samples)
+    return [
+        Way(model, ranges_of(peaks, strength), f"largest values on {seen.origin}, evened by {strength:g}")
+        for strength in STRENGTHS
+    ]
+
+
+def given(model: onnx.ModelProto, ranges: Sequence[Range]) -> list[Way]:
+    """The only way for a graph whose weights were fitted to these ranges, one for each product in order.
+
+    Raises ExportError where the graph has other products.
+    """
+    return [Way(model, ranges_by_node(model, ranges), "fitted with the weights")]
+
+
+def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budget: Budget) -> Lowered:
+    """The int8 model within the budget on all samples; of the first few ways, the one that has the most in int8.
+
+    Raises ExportError if none is within the budget.
+    """
+    found: list[Lowered] = []
+    refused: list[ExportError] = []
+    for way in ways[:SEARCHED]:
+        try:
+            one = within(way.lowering(known), network, known, budget, {})
+        except ExportError as error:
+            refused.append(error)
+            continue
+        found.append(replace(one, facts={"ranges": way.origin}))
+        if one.share["weight_bytes"] >= ENOUGH:
+            break
+    if not found:
+        raise refused[0]
+    return max(found, key=lambda one: one.share["weight_bytes"])

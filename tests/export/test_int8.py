@@ -1,0 +1,209 @@
+"""The ways to an int8 file: who bears the channels' differences, which samples give ranges, what must stay float."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from medseg.engines import open_engine
+from medseg.errors import ExportError
+from medseg.export.chain import export
+from medseg.export.graph import onnx_from_program, torch_infer
+from medseg.export.int8 import STRENGTHS, Way, evened, int8_within, ways
+from medseg.export.lessons import seen
+from medseg.export.options import ExportOptions
+from medseg.export.parity import Budget, budget_for, compare, onnx_infer
+from medseg.export.quantize import channel_peaks, equalized, int8_share, quantized, ranges_of
+from medseg.export.samples import Calibration, Drawn
+from medseg.export.search import Lowering, within, worst_first
+from medseg.run import Run
+from medseg.task import Network
+from medseg.tasks import task_named
+from medseg.train.weights import save_weights
+from tests.export.kinds import KINDS, samples_of, traced
+from tests.export.made import network
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network of a kind with its graph, samples and torch's answers."""
+
+    network: Network
+    model: onnx.ModelProto
+    known: Calibration
+
+    @property
+    def drawn(self) -> Drawn:
+        return Drawn(self.known.samples, [], "its samples")
+
+
+def _made(kind: Network) -> Made:
+    program, samples = traced(kind), samples_of(kind)
+    known = Calibration(samples, list(map(torch_infer(program), samples)), "made")
+    return Made(kind, onnx_from_program(program, kind), known)
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name != "solid"])
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_openvino_answers_as_onnx_says(kind: str, strength: float, tmp_path: Path) -> None:
+    """Also where a network looks at one pixel: there its answers were zeros if channels were divided one by one."""
+    pytest.importorskip("openvino")
+    made = _made(KINDS[kind])
+    ranges = ranges_of(channel_peaks(made.model, made.known.samples), strength)
+    model = quantized(equalized(made.model, ranges), ranges, made.known.samples[0])
+    onnx.save(model, tmp_path / "int8.onnx")
+    engine, infer = open_engine("openvino", tmp_path / "int8.onnx"), onnx_infer(model)
+    for sample in made.known.samples:
+        answer, expected = engine(sample), infer(sample)
+        assert np.abs(answer - expected).mean() < 0.02 * expected.std()
+    engine.close()
+
+
+def test_only_products_with_weights_become_int8() -> None:
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.look, self.last = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 1, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found = self.look(x / 1000)
+            tokens = nn.functional.avg_pool2d(found, 24).flatten(2)
+            weights = (tokens.transpose(1, 2) @ tokens).softmax(2)
+            return self.last(found * (tokens @ weights).mean(2)[..., None, None])
+
+    made = _made(replace(network(Attending), free_axes={}))
+    found = int8_within(evened(made.model, made.drawn), made.network, made.known, Budget(0.0, 1.0))
+    rounded = {node.output[0] for node in found.model.graph.node if node.op_type == "DequantizeLinear"}
+    products = [node for node in found.model.graph.node if node.op_type == "MatMul"]
+    assert len(products) == 2 and not rounded & {name for node in products for name in node.input}
+    assert found.share["weight_bytes"] == 1.0
+
+
+def test_strength_says_who_bears_the_channels_differences() -> None:
+    peaks = {"a": np.array([0.1, 10.0]), "whole": np.array([4.0])}
+    inputs = {strength: peaks["a"] / ranges_of(peaks, strength)["a"].peaks for strength in (0.0, 0.5, 1.0)}
+    assert [round(float(values[1] / values[0]), 3) for values in inputs.values()] == [100, 10, 1]
+    for strength in STRENGTHS:
+        found = ranges_of(peaks, strength)
+        assert np.isclose(np.max(peaks["a"] / found["a"].peaks), 127 * found["a"].step)
+        assert found["whole"].peaks == [1.0] and np.isclose(found["whole"].step, 4 / 127)
+
+
+@pytest.fixture(scope="module")
+def uneven() -> Made:
+    """A convolution whose inputs differ by a thousand; what is small there has large weights."""
+    made, draw = network(None, (4, 16, 16)), np.random.default_rng(1)
+    ranges = np.array([0.03, 1.0, 5.0, 30.0]).reshape(1, 4, 1, 1)
+    weights = (draw.standard_normal((1, 4, 3, 3)) / ranges).astype(np.float32)
+    node = helper.make_node("Conv", ["input", "weights"], ["output"], name="Conv_0", pads=[1] * 4)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("input", "output")]
+    graph = helper.make_graph([node], "made", ends[:1], ends[1:], [numpy_helper.from_array(weights, "weights")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    samples = [(ranges * draw.standard_normal((1, 4, 16, 16))).astype(np.float32) for _ in range(4)]
+    return Made(made, model, Calibration(samples, list(map(onnx_infer(model), samples)), "made"))
+
+
+def test_the_way_with_the_best_answers_comes_first(uneven: Made) -> None:
+    found = ways(uneven.model, uneven.network, uneven.known, uneven.drawn)
+    assert sorted(way.origin for way in found) == sorted(way.origin for way in evened(uneven.model, uneven.drawn))
+    scores = [_agreement(uneven, way) for way in found]
+    assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1] + 0.01
+    best = int8_within(found, uneven.network, uneven.known, budget_for("int8"))
+    assert best.facts == {"ranges": found[0].origin} and best.facts["ranges"].startswith(
+        "largest values on its samples"
+    )
+
+
+def _agreement(made: Made, way: Way) -> float:
+    infer = onnx_infer(way.lowering(made.known).make(()))
+    return compare(made.network, made.known.references, map(infer, made.known.samples)).dice
+
+
+def test_a_way_that_fails_does_not_end_the_others(uneven: Made) -> None:
+    good = ways(uneven.model, uneven.network, uneven.known, uneven.drawn)[0]
+    bad = Way(
+        good.model, {name: replace(one, step=one.step * 1e4) for name, one in good.ranges.items()}, "far too wide"
+    )
+    found = int8_within([bad, good], uneven.network, uneven.known, budget_for("int8"))
+    assert found.facts["ranges"] == good.origin
+    with pytest.raises(ExportError, match="int8 of made is not recorded"):
+        int8_within([bad], uneven.network, uneven.known, budget_for("int8"))
+
+
+def test_ranges_come_from_samples_that_judge_nothing_or_from_all_that_do(tmp_path: Path) -> None:
+    task = task_named("brain-lgg")
+    task.known_data("test").phantom(tmp_path, 8, 0)
+    made, nothing = task.networks[0], Calibration([], [], "")
+    every = seen(made, tmp_path, Calibration(samples_of(KINDS["planes"], 2), [], "2 others")).samples
+    assert len(every) == 8
+    some = seen(made, tmp_path, replace(nothing, samples=every[:2], origin="2 samples"))
+    assert some.origin == f"6 samples from {tmp_path}"
+    assert not {one.tobytes() for one in every[:2]} & {one.tobytes() for one in some.samples}
+    few = seen(made, tmp_path, replace(nothing, samples=every, origin="8 samples"))
+    assert (len(few.samples), few.origin) == (8, "the 8 samples, on which the file is judged too")
+
+
+def test_the_manifest_says_where_ranges_are_from(tmp_path: Path) -> None:
+    task = task_named("brain-lgg")
+    task.known_data("test").phantom(tmp_path / "data", 6, 0)
+    made = task.networks[0]
+    run = Run.create(tmp_path / "run", made.name, {**made.options, "features": 2}, {"kind": "random"})
+    save_weights(run, made.build(**run.options))
+    options = ExportOptions(int8=True, data=tmp_path / "data", samples=2, scored=0, dice=0.0)
+    assert not export(run, made, options, lambda stage: None)
+    facts = run.files["int8.onnx"]
+    assert facts["ranges"].startswith(f"largest values on 4 samples from {tmp_path / 'data'}, evened by ")
+    assert int8_share(onnx.load(run.path / "int8.onnx")) == facts["share_int8"] == {"weight_bytes": 1.0}
+
+
+MASK = np.full((1, 1, 100, 100), -9.0)
+MASK[..., :50, :] = 9.0
+NODES = [f"node {index}" for index in range(100)]
+SIZES = {name: 1 + index % 7 for index, name in enumerate(NODES)}
+
+
+def _lowering(flips: dict[str, int]) -> Lowering:
+    """Each node that is lowered flips so many of the mask's 5,000 voxels."""
+
+    def judge(kept: frozenset[str]):
+        answer, count = MASK.copy(), sum(n for name, n in flips.items() if name not in kept)
+        answer.flat[:count] = -9.0
+        return lambda sample: answer
+
+    share = lambda kept: {"weight_bytes": 1 - sum(SIZES[name] for name in kept) / sum(SIZES.values())}  # noqa: E731
+    return Lowering("int8", NODES, frozenset, judge, share, 0.1)
+
+
+def _within(flips: dict[str, int]):
+    known = Calibration([MASK], [MASK], "made")
+    return within(_lowering(flips), network(None), known, budget_for("int8"), {})
+
+
+@pytest.mark.parametrize("sensitive", [1, 2, 17, 40])
+def test_as_many_nodes_stay_float_as_are_sensitive(sensitive: int) -> None:
+    """All neighbours, which share groups when the worst are searched."""
+    flips = dict.fromkeys(NODES[30 : 30 + sensitive], 60)
+    assert set(_within(flips).kept) == set(flips)
+
+
+def test_the_most_sensitive_come_first() -> None:
+    flips = {name: 10 * index for index, name in enumerate(reversed(NODES[:40]), 1)}
+    found = list(worst_first(_lowering(flips), network(None), Calibration([MASK], [MASK], "made"), {}))
+    assert [name for name, _ in found[:40]] == NODES[:40] and len(found) == 100
+    assert found[0][1] == "alone it moves probabilities by 4.0e-02"
+
+
+def test_nodes_with_many_weights_become_int8_where_that_is_possible() -> None:
+    """45 voxels more or less do not matter: of three nodes with 40 each, the one with the most weights."""
+    flips = {NODES[0]: 40, NODES[6]: 40, NODES[3]: 41, NODES[50]: 200}
+    assert set(_within(flips).kept) == {NODES[0], NODES[3], NODES[50]}
+
+
+def test_too_many_sensitive_nodes_are_refused() -> None:
+    with pytest.raises(ExportError, match=r"its masks have Dice .* nodes kept in float32"):
+        _within(dict.fromkeys(NODES, 60))
