@@ -1,4 +1,4 @@
-"""INT8 in every way that `medseg export` tries, and with the network fitted to the ranges that have the least error.
+"""INT8 in every way that `medseg export` tries, and with the network fitted to the best one's ranges.
 
     python -m benchmarks.int8_ways --shared ../shared --only luna-segment luna-nodule --minutes 10
 
@@ -44,7 +44,7 @@ def _network(name: str, options: argparse.Namespace, folder: Path) -> None:
     from medseg.export.chain import usual_samples
     from medseg.export.distill import Distill, distilled
     from medseg.export.given import yardstick
-    from medseg.export.int8 import evened, given
+    from medseg.export.int8 import given, ways
     from medseg.export.lessons import pool, seen
     from medseg.export.samples import calibration
     from medseg.tasks import network_named, task_of
@@ -58,14 +58,15 @@ def _network(name: str, options: argparse.Namespace, folder: Path) -> None:
     known = calibration(network, stick.infer, data, SAMPLES.get(task, usual_samples(network)))
     full = stick.graph()
     onnx.save(full, folder / "fp32.onnx")
-    for way in evened(full, seen(network, data, known)):
+    found = ways(full, network, known, seen(network, data, known))
+    for way in found:
         origin = way.origin.replace(str(data), "the data")
         print(f"| {name} | {origin} | {_cells(network, known, [way], folder)} | |", flush=True)
     lessons = pool(network, data, known)
-    for how, minutes in (("least error", 0.0), (f"distilled, {options.minutes:g} minutes", options.minutes)):
-        found = distilled(run, network, stick.program, lessons, Distill(minutes))
-        cells = _cells(network, known, given(found.model, found.ranges), folder)
-        print(f"| {name} | {how} | {cells} | {found.facts['seconds']} |", flush=True)
+    own = distilled(run, network, stick.program, [*found[0].ranges.values()], lessons, Distill(options.minutes))
+    cells = _cells(network, known, given(own.model, own.ranges), folder)
+    steps = f"the first one distilled for {own.facts['steps']} steps"
+    print(f"| {name} | {steps} | {cells} | {own.facts['seconds']} |", flush=True)
 
 
 def _cells(network: Any, known: Any, ways: Sequence[Any], folder: Path) -> str:

@@ -177,12 +177,11 @@ def _lowering(begun: Begun, options: ExportOptions, precision: str) -> _Lowering
     network, known = begun.network, begun.known
     if precision == "fp16":
         return _Lowering(precision, lambda budget: half_within(begun.full, network, known, budget), {})
+    found, facts = ways(begun.full, network, known, seen(network, options.data, known)), {}
     if options.distill and options.data and begun.program:
-        taught = pool(network, options.data, known)
-        own = distilled(begun.run, network, begun.program, taught, options.distill)
+        first, taught = list(found[0].ranges.values()), pool(network, options.data, known)
+        own = distilled(begun.run, network, begun.program, first, taught, options.distill)
         found, facts = given(own.model, own.ranges), {"distilled": own.facts}
-    else:
-        found, facts = ways(begun.full, network, known, seen(network, options.data, known)), {}
     return _Lowering(precision, lambda budget: int8_within(found, network, known, budget), facts)
 
 

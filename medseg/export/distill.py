@@ -28,7 +28,6 @@ from medseg.run import Run
 from medseg.task import Infer, Network
 
 UNFINISHED = "int8.distilling.pt"  # the state of a fit, in the run's folder until its file is recorded
-SHOWN = 8  # samples by which the ranges are chosen before the fit
 RATES = {"weights": 1e-4, "ranges": 2e-3}  # Adam's, at their largest
 WARM, FADING = 50, 400  # steps: the rates rise over the first ones, and fall as 1 / (1 + step / FADING)
 LOOK = 50  # steps between two looks at the held-out samples
@@ -68,7 +67,12 @@ class _Progress:
 
 
 def distilled(
-    run: Run, network: Network, program: torch.export.ExportedProgram, pool: Drawn, options: Distill
+    run: Run,
+    network: Network,
+    program: torch.export.ExportedProgram,
+    ranges: Sequence[Range],
+    pool: Drawn,
+    options: Distill,
 ) -> Distilled:
     """The network fitted on the pool's samples, as it was after its best step. The run's weights stay as they are.
 
@@ -77,7 +81,7 @@ def distilled(
     own = copy.deepcopy(program)
     teacher = program.module(check_guards=False)
     taught = lessons(network, torch_infer(program), pool)
-    student = Student(own, taught.fitted[:SHOWN])
+    student = Student(own, ranges)
     optimizer = _optimizer(student)
     mark = f"{_weights(program)} {taught.fingerprint()}"
     at = _resumed(run.path / UNFINISHED, mark, student, optimizer) or _begun(student, taught)

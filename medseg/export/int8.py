@@ -72,10 +72,7 @@ def evened(model: onnx.ModelProto, seen: Drawn) -> list[Way]:
 
 
 def given(model: onnx.ModelProto, ranges: Sequence[Range]) -> list[Way]:
-    """The only way for a graph whose weights were fitted to these ranges, one for each product in order.
-
-    Raises ExportError where the graph has other products.
-    """
+    """The only way for a graph whose weights were fitted to these ranges, one for each product in order."""
     return [Way(model, ranges_by_node(model, ranges), "fitted with the weights")]
 
 

@@ -14,7 +14,6 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from medseg.errors import ExportError
 from medseg.export.graph import quiet
 from medseg.scratch import Scratch
 from medseg.task import Array
@@ -163,17 +162,8 @@ def products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def ranges_by_node(model: onnx.ModelProto, ranges: Sequence[Range]) -> dict[str, Range]:
-    """The ranges of a program's products by the nodes of its graph.
-
-    Raises ExportError where the exporter made other products of them.
-    """
-    nodes = products(model)
-    if len(nodes) != len(ranges):
-        raise ExportError(
-            f"the ONNX graph has {len(nodes)} products with weights where its program has {len(ranges)}; "
-            "expected the same ones: export without --distill"
-        )
-    return {node.name: one for node, one in zip(nodes, ranges, strict=True)}
+    """The ranges of a program's products, by the nodes of its graph."""
+    return {node.name: one for node, one in zip(products(model), ranges, strict=True)}
 
 
 def even(name: str) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from medseg.export.quantize import LEVELS, SMALLEST, Range, by_weight, has_one_range
-from medseg.task import Array
+from medseg.errors import ExportError
+from medseg.export.quantize import LEVELS, Range, by_weight, has_one_range
 
-CLIPS = torch.linspace(0.1, 1.0, 46)  # the shares of a channel's largest magnitude that are tried as its range
-SEEN = 1 << 16  # values of an input, of each sample, from which its ranges are chosen
-FEWEST = 1 << 10  # values of a channel, of those
 LEAST = 1e-12  # a step is never zero
 _PRODUCTS = ("conv", "linear")  # begin the names of aten's operators that have weights
 
@@ -22,14 +19,21 @@ _PRODUCTS = ("conv", "linear")  # begin the names of aten's operators that have 
 class Student(nn.Module):
     """A program that rounds as its int8 file will: (n, *input_shape) float32 -> logits; its parameters can be fitted.
 
-    Products are counted in the order in which the program computes them, which is that of its ONNX graph.
+    It begins with the ranges of the products of the program's ONNX graph, which has them in the same order. Raises
+    ExportError where it has not.
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, samples: Sequence[Array]) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, ranges: Sequence[Range]) -> None:
         super().__init__()
         self.network: Any = program.module(check_guards=False)
         self.reads = _put_rounding(self.network)  # one for each product; those of one tensor may share theirs
-        self._choose_ranges(samples)
+        if [read.log_ranges.shape for read in self.reads] != [one.peaks.shape for one in ranges]:
+            raise ExportError(
+                f"the ONNX graph has {len(ranges)} products with weights where its program has {len(self.reads)}, or in"
+                " another order; expected the same ones: export without --distill"
+            )
+        for read, one in zip(self.reads, ranges, strict=True):
+            read.begin(one)
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """The logits of a batch."""
@@ -39,31 +43,6 @@ class Student(nn.Module):
     def ranges(self) -> list[Range]:
         """Each product's range, in order."""
         return [read.range() for read in self.reads]
-
-    def _choose_ranges(self, samples: Sequence[Array]) -> None:
-        """Set the ranges that lose least on the samples, up to the largest magnitudes there; rounding begins."""
-        for read, peaks in self._seen(samples, _Read.peaks).items():
-            read.log_ranges.data = torch.stack(peaks).amax(0).clamp_min(SMALLEST).log()
-        for read, errors in self._seen(samples, _Read.errors).items():
-            read.log_ranges.data += CLIPS[torch.stack(errors).sum(0).argmin(0)].log()
-            read.rounds = True
-
-    def _seen(
-        self, samples: Sequence[Array], look: Callable[[_Read, torch.Tensor], torch.Tensor]
-    ) -> dict[_Read, list[torch.Tensor]]:
-        """What a look at each product's input gives, sample by sample."""
-        seen: dict[_Read, list[torch.Tensor]] = {read: [] for read in self.reads}
-
-        def looking(into: list[torch.Tensor]) -> Callable[[Any, Any], None]:
-            return lambda read, inputs: into.append(look(read, inputs[0]))
-
-        hooks = [read.register_forward_pre_hook(looking(into)) for read, into in seen.items()]
-        with torch.no_grad():
-            for sample in samples:
-                self(torch.from_numpy(sample))
-        for hook in hooks:
-            hook.remove()
-        return seen
 
 
 class _Read(nn.Module):
@@ -75,11 +54,13 @@ class _Read(nn.Module):
     def __init__(self, channels: int, whole: bool) -> None:
         super().__init__()
         self.log_ranges = nn.Parameter(torch.zeros(1 if whole else channels))
-        self.whole, self.rounds = whole, False
+        self.whole = whole
+
+    def begin(self, one: Range) -> None:
+        """Set the ranges that an int8 file would have."""
+        self.log_ranges.data = torch.from_numpy(one.peaks * np.float32(one.step * LEVELS)).float().log()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.rounds:
-            return x
         ranges = self.log_ranges.exp().reshape(-1, *[1] * (0 if self.whole else x.ndim - 2))
         even = _rounded(x / ranges, 1 / LEVELS)
         return even * ranges if self.whole else even
@@ -88,20 +69,6 @@ class _Read(nn.Module):
         """The ranges as an int8 file holds them."""
         ranges = self.log_ranges.detach().exp().numpy()
         return Range(np.ones_like(ranges), float(ranges[0]) / LEVELS) if self.whole else Range(ranges, 1 / LEVELS)
-
-    def peaks(self, x: torch.Tensor) -> torch.Tensor:
-        """The largest magnitude (c,) of each channel that has a range."""
-        return self._by_channel(x).abs().amax(1)
-
-    def errors(self, x: torch.Tensor) -> torch.Tensor:
-        """The mean squared errors (clips, c) of the channels, if only such a share of the present ranges is one."""
-        values, ranges = self._by_channel(x), self.log_ranges.exp().unsqueeze(1)
-        values = values[:, :: max(1, values.shape[1] // max(FEWEST, SEEN // len(values)))] / ranges
-        errors = [(_rounded(values / clip, 1 / LEVELS) * clip - values).square().mean(1) for clip in CLIPS]
-        return torch.stack(errors)
-
-    def _by_channel(self, x: torch.Tensor) -> torch.Tensor:
-        return x.reshape(1, -1) if self.whole else x.movedim(1, 0).flatten(1)
 
 
 class _Weights(nn.Module):
@@ -114,8 +81,6 @@ class _Weights(nn.Module):
 
     def forward(self, weights: torch.Tensor) -> torch.Tensor:
         (read,) = self.read
-        if not read.rounds:
-            return weights
         if not read.whole:
             scale = by_weight(self.kind, weights.shape, read.log_ranges.exp())
             weights = weights * scale.reshape(*scale.shape, *[1] * (weights.ndim - 2))
