@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -169,14 +169,14 @@ class _Lowering:
     """What makes a file of a precision within a budget, and what the manifest says of how."""
 
     precision: str
-    within: Callable[[Budget], Lowered]
+    within: Callable[[Budget], Iterable[Lowered]]  # the files to choose from, the one to prefer first
     facts: dict[str, Any]
 
 
 def _lowering(begun: Begun, options: ExportOptions, precision: str) -> _Lowering:
     network, known = begun.network, begun.known
     if precision == "fp16":
-        return _Lowering(precision, lambda budget: half_within(begun.full, network, known, budget), {})
+        return _Lowering(precision, lambda budget: [half_within(begun.full, network, known, budget)], {})
     found, facts = ways(begun.full, network, known, seen(network, options.data, known)), {}
     if options.distill and options.data and begun.program:
         first, taught = list(found[0].ranges.values()), pool(network, options.data, known)
@@ -186,19 +186,32 @@ def _lowering(begun: Begun, options: ExportOptions, precision: str) -> _Lowering
 
 
 def _lowered_within(begun: Begun, options: ExportOptions, lowering: _Lowering, budget: Budget) -> None:
-    precision, started = lowering.precision, perf_counter()
-    found = lowering.within(budget)
+    """Record the first of the files within the budget that all judges accept. Raises ExportError if there is none."""
+    started, refused = perf_counter(), list[ExportError]()
+    for found in lowering.within(budget):
+        try:
+            facts = _judged_lowered(begun, options, lowering, budget, found)
+        except ExportError as error:
+            refused.append(error)
+            continue
+        _record(begun.run, begun.network, found.model, facts | _since(started))
+        if "distilled" in facts:
+            forget(begun.run)
+        return
+    raise refused[0]
+
+
+def _judged_lowered(
+    begun: Begun, options: ExportOptions, lowering: _Lowering, budget: Budget, found: Lowered
+) -> dict[str, Any]:
+    precision = lowering.precision
     facts = lowering.facts | dict(found.facts) | {"kept_fp32": dict(found.kept)}
     facts[f"share_{precision}"] = dict(found.share)
     with _written(begun, found.model, precision) as file:
         if precision == "int8":
             judge_by_engines(begun, file, budget)
         facts |= _judged_facts(begun, precision, file, options)
-    facts |= _since(started)
-    facts = _facts(precision, found.parity, begun.known, options, budget) | facts
-    _record(begun.run, begun.network, found.model, facts)
-    if "distilled" in facts:
-        forget(begun.run)
+    return _facts(precision, found.parity, begun.known, options, budget) | facts
 
 
 def judge_by_engines(begun: Begun, file: Path, budget: Budget) -> None:

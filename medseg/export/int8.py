@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import onnx
 
@@ -24,7 +25,7 @@ from medseg.export.search import Lowered, Lowering, quality, tried, within
 from medseg.task import Network
 
 STRENGTHS = (0.5, 0.75, 0.25, 1.0)  # of evening channels; see quantize.ranges_of
-SEARCHED = 3  # ways that are searched for the nodes that must stay float32, the best first
+SEARCHED = 3  # ways of which the one with the most in int8 is taken
 ENOUGH = 0.9  # of the weight bytes in int8: no further way is searched
 
 
@@ -76,22 +77,29 @@ def given(model: onnx.ModelProto, ranges: Sequence[Range]) -> list[Way]:
     return [Way(model, ranges_by_node(model, ranges), "fitted with the weights")]
 
 
-def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budget: Budget) -> Lowered:
-    """The int8 model within the budget on all samples; of the first few ways, the one that has the most in int8.
+def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budget: Budget) -> Iterator[Lowered]:
+    """The int8 models within the budget on all samples, for who may refuse one of them.
 
-    Raises ExportError if none is within the budget.
+    Of the first SEARCHED ways, the one with the most in int8 comes first; then those of the other ways. Raises
+    ExportError if none is within the budget.
     """
     found: list[Lowered] = []
     refused: list[ExportError] = []
-    for way in ways[:SEARCHED]:
-        try:
-            one = within(way.lowering(known), network, known, budget, {})
-        except ExportError as error:
-            refused.append(error)
-            continue
-        found.append(replace(one, facts={"ranges": way.origin}))
-        if one.share["weight_bytes"] >= ENOUGH:
-            break
+    left = iter(ways)
+
+    def searched(some: Iterable[Way]) -> Iterator[Lowered]:
+        for way in some:
+            try:
+                one = within(way.lowering(known), network, known, budget, {})
+            except ExportError as error:
+                refused.append(error)
+                continue
+            found.append(replace(one, facts={"ranges": way.origin}))
+            yield found[-1]
+
+    first = searched(islice(left, SEARCHED))
+    next((one for one in first if one.share["weight_bytes"] >= ENOUGH), None)
+    yield from sorted(found, key=lambda one: -one.share["weight_bytes"])
+    yield from searched(left)
     if not found:
         raise refused[0]
-    return max(found, key=lambda one: one.share["weight_bytes"])

@@ -83,11 +83,12 @@ def within(
     """The lowered model within the budget on the calibration samples. The nodes in `kept` stay float32 from the start.
 
     If more than half of the budget is used (the other half is for the next patient), the fewest nodes go back to
-    float32 that bring it below half, first the node that alone changes the answer most. If none do, the fewest that
-    bring it within the budget. Raises ExportError if no model within the budget deserves its name.
+    float32 that bring it below half, first the node that alone changes the answer most; then those that are not
+    missed, the ones with the most weights first, are lowered again. If none bring it below half, the fewest that bring
+    it within the budget. Raises ExportError if no model within the budget deserves its name.
     """
     trials = _Trials(lowering, network, calibration, kept)
-    found = trials.least(budget.halved()) or trials.least(budget) or trials.best(budget)
+    found = trials.least(budget.halved()) or trials.fewest(budget) or trials.best(budget)
     _accept(lowering, network, found, budget)
     return Lowered(found.kept, found.parity, found.share, lowering.make(found.kept))
 
@@ -109,7 +110,7 @@ class _Trials:
 
         Nodes go back to the lower precision where that does not end it: those with the most weights first.
         """
-        found = self._fewest(budget)
+        found = self.fewest(budget)
         if found is None:
             return None
         for name in self._by_weights(found):
@@ -123,7 +124,7 @@ class _Trials:
         shares = {name: self._lowering.share(self._lowering.make(kept)) for name, kept in rest.items()}
         return sorted(rest, key=lambda name: -shares[name]["weight_bytes"])
 
-    def _fewest(self, budget: Budget) -> Trial | None:
+    def fewest(self, budget: Budget) -> Trial | None:
         """The model within the budget that keeps the fewest nodes; None if none was found."""
         low, high = -1, 0
         while not self._ends(high, budget):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from torch import nn
 
 from medseg.engines import open_engine
 from medseg.errors import ExportError
-from medseg.export.chain import export
+from medseg.export.chain import Begun, export
 from medseg.export.graph import onnx_from_program, torch_infer
 from medseg.export.int8 import STRENGTHS, Way, evened, int8_within, ways
 from medseg.export.lessons import seen
@@ -77,7 +78,7 @@ def test_only_products_with_weights_become_int8() -> None:
             return self.last(found * (tokens @ weights).mean(2)[..., None, None])
 
     made = _made(replace(network(Attending), free_axes={}))
-    found = int8_within(evened(made.model, made.drawn), made.network, made.known, Budget(0.0, 1.0))
+    found = next(int8_within(evened(made.model, made.drawn), made.network, made.known, Budget(0.0, 1.0)))
     rounded = {node.output[0] for node in found.model.graph.node if node.op_type == "DequantizeLinear"}
     products = [node for node in found.model.graph.node if node.op_type == "MatMul"]
     assert len(products) == 2 and not rounded & {name for node in products for name in node.input}
@@ -113,7 +114,7 @@ def test_the_way_with_the_best_answers_comes_first(uneven: Made) -> None:
     assert sorted(way.origin for way in found) == sorted(way.origin for way in evened(uneven.model, uneven.drawn))
     scores = [_agreement(uneven, way) for way in found]
     assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1] + 0.01
-    best = int8_within(found, uneven.network, uneven.known, budget_for("int8"))
+    best = next(int8_within(found, uneven.network, uneven.known, budget_for("int8")))
     assert best.facts == {"ranges": found[0].origin} and best.facts["ranges"].startswith(
         "largest values on its samples"
     )
@@ -129,10 +130,10 @@ def test_a_way_that_fails_does_not_end_the_others(uneven: Made) -> None:
     bad = Way(
         good.model, {name: replace(one, step=one.step * 1e4) for name, one in good.ranges.items()}, "far too wide"
     )
-    found = int8_within([bad, good], uneven.network, uneven.known, budget_for("int8"))
+    found = next(int8_within([bad, good], uneven.network, uneven.known, budget_for("int8")))
     assert found.facts["ranges"] == good.origin
     with pytest.raises(ExportError, match="int8 of made is not recorded"):
-        int8_within([bad], uneven.network, uneven.known, budget_for("int8"))
+        next(int8_within([bad], uneven.network, uneven.known, budget_for("int8")))
 
 
 def test_ranges_come_from_samples_that_judge_nothing_or_from_all_that_do(tmp_path: Path) -> None:
@@ -148,17 +149,39 @@ def test_ranges_come_from_samples_that_judge_nothing_or_from_all_that_do(tmp_pat
     assert (len(few.samples), few.origin) == (8, "the 8 samples, on which the file is judged too")
 
 
-def test_the_manifest_says_where_ranges_are_from(tmp_path: Path) -> None:
+def _exported(folder: Path) -> dict[str, Any]:
+    """What the manifest says of an int8 file that every way may become."""
     task = task_named("brain-lgg")
-    task.known_data("test").phantom(tmp_path / "data", 6, 0)
+    task.known_data("test").phantom(folder / "data", 6, 0)
     made = task.networks[0]
-    run = Run.create(tmp_path / "run", made.name, {**made.options, "features": 2}, {"kind": "random"})
+    run = Run.create(folder / "run", made.name, {**made.options, "features": 2}, {"kind": "random"})
     save_weights(run, made.build(**run.options))
-    options = ExportOptions(int8=True, data=tmp_path / "data", samples=2, scored=0, dice=0.0)
+    options = ExportOptions(int8=True, data=folder / "data", samples=2, scored=0, dice=0.0)
     assert not export(run, made, options, lambda stage: None)
-    facts = run.files["int8.onnx"]
+    assert int8_share(onnx.load(run.path / "int8.onnx")) == run.files["int8.onnx"]["share_int8"]
+    return dict(run.files["int8.onnx"])
+
+
+def test_the_manifest_says_where_ranges_are_from(tmp_path: Path) -> None:
+    facts = _exported(tmp_path)
     assert facts["ranges"].startswith(f"largest values on 4 samples from {tmp_path / 'data'}, evened by ")
-    assert int8_share(onnx.load(run.path / "int8.onnx")) == facts["share_int8"] == {"weight_bytes": 1.0}
+    assert facts["share_int8"] == {"weight_bytes": 1.0}
+
+
+@pytest.mark.parametrize("refusals", [1, 3])
+def test_a_file_that_a_judge_refuses_gives_way_to_the_next(
+    refusals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, seen = _exported(tmp_path / "first")["ranges"], list[bytes]()
+
+    def judge(begun: Begun, file: Path, budget: Budget) -> None:
+        seen.append(file.read_bytes())
+        if len(seen) <= refusals:
+            raise ExportError("it loses a nodule")
+
+    monkeypatch.setattr("medseg.export.chain.judge_by_engines", judge)
+    second = _exported(tmp_path / "second")["ranges"]
+    assert second.rpartition(" ")[2] != first.rpartition(" ")[2] and len(set(seen)) == refusals + 1
 
 
 MASK = np.full((1, 1, 100, 100), -9.0)
