@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 import onnx
 from torch.export import ExportedProgram
 
-from medseg.engines import ENGINES, open_engine
+from medseg.engines import open_engine
 from medseg.errors import EngineError, ExportError, RunError
 from medseg.export import files
 from medseg.export.distill import distilled, forget
+from medseg.export.fusions import openers
 from medseg.export.given import yardstick
 from medseg.export.graph import GRAPH, label, save_graph
 from medseg.export.int8 import given, int8_within, ways
@@ -219,9 +219,7 @@ def judge_by_engines(begun: Begun, file: Path, budget: Budget) -> None:
 
     Engines fuse int8 operations into their own kernels. For some graphs OpenVINO's kernels give very different answers.
     """
-    for name, kind in ENGINES.items():
-        if kind.suffix != file.suffix or find_spec(kind.package) is None:
-            continue
+    for name in openers(file.suffix):
         engine = open_engine(name, file)
         parity = compare(begun.network, begun.known.references, map(engine, begun.known.samples))
         engine.close()

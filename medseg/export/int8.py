@@ -9,6 +9,7 @@ from itertools import islice
 import onnx
 
 from medseg.errors import ExportError
+from medseg.export.fusions import miscomputed
 from medseg.export.parity import Budget, budget_for, onnx_infer
 from medseg.export.quantize import (
     Range,
@@ -90,7 +91,8 @@ def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budge
     def searched(some: Iterable[Way]) -> Iterator[Lowered]:
         for way in some:
             try:
-                one = within(way.lowering(known), network, known, budget, {})
+                lowering = way.lowering(known)
+                one = within(lowering, network, known, budget, miscomputed(lowering, known.samples))
             except ExportError as error:
                 refused.append(error)
                 continue

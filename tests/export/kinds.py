@@ -68,10 +68,25 @@ class Squeezed(nn.Module):
         return self.last(seen * weight)
 
 
+class Merged(nn.Module):
+    """A feature pyramid: what a convolution reads is a sum over a stack."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU())
+        self.rough = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1, stride=2), nn.GroupNorm(4, 16), nn.ReLU())
+        self.last = nn.Conv2d(16, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rough = nn.functional.interpolate(self.rough(x / 1000), scale_factor=2, mode="bilinear")
+        return self.last(torch.stack([self.fine(x / 1000), rough]).sum(0))
+
+
 CHOOSING = {"output_shape": (2,), "classes": ("no", "yes"), "free_axes": {}}
 KINDS = {
     "planes": network(Planes),
     "solid": replace(network(Solid, (1, 16, 32, 32)), free_axes={}),
+    "merged": network(Merged),
     "squeezed": network(Squeezed),
     "deciding": replace(network(Deciding, (1, 48, 48)), **CHOOSING),
 }

@@ -1,0 +1,73 @@
+"""Fused kernels: products that an installed engine computes otherwise in int8 than ONNX says, found by measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from medseg.engines import ENGINES, open_engine
+from medseg.export import files
+from medseg.export.search import Lowering
+from medseg.scratch import Scratch
+from medseg.task import Array, Infer
+
+WRONG = 0.02  # of the answers' spread: an engine that only rounds otherwise adds less to int8's own error
+SAMPLES = 4
+
+
+def openers(suffix: str) -> list[str]:
+    """The installed engines that open files of this suffix."""
+    return [name for name, kind in ENGINES.items() if kind.suffix == suffix and find_spec(kind.package)]
+
+
+def miscomputed(lowering: Lowering, samples: Sequence[Array]) -> dict[str, str]:
+    """The nodes that an engine computes wrongly in int8, and so must stay float32; each with the reason in words.
+
+    They are found by lowering one part of the nodes, and if that is wrong, its halves. An error that needs two nodes
+    of different halves is not found.
+    """
+    found: dict[str, str] = {}
+    with Scratch("export") as folder:
+        file = Path(folder) / "int8.onnx"
+        for name in openers(file.suffix):
+            asked = _Asked(lowering, samples[:SAMPLES], name, file)
+            right = [node for node in lowering.names if node not in found]
+            found |= dict.fromkeys(_culprits(right, asked.is_wrong), f"{name} computes it wrongly in int8")
+    return found
+
+
+def _culprits(group: Sequence[str], wrong: Callable[[Sequence[str]], bool]) -> Iterator[str]:
+    if not group or not wrong(group):
+        return
+    if len(group) == 1:
+        yield group[0]
+        return
+    middle = len(group) // 2
+    yield from _culprits(group[:middle], wrong)
+    yield from _culprits(group[middle:], wrong)
+
+
+class _Asked:
+    """An engine that is asked for the answers of models with some of the nodes in int8."""
+
+    def __init__(self, lowering: Lowering, samples: Sequence[Array], name: str, file: Path) -> None:
+        self._lowering, self._samples, self._name, self._file = lowering, samples, name, file
+        self._full = self._answers(lowering.judge(lowering.make(lowering.names)))
+
+    def is_wrong(self, group: Sequence[str]) -> bool:
+        """Whether its answers are farther from float32's than those that ONNX demands, if this group is in int8."""
+        model = self._lowering.make(set(self._lowering.names) - set(group))
+        files.write(self._file, model.SerializeToString())
+        engine = open_engine(self._name, self._file)
+        theirs = self._error(engine)
+        engine.close()
+        return not theirs <= self._error(self._lowering.judge(model)) + WRONG * float(self._full.std())
+
+    def _error(self, infer: Infer) -> float:
+        return float(np.abs(self._answers(infer) - self._full).mean())
+
+    def _answers(self, infer: Infer) -> Array:
+        return np.concatenate([infer(sample).ravel() for sample in self._samples])
