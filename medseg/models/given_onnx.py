@@ -107,6 +107,7 @@ def alone(infer: Callable[[Array], Array], model: onnx.ModelProto) -> Callable[[
 def ours(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """The graph with one tensor `input`, one tensor `output`, a free batch axis, and an opset from 13 to `opset`.
 
+    Its constants are initializers, and its nodes have names of their own, by which an export finds weights and nodes.
     Raises InputError where its opset cannot be converted.
     """
     made = onnx.ModelProto()
@@ -122,7 +123,25 @@ def ours(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     for value in (made.graph.input[0], made.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del made.graph.value_info[:]
+    _hold_constants(made.graph)
+    _name_nodes(made.graph)
     return made
+
+
+def _hold_constants(graph: onnx.GraphProto) -> None:
+    """Make initializers of the tensors that nodes called Constant give."""
+    for node in [one for one in graph.node if one.op_type == "Constant" and one.attribute[0].name == "value"]:
+        graph.initializer.append(node.attribute[0].t)
+        graph.initializer[-1].name = node.output[0]
+        graph.node.remove(node)
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Give all nodes new names if one has none, or the name of another."""
+    names = {node.name for node in graph.node}
+    if "" in names or len(names) < len(graph.node):
+        for index, node in enumerate(graph.node):
+            node.name = f"{node.op_type}_{index}"
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:

@@ -15,14 +15,15 @@ from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
 from medseg.export.chain import Begun, export
 from medseg.export.fusions import miscomputed
-from medseg.export.graph import onnx_from_program, torch_infer
+from medseg.export.graph import OPSET, onnx_from_program, torch_infer
 from medseg.export.int8 import STRENGTHS, Way, evened, int8_within, ways
 from medseg.export.lessons import seen
 from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget, budget_for, compare, onnx_infer
 from medseg.export.quantize import int8_share, ranges_of
 from medseg.export.samples import Calibration, Drawn
-from medseg.export.search import Lowering, within, worst_first
+from medseg.export.search import Lowering, half_within, within, worst_first
+from medseg.models.given_onnx import ours
 from medseg.run import Run
 from medseg.task import Array, Network
 from medseg.tasks import task_named
@@ -64,6 +65,27 @@ def test_openvino_answers_as_onnx_says(kind: str, which: int, tmp_path: Path) ->
         assert np.abs(answer - expected).mean() < 0.02 * expected.std()
     engine.close()
     assert not found.kept or kind == "merged"
+
+
+@pytest.mark.parametrize("kind", ["planes", "squeezed", "deciding"])
+@pytest.mark.parametrize("name", ["", "node"])
+def test_a_graph_of_others_has_weights_and_nodes_that_are_found(kind: str, name: str) -> None:
+    """Some exporters give nodes no names, or all the same, and hold weights in nodes called Constant."""
+    made, theirs = _made(KINDS[kind]), onnx.ModelProto()
+    theirs.CopyFrom(made.model)
+    constants = [helper.make_node("Constant", [], [one.name], value=one) for one in theirs.graph.initializer]
+    nodes = [*constants, *made.model.graph.node]
+    del theirs.graph.node[:], theirs.graph.initializer[:]
+    theirs.graph.node.extend(nodes)
+    for node in theirs.graph.node:
+        node.name = name
+    onnx.checker.check_model(theirs)
+    graph = ours(theirs, OPSET)
+    ranges, expected = evened(graph, made.drawn)[0].ranges, evened(made.model, made.drawn)[0].ranges
+    assert [one.step for one in ranges.values()] == [one.step for one in expected.values()]
+    found = next(int8_within(evened(graph, made.drawn), made.network, made.known, Budget(0.0, 1.0)))
+    assert found.share["weight_bytes"] == 1.0
+    assert half_within(graph, made.network, made.known, budget_for("fp16")).share["weight_bytes"] > 0.5
 
 
 class Careless:
