@@ -20,6 +20,7 @@ from medseg.errors import ExportError, RunError
 from medseg.export.bake import baked
 from medseg.export.files import add
 from medseg.models.checkpoint import built, load_file
+from medseg.models.given_onnx import name_nodes
 from medseg.models.sized import sized
 from medseg.run import GIVEN_PROGRAM, PROGRAM, WEIGHTS, Run
 from medseg.task import Array, Network
@@ -100,7 +101,9 @@ def onnx_from_program(program: torch.export.ExportedProgram, network: Network) -
     except Exception as error:
         raise ExportError(f"network {network.name} cannot be written as ONNX: {_first_cause(error)}") from error
     _name_axes(model, network)
-    _name_nodes(model)
+    name_nodes(model.graph)
+    for node in model.graph.node:
+        del node.metadata_props[:]
     return model
 
 
@@ -176,13 +179,6 @@ def _name_axes(model: onnx.ModelProto, network: Network) -> None:
             if dim.dim_param:
                 dim.dim_param = re.sub(r"[A-Za-z_]\w*", lambda found: names.get(found[0], found[0]), dim.dim_param)
     del model.graph.value_info[:]
-
-
-def _name_nodes(model: onnx.ModelProto) -> None:
-    """A unique name for every node: manifests name the nodes that stay in float32."""
-    for index, node in enumerate(model.graph.node):
-        node.name = f"{node.op_type}_{index}"
-        del node.metadata_props[:]
 
 
 def _metadata(run: Run, network: Network, precision: str) -> dict[str, str]:

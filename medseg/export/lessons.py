@@ -15,7 +15,7 @@ from medseg.export.samples import Calibration, Drawn, drawn
 from medseg.task import Array, Infer, Network
 
 POOL = 48  # samples to learn from, beside those on which the file is judged
-RANGING = 4  # times as many samples give ranges as judge the file, so that both take about as long
+RANGING = 4  # times as many samples give ranges as judge the file, at most
 EVERY = 4  # every fourth of them is held out: the best step is chosen by these
 SIDE = {2: 128, 3: 64}  # of a crop, by the number of free axes
 VOXELS = 1 << 17  # a batch has as many crops, or whole samples, as have these

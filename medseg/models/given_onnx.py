@@ -48,8 +48,9 @@ def read_graph(file: Path) -> onnx.ModelProto:
 def whole_graph(file: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
     """The graph in a file with all its weights, and the files beside it that hold some of them.
 
-    Raises InputError where the file is not ONNX, one of those files is missing, the graph needs operators of other
-    libraries, or it does not have one float32 input and one output.
+    Its nodes get new names if one has none, or that of another, which ONNX Runtime refuses. Raises InputError where the
+    file is not ONNX, one of those files is missing, the graph needs operators of other libraries, or it does not have
+    one float32 input and one output.
     """
     try:
         model = onnx.load(file, load_external_data=False)
@@ -72,6 +73,9 @@ def whole_graph(file: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
         raise InputError(f"graph {file} takes {name}; expected float32: {_REMEDY}")
     del model.graph.input[:]
     model.graph.input.extend(inputs)
+    names = {node.name for node in model.graph.node}
+    if "" in names or len(names) < len(model.graph.node):
+        name_nodes(model.graph)
     return model, parts
 
 
@@ -107,8 +111,8 @@ def alone(infer: Callable[[Array], Array], model: onnx.ModelProto) -> Callable[[
 def ours(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """The graph with one tensor `input`, one tensor `output`, a free batch axis, and an opset from 13 to `opset`.
 
-    Its constants are initializers, and its nodes have names of their own, by which an export finds weights and nodes.
-    Raises InputError where its opset cannot be converted.
+    Its constants are initializers, where an export looks for weights. Raises InputError where its opset cannot be
+    converted.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -124,7 +128,6 @@ def ours(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del made.graph.value_info[:]
     _hold_constants(made.graph)
-    _name_nodes(made.graph)
     return made
 
 
@@ -136,12 +139,10 @@ def _hold_constants(graph: onnx.GraphProto) -> None:
         graph.node.remove(node)
 
 
-def _name_nodes(graph: onnx.GraphProto) -> None:
-    """Give all nodes new names if one has none, or the name of another."""
-    names = {node.name for node in graph.node}
-    if "" in names or len(names) < len(graph.node):
-        for index, node in enumerate(graph.node):
-            node.name = f"{node.op_type}_{index}"
+def name_nodes(graph: onnx.GraphProto) -> None:
+    """Give every node a new name of its own: manifests name the nodes that stay in float32."""
+    for index, node in enumerate(graph.node):
+        node.name = f"{node.op_type}_{index}"
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:

@@ -51,7 +51,7 @@ class Contained:
         """Start it; its words go where ours go."""
         self.process = subprocess.Popen(self.command, env=os.environ | {FOLDER: str(self.sockets)})
 
-    def is_ready(self) -> bool:
+    def becomes_ready(self) -> bool:
         """Whether every model is loaded, once that is so; False if it ended before, or hangs and was ended."""
         started, progress = time.monotonic(), starting.Progress(self.process.pid)
         while self.process.poll() is None and not self.did("GET", "/v2/health/ready", 5):
@@ -123,7 +123,7 @@ def main(words: Sequence[str]) -> int:
             return 1
         for which in (signal.SIGTERM, signal.SIGINT):
             signal.signal(which, server.end)
-        if server.is_ready():
+        if server.becomes_ready():
             _tell(f"{len(server.models)} models are loaded; {server.whole.total()} Python processes are watched")
         pulses = Pulses(server.sockets)
         while server.process.poll() is None:

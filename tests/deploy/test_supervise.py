@@ -145,7 +145,7 @@ def test_a_tritonserver_that_hangs_while_it_starts_is_ended(
         for _, stub in stubs:
             stub.suspend()
         family += family[0].children(recursive=True)
-        assert not server.is_ready()
+        assert not server.becomes_ready()
     finally:
         for one in family:
             with suppress(psutil.NoSuchProcess):
