@@ -3,10 +3,11 @@
     python -m benchmarks.by_heart --shared ../shared [--out RUNS] [--only gi-tract ...] [--steps 600]
 
 Each step takes a crop of every sample, at a random place near what the task looks for. The score is the Dice of the
-centred crops, in evaluation mode, with batch statistics from the crops of twelve steps. STAS's efficientnets, whose
-blocks average over the whole picture, then continue on whole pictures, two per step, in bfloat16, and are scored on
-these. Dropout and stochastic depth are off, because they are meant to prevent learning by heart. With --out the runs
-are kept: `export_table.py` uses them as networks whose logits are not close to the threshold. Prints a Markdown table.
+centred crops, in evaluation mode, with batch statistics from the crops of twelve steps. STAS's voters, whose blocks
+average over the whole picture, learn whole pictures instead, shrunk to 320 x 320, in bfloat16: their runs have this
+size (as `medseg train --size` makes them), and so have the files that are exported from them. Dropout and stochastic
+depth are off, because they are meant to prevent learning by heart. With --out the runs are kept: `export_table.py`
+uses them as networks whose logits are not close to the threshold. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from medseg.models.losses import loss_named
 from medseg.run import Run
 from medseg.task import Array, Network
 from medseg.tasks import network_named, task_of
+from medseg.train.data import resized
 from medseg.train.scores import PatientDice
 from medseg.train.weights import save_weights
 
@@ -61,7 +63,7 @@ class Stage:
 
 
 CROPS = Stage(128, SAMPLES, 600, 40, 12)
-WHOLE = dict.fromkeys(("stas-efficientnetv2-m", "stas-efficientnet-b6"), Stage(800, 2, 60, 20, 4, 3e-4, True))
+WHOLE = Stage(320, SAMPLES, 600, 20, 1, bfloat16=True)
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--steps", type=int, default=CROPS.steps, help="the most steps on crops for one network")
+    parser.add_argument("--steps", type=int, default=CROPS.steps, help="the most steps for one network")
     asked = parser.parse_args()
     rows = []
     with TemporaryDirectory() as scratch:
@@ -92,13 +94,15 @@ def learnt(name: str, shared: Path, folder: Path, steps: int = CROPS.steps) -> R
     network, data = network_named(name.split()[0]), shared / "data"
     settings = {**network.options, **NETWORKS[name]}
     images, masks, made_up = pictures(network, data / DATA[task_of(network)])
+    stage, size = CROPS, {}
+    if task_of(network) == "stas":
+        stage, size = WHOLE, {"size": WHOLE.size}
+        pairs = [resized(*pair, WHOLE.size) for pair in zip(images, masks.float(), strict=True)]
+        images, masks = (torch.stack(both) for both in zip(*pairs, strict=True))
     torch.manual_seed(0)
     module, started = without_dropout(network.build(**settings)), time.perf_counter()
-    taken, dice = fit(module, images, masks, replace(CROPS, steps=steps))
-    if whole := WHOLE.get(name):
-        more, dice = fit(module.to(memory_format=torch.channels_last), images, masks, whole)
-        taken += more
-    source = {"kind": "by heart", "samples": len(images), "made_up_truth": made_up, "steps": taken, "dice": dice}
+    taken, dice = fit(module, images, masks, replace(stage, steps=steps))
+    source = {"kind": "by heart", "samples": len(images), "made_up_truth": made_up, "steps": taken, "dice": dice} | size
     run = Run.create(folder, network.name, settings, {**source, "seconds": round(time.perf_counter() - started, 1)})
     save_weights(run, module)
     return run
@@ -125,6 +129,8 @@ def fit(module: nn.Module, images: Tensor, masks: Tensor, stage: Stage) -> tuple
     """Fit the module in place; returns the number of steps and the Dice."""
     loss, optimizer = loss_named("bce-tversky"), torch.optim.Adam(module.parameters(), stage.lr)
     places, rng = [centre(mask) for mask in masks], np.random.default_rng(0)
+    if stage.bfloat16:
+        module.to(memory_format=torch.channels_last)
     still = crops(images, places, stage.size), crops(masks, places, stage.size)
     turn = cycle(range(len(images)))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 import onnx
 
@@ -16,6 +16,7 @@ from medseg.export.quantize import (
     channel_peaks,
     equalized,
     int8_share,
+    products,
     quantized,
     ranges_by_node,
     ranges_of,
@@ -23,11 +24,13 @@ from medseg.export.quantize import (
 )
 from medseg.export.samples import Calibration, Drawn
 from medseg.export.search import Lowered, Lowering, quality, tried, within
-from medseg.task import Network
+from medseg.export.signs import never_negative
+from medseg.task import Array, Network
 
 STRENGTHS = (0.5, 0.75, 0.25, 1.0)  # of evening channels; see quantize.ranges_of
 SEARCHED = 3  # ways of which the one with the most in int8 is taken
 ENOUGH = 0.9  # of the weight bytes in int8: no further way is searched
+MATTERS = 0.25  # of the products: fewer without a sign change little, and each search takes minutes
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Way:
     model: onnx.ModelProto
     ranges: Mapping[str, Range]
     origin: str
+
+    @property
+    def signed(self) -> bool:
+        """Whether all of its int8 has a sign, as TensorRT needs it."""
+        return all(one.signed for one in self.ranges.values())
 
     def lowering(self, known: Calibration) -> Lowering:
         """How its files are made and judged."""
@@ -52,23 +60,31 @@ class Way:
         )
 
 
-def ways(model: onnx.ModelProto, network: Network, known: Calibration, seen: Drawn) -> list[Way]:
+def ways(
+    model: onnx.ModelProto, network: Network, known: Calibration, seen: Drawn, signed_only: bool = False
+) -> list[Way]:
     """A way for each strength of evening, with ranges up to the largest values on the samples that are seen.
 
-    The first one's model with every product in int8 answers best on the known samples.
+    The first one's model with every product in int8 answers best on the known samples. Then the same ways follow with
+    no sign for what is never negative, unless `signed_only`, or if less than MATTERS of the products would have none.
     """
-    found = evened(model, seen)
-    parities = [tried(way.lowering(known), network, known, {}).parity for way in found]
+    peaks, free = channel_peaks(model, seen.samples), never_negative(model)
+    signed = evened(model, peaks, seen.origin)
+    parities = [tried(way.lowering(known), network, known, {}).parity for way in signed]
     budget = budget_for("int8")
-    ranked = sorted(range(len(found)), key=lambda index: quality(network, parities[index], budget), reverse=True)
-    return [found[index] for index in ranked]
+    order = sorted(range(len(signed)), key=lambda index: quality(network, parities[index], budget), reverse=True)
+    names = [node.name for node in products(model) if node.input[0] in free]
+    both = not signed_only and len(names) >= MATTERS * len(peaks)
+    unsigned = evened(model, peaks, f"{seen.origin}, unsigned if never negative", names) if both else []
+    return [found[index] for found in (signed, unsigned) if found for index in order]
 
 
-def evened(model: onnx.ModelProto, seen: Drawn) -> list[Way]:
-    """The same ways, in the order of STRENGTHS."""
-    peaks = channel_peaks(model, seen.samples)
+def evened(
+    model: onnx.ModelProto, peaks: Mapping[str, Array], origin: str, unsigned: Collection[str] = ()
+) -> list[Way]:
+    """A way for each of STRENGTHS, with ranges up to the peaks of the products' channels."""
     return [
-        Way(model, ranges_of(peaks, strength), f"largest values on {seen.origin}, evened by {strength:g}")
+        Way(model, ranges_of(peaks, strength, unsigned), f"largest values on {origin}, evened by {strength:g}")
         for strength in STRENGTHS
     ]
 
@@ -81,12 +97,12 @@ def given(model: onnx.ModelProto, ranges: Sequence[Range]) -> list[Way]:
 def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budget: Budget) -> Iterator[Lowered]:
     """The int8 models within the budget on all samples, for who may refuse one of them.
 
-    Of the first SEARCHED ways, the one with the most in int8 comes first; then those of the other ways. Raises
-    ExportError if none is within the budget.
+    Of the first SEARCHED ways, the one with the most in int8 comes first; if that is less than ENOUGH, ways without
+    signs are searched too. Then come the other ways. Raises ExportError if none is within the budget.
     """
     found: list[Lowered] = []
     refused: list[ExportError] = []
-    left = iter(ways)
+    signed, unsigned = (iter([way for way in ways if way.signed == sign]) for sign in (True, False))
 
     def searched(some: Iterable[Way]) -> Iterator[Lowered]:
         for way in some:
@@ -99,9 +115,9 @@ def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budge
             found.append(replace(one, facts={"ranges": way.origin}))
             yield found[-1]
 
-    first = searched(islice(left, SEARCHED))
+    first = chain(*(searched(islice(kind, SEARCHED)) for kind in (signed, unsigned)))
     next((one for one in first if one.share["weight_bytes"] >= ENOUGH), None)
     yield from sorted(found, key=lambda one: -one.share["weight_bytes"])
-    yield from searched(left)
+    yield from searched(chain(signed, unsigned))
     if not found:
         raise refused[0]

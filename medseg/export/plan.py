@@ -24,6 +24,7 @@ from medseg.engines.tensorrt import begun
 from medseg.errors import ExportError
 from medseg.export.files import add, write
 from medseg.export.readback import LEAST_SHARE, share
+from medseg.export.signs import unsigned_tensors
 from medseg.export.weakly import is_weakly_typed, older, tell_types
 from medseg.files import sha256
 from medseg.run import Run
@@ -168,6 +169,12 @@ def _parsed(trt: ModuleType, source: Path) -> Parsed:
         reasons = "; ".join(_reason(parser.get_error(index)) for index in range(parser.num_errors))
         raise ExportError(
             f"{trt.__name__} cannot read {source}: {reasons or 'no reason given'}; export the ONNX file again"
+        )
+    if unsigned := unsigned_tensors(untyped or onnx.load(source)):
+        raise ExportError(
+            f"{trt.__name__} cannot build {source}: it reads {len(unsigned)} unsigned 8-bit tensors, such as "
+            f"{unsigned[0]!r}, as signed ones, and would cut them off at half of their range; expected signed ones: "
+            "export int8.onnx again, together with the engine"
         )
     return Parsed(log, builder, definition, untyped)
 

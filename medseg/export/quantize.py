@@ -24,6 +24,7 @@ QUANTIZED = (*CONVOLUTIONS, "Gemm", "MatMul")
 DIVISOR = "_divisor"  # ends the names of the divisors that equalizing adds; they do not count as weights
 SMALLEST = 1e-3  # the least peak, so that a channel of zeros is not amplified without limit
 LEVELS = 127.0  # int8's largest, symmetric
+UNSIGNED = 255.0  # uint8's largest
 # TensorRT takes only symmetric int8. Weights have a scale for each channel, which every engine supports.
 OPTIONS = {
     "ActivationSymmetric": True,
@@ -38,11 +39,12 @@ OPTIONS = {
 class Range:
     """How a product's input becomes int8: each channel (c,) is divided by its peak, then everything by one step.
 
-    One peak (1,) of a whole input is 1: nothing is divided but by the step.
+    One peak (1,) of a whole input is 1: nothing is divided but by the step. Without a sign it is uint8 from zero on.
     """
 
     peaks: Array
     step: float
+    signed: bool = True
 
 
 class _Reader(CalibrationDataReader):
@@ -136,8 +138,8 @@ def has_one_range(kind: str, shape: Sequence[Any]) -> bool:
     return kind not in CONVOLUTIONS or shape[1] == 1 or all(isinstance(side, int) and side == 1 for side in shape[2:])
 
 
-def ranges_of(peaks: Mapping[str, Array], strength: float) -> dict[str, Range]:
-    """Products' ranges up to the given peaks of their inputs' channels, by node.
+def ranges_of(peaks: Mapping[str, Array], strength: float, unsigned: Collection[str] = ()) -> dict[str, Range]:
+    """Products' ranges up to the given peaks of their inputs' channels, by node; `unsigned` names those without a sign.
 
     The strength, from 0 to 1, says who bears the channels' differences: at 1 the weights alone, at 0 the inputs alone.
     The idea is that of SmoothQuant's migration strength (Xiao et al., 2023).
@@ -146,7 +148,9 @@ def ranges_of(peaks: Mapping[str, Array], strength: float) -> dict[str, Range]:
     for name, inputs in peaks.items():
         even = inputs**strength if len(inputs) > 1 else np.ones(1)
         even = even / np.exp(np.log(even).mean())
-        found[name] = Range(even.astype(np.float32), float((inputs / even).max()) / LEVELS)
+        signed = name not in unsigned
+        step = float((inputs / even).max()) / (LEVELS if signed else UNSIGNED)
+        found[name] = Range(even.astype(np.float32), step, signed)
     return found
 
 
@@ -184,10 +188,7 @@ def quantized(model: onnx.ModelProto, ranges: Mapping[str, Range], sample: Array
     Products of two activations, as in attention, stay float.
     """
     reads = {node.name: node.input[0] for node in model.graph.node}
-    known = {
-        reads[name]: [{"scale": np.array(one.step, np.float32), "zero_point": np.array(0, np.int8)}]
-        for name, one in ranges.items()
-    }
+    known = {reads[name]: [_override(one)] for name, one in ranges.items()}
     with Scratch("export") as folder, quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(onnx.shape_inference.infer_shapes(model), source)
@@ -205,6 +206,12 @@ def quantized(model: onnx.ModelProto, ranges: Mapping[str, Range], sample: Array
         )
         logging.getLogger().setLevel(logging.WARNING)  # quantize_static changes it for the whole process
         return onnx.load(target)
+
+
+def _override(one: Range) -> dict[str, Any]:
+    """A tensor's type, step and zero for ONNX Runtime's quantizer."""
+    kind, zero = (QuantType.QInt8, np.int8(0)) if one.signed else (QuantType.QUInt8, np.uint8(0))
+    return {"quant_type": kind, "scale": np.array(one.step, np.float32), "zero_point": np.array(zero)}
 
 
 def restored(int8: onnx.ModelProto, full: onnx.ModelProto, keep: Collection[str]) -> onnx.ModelProto:

@@ -1,12 +1,17 @@
 """Small networks with the kinds of products that become int8, their samples and programs."""
 
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
-from medseg.export.graph import trace
+from medseg.export.graph import onnx_from_program, torch_infer, trace
+from medseg.export.int8 import Way, evened
+from medseg.export.quantize import channel_peaks
+from medseg.export.samples import Calibration, Drawn
 from medseg.task import Array, Network
 from tests.export.made import network
 
@@ -106,3 +111,26 @@ def traced(made: Network) -> torch.export.ExportedProgram:
         if isinstance(norm, nn.BatchNorm2d):
             norm.running_var.uniform_(0.1, 4)
     return trace(module, made)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network of a kind with its graph, samples and torch's answers."""
+
+    network: Network
+    model: onnx.ModelProto
+    known: Calibration
+
+    @property
+    def drawn(self) -> Drawn:
+        return Drawn(self.known.samples, [], "its samples")
+
+
+def made_of(kind: Network) -> Made:
+    program, samples = traced(kind), samples_of(kind)
+    known = Calibration(samples, list(map(torch_infer(program), samples)), "made")
+    return Made(kind, onnx_from_program(program, kind), known)
+
+
+def evened_ways(made: Made, unsigned: Collection[str] = ()) -> list[Way]:
+    return evened(made.model, channel_peaks(made.model, made.drawn.samples), made.drawn.origin, unsigned)

@@ -1,6 +1,6 @@
 """The ways to an int8 file: who bears the channels' differences, which samples give ranges, what must stay float."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +15,21 @@ from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
 from medseg.export.chain import Begun, export
 from medseg.export.fusions import miscomputed
-from medseg.export.graph import OPSET, onnx_from_program, torch_infer
-from medseg.export.int8 import STRENGTHS, Way, evened, int8_within, ways
+from medseg.export.graph import OPSET
+from medseg.export.int8 import STRENGTHS, Way, int8_within, ways
 from medseg.export.lessons import seen
 from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget, budget_for, compare, onnx_infer
 from medseg.export.quantize import int8_share, ranges_of
-from medseg.export.samples import Calibration, Drawn
+from medseg.export.samples import Calibration
 from medseg.export.search import Lowering, half_within, within, worst_first
 from medseg.models.given_onnx import infer_of, ours, read_graph
 from medseg.run import Run
-from medseg.task import Array, Network
+from medseg.task import Array
 from medseg.tasks import task_named
 from medseg.train.weights import save_weights
-from tests.export.kinds import KINDS, samples_of, traced
+from tests.export.kinds import KINDS, Made, evened_ways, made_of, samples_of
 from tests.export.made import network
-
-
-@dataclass(frozen=True)
-class Made:
-    """A network of a kind with its graph, samples and torch's answers."""
-
-    network: Network
-    model: onnx.ModelProto
-    known: Calibration
-
-    @property
-    def drawn(self) -> Drawn:
-        return Drawn(self.known.samples, [], "its samples")
-
-
-def _made(kind: Network) -> Made:
-    program, samples = traced(kind), samples_of(kind)
-    known = Calibration(samples, list(map(torch_infer(program), samples)), "made")
-    return Made(kind, onnx_from_program(program, kind), known)
 
 
 @pytest.mark.parametrize("kind", [name for name in KINDS if name != "solid"])
@@ -56,8 +37,8 @@ def _made(kind: Network) -> Made:
 def test_openvino_answers_as_onnx_says(kind: str, which: int, tmp_path: Path) -> None:
     """Its answers were zeros where channels of one pixel are divided, and wrong where a sum over a stack is read."""
     pytest.importorskip("openvino")
-    made = _made(KINDS[kind])
-    found = next(int8_within([evened(made.model, made.drawn)[which]], made.network, made.known, Budget(0.0, 1.0)))
+    made = made_of(KINDS[kind])
+    found = next(int8_within([evened_ways(made)[which]], made.network, made.known, Budget(0.0, 1.0)))
     onnx.save(found.model, tmp_path / "int8.onnx")
     engine, infer = open_engine("openvino", tmp_path / "int8.onnx"), onnx_infer(found.model)
     for sample in made.known.samples:
@@ -71,7 +52,7 @@ def test_openvino_answers_as_onnx_says(kind: str, which: int, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["", "node"])
 def test_a_graph_of_others_has_weights_and_nodes_that_are_found(kind: str, name: str, tmp_path: Path) -> None:
     """Some exporters give nodes no names, or all the same, and hold weights in nodes called Constant."""
-    made, theirs = _made(KINDS[kind]), onnx.ModelProto()
+    made, theirs = made_of(KINDS[kind]), onnx.ModelProto()
     theirs.CopyFrom(made.model)
     constants = [helper.make_node("Constant", [], [one.name], value=one) for one in theirs.graph.initializer]
     nodes = [*constants, *made.model.graph.node]
@@ -83,9 +64,9 @@ def test_a_graph_of_others_has_weights_and_nodes_that_are_found(kind: str, name:
     read = read_graph(tmp_path / "theirs.onnx")
     assert np.allclose(infer_of(read)(made.known.samples[0]), made.known.references[0], atol=1e-3)
     graph = ours(read, OPSET)
-    ranges, expected = evened(graph, made.drawn)[0].ranges, evened(made.model, made.drawn)[0].ranges
+    ranges, expected = evened_ways(replace(made, model=graph))[0].ranges, evened_ways(made)[0].ranges
     assert [one.step for one in ranges.values()] == [one.step for one in expected.values()]
-    found = next(int8_within(evened(graph, made.drawn), made.network, made.known, Budget(0.0, 1.0)))
+    found = next(int8_within(evened_ways(replace(made, model=graph)), made.network, made.known, Budget(0.0, 1.0)))
     assert found.share["weight_bytes"] == 1.0
     assert half_within(graph, made.network, made.known, budget_for("fp16")).share["weight_bytes"] > 0.5
 
@@ -110,8 +91,8 @@ class Careless:
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_what_an_engine_computes_wrongly_stays_float(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = _made(KINDS["planes"])
-    lowering = evened(made.model, made.drawn)[0].lowering(made.known)
+    made = made_of(KINDS["planes"])
+    lowering = evened_ways(made)[0].lowering(made.known)
     assert len(lowering.names) == 4 and not miscomputed(lowering, made.known.samples)
     monkeypatch.setattr(Careless, "names", frozenset(lowering.names[-count:]))
     monkeypatch.setitem(ENGINES, "careless", Kind(f"{__name__}:Careless", ".onnx", "numpy", "careless"))
@@ -131,8 +112,8 @@ def test_only_products_with_weights_become_int8() -> None:
             weights = (tokens.transpose(1, 2) @ tokens).softmax(2)
             return self.last(found * (tokens @ weights).mean(2)[..., None, None])
 
-    made = _made(replace(network(Attending), free_axes={}))
-    found = next(int8_within(evened(made.model, made.drawn), made.network, made.known, Budget(0.0, 1.0)))
+    made = made_of(replace(network(Attending), free_axes={}))
+    found = next(int8_within(evened_ways(made), made.network, made.known, Budget(0.0, 1.0)))
     rounded = {node.output[0] for node in found.model.graph.node if node.op_type == "DequantizeLinear"}
     products = [node for node in found.model.graph.node if node.op_type == "MatMul"]
     assert len(products) == 2 and not rounded & {name for node in products for name in node.input}
@@ -168,7 +149,7 @@ def uneven() -> Made:
 
 def test_the_way_with_the_best_answers_comes_first(uneven: Made) -> None:
     found = ways(uneven.model, uneven.network, uneven.known, uneven.drawn)
-    assert sorted(way.origin for way in found) == sorted(way.origin for way in evened(uneven.model, uneven.drawn))
+    assert sorted(way.origin for way in found) == sorted(way.origin for way in evened_ways(uneven))
     scores = [_agreement(uneven, way) for way in found]
     assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1] + 0.01
     best = next(int8_within(found, uneven.network, uneven.known, budget_for("int8")))
