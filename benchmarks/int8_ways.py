@@ -99,11 +99,17 @@ def _within(network: Any, known: Any, folder: Path, ways: Sequence[Any]) -> tupl
     from medseg.export.parity import budget_for, compare
     from medseg.export.speed import speed
 
+    budget, refused, found = budget_for("int8"), "", None
     try:
-        found = next(int8_within(ways, network, known, budget_for("int8")))
+        for found in int8_within(ways, network, known, budget):
+            onnx.save(found.model, folder / "int8.onnx")
+            if not (refused := _refused(network, known, folder, budget)):
+                break
     except ExportError as error:
         return "", f"{error} | | | | "
-    onnx.save(found.model, folder / "int8.onnx")
+    assert found is not None
+    if refused:
+        return "", f"{refused} | | | | "
     times = speed(folder / "int8.onnx", folder / "fp32.onnx", known.samples[0], "int8")
     engine = open_engine("openvino", folder / "int8.onnx")
     there = compare(network, known.references, map(engine, known.samples))
@@ -111,6 +117,18 @@ def _within(network: Any, known: Any, folder: Path, ways: Sequence[Any]) -> tupl
     cells = [f"{found.share['weight_bytes']:.1%}", f"{found.parity.dice:.5f}", f"{there.dice:.5f}"]
     cells += [str(len(found.kept)), f"{times['times']:.2f}" if times["measured"] else times["because"]]
     return str(found.facts["ranges"]), " | ".join(cells)
+
+
+def _refused(network: Any, known: Any, folder: Path, budget: Any) -> str:
+    """Why an engine refuses the file, "" if none does."""
+    from medseg.errors import ExportError
+    from medseg.export.chain import judge_by_engines
+
+    try:
+        judge_by_engines(network, known, folder / "int8.onnx", budget)
+    except ExportError as error:
+        return str(error)
+    return ""
 
 
 if __name__ == "__main__":

@@ -210,21 +210,21 @@ def _judged_lowered(
     facts[f"share_{precision}"] = dict(found.share)
     with _written(begun, found.model, precision) as file:
         if precision == "int8":
-            judge_by_engines(begun, file, budget)
+            judge_by_engines(begun.network, begun.known, file, budget)
         facts |= _judged_facts(begun, precision, file, options)
     return _facts(precision, found.parity, begun.known, options, budget) | facts
 
 
-def judge_by_engines(begun: Begun, file: Path, budget: Budget) -> None:
+def judge_by_engines(network: Network, known: Calibration, file: Path, budget: Budget) -> None:
     """Raise ExportError if an installed engine that opens the file gives answers outside the budget.
 
     Engines fuse int8 operations into their own kernels. For some graphs OpenVINO's kernels give very different answers.
     """
     for name in openers(file.suffix):
         engine = open_engine(name, file)
-        parity = compare(begun.network, begun.known.references, map(engine, begun.known.samples))
+        parity = compare(network, known.references, map(engine, known.samples))
         engine.close()
-        judged(begun.network, f"{file.name} in {name}", parity, budget)
+        judged(network, f"{file.name} in {name}", parity, budget)
 
 
 def _bfloat(begun: Begun, options: ExportOptions) -> None:

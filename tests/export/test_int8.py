@@ -13,7 +13,7 @@ from torch import nn
 
 from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
-from medseg.export.chain import Begun, export
+from medseg.export.chain import export
 from medseg.export.fusions import miscomputed
 from medseg.export.graph import OPSET
 from medseg.export.int8 import STRENGTHS, Way, int8_within, ways
@@ -25,7 +25,7 @@ from medseg.export.samples import Calibration
 from medseg.export.search import Lowering, half_within, within, worst_first
 from medseg.models.given_onnx import infer_of, ours, read_graph
 from medseg.run import Run
-from medseg.task import Array
+from medseg.task import Array, Network
 from medseg.tasks import task_named
 from medseg.train.weights import save_weights
 from tests.export.kinds import KINDS, Made, evened_ways, made_of, samples_of
@@ -212,7 +212,7 @@ def test_a_file_that_a_judge_refuses_gives_way_to_the_next(
 ) -> None:
     first, seen = _exported(tmp_path / "first")["ranges"], list[bytes]()
 
-    def judge(begun: Begun, file: Path, budget: Budget) -> None:
+    def judge(network: Network, known: Calibration, file: Path, budget: Budget) -> None:
         seen.append(file.read_bytes())
         if len(seen) <= refusals:
             raise ExportError("it loses a nodule")

@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
-from medseg.export.chain import Begun, judge_by_engines
+from medseg.export.chain import judge_by_engines
 from medseg.export.graph import save_graph
 from medseg.export.int8 import int8_within, ways
 from medseg.export.parity import Budget, onnx_infer
@@ -123,9 +123,9 @@ class Wrong:
 
 
 def test_int8_is_judged_by_every_engine_that_opens_it(model, known, tmp_path, monkeypatch):
-    file, begun = tmp_path / "int8.onnx", Begun(None, NETWORK, model, known, None)
+    file = tmp_path / "int8.onnx"
     onnx.save(_int8(model, known), file)
-    judge_by_engines(begun, file, Budget(0.9, 0.2))
+    judge_by_engines(NETWORK, known, file, Budget(0.9, 0.2))
     monkeypatch.setitem(ENGINES, "wrong", Kind(f"{__name__}:Wrong", ".onnx", "numpy", "wrong"))
     with pytest.raises(ExportError, match=r"int8\.onnx in wrong of made is not recorded: its masks have Dice 0\.0"):
-        judge_by_engines(begun, file, Budget(0.9, 0.2))
+        judge_by_engines(NETWORK, known, file, Budget(0.9, 0.2))
