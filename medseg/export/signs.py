@@ -31,7 +31,10 @@ def never_negative(model: onnx.ModelProto) -> set[str]:
 
 
 def unsigned_tensors(model: onnx.ModelProto) -> list[str]:
-    """What is quantized to 8 bits without a sign. TensorRT-RTX 1.7 only warns, and reads it as if it had one."""
+    """What is quantized to 8 bits without a sign. TensorRT-RTX 1.7 only warns, and reads it as if it had one.
+
+    Weights need no such check: its parser refuses those without a sign.
+    """
     types = {constant.name: constant.data_type for constant in model.graph.initializer}
     made = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     return [node.output[0] for node in made if _quantized_to(node, types) == TensorProto.UINT8]
@@ -52,5 +55,6 @@ def _keeps(node: onnx.NodeProto, found: Collection[str]) -> bool:
 
 
 def _overshoots(node: onnx.NodeProto) -> bool:
-    """Whether it resizes with a cubic curve, which goes below zero beside an edge."""
-    return any(one.name == "mode" and helper.get_attribute_value(one) == b"cubic" for one in node.attribute)
+    """Whether it resizes with a cubic curve, which goes below zero beside an edge, or with its own value outside."""
+    told = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    return told.get("mode") == b"cubic" or told.get("extrapolation_value", 0.0) < 0

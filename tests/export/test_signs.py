@@ -109,6 +109,15 @@ def test_what_has_no_sign_is_told_by_its_zero_or_its_type(inputs: Any, attribute
     assert unsigned_tensors(model) == (["small"] if unsigned else [])
 
 
+@pytest.mark.parametrize(
+    ("told", "bounded"), [({}, True), ({"mode": "cubic"}, False), ({"extrapolation_value": -1.0}, False)]
+)
+def test_a_resized_tensor_may_go_below_zero(told: Any, bounded: bool) -> None:
+    nodes = [helper.make_node("Relu", ["input"], ["early"]), helper.make_node("Resize", ["early"], ["late"], **told)]
+    found = never_negative(helper.make_model(helper.make_graph(nodes, "made", [], [])))
+    assert found == ({"early", "late"} if bounded else {"early"})
+
+
 def _error(made: Made, infer: Infer) -> float:
     known = zip(made.known.samples, made.known.references, strict=True)
     return float(np.mean([np.abs(infer(sample) - reference).mean() for sample, reference in known]))
