@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, islice
 
 import onnx
@@ -16,30 +17,40 @@ from medseg.export.quantize import (
     channel_peaks,
     equalized,
     int8_share,
+    multiply_adds,
     products,
     quantized,
     ranges_by_node,
     ranges_of,
     restored,
 )
+from medseg.export.refit import Refit, applied, refitted
 from medseg.export.samples import Calibration, Drawn
 from medseg.export.search import Lowered, Lowering, quality, tried, within
 from medseg.export.signs import never_negative
 from medseg.task import Array, Network
 
 STRENGTHS = (0.5, 0.75, 0.25, 1.0)  # of evening channels; see quantize.ranges_of
-SEARCHED = 3  # ways of which the one with the most in int8 is taken
+SEARCHED = 3  # ways of which the one that computes the most in int8 is taken
 ENOUGH = 0.9  # of the weight bytes in int8: no further way is searched
 MATTERS = 0.25  # of the products: fewer without a sign change little, and each search takes minutes
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way to make a graph int8: the ranges of its products by node, and where they are from, in words."""
+    """One way to make a graph int8: the ranges of its products by node, and where they are from, in words.
+
+    If it has samples, its convolutions' weights are refitted to the rounding of these.
+    """
 
     model: onnx.ModelProto
     ranges: Mapping[str, Range]
     origin: str
+    samples: Sequence[Array] = ()
+
+    @cached_property
+    def _refits(self) -> Mapping[str, Refit]:
+        return refitted(equalized(self.model, self.ranges), self.ranges, self.samples) if self.samples else {}
 
     @property
     def signed(self) -> bool:
@@ -49,7 +60,7 @@ class Way:
     def lowering(self, known: Calibration) -> Lowering:
         """How its files are made and judged."""
         even = equalized(self.model, self.ranges)
-        everywhere = quantized(even, self.ranges, known.samples[0])
+        everywhere = applied(quantized(even, self.ranges, known.samples[0]), self._refits)
         return Lowering(
             precision="int8",
             names=list(self.ranges),
@@ -65,18 +76,26 @@ def ways(
 ) -> list[Way]:
     """A way for each strength of evening, with ranges up to the largest values on the samples that are seen.
 
-    The first one's model with every product in int8 answers best on the known samples. Then the same ways follow with
-    no sign for what is never negative, unless `signed_only`, or if less than MATTERS of the products would have none.
+    The first one's model with every product in int8 answers best on the known samples. If none holds with everything in
+    int8, the same ways refitted are among them. Then all follow with no sign for what is never negative, unless
+    `signed_only`, or if less than MATTERS of the products would have none.
     """
     peaks, free = channel_peaks(model, seen.samples), never_negative(model)
-    signed = evened(model, peaks, seen.origin)
-    parities = [tried(way.lowering(known), network, known, {}).parity for way in signed]
-    budget = budget_for("int8")
-    order = sorted(range(len(signed)), key=lambda index: quality(network, parities[index], budget), reverse=True)
+
+    def each(unsigned: Collection[str], origin: str) -> list[Way]:
+        plain = evened(model, peaks, origin, unsigned)
+        return [*plain, *(replace(way, samples=seen.samples, origin=f"{way.origin}, refitted") for way in plain)]
+
+    signed, found = each((), seen.origin), dict[int, tuple[bool, bool, float, float, float]]()
+    for index, way in enumerate(signed):
+        if index == len(STRENGTHS) and any(held for held, *_ in found.values()):
+            break
+        found[index] = quality(network, tried(way.lowering(known), network, known, {}).parity, budget_for("int8"))
+    order = sorted(found, key=lambda index: found[index], reverse=True)
     names = [node.name for node in products(model) if node.input[0] in free]
     both = not signed_only and len(names) >= MATTERS * len(peaks)
-    unsigned = evened(model, peaks, f"{seen.origin}, unsigned if never negative", names) if both else []
-    return [found[index] for found in (signed, unsigned) if found for index in order]
+    unsigned = each(names, f"{seen.origin}, unsigned if never negative") if both else []
+    return [kind[index] for kind in (signed, unsigned) if kind for index in order]
 
 
 def evened(
@@ -97,8 +116,8 @@ def given(model: onnx.ModelProto, ranges: Sequence[Range]) -> list[Way]:
 def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budget: Budget) -> Iterator[Lowered]:
     """The int8 models within the budget on all samples, for who may refuse one of them.
 
-    Of the first SEARCHED ways, the one with the most in int8 comes first; if that is less than ENOUGH, ways without
-    signs are searched too. Then come the other ways. Raises ExportError if none is within the budget.
+    Of the first SEARCHED ways, the one that computes the most in int8 comes first. If none has ENOUGH weights in int8,
+    ways without signs are searched too. Then come the other ways. Raises ExportError if none is within the budget.
     """
     found: list[Lowered] = []
     refused: list[ExportError] = []
@@ -117,7 +136,8 @@ def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budge
 
     first = chain(*(searched(islice(kind, SEARCHED)) for kind in (signed, unsigned)))
     next((one for one in first if one.share["weight_bytes"] >= ENOUGH), None)
-    yield from sorted(found, key=lambda one: -one.share["weight_bytes"])
+    work = multiply_adds(ways[0].model, known.samples[0])
+    yield from sorted(found, key=lambda one: (sum(work[name] for name in one.kept), -one.share["weight_bytes"]))
     yield from searched(chain(signed, unsigned))
     if not found:
         raise refused[0]

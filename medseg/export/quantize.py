@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,9 @@ def equalized(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.Model
     for node in model.graph.node:
         if node.name in ranges and len(ranges[node.name].peaks) > 1:
             result.graph.node.append(_divided(result, node, weights[node.input[1]], ranges[node.name].peaks))
-            node = _changed(node, [even(node.name), f"{node.name}_weights", *node.input[2:]])
+            node = changed(node, [even(node.name), f"{node.name}_weights", *node.input[2:]])
         result.graph.node.append(node)
-    return _without_unused(result)
+    return without_unused(result)
 
 
 def int8_share(model: onnx.ModelProto) -> dict[str, float]:
@@ -113,13 +114,7 @@ def channel_peaks(model: onnx.ModelProto, samples: Sequence[Array]) -> dict[str,
     """By product, the largest magnitude of each channel (c,) of its input, or (1,) of the whole if it has one range."""
     nodes = products(model)
     names = sorted({node.input[0] for node in nodes})
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    outputs = {output.name for output in model.graph.output}
-    watched.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in outputs
-    )
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = watched(model, names)
     found: dict[str, Array] = {}
     for sample in samples:
         values = dict(zip(names, session.run(names, {"input": sample}), strict=True))
@@ -127,6 +122,35 @@ def channel_peaks(model: onnx.ModelProto, samples: Sequence[Array]) -> dict[str,
             peaks = _peaks(node.op_type, values[node.input[0]])
             found[node.name] = np.maximum(found.get(node.name, SMALLEST), peaks)
     return found
+
+
+def multiply_adds(model: onnx.ModelProto, sample: Array) -> dict[str, int]:
+    """By product, how often it multiplies and adds for one sample."""
+    nodes, sizes = products(model), {one.name: prod(one.dims) for one in model.graph.initializer}
+    # Each weight of a convolution is used once for each place of its output; of a transposed one, of its input.
+    shown = {node.name: node.input[0] if node.op_type == "ConvTranspose" else node.output[0] for node in nodes}
+    names = sorted(set(shown.values()))
+    shapes = {
+        name: value.shape
+        for name, value in zip(names, watched(model, names).run(names, {"input": sample}), strict=True)
+    }
+
+    def places(node: onnx.NodeProto) -> int:
+        shape = shapes[shown[node.name]]
+        return prod(shape[2:] if node.op_type in CONVOLUTIONS else shape[:-1])
+
+    return {node.name: sizes[node.input[1]] * places(node) for node in nodes}
+
+
+def watched(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
+    """A session of the model with these tensors as outputs too."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    outputs = {output.name for output in model.graph.output}
+    shown.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in outputs
+    )
+    return onnxruntime.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def has_one_range(kind: str, shape: Sequence[Any]) -> bool:
@@ -175,7 +199,8 @@ def even(name: str) -> str:
     return f"{name}_even"
 
 
-def _changed(node: onnx.NodeProto, inputs: list[str]) -> onnx.NodeProto:
+def changed(node: onnx.NodeProto, inputs: list[str]) -> onnx.NodeProto:
+    """The node with other inputs."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     copy.input[:] = inputs
@@ -224,10 +249,10 @@ def restored(int8: onnx.ModelProto, full: onnx.ModelProto, keep: Collection[str]
             node.input[:] = original[node.name].input
     known = {constant.name for constant in result.graph.initializer}
     result.graph.initializer.extend(constant for constant in full.graph.initializer if constant.name not in known)
-    return _without_unused(result)
+    return without_unused(result)
 
 
-def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
+def without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model without nodes and constants that nothing reads, in place."""
     needed = {output.name for output in model.graph.output}
     nodes = []

@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
@@ -20,9 +21,9 @@ from medseg.export.int8 import STRENGTHS, Way, int8_within, ways
 from medseg.export.lessons import seen
 from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget, budget_for, compare, onnx_infer
-from medseg.export.quantize import int8_share, ranges_of
+from medseg.export.quantize import int8_share, multiply_adds, ranges_of
 from medseg.export.samples import Calibration
-from medseg.export.search import Lowering, half_within, within, worst_first
+from medseg.export.search import Lowered, Lowering, half_within, tried, within, worst_first
 from medseg.models.given_onnx import infer_of, ours, read_graph
 from medseg.run import Run
 from medseg.task import Array, Network
@@ -172,6 +173,32 @@ def test_a_way_that_fails_does_not_end_the_others(uneven: Made) -> None:
     assert found.facts["ranges"] == good.origin
     with pytest.raises(ExportError, match="int8 of made is not recorded"):
         next(int8_within([bad], uneven.network, uneven.known, budget_for("int8")))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_multiply_adds_are_those_that_torch_counts(kind: str) -> None:
+    made = made_of(KINDS[kind])
+    torch.manual_seed(0)
+    module = made.network.build().eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.from_numpy(made.known.samples[0]))
+    assert 2 * sum(multiply_adds(made.model, made.known.samples[0]).values()) == counter.get_total_flops()
+
+
+def test_the_file_that_computes_the_most_in_int8_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolution at full size has few weights and much work: with all others in int8 a file is hardly faster."""
+    made = made_of(KINDS["planes"])
+    work = multiply_adds(made.model, made.known.samples[0])
+    (largest, *_, smallest), found = sorted(work, key=lambda name: -work[name]), evened_ways(made)
+    kept = iter([[largest], [smallest], [largest, smallest]])
+
+    def within(lowering: Lowering, *_: Any) -> Lowered:
+        one = tried(lowering, made.network, made.known, dict.fromkeys(next(kept), ""))
+        return Lowered(one.kept, one.parity, {"weight_bytes": 0.5}, lowering.make(one.kept))
+
+    monkeypatch.setattr("medseg.export.int8.within", within)
+    first, *_ = int8_within(found[:3], made.network, made.known, budget_for("int8"))
+    assert [*first.kept] == [smallest] and first.facts["ranges"] == found[1].origin
 
 
 def test_ranges_come_from_samples_that_judge_nothing_or_from_all_that_do(tmp_path: Path) -> None:

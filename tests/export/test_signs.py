@@ -133,7 +133,8 @@ def test_ways_without_signs_are_searched_where_those_with_signs_keep_little(
             model = lowering.make(())
             searched.append(not unsigned_tensors(model))
             held = share if searched[-1] else 1.0
-            return Lowered({}, compare(rectified.network, [], []), {"weight_bytes": held}, model)
+            kept = {} if held == 1.0 else {lowering.names[0]: "sensitive"}
+            return Lowered(kept, compare(rectified.network, [], []), {"weight_bytes": held}, model)
 
         return within
 
