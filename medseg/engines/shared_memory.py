@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException, shared_memory
 from medseg.task import Array
 
 LARGE_BYTES = 1 << 20  # below this, a connection's copies cost less than a millisecond
+KEPT_BYTES = 1 << 24  # what a client of large inputs keeps between two requests: making it anew costs milliseconds
 PREFIX = "medseg-client_"  # then the owner's process id: the next start of a server removes what a kill left
 _ALIGN = 64  # bytes; what a tensor's start must be a multiple of for vector instructions
 
@@ -21,7 +22,7 @@ Wire = tuple[Any, Array]  # tritonclient's InferInput, and what it is to hold
 
 
 class SharedInputs:
-    """A piece of system shared memory for one thread's inputs, as large as its largest request.
+    """A piece of system shared memory for one thread's inputs, as large as its largest request since it was made.
 
     Inputs smaller than `least_bytes` are left to the connection. If this is not 0, all inputs use the connection once
     the server has refused the memory: the server may run in a container, or allow no shared memory.
@@ -46,6 +47,11 @@ class SharedInputs:
             wire.set_shared_memory(self._name, array.nbytes, offset)
             offset += size
         return [one for one in inputs if not any(one is other for other in held)]
+
+    def answered(self) -> None:
+        """Give back the memory of a large request that was answered: its server holds it as long as it exists."""
+        if self._least and self._bytes > KEPT_BYTES:
+            self.close()
 
     def close(self) -> None:
         """Release the memory, and unregister it at the server."""

@@ -85,6 +85,8 @@ class TritonModel:
             inputs = self._inputs(tensors)
             options = {"outputs": wanted, "headers": dict(self._headers), **self._wait}  # the library adds its own
             result = self._client.infer(self._model, inputs, VERSION, **options)
+            if self._memory:
+                self._memory.answered()
         answers = {name: result.as_numpy(name) for name in outputs}
         return {name: unframed(array, name) if name in self._texts else array for name, array in answers.items()}
 

@@ -154,7 +154,9 @@ def test_one_bad_request_among_many_fails_alone(server: Server) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_a_large_ct_goes_through_shared_memory_and_small_tensors_do_not(server: Server, scheme: str) -> None:
+def test_a_large_ct_goes_through_shared_memory_and_small_tensors_do_not(
+    server: Server, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = server.ports.http if scheme == "http" else server.ports.grpc
     url, large = (
         f"{scheme}://127.0.0.1:{port}",
@@ -162,7 +164,9 @@ def test_a_large_ct_goes_through_shared_memory_and_small_tensors_do_not(server: 
     )
     assert is_local(url) and not is_local("grpc://10.0.0.5:8001")
     plain, shared = served_pipeline(url, TASK), served_pipeline(url, TASK, None)
-    for tensors, regions in ((_ct(), 0), (large, 1), (_ct(1), 1)):
+    mega = 1 << 20
+    for tensors, kept, regions in ((_ct(), 8, 0), (large, 8, 1), (_ct(1), 8, 1), (large, 1, 0), (large, 8, 1)):
+        monkeypatch.setattr("medseg.engines.shared_memory.KEPT_BYTES", kept * mega)
         found, expected = shared.ask(tensors, ("mask",))["mask"], plain.ask(tensors, ("mask",))["mask"]
         assert np.array_equal(found, expected)
         assert len(list(Path("/dev/shm").glob(f"{PREFIX}{os.getpid()}_*"))) == regions

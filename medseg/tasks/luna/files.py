@@ -78,12 +78,15 @@ def write(request: Request, answer: Tensors, folder: Path) -> list[Path]:
     columns = (*NODULE_COLUMNS, MALIGNANCY_COLUMN)[: answer["nodules"].shape[1]]
     _write_table(paths[0], rows, (NUMBER_COLUMN, *columns, SLICE_COLUMN))
     write_mask(paths[1], labelled, volume.geometry)
-    candidates = mask_from_bits(answer["candidates"], labelled.shape)
-    draw(paths[2], volume, labelled, rows, candidates)
+    shown, asked = labelled, "candidates" in request.extras
+    if asked or not rows:  # else the candidates would only take memory
+        candidates = mask_from_bits(answer["candidates"], labelled.shape)
+        shown = labelled if rows else candidates
+        if asked:
+            paths.append(folder / "candidates.nii.gz")
+            write_mask(paths[-1], candidates.view("uint8"), volume.geometry)
+    draw(paths[2], volume, shown, rows)
     notes = [note for note in map(bytes.decode, answer["notes"]) if not any(note in one for one in volume.notes)]
-    if "candidates" in request.extras:
-        paths.append(folder / "candidates.nii.gz")
-        write_mask(paths[-1], candidates.view("uint8"), volume.geometry)
     if volume.is_dicom:
         try:
             _write_segments(folder / "mask.dcm", volume, labelled, rows)

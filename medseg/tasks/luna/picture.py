@@ -16,14 +16,14 @@ from medseg.tasks.luna import panels
 _SHOWN, _COLUMNS, _DPI = 8, 4, 110
 
 
-def draw(path: Path, volume: Volume, mask: Array, rows: Sequence[dict[str, Any]], candidates: Array) -> None:
+def draw(path: Path, volume: Volume, mask: Array, rows: Sequence[dict[str, Any]]) -> None:
     """Write a PNG of the most probable nodules (at most 8): axial cut-outs 60 mm wide, however the volume is stored.
 
     The patient's front is up, their right on the picture's left. A cross marks the nodule's centre, the outline is that
-    of the mask (index, row, col) in that slice. If no nodule is listed, eight whole slices with the outlines of the
-    candidates.
+    of the mask (index, row, col) in that slice. If no nodule is listed, the mask is that of the candidates: eight whole
+    slices with their outlines.
     """
-    figure = _nodules(volume, mask, rows) if rows else _nothing(volume, candidates)
+    figure = _nodules(volume, mask, rows) if rows else _nothing(volume, mask)
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight", facecolor=panels.PAPER)
 
