@@ -36,9 +36,8 @@ def group(ct: Array, mask: Array) -> Candidates:
     core = eroded(mask)
     voxels = np.unravel_index(np.flatnonzero(core), ct.shape)  # of a bool array: several times faster than of labels
     box = _box_of(core) or (slice(0, 1),) * 3
-    labels = np.zeros(ct.shape, np.uint32)
-    labels[box] = cc3d.connected_components(np.ascontiguousarray(core[box]), connectivity=6)
-    piece = labels[voxels].astype(np.int64) - 1
+    labels = cc3d.connected_components(np.ascontiguousarray(core[box]), connectivity=6)
+    piece = labels[tuple(axis - side.start for axis, side in zip(voxels, box, strict=True))].astype(np.int64) - 1
     count = int(piece.max()) + 1 if len(piece) else 0
     weight = clipped(ct[voxels]).astype(np.float64) - AIR_HU + 1
     total = np.bincount(piece, weight, count)
