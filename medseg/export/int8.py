@@ -72,13 +72,18 @@ class Way:
 
 
 def ways(
-    model: onnx.ModelProto, network: Network, known: Calibration, seen: Drawn, signed_only: bool = False
+    model: onnx.ModelProto,
+    network: Network,
+    known: Calibration,
+    seen: Drawn,
+    signed_only: bool = False,
+    refit: bool = True,
 ) -> list[Way]:
     """A way for each strength of evening, with ranges up to the largest values on the samples that are seen.
 
     The first one's model with every product in int8 answers best on the known samples. If none holds with everything in
-    int8, the same ways refitted are among them. Then all follow with no sign for what is never negative, unless
-    `signed_only`, or if less than MATTERS of the products would have none.
+    int8, the same ways refitted are among them, unless `refit` is false. Then all follow with no sign for what is never
+    negative, unless `signed_only`, or if less than MATTERS of the products would have none.
     """
     peaks, free = channel_peaks(model, seen.samples), never_negative(model)
 
@@ -88,7 +93,7 @@ def ways(
 
     signed, found = each((), seen.origin), dict[int, tuple[bool, bool, float, float, float]]()
     for index, way in enumerate(signed):
-        if index == len(STRENGTHS) and any(held for held, *_ in found.values()):
+        if index == len(STRENGTHS) and (not refit or any(held for held, *_ in found.values())):
             break
         found[index] = quality(network, tried(way.lowering(known), network, known, {}).parity, budget_for("int8"))
     order = sorted(found, key=lambda index: found[index], reverse=True)

@@ -169,3 +169,5 @@ def test_a_network_is_refitted_if_no_way_holds_with_everything_in_int8(layers: i
     scores = [tried(way.lowering(made.known), made.network, made.known, {}).parity.dice for way in found]
     assert scores == sorted(scores, reverse=True)
     assert found[0].origin.endswith("refitted") == expected
+    plain = ways(made.model, made.network, made.known, Drawn(made.known.samples, [], "its own"), refit=False)
+    assert len(plain) == len(STRENGTHS) and not any(way.samples for way in plain)
