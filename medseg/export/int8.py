@@ -83,8 +83,14 @@ def ways(
 
     The first one's model with every product in int8 answers best on the known samples. If none holds with everything in
     int8, the same ways refitted are among them, unless `refit` is false. Then all follow with no sign for what is never
-    negative, unless `signed_only`, or if less than MATTERS of the products would have none.
+    negative, unless `signed_only`, or if less than MATTERS of the products would have none. Raises ExportError where
+    there is nothing that can be int8.
     """
+    if not products(model):
+        raise ExportError(
+            f"int8 of {network.name} is not recorded: it has no convolution or matrix product with weights; expected "
+            "one at least: use another precision"
+        )
     peaks, free = channel_peaks(model, seen.samples), never_negative(model)
 
     def each(unsigned: Collection[str], origin: str) -> list[Way]:

@@ -121,7 +121,7 @@ class _Convolution:
         groups, _, _, inputs = self._own.shape
         axes = zip(values.shape[2:], self._sides, self._strides, self._dilations, self._pads, strict=True)
         room = [(side + sum(pads) - step * (tap - 1) - 1) // stride + 1 for side, tap, stride, step, pads in axes]
-        there, wanted = len(values) * prod(room), -(-max(LEAST, MOST * inputs) // samples)
+        there, wanted = len(values) * prod(room), -(-max(LEAST, MOST * inputs * (inputs <= WIDEST)) // samples)
         chosen = draw.integers(there, size=wanted) if wanted < there else np.arange(there)
         which, *places = np.unravel_index(chosen, (len(values), *room))
         taps = [self._tap(values, which, places, taps) for taps in np.ndindex(*self._sides)]

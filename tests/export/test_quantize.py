@@ -1,7 +1,9 @@
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
@@ -14,6 +16,8 @@ from medseg.export.quantize import channel_peaks, equalized, int8_share, quantiz
 from medseg.export.samples import Calibration, Drawn
 from medseg.run import Run
 from medseg.task import Network, Recipe
+from tests.export.kinds import made_of
+from tests.export.made import network
 
 INPUTS, OUTPUTS, SIZE = 4, 8, 16
 NETWORK = Network(
@@ -129,3 +133,17 @@ def test_int8_is_judged_by_every_engine_that_opens_it(model, known, tmp_path, mo
     monkeypatch.setitem(ENGINES, "wrong", Kind(f"{__name__}:Wrong", ".onnx", "numpy", "wrong"))
     with pytest.raises(ExportError, match=r"int8\.onnx in wrong of made is not recorded: its masks have Dice 0\.0"):
         judge_by_engines(NETWORK, known, file, Budget(0.9, 0.2))
+
+
+def test_a_network_without_products_has_no_int8_and_is_told_so():
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.scale
+
+    made = made_of(network(Scaled))
+    with pytest.raises(ExportError, match="int8 of made is not recorded: it has no convolution or matrix product with"):
+        ways(made.model, made.network, made.known, made.drawn)
