@@ -70,10 +70,9 @@ def _network(name: str, options: argparse.Namespace, folder: Path) -> None:
         return
     for way in found:
         print(f"| {name} | {way.origin.replace(str(data), 'the data')} | {_cells(*judged, [way])} | |", flush=True)
-    plain = next(way for way in found if not way.samples)
-    first, lessons = [*plain.ranges.values()], pool(network, data, known)
+    first, lessons = [*found[0].ranges.values()], pool(network, data, known)
     own = distilled(run, network, stick.program, first, lessons, Distill(options.minutes))
-    steps = f"{plain.origin.rpartition(', ')[2]}, distilled for {own.facts['steps']} steps"
+    steps = f"the first one distilled for {own.facts['steps']} steps"
     cells = _cells(*judged, given(own.model, own.ranges))
     print(f"| {name} | {steps} | {cells} | {own.facts['seconds']} |", flush=True)
 

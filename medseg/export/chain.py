@@ -178,8 +178,7 @@ def _lowering(begun: Begun, options: ExportOptions, precision: str) -> _Lowering
     if precision == "fp16":
         return _Lowering(precision, lambda budget: [half_within(begun.full, network, known, budget)], {})
     shown, signed_only = seen(network, options.data, known), options.gpu_build is not None
-    distilling = options.distill and options.data and begun.program
-    found, facts = ways(begun.full, network, known, shown, signed_only, refit=not distilling), {}
+    found, facts = ways(begun.full, network, known, shown, signed_only), {}
     if options.distill and options.data and begun.program:
         first, taught = list(found[0].ranges.values()), pool(network, options.data, known)
         own = distilled(begun.run, network, begun.program, first, taught, options.distill)

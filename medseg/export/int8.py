@@ -33,6 +33,7 @@ from medseg.task import Array, Network
 STRENGTHS = (0.5, 0.75, 0.25, 1.0)  # of evening channels; see quantize.ranges_of
 SEARCHED = 3  # ways of which the one that computes the most in int8 is taken
 ENOUGH = 0.9  # of the weight bytes in int8: no further way is searched
+HALF = 0.5  # of the same: convolutions need not be refitted
 MATTERS = 0.25  # of the products: fewer without a sign change little, and each search takes minutes
 
 
@@ -72,19 +73,13 @@ class Way:
 
 
 def ways(
-    model: onnx.ModelProto,
-    network: Network,
-    known: Calibration,
-    seen: Drawn,
-    signed_only: bool = False,
-    refit: bool = True,
+    model: onnx.ModelProto, network: Network, known: Calibration, seen: Drawn, signed_only: bool = False
 ) -> list[Way]:
     """A way for each strength of evening, with ranges up to the largest values on the samples that are seen.
 
-    The first one's model with every product in int8 answers best on the known samples. If none holds with everything in
-    int8, the same ways refitted are among them, unless `refit` is false. Then all follow with no sign for what is never
-    negative, unless `signed_only`, or if less than MATTERS of the products would have none. Raises ExportError where
-    there is nothing that can be int8.
+    The first one's model with every product in int8 answers best on the known samples. Then the same ways follow with
+    no sign for what is never negative, unless `signed_only`, or if less than MATTERS of the products would have none;
+    then the first ones again, refitted. Raises ExportError where there is nothing that can be int8.
     """
     if not products(model):
         raise ExportError(
@@ -92,21 +87,15 @@ def ways(
             "one at least: use another precision"
         )
     peaks, free = channel_peaks(model, seen.samples), never_negative(model)
-
-    def each(unsigned: Collection[str], origin: str) -> list[Way]:
-        plain = evened(model, peaks, origin, unsigned)
-        return [*plain, *(replace(way, samples=seen.samples, origin=f"{way.origin}, refitted") for way in plain)]
-
-    signed, found = each((), seen.origin), dict[int, tuple[bool, bool, float, float, float]]()
-    for index, way in enumerate(signed):
-        if index == len(STRENGTHS) and (not refit or any(held for held, *_ in found.values())):
-            break
-        found[index] = quality(network, tried(way.lowering(known), network, known, {}).parity, budget_for("int8"))
-    order = sorted(found, key=lambda index: found[index], reverse=True)
+    signed = evened(model, peaks, seen.origin)
+    parities = [tried(way.lowering(known), network, known, {}).parity for way in signed]
+    budget = budget_for("int8")
+    order = sorted(range(len(signed)), key=lambda index: quality(network, parities[index], budget), reverse=True)
     names = [node.name for node in products(model) if node.input[0] in free]
     both = not signed_only and len(names) >= MATTERS * len(peaks)
-    unsigned = each(names, f"{seen.origin}, unsigned if never negative") if both else []
-    return [kind[index] for kind in (signed, unsigned) if kind for index in order]
+    unsigned = evened(model, peaks, f"{seen.origin}, unsigned if never negative", names) if both else []
+    refits = [replace(way, samples=seen.samples, origin=f"{way.origin}, refitted") for way in signed]
+    return [kind[index] for kind in (signed, unsigned, refits) if kind for index in order]
 
 
 def evened(
@@ -128,11 +117,13 @@ def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budge
     """The int8 models within the budget on all samples, for who may refuse one of them.
 
     Of the first SEARCHED ways, the one that computes the most in int8 comes first. If none has ENOUGH weights in int8,
-    ways without signs are searched too. Then come the other ways. Raises ExportError if none is within the budget.
+    ways without signs are searched too; if none has HALF of them, refitted ones. Then come the other ways. Raises
+    ExportError if none is within the budget.
     """
     found: list[Lowered] = []
     refused: list[ExportError] = []
-    signed, unsigned = (iter([way for way in ways if way.signed == sign]) for sign in (True, False))
+    refits = iter([way for way in ways if way.samples])
+    signed, unsigned = (iter([one for one in ways if one.signed == sign and not one.samples]) for sign in (True, False))
 
     def searched(some: Iterable[Way]) -> Iterator[Lowered]:
         for way in some:
@@ -145,10 +136,11 @@ def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budge
             found.append(replace(one, facts={"ranges": way.origin}))
             yield found[-1]
 
-    first = chain(*(searched(islice(kind, SEARCHED)) for kind in (signed, unsigned)))
-    next((one for one in first if one.share["weight_bytes"] >= ENOUGH), None)
+    for kind, enough in ((signed, ENOUGH), (unsigned, ENOUGH), (refits, HALF)):
+        if not any(one.share["weight_bytes"] >= enough for one in found):
+            next((one for one in searched(islice(kind, SEARCHED)) if one.share["weight_bytes"] >= enough), None)
     work = multiply_adds(ways[0].model, known.samples[0])
     yield from sorted(found, key=lambda one: (sum(work[name] for name in one.kept), -one.share["weight_bytes"]))
-    yield from searched(chain(signed, unsigned))
+    yield from searched(chain(signed, unsigned, refits))
     if not found:
         raise refused[0]

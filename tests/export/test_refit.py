@@ -14,12 +14,12 @@ from torch import nn
 
 from medseg.engines import open_engine
 from medseg.export.int8 import STRENGTHS, Way, int8_within, ways
-from medseg.export.parity import Budget, onnx_infer
+from medseg.export.parity import Budget, budget_for, onnx_infer
 from medseg.export.quantize import equalized
 from medseg.export.refit import ENOUGH, refitted
 from medseg.export.rounding import Moments, steps_for
 from medseg.export.samples import Calibration, Drawn
-from medseg.export.search import tried
+from medseg.export.search import Lowered, Lowering, tried
 from medseg.task import Array
 from tests.export.kinds import KINDS, Made, evened_ways, made_of
 from tests.export.made import network
@@ -161,13 +161,25 @@ def _deep(layers: int) -> Made:
     return replace(made, known=Calibration(samples, list(map(infer, samples)), "made"))
 
 
-@pytest.mark.parametrize(("layers", "expected"), [(2, False), (6, True)])
-def test_a_network_is_refitted_if_no_way_holds_with_everything_in_int8(layers: int, expected: bool) -> None:
-    made = _deep(layers)
+def test_a_network_is_refitted_if_no_other_file_has_half_of_its_weights_in_int8(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, searched, shares = _deep(6), list[bool](), {True: 0.6}
     found = ways(made.model, made.network, made.known, Drawn(_smooth((4, 64, 64), 4, 9), [], "others"))
-    assert len(found) == (1 + expected) * len(STRENGTHS)
-    scores = [tried(way.lowering(made.known), made.network, made.known, {}).parity.dice for way in found]
-    assert scores == sorted(scores, reverse=True)
-    assert found[0].origin.endswith("refitted") == expected
-    plain = ways(made.model, made.network, made.known, Drawn(made.known.samples, [], "its own"), refit=False)
-    assert len(plain) == len(STRENGTHS) and not any(way.samples for way in plain)
+    assert [bool(way.samples) for way in found] == [False] * len(STRENGTHS) + [True] * len(STRENGTHS)
+    dice = [tried(way.lowering(made.known), made.network, made.known, {}).parity.dice for way in found]
+    assert max(dice[len(STRENGTHS) :]) > max(dice[: len(STRENGTHS)]) + 0.003
+
+    def within(lowering: Lowering, *_: Any) -> Lowered:
+        refitted = any(one.name.endswith("_refit") for one in lowering.make(()).graph.initializer)
+        searched.append(refitted)
+        one = tried(lowering, made.network, made.known, {} if refitted else {lowering.names[0]: "sensitive"})
+        return Lowered(one.kept, one.parity, {"weight_bytes": shares[refitted]}, lowering.make(()))
+
+    monkeypatch.setattr("medseg.export.int8.miscomputed", lambda *_: {})
+    monkeypatch.setattr("medseg.export.int8.within", within)
+    for share, expected in ((0.6, [False] * 3), (0.4, [False] * 3 + [True])):
+        shares[False] = share
+        searched.clear()
+        first = next(int8_within(found, made.network, made.known, budget_for("int8")))
+        assert searched == expected and first.facts["ranges"].endswith("refitted") == expected[-1]

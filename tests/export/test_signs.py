@@ -64,7 +64,7 @@ def rectified() -> Made:
 
 def test_only_what_the_graph_keeps_above_zero_has_no_sign(rectified: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = rectified.model, rectified.network, rectified.known, rectified.drawn
-    signed, unsigned = ways(*asked)[:: len(STRENGTHS)]
+    signed, unsigned, _ = ways(*asked)[:: len(STRENGTHS)]
     assert signed.signed and not unsigned.signed
     assert [one.signed for one in unsigned.ranges.values()] == [True, False, False, False, True, True]
     assert all(way.signed for way in ways(*asked, signed_only=True))
