@@ -73,7 +73,7 @@ def _with(refit: Refit, node: onnx.NodeProto, graph: onnx.GraphProto) -> onnx.No
     values = parts | {f"{name}_bias": bias.astype(np.float32)}
     graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in values.items())
     axis = int(node.op_type == "ConvTranspose")
-    graph.node.append(helper.make_node("DequantizeLinear", list(parts), [f"{name}_float"], name, axis=axis))
+    graph.node.append(helper.make_node("DequantizeLinear", list(parts), [f"{name}_float"], f"{name}_pair", axis=axis))
     return changed(node, [node.input[0], f"{name}_float", f"{name}_bias"])
 
 

@@ -183,3 +183,11 @@ def test_a_network_is_refitted_if_no_other_file_has_half_of_its_weights_in_int8(
         searched.clear()
         first = next(int8_within(found, made.network, made.known, budget_for("int8")))
         assert searched == expected and first.facts["ranges"].endswith("refitted") == expected[-1]
+
+
+def test_no_node_has_the_name_of_a_constant() -> None:
+    """TensorRT's parser names layers after both, and refuses a name that is taken."""
+    made = made_of(KINDS["planes"])
+    model = replace(evened_ways(made)[0], samples=made.known.samples).lowering(made.known).make(())
+    names = [one.name for one in (*model.graph.node, *model.graph.initializer)]
+    assert any(name.endswith("_refit") for name in names) and len(set(names)) == len(names)
