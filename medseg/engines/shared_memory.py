@@ -49,7 +49,7 @@ class SharedInputs:
         return [one for one in inputs if not any(one is other for other in held)]
 
     def answered(self) -> None:
-        """Give back the memory of a large request that was answered: its server holds it as long as it exists."""
+        """Give back the memory of a large request that was answered. Else it would be held until the next one."""
         if self._least and self._bytes > KEPT_BYTES:
             self.close()
 

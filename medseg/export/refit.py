@@ -121,14 +121,15 @@ class _Convolution:
         groups, _, _, inputs = self._own.shape
         axes = zip(values.shape[2:], self._sides, self._strides, self._dilations, self._pads, strict=True)
         room = [(side + sum(pads) - step * (tap - 1) - 1) // stride + 1 for side, tap, stride, step, pads in axes]
-        there, wanted = len(values) * prod(room), -(-max(LEAST, MOST * inputs * (inputs <= WIDEST)) // samples)
-        chosen = draw.integers(there, size=wanted) if wanted < there else np.arange(there)
+        fits = inputs <= WIDEST
+        there, wanted = len(values) * prod(room), max(LEAST, MOST * inputs) if fits else LEAST
+        share = -(-wanted // samples)
+        chosen = draw.integers(there, size=share) if share < there else np.arange(there)
         which, *places = np.unravel_index(chosen, (len(values), *room))
         taps = [self._tap(values, which, places, taps) for taps in np.ndindex(*self._sides)]
         rows = torch.from_numpy(np.stack(taps, axis=-1)).reshape(len(chosen), groups, inputs).transpose(0, 1)
         if self._moments is None:
-            enough = inputs <= WIDEST and samples * len(chosen) >= ENOUGH * inputs
-            self._moments = Moments(groups, inputs, enough)
+            self._moments = Moments(groups, inputs, fits and samples * len(chosen) >= ENOUGH * inputs)
         lowest, highest = (-LEVELS, LEVELS) if self._range.signed else (0, UNSIGNED)
         self._moments.add(rows, (rows / self._range.step).round().clamp(lowest, highest) * self._range.step)
 

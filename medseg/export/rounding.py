@@ -8,10 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from medseg.export.quantize import LEVELS
+
 RIDGE = 1.0  # of the inputs' mean square: what draws fitted weights to the network's own
 DAMPING = 0.01  # of the same: what keeps the rounding stable
 TINY = 1e-12  # a step, or a mean square, is never zero
-LEVELS = 127.0
 BLOCK = 64  # inputs after which what was lost is passed on to all that follow
 
 
