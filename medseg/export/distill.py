@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from medseg.errors import ExportError
 from medseg.export import files
+from medseg.export.evening import Range
 from medseg.export.graph import onnx_from_program, torch_infer
 from medseg.export.lessons import Lessons, lessons
 from medseg.export.parity import CERTAIN, is_classifier
-from medseg.export.quantize import Range
 from medseg.export.samples import Drawn
 from medseg.export.student import Student
 from medseg.run import Run

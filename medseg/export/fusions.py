@@ -26,8 +26,7 @@ def openers(suffix: str) -> list[str]:
 def miscomputed(lowering: Lowering, samples: Sequence[Array]) -> dict[str, str]:
     """The nodes that an engine computes wrongly in int8, and so must stay float32; each with the reason in words.
 
-    They are found by lowering one part of the nodes, and if that is wrong, its halves. An error that needs two nodes
-    of different halves is not found.
+    They are found by lowering one part of the nodes, and if that is wrong, its halves.
     """
     found: dict[str, str] = {}
     with Scratch("export") as folder:
@@ -35,19 +34,20 @@ def miscomputed(lowering: Lowering, samples: Sequence[Array]) -> dict[str, str]:
         for name in openers(file.suffix):
             asked = _Asked(lowering, samples[:SAMPLES], name, file)
             right = [node for node in lowering.names if node not in found]
-            found |= dict.fromkeys(_culprits(right, asked.is_wrong), f"{name} computes it wrongly in int8")
+            found |= dict.fromkeys(culprits(right, asked.is_wrong), f"{name} computes it wrongly in int8")
     return found
 
 
-def _culprits(group: Sequence[str], wrong: Callable[[Sequence[str]], bool]) -> Iterator[str]:
+def culprits(group: Sequence[str], wrong: Callable[[Sequence[str]], bool]) -> Iterator[str]:
+    """Those of a group that are wrong alone, found by halves: an error that needs two of different halves is missed."""
     if not group or not wrong(group):
         return
     if len(group) == 1:
         yield group[0]
         return
     middle = len(group) // 2
-    yield from _culprits(group[:middle], wrong)
-    yield from _culprits(group[middle:], wrong)
+    yield from culprits(group[:middle], wrong)
+    yield from culprits(group[middle:], wrong)
 
 
 class _Asked:

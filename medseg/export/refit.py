@@ -19,7 +19,8 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor
 
-from medseg.export.quantize import LEVELS, UNSIGNED, Range, changed, watched, without_unused
+from medseg.export.evening import LEVELS, UNSIGNED, Range
+from medseg.export.products import changed, watched, without_unused
 from medseg.export.rounding import Moments, steps_for
 from medseg.task import Array
 

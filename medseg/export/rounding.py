@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medseg.export.quantize import LEVELS
+from medseg.export.evening import LEVELS
 
 RIDGE = 1.0  # of the inputs' mean square: what draws fitted weights to the network's own
 DAMPING = 0.01  # of the same: what keeps the rounding stable

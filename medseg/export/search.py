@@ -32,6 +32,7 @@ HEADROOM = 2.0  # the next patient's values may be this many times as large as t
 WATCHED = 200  # tensors measured at once, which all stay in memory: eca_nfnet_l2's 876 at 416 x 416 took 2.2 GB
 RANKED = 16  # crops on which a classifier's sensitive nodes are searched
 GROUPS = 16  # into how many parts the graph is first divided when its sensitive nodes are searched
+HALF = 0.5  # of the weight bytes: what a file should have at least
 MOST = 64  # sensitive nodes that may go back to float32
 
 
@@ -87,10 +88,21 @@ def within(
     missed, the ones with the most weights first, are lowered again. If none bring it below half, the fewest that bring
     it within the budget. Raises ExportError if no model within the budget deserves its name.
     """
+    return next(all_within(lowering, network, calibration, budget, kept))
+
+
+def all_within(
+    lowering: Lowering, network: Network, calibration: Calibration, budget: Budget, kept: Mapping[str, str]
+) -> Iterator[Lowered]:
+    """The same model; then, if less than HALF of it is lowered, one that uses the whole budget, if that is more."""
     trials = _Trials(lowering, network, calibration, kept)
     found = trials.least(budget.halved()) or trials.fewest(budget) or trials.best(budget)
     _accept(lowering, network, found, budget)
-    return Lowered(found.kept, found.parity, found.share, lowering.make(found.kept))
+    yield Lowered(found.kept, found.parity, found.share, lowering.make(found.kept))
+    share = found.share["weight_bytes"]
+    more = trials.fewest(budget) if share < HALF else None
+    if more and more.share["weight_bytes"] > share:
+        yield Lowered(more.kept, more.parity, more.share, lowering.make(more.kept))
 
 
 class _Trials:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medseg.errors import ExportError
-from medseg.export.quantize import LEVELS, Range, by_weight, has_one_range
+from medseg.export.evening import LEVELS, Range, by_weight, has_one_range
 
 LEAST = 1e-12  # a step is never zero
 _PRODUCTS = ("conv", "linear")  # begin the names of aten's operators that have weights

@@ -1,6 +1,6 @@
 """Small networks with the kinds of products that become int8, their samples and programs."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,10 +8,11 @@ import onnx
 import torch
 from torch import nn
 
+from medseg.export.evening import channel_peaks
 from medseg.export.graph import onnx_from_program, torch_infer, trace
 from medseg.export.int8 import Way, evened
-from medseg.export.quantize import channel_peaks
 from medseg.export.samples import Calibration, Drawn
+from medseg.export.signs import Bound
 from medseg.task import Array, Network
 from tests.export.made import network
 
@@ -132,5 +133,6 @@ def made_of(kind: Network) -> Made:
     return Made(kind, onnx_from_program(program, kind), known)
 
 
-def evened_ways(made: Made, unsigned: Collection[str] = ()) -> list[Way]:
-    return evened(made.model, channel_peaks(made.model, made.drawn.samples), made.drawn.origin, unsigned)
+def evened_ways(made: Made, bounds: Mapping[str, Bound] | None = None) -> list[Way]:
+    peaks = channel_peaks(made.model, made.drawn.samples, bounds)
+    return evened(made.model, peaks, made.drawn.origin, bounds)

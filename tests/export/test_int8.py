@@ -1,5 +1,6 @@
 """The ways to an int8 file: who bears the channels' differences, which samples give ranges, what must stay float."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
 from medseg.export.chain import export
+from medseg.export.evening import ranges_of
 from medseg.export.fusions import miscomputed
 from medseg.export.graph import OPSET
 from medseg.export.int8 import STRENGTHS, Way, int8_within, ways
 from medseg.export.lessons import seen
 from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget, budget_for, compare, onnx_infer
-from medseg.export.quantize import int8_share, multiply_adds, ranges_of
+from medseg.export.products import multiply_adds
+from medseg.export.quantize import int8_share
 from medseg.export.samples import Calibration
-from medseg.export.search import Lowered, Lowering, half_within, tried, within, worst_first
+from medseg.export.search import Lowered, Lowering, half_within, tried
 from medseg.models.given_onnx import infer_of, ours, read_graph
 from medseg.run import Run
 from medseg.task import Array, Network
@@ -192,11 +195,11 @@ def test_the_file_that_computes_the_most_in_int8_comes_first(monkeypatch: pytest
     (largest, *_, smallest), found = sorted(work, key=lambda name: -work[name]), evened_ways(made)
     kept = iter([[largest], [smallest], [largest, smallest]])
 
-    def within(lowering: Lowering, *_: Any) -> Lowered:
+    def all_within(lowering: Lowering, *_: Any) -> Iterator[Lowered]:
         one = tried(lowering, made.network, made.known, dict.fromkeys(next(kept), ""))
-        return Lowered(one.kept, one.parity, {"weight_bytes": 0.5}, lowering.make(one.kept))
+        yield Lowered(one.kept, one.parity, {"weight_bytes": 0.5}, lowering.make(one.kept))
 
-    monkeypatch.setattr("medseg.export.int8.within", within)
+    monkeypatch.setattr("medseg.export.int8.all_within", all_within)
     first, *_ = int8_within(found[:3], made.network, made.known, budget_for("int8"))
     assert [*first.kept] == [smallest] and first.facts["ranges"] == found[1].origin
 
@@ -247,51 +250,3 @@ def test_a_file_that_a_judge_refuses_gives_way_to_the_next(
     monkeypatch.setattr("medseg.export.chain.judge_by_engines", judge)
     second = _exported(tmp_path / "second")["ranges"]
     assert second.rpartition(" ")[2] != first.rpartition(" ")[2] and len(set(seen)) == refusals + 1
-
-
-MASK = np.full((1, 1, 100, 100), -9.0)
-MASK[..., :50, :] = 9.0
-NODES = [f"node {index}" for index in range(100)]
-SIZES = {name: 1 + index % 7 for index, name in enumerate(NODES)}
-
-
-def _lowering(flips: dict[str, int]) -> Lowering:
-    """Each node that is lowered flips so many of the mask's 5,000 voxels."""
-
-    def judge(kept: frozenset[str]):
-        answer, count = MASK.copy(), sum(n for name, n in flips.items() if name not in kept)
-        answer.flat[:count] = -9.0
-        return lambda sample: answer
-
-    share = lambda kept: {"weight_bytes": 1 - sum(SIZES[name] for name in kept) / sum(SIZES.values())}  # noqa: E731
-    return Lowering("int8", NODES, frozenset, judge, share, 0.1)
-
-
-def _within(flips: dict[str, int]):
-    known = Calibration([MASK], [MASK], "made")
-    return within(_lowering(flips), network(None), known, budget_for("int8"), {})
-
-
-@pytest.mark.parametrize("sensitive", [1, 2, 17, 40])
-def test_as_many_nodes_stay_float_as_are_sensitive(sensitive: int) -> None:
-    """All neighbours, which share groups when the worst are searched."""
-    flips = dict.fromkeys(NODES[30 : 30 + sensitive], 60)
-    assert set(_within(flips).kept) == set(flips)
-
-
-def test_the_most_sensitive_come_first() -> None:
-    flips = {name: 10 * index for index, name in enumerate(reversed(NODES[:40]), 1)}
-    found = list(worst_first(_lowering(flips), network(None), Calibration([MASK], [MASK], "made"), {}))
-    assert [name for name, _ in found[:40]] == NODES[:40] and len(found) == 100
-    assert found[0][1] == "alone it moves probabilities by 4.0e-02"
-
-
-def test_nodes_with_many_weights_become_int8_where_that_is_possible() -> None:
-    """45 voxels more or less do not matter: of three nodes with 40 each, the one with the most weights."""
-    flips = {NODES[0]: 40, NODES[6]: 40, NODES[3]: 41, NODES[50]: 200}
-    assert set(_within(flips).kept) == {NODES[0], NODES[3], NODES[50]}
-
-
-def test_too_many_sensitive_nodes_are_refused() -> None:
-    with pytest.raises(ExportError, match=r"its masks have Dice .* nodes kept in float32"):
-        _within(dict.fromkeys(NODES, 60))

@@ -8,11 +8,12 @@ from torch import nn
 from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
 from medseg.export.chain import judge_by_engines
+from medseg.export.evening import channel_peaks, equalized, ranges_of
 from medseg.export.graph import save_graph
 from medseg.export.int8 import int8_within, ways
 from medseg.export.parity import Budget, onnx_infer
 from medseg.export.plan import GpuBuild, build
-from medseg.export.quantize import channel_peaks, equalized, int8_share, quantized, ranges_of
+from medseg.export.quantize import int8_share, quantized
 from medseg.export.samples import Calibration, Drawn
 from medseg.run import Run
 from medseg.task import Network, Recipe

@@ -1,5 +1,6 @@
 """Weights refitted to int8's rounding: nearer to float32 on samples that they have not seen, for every convolution."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from scipy import ndimage
 from torch import nn
 
 from medseg.engines import open_engine
+from medseg.export.evening import equalized
 from medseg.export.int8 import STRENGTHS, Way, int8_within, ways
 from medseg.export.parity import Budget, budget_for, onnx_infer
-from medseg.export.quantize import equalized
 from medseg.export.refit import ENOUGH, refitted
 from medseg.export.rounding import Moments, steps_for
 from medseg.export.samples import Calibration, Drawn
 from medseg.export.search import Lowered, Lowering, tried
+from medseg.export.signs import ZERO
 from medseg.task import Array
 from tests.export.kinds import KINDS, Made, evened_ways, made_of
 from tests.export.made import network
@@ -70,8 +72,8 @@ def test_a_refit_is_nearer_to_float32_on_new_samples(kind: str, unsigned: bool) 
     if unsigned:
         made = replace(made, known=Calibration([one + np.float32(0.3) for one in made.known.samples], [], "made"))
     new = [one + np.float32(0.3 * unsigned) for one in _smooth(made.network.input_shape, 2, 1)]
-    names = [node.name for node in made.model.graph.node] if unsigned else []
-    for way in evened_ways(made, names):
+    bounds = {node.name: ZERO for node in made.model.graph.node} if unsigned else {}
+    for way in evened_ways(made, bounds):
         plain, drift = _error(made, way, new)
         error, left = _error(made, replace(way, samples=made.known.samples), new)
         assert error < plain and left < max(drift, 2e-3), way.origin
@@ -170,15 +172,15 @@ def test_a_network_is_refitted_if_no_other_file_has_half_of_its_weights_in_int8(
     dice = [tried(way.lowering(made.known), made.network, made.known, {}).parity.dice for way in found]
     assert max(dice[len(STRENGTHS) :]) > max(dice[: len(STRENGTHS)]) + 0.003
 
-    def within(lowering: Lowering, *_: Any) -> Lowered:
+    def all_within(lowering: Lowering, *_: Any) -> Iterator[Lowered]:
         refitted = any(one.name.endswith("_refit") for one in lowering.make(()).graph.initializer)
         searched.append(refitted)
         one = tried(lowering, made.network, made.known, {} if refitted else {lowering.names[0]: "sensitive"})
-        return Lowered(one.kept, one.parity, {"weight_bytes": shares[refitted]}, lowering.make(()))
+        yield Lowered(one.kept, one.parity, {"weight_bytes": shares[refitted]}, lowering.make(()))
 
     monkeypatch.setattr("medseg.export.int8.miscomputed", lambda *_: {})
-    monkeypatch.setattr("medseg.export.int8.within", within)
-    for share, expected in ((0.6, [False] * 3), (0.4, [False] * 3 + [True])):
+    monkeypatch.setattr("medseg.export.int8.all_within", all_within)
+    for share, expected in ((0.6, [False] * 3), (0.4, [False] * 3 + [True] * 3)):
         shares[False] = share
         searched.clear()
         first = next(int8_within(found, made.network, made.known, budget_for("int8")))

@@ -1,5 +1,6 @@
 """Tensors that are never negative have no sign in int8; engines that would read them wrongly are not built."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from torch import nn
 from medseg.engines import open_engine
 from medseg.errors import ExportError
 from medseg.export.chain import export
+from medseg.export.evening import ranges_of
 from medseg.export.graph import save_graph
 from medseg.export.int8 import STRENGTHS, int8_within, ways
 from medseg.export.options import ExportOptions
 from medseg.export.parity import budget_for, compare, onnx_infer
 from medseg.export.plan import GpuBuild, build
-from medseg.export.quantize import int8_share, products, ranges_of
+from medseg.export.products import products
+from medseg.export.quantize import int8_share
 from medseg.export.search import Lowered, Lowering
-from medseg.export.signs import never_negative, unsigned_tensors
+from medseg.export.signs import ZERO, bounds, unsigned_tensors
 from medseg.task import Infer
 from tests.export.kinds import Made, evened_ways, made_of
 from tests.export.made import Hostile, network, run_of
@@ -28,7 +31,7 @@ from tests.export.made import Hostile, network, run_of
 
 def test_a_range_without_a_sign_has_steps_half_as_wide() -> None:
     peaks = {"a": np.array([0.1, 10.0]), "b": np.array([0.1, 10.0])}
-    found = ranges_of(peaks, 0.5, ["b"])
+    found = ranges_of(peaks, 0.5, {"b": ZERO})
     assert found["a"].signed and not found["b"].signed
     assert np.isclose(found["a"].step / found["b"].step, 255 / 127)
 
@@ -68,16 +71,16 @@ def test_only_what_the_graph_keeps_above_zero_has_no_sign(rectified: Made, monke
     assert signed.signed and not unsigned.signed
     assert [one.signed for one in unsigned.ranges.values()] == [True, False, False, False, True, True]
     assert all(way.signed for way in ways(*asked, signed_only=True))
-    assert unsigned.origin == signed.origin.replace(", evened", ", unsigned if never negative, evened")
+    assert unsigned.origin == signed.origin.replace(", evened", ", unsigned where bounded, evened")
     monkeypatch.setattr("medseg.export.int8.MATTERS", 0.6)
     assert all(way.signed for way in ways(*asked))
 
 
 def test_less_is_lost_without_a_sign_and_engines_agree(rectified: Made, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    free = never_negative(rectified.model)
-    names = [node.name for node in products(rectified.model) if node.input[0] in free]
-    found = [*evened_ways(rectified), *evened_ways(rectified, names)]
+    known = bounds(rectified.model)
+    free = {node.name: ZERO for node in products(rectified.model) if known.get(node.input[0]) is ZERO}
+    found = [*evened_ways(rectified), *evened_ways(rectified, free)]
     models = [way.lowering(rectified.known).make(()) for way in found]
     errors = [_error(rectified, onnx_infer(model)) for model in models]
     signed, unsigned = errors[: len(STRENGTHS)], errors[len(STRENGTHS) :]
@@ -114,8 +117,8 @@ def test_what_has_no_sign_is_told_by_its_zero_or_its_type(inputs: Any, attribute
 )
 def test_a_resized_tensor_may_go_below_zero(told: Any, bounded: bool) -> None:
     nodes = [helper.make_node("Relu", ["input"], ["early"]), helper.make_node("Resize", ["early"], ["late"], **told)]
-    found = never_negative(helper.make_model(helper.make_graph(nodes, "made", [], [])))
-    assert found == ({"early", "late"} if bounded else {"early"})
+    found = bounds(helper.make_model(helper.make_graph(nodes, "made", [], [])))
+    assert set(found) == ({"early", "late"} if bounded else {"early"})
 
 
 def _error(made: Made, infer: Infer) -> float:
@@ -129,19 +132,19 @@ def test_ways_without_signs_are_searched_where_those_with_signs_keep_little(
     searched = []
 
     def fake(share: float) -> Any:
-        def within(lowering: Lowering, *others: Any) -> Lowered:
+        def all_within(lowering: Lowering, *others: Any) -> Iterator[Lowered]:
             model = lowering.make(())
             searched.append(not unsigned_tensors(model))
             held = share if searched[-1] else 1.0
             kept = {} if held == 1.0 else {lowering.names[0]: "sensitive"}
-            return Lowered(kept, compare(rectified.network, [], []), {"weight_bytes": held}, model)
+            yield Lowered(kept, compare(rectified.network, [], []), {"weight_bytes": held}, model)
 
-        return within
+        return all_within
 
     monkeypatch.setattr("medseg.export.int8.miscomputed", lambda *_: {})
     found = ways(rectified.model, rectified.network, rectified.known, rectified.drawn)
     for share, signs in ((1.0, [True]), (0.5, [True] * 3 + [False])):
-        monkeypatch.setattr("medseg.export.int8.within", fake(share))
+        monkeypatch.setattr("medseg.export.int8.all_within", fake(share))
         searched.clear()
         first = next(int8_within(found, rectified.network, rectified.known, budget_for("int8")))
         assert searched == signs and first.share["weight_bytes"] == 1.0

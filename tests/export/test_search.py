@@ -1,0 +1,73 @@
+"""The search for the nodes that stay float32, on made-up networks whose nodes flip a known number of voxels."""
+
+import numpy as np
+import pytest
+
+from medseg.errors import ExportError
+from medseg.export.parity import budget_for
+from medseg.export.samples import Calibration
+from medseg.export.search import Lowered, Lowering, all_within, within, worst_first
+from tests.export.made import network
+
+MASK = np.full((1, 1, 100, 100), -9.0)
+MASK[..., :50, :] = 9.0
+NODES = [f"node {index}" for index in range(100)]
+SIZES = {name: 1 + index % 7 for index, name in enumerate(NODES)}
+
+
+def _lowering(flips: dict[str, int]) -> Lowering:
+    """Each node that is lowered flips so many of the mask's 5,000 voxels."""
+
+    def judge(kept: frozenset[str]):
+        answer, count = MASK.copy(), sum(n for name, n in flips.items() if name not in kept)
+        answer.flat[:count] = -9.0
+        return lambda sample: answer
+
+    share = lambda kept: {"weight_bytes": 1 - sum(SIZES[name] for name in kept) / sum(SIZES.values())}  # noqa: E731
+    return Lowering("int8", NODES, frozenset, judge, share, 0.1)
+
+
+def _all_within(flips: dict[str, int]) -> list[Lowered]:
+    known = Calibration([MASK], [MASK], "made")
+    return list(all_within(_lowering(flips), network(None), known, budget_for("int8"), {}))
+
+
+def _within(flips: dict[str, int]) -> Lowered:
+    return _all_within(flips)[0]
+
+
+@pytest.mark.parametrize("sensitive", [1, 2, 17, 40])
+def test_as_many_nodes_stay_float_as_are_sensitive(sensitive: int) -> None:
+    """All neighbours, which share groups when the worst are searched."""
+    flips = dict.fromkeys(NODES[30 : 30 + sensitive], 60)
+    assert set(_within(flips).kept) == set(flips)
+
+
+def test_the_most_sensitive_come_first() -> None:
+    flips = {name: 10 * index for index, name in enumerate(reversed(NODES[:40]), 1)}
+    found = list(worst_first(_lowering(flips), network(None), Calibration([MASK], [MASK], "made"), {}))
+    assert [name for name, _ in found[:40]] == NODES[:40] and len(found) == 100
+    assert found[0][1] == "alone it moves probabilities by 4.0e-02"
+
+
+def test_nodes_with_many_weights_become_int8_where_that_is_possible() -> None:
+    """45 voxels more or less do not matter: of three nodes with 40 each, the one with the most weights."""
+    flips = {NODES[0]: 40, NODES[6]: 40, NODES[3]: 41, NODES[50]: 200}
+    assert set(_within(flips).kept) == {NODES[0], NODES[3], NODES[50]}
+
+
+def test_too_many_sensitive_nodes_are_refused() -> None:
+    with pytest.raises(ExportError, match=r"its masks have Dice .* nodes kept in float32"):
+        _within(dict.fromkeys(NODES, 60))
+
+
+def test_where_half_of_the_budget_leaves_little_in_int8_a_second_file_uses_all_of_it() -> None:
+    """100 voxels are too many by one for the whole budget, and by 51 for half of it."""
+    first, second = _all_within(dict.fromkeys(NODES, 1))
+    assert (len(first.kept), len(second.kept)) == (51, 1)
+    assert first.parity.dice >= 0.995 > second.parity.dice >= 0.99
+    assert first.share["weight_bytes"] < 0.5 < second.share["weight_bytes"]
+    assert len(_all_within(dict.fromkeys(NODES[:60], 1))) == 1
+    known = Calibration([MASK], [MASK], "made")
+    lowering = _lowering(dict.fromkeys(NODES, 1))
+    assert within(lowering, network(None), known, budget_for("int8"), {}).kept == first.kept
