@@ -163,28 +163,31 @@ def _deep(layers: int) -> Made:
     return replace(made, known=Calibration(samples, list(map(infer, samples)), "made"))
 
 
-def test_a_network_is_refitted_if_no_other_file_has_half_of_its_weights_in_int8(
+def test_a_network_is_refitted_if_no_other_file_has_half_of_its_weights_and_work_in_int8(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made, searched, shares = _deep(6), list[bool](), {True: 0.6}
+    made, searched = _deep(6), list[bool]()
     found = ways(made.model, made.network, made.known, Drawn(_smooth((4, 64, 64), 4, 9), [], "others"))
     assert [bool(way.samples) for way in found] == [False] * len(STRENGTHS) + [True] * len(STRENGTHS)
     dice = [tried(way.lowering(made.known), made.network, made.known, {}).parity.dice for way in found]
     assert max(dice[len(STRENGTHS) :]) > max(dice[: len(STRENGTHS)]) + 0.003
 
-    def all_within(lowering: Lowering, *_: Any) -> Iterator[Lowered]:
-        refitted = any(one.name.endswith("_refit") for one in lowering.make(()).graph.initializer)
-        searched.append(refitted)
-        one = tried(lowering, made.network, made.known, {} if refitted else {lowering.names[0]: "sensitive"})
-        yield Lowered(one.kept, one.parity, {"weight_bytes": shares[refitted]}, lowering.make(()))
+    def fake(share: float, float32: int) -> Any:
+        def all_within(lowering: Lowering, *_: Any) -> Iterator[Lowered]:
+            searched.append(any(one.name.endswith("_refit") for one in lowering.make(()).graph.initializer))
+            kept = {} if searched[-1] else dict.fromkeys(lowering.names[:float32], "sensitive")
+            one = tried(lowering, made.network, made.known, kept)
+            yield Lowered(kept, one.parity, {"weight_bytes": 0.6 if searched[-1] else share}, lowering.make(kept))
+
+        return all_within
 
     monkeypatch.setattr("medseg.export.int8.miscomputed", lambda *_: {})
-    monkeypatch.setattr("medseg.export.int8.all_within", all_within)
-    for share, expected in ((0.6, [False] * 3), (0.4, [False] * 3 + [True] * 3)):
-        shares[False] = share
+    for share, float32, refits in ((0.6, 1, 0), (0.4, 1, 3), (0.6, 5, 3)):
+        monkeypatch.setattr("medseg.export.int8.all_within", fake(share, float32))
         searched.clear()
         first = next(int8_within(found, made.network, made.known, budget_for("int8")))
-        assert searched == expected and first.facts["ranges"].endswith("refitted") == expected[-1]
+        assert searched == [False] * 3 + [True] * refits
+        assert first.facts["ranges"].endswith("refitted") == bool(refits)
 
 
 def test_no_node_has_the_name_of_a_constant() -> None:
