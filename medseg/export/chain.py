@@ -17,6 +17,7 @@ from medseg.engines import open_engine
 from medseg.errors import EngineError, ExportError, RunError
 from medseg.export import files
 from medseg.export.distill import distilled, forget
+from medseg.export.fp16 import half_within
 from medseg.export.fusions import openers
 from medseg.export.given import yardstick
 from medseg.export.graph import GRAPH, label, save_graph
@@ -28,7 +29,7 @@ from medseg.export.parity import PRECISIONS, Budget, Parity, budget_for, compare
 from medseg.export.plan import build
 from medseg.export.samples import Calibration, calibration
 from medseg.export.scores import LEAST
-from medseg.export.search import Lowered, half_within
+from medseg.export.search import Lowered
 from medseg.export.speed import speed
 from medseg.run import Run
 from medseg.scratch import Scratch

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
 from tqdm import tqdm
 
 from medseg.errors import ExportError
@@ -20,16 +19,12 @@ from medseg.export.parity import (
     compare,
     is_classifier,
     log_odds,
-    onnx_infer,
     probabilities,
     shortfall,
 )
-from medseg.export.precision import FULL, LARGEST, constants_beyond_half, element_types, half, half_share, rounded
 from medseg.export.samples import Calibration
 from medseg.task import Array, Infer, Network
 
-HEADROOM = 2.0  # the next patient's values may be this many times as large as the calibration's
-WATCHED = 200  # tensors measured at once, which all stay in memory: eca_nfnet_l2's 876 at 416 x 416 took 2.2 GB
 RANKED = 16  # crops on which a classifier's sensitive nodes are searched
 GROUPS = 16  # into how many parts the graph is first divided when its sensitive nodes are searched
 HALF = 0.5  # of the weight bytes: what a file should have at least
@@ -65,28 +60,15 @@ class Lowering:
     least_share: float  # of weight bytes: a file with less does not deserve its name
 
 
-def half_within(model: onnx.ModelProto, network: Network, calibration: Calibration, budget: Budget) -> Lowered:
-    """The FP16 model within the budget. Nodes that leave float16's range stay float32 from the start."""
-    lowering = Lowering(
-        precision="fp16",
-        names=[node.name for node in model.graph.node],
-        make=lambda keep: half(model, keep),
-        judge=lambda candidate: onnx_infer(rounded(candidate)),
-        share=half_share,
-        least_share=0.5,
-    )
-    return within(lowering, network, calibration, budget, out_of_range(model, calibration))
-
-
 def within(
     lowering: Lowering, network: Network, calibration: Calibration, budget: Budget, kept: Mapping[str, str]
 ) -> Lowered:
     """The lowered model within the budget on the calibration samples. The nodes in `kept` stay float32 from the start.
 
-    If more than half of the budget is used (the other half is for the next patient), the fewest nodes go back to
-    float32 that bring it below half, first the node that alone changes the answer most; then those that are not
+    At most half of the budget is used, so that the rest is left for the next patient: the fewest nodes go back to
+    float32 that bring the loss below, first the node that alone changes the answer most; then those that are not
     missed, the ones with the most weights first, are lowered again. If none bring it below half, the fewest that bring
-    it within the budget. Raises ExportError if no model within the budget deserves its name.
+    it below three quarters, or within the budget. Raises ExportError if no model within it deserves its name.
     """
     return next(all_within(lowering, network, calibration, budget, kept))
 
@@ -94,15 +76,27 @@ def within(
 def all_within(
     lowering: Lowering, network: Network, calibration: Calibration, budget: Budget, kept: Mapping[str, str]
 ) -> Iterator[Lowered]:
-    """The same model; then, if less than HALF of it is lowered, one that uses the whole budget, if that is more."""
+    """The same model; then, if less than HALF of it is lowered, those that use more of the budget and lower more."""
     trials = _Trials(lowering, network, calibration, kept)
-    found = trials.least(budget.halved()) or trials.fewest(budget) or trials.best(budget)
-    _accept(lowering, network, found, budget)
-    yield Lowered(found.kept, found.parity, found.share, lowering.make(found.kept))
-    share = found.share["weight_bytes"]
-    more = trials.fewest(budget) if share < HALF else None
-    if more and more.share["weight_bytes"] > share:
-        yield Lowered(more.kept, more.parity, more.share, lowering.make(more.kept))
+
+    def stricter_first() -> Iterator[Trial | None]:
+        yield trials.least(budget.halved())
+        yield trials.fewest(budget.widened(0.75))
+        yield trials.fewest(budget)
+
+    def accepted(found: Trial) -> Lowered:
+        _accept(lowering, network, found, budget)
+        return Lowered(found.kept, found.parity, found.share, lowering.make(found.kept))
+
+    held = 0.0
+    for found in stricter_first():
+        if found and found.share["weight_bytes"] > held:
+            yield accepted(found)
+            held = found.share["weight_bytes"]
+        if held >= HALF:
+            return
+    if not held:
+        yield accepted(trials.best(budget))
 
 
 class _Trials:
@@ -203,39 +197,6 @@ def _accept(lowering: Lowering, network: Network, found: Trial, budget: Budget) 
         raise ExportError(
             f"{lowering.precision} of {network.name} is not recorded: {reason}, {kept}: use another precision or --dice"
         )
-
-
-def out_of_range(model: onnx.ModelProto, calibration: Calibration) -> dict[str, str]:
-    """Nodes whose constants, or values times HEADROOM, float16 cannot hold, and the reason in words."""
-    kept = {name: f"a constant of {peak:.3g} is beyond float16" for name, peak in constants_beyond_half(model).items()}
-    peaks = _peaks(model, calibration)
-    for node in model.graph.node:
-        peak = max((peaks.get(name, 0.0) for name in (*node.input, *node.output)), default=0.0)
-        if not peak * HEADROOM <= LARGEST:
-            kept.setdefault(node.name, f"values up to {peak:.3g} come too near to float16's largest")
-    return kept
-
-
-def _peaks(model: onnx.ModelProto, calibration: Calibration) -> dict[str, float]:
-    """The largest magnitude of every float tensor over the first four calibration samples."""
-    types = element_types(model)
-    names = [name for node in model.graph.node for name in node.output if types.get(name) == FULL]
-    parts = [names[first : first + WATCHED] for first in range(0, len(names), WATCHED)]
-    return {name: peak for part in parts for name, peak in _watched(model, part, calibration).items()}
-
-
-def _watched(model: onnx.ModelProto, names: list[str], calibration: Calibration) -> dict[str, float]:
-    """The largest magnitude of these tensors; all stay in memory until the last is known."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    peaks = [f"{name}_peak" for name in names]
-    for name, peak in zip(names, peaks, strict=True):
-        watched.graph.node.append(helper.make_node("Abs", [name], [f"{name}_abs"]))
-        watched.graph.node.append(helper.make_node("ReduceMax", [f"{name}_abs"], [peak], keepdims=0))
-        watched.graph.output.append(helper.make_tensor_value_info(peak, TensorProto.FLOAT, []))
-    infer = onnx_infer(watched, outputs=peaks)
-    found = np.array([infer(sample) for sample in calibration.samples[:4]])
-    return dict(zip(names, found.max(axis=0), strict=True))
 
 
 def worst_first(

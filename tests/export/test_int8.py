@@ -17,6 +17,7 @@ from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
 from medseg.export.chain import export
 from medseg.export.evening import ranges_of
+from medseg.export.fp16 import half_within
 from medseg.export.fusions import miscomputed
 from medseg.export.graph import OPSET
 from medseg.export.int8 import STRENGTHS, Way, int8_within, ways
@@ -26,7 +27,7 @@ from medseg.export.parity import Budget, budget_for, compare, onnx_infer
 from medseg.export.products import multiply_adds
 from medseg.export.quantize import int8_share
 from medseg.export.samples import Calibration
-from medseg.export.search import Lowered, Lowering, half_within, tried
+from medseg.export.search import Lowered, Lowering, tried
 from medseg.models.given_onnx import infer_of, ours, read_graph
 from medseg.run import Run
 from medseg.task import Array, Network
