@@ -136,15 +136,17 @@ def given(model: onnx.ModelProto, ranges: Sequence[Range]) -> list[Way]:
 def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budget: Budget) -> Iterator[Lowered]:
     """The int8 models within the budget on all samples, for who may refuse one of them.
 
-    Of the first SEARCHED ways, the one that computes the most in int8 comes first. If none has ENOUGH of its weights
-    and of its work in int8, ways without signs are searched too; if none has HALF of both, refitted ones. Then come
-    the other ways. Raises ExportError if none is within the budget.
+    Of the first SEARCHED ways, the one that computes the most in int8 comes first. If there are ways without signs and
+    the first one with signs has not ENOUGH of its weights and of its work in int8, those are searched too; if none has
+    HALF of both, refitted ones. Then come the other ways. Raises ExportError if none is within the budget.
     """
     work = multiply_adds(ways[0].model, known.samples[0])
     found: list[Lowered] = []
     refused: list[ExportError] = []
+    plain = [way for way in ways if not way.samples]
+    signed, unsigned = (iter([way for way in plain if way.signed == sign]) for sign in (True, False))
     refits = iter([way for way in ways if way.samples])
-    signed, unsigned = (iter([one for one in ways if one.signed == sign and not one.samples]) for sign in (True, False))
+    first = SEARCHED if all(way.signed for way in plain) else 1  # what has no sign is nearer: it comes next
 
     def searched(some: Iterable[Way]) -> Iterator[Lowered]:
         for way in some:
@@ -162,9 +164,9 @@ def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budge
     def low(one: Lowered) -> float:
         return min(one.share["weight_bytes"], 1 - full(one) / sum(work.values()))
 
-    for kind, wanted in ((signed, ENOUGH), (unsigned, ENOUGH), (refits, HALF)):
+    for kind, most, wanted in ((signed, first, ENOUGH), (unsigned, SEARCHED, ENOUGH), (refits, SEARCHED, HALF)):
         if not any(low(one) >= wanted for one in found):
-            next((one for one in searched(islice(kind, SEARCHED)) if low(one) >= ENOUGH), None)
+            next((one for one in searched(islice(kind, most)) if low(one) >= ENOUGH), None)
     yield from sorted(found, key=lambda one: (full(one), -one.share["weight_bytes"]))
     yield from searched(chain(signed, unsigned, refits))
     if not found:

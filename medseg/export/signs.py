@@ -24,7 +24,7 @@ _AS_THEIR_INPUT = {
 }
 _BY_CHANNEL = {"MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "Identity", "Dropout"}
 _GATES = {"Sigmoid", "HardSigmoid"}  # between 0 and 1
-_LEAST = {"HardSwish": -0.375, "Gelu": -0.17, "Mish": -0.309, "Elu": -1.0, "Celu": -1.0}  # rounded down
+_LEAST = {"HardSwish": -0.375, "Gelu": -0.1701, "Mish": -0.309, "Elu": -1.0, "Celu": -1.0}  # rounded down
 _SWISH = -0.2785  # the least of x * Sigmoid(x), rounded down
 _AS_ALL_INPUTS = {"Add", "Mul", "Concat", "Max", "Min"}
 
