@@ -68,7 +68,7 @@ def within(
     At most half of the budget is used, so that the rest is left for the next patient: the fewest nodes go back to
     float32 that bring the loss below, first the node that alone changes the answer most; then those that are not
     missed, the ones with the most weights first, are lowered again. If none bring it below half, the fewest that bring
-    it below three quarters, or within the budget. Raises ExportError if no model within it deserves its name.
+    it below six tenths of the budget, or seven, and so on. Raises ExportError if no model within it deserves its name.
     """
     return next(all_within(lowering, network, calibration, budget, kept))
 
@@ -76,27 +76,19 @@ def within(
 def all_within(
     lowering: Lowering, network: Network, calibration: Calibration, budget: Budget, kept: Mapping[str, str]
 ) -> Iterator[Lowered]:
-    """The same model; then, if less than HALF of it is lowered, those that use more of the budget and lower more."""
+    """The same model; then, if less than HALF of it is lowered, one that uses all of the budget, if it lowers more."""
     trials = _Trials(lowering, network, calibration, kept)
-
-    def stricter_first() -> Iterator[Trial | None]:
-        yield trials.least(budget.halved())
-        yield trials.fewest(budget.widened(0.75))
-        yield trials.fewest(budget)
 
     def accepted(found: Trial) -> Lowered:
         _accept(lowering, network, found, budget)
         return Lowered(found.kept, found.parity, found.share, lowering.make(found.kept))
 
-    held = 0.0
-    for found in stricter_first():
-        if found and found.share["weight_bytes"] > held:
-            yield accepted(found)
-            held = found.share["weight_bytes"]
-        if held >= HALF:
-            return
-    if not held:
-        yield accepted(trials.best(budget))
+    laxer = (trials.fewest(budget.widened(tenths / 10)) for tenths in range(6, 11))
+    first = trials.least(budget.halved()) or next(filter(None, laxer), None) or trials.best(budget)
+    yield accepted(first)
+    more = trials.fewest(budget) if first.share["weight_bytes"] < HALF else None
+    if more and more.share["weight_bytes"] > first.share["weight_bytes"]:
+        yield accepted(more)
 
 
 class _Trials:

@@ -61,19 +61,18 @@ def test_too_many_sensitive_nodes_are_refused() -> None:
         _within(dict.fromkeys(NODES, 60))
 
 
-def test_where_a_stricter_file_has_little_in_int8_laxer_ones_follow() -> None:
-    """100 voxels are too many by one for the whole budget, by 25 for three quarters of it, and by 51 for half of it."""
+def test_where_a_stricter_file_has_little_in_int8_a_laxer_one_follows() -> None:
+    """100 voxels are too many by one for the whole budget, and by 51 for half of it."""
     found = _all_within(dict.fromkeys(NODES, 1))
-    assert [len(one.kept) for one in found] == [51, 26]
-    assert found[0].parity.dice >= 0.995 > found[1].parity.dice >= 0.9925
+    assert [len(one.kept) for one in found] == [51, 1]
+    assert found[0].parity.dice >= 0.995 > found[1].parity.dice >= 0.99
     assert found[0].share["weight_bytes"] < 0.5 < found[1].share["weight_bytes"]
-    known = Calibration([MASK], [MASK], "made")
-    lowering = _lowering(dict.fromkeys(NODES, 1))
+    known, lowering = Calibration([MASK], [MASK], "made"), _lowering(dict.fromkeys(NODES, 1))
     assert within(lowering, network(None), known, budget_for("int8"), {}).kept == found[0].kept
 
 
-@pytest.mark.parametrize(("flips", "heavy", "least"), [(1, 0, 0.995), (2, 0, 0.9925), (2, 72, 0.99)])
+@pytest.mark.parametrize(("flips", "heavy", "least"), [(1, 0, 0.995), (2, 0, 0.992), (2, 72, 0.991)])
 def test_a_file_uses_no_more_of_the_budget_than_it_must(flips: int, heavy: int, least: float) -> None:
     """Of 100 nodes at most 64 go back to float32: then 36 voxels stay flipped, or 72, or 80 if some nodes flip 3."""
     found, *_ = _all_within(dict.fromkeys(NODES, flips) | dict.fromkeys(NODES[:heavy], 3))
-    assert least <= found.parity.dice < least + 0.0025
+    assert least <= found.parity.dice < least + 0.001
