@@ -93,10 +93,9 @@ def channel_peaks(
 
 def _peaks(kind: str, values: Array, base: Array) -> Array:
     others = None if has_one_range(kind, values.shape) else tuple(axis for axis in range(values.ndim) if axis != 1)
-    far = (
-        np.abs(values - base.reshape(-1, *[1] * (values.ndim - 2)).astype(np.float32)) if base.any() else np.abs(values)
-    )
-    return np.atleast_1d(far.max(axis=others))
+    if base.any():
+        values = values - base.reshape(-1, *[1] * (values.ndim - 2)).astype(np.float32)
+    return np.atleast_1d(np.abs(values).max(axis=others))
 
 
 def has_one_range(kind: str, shape: Sequence[Any]) -> bool:

@@ -83,39 +83,12 @@ def ways(
     parities = [tried(way.lowering(known), network, known, {}).parity for way in kinds[0]]
     budget = budget_for("int8")
     order = sorted(range(len(parities)), key=lambda index: quality(network, parities[index], budget), reverse=True)
-    bounded = {} if signed_only else usable(model, network, known, peaks)
+    bounded = {} if signed_only else _usable(model, network, known, peaks)
     if bounded and len(bounded) >= MATTERS * len(peaks):
         peaks = channel_peaks(model, seen.samples, bounded)
         kinds.append(evened(model, peaks, f"{seen.origin}, unsigned where bounded", bounded))
     kinds.append([replace(way, samples=seen.samples, origin=f"{way.origin}, refitted") for way in kinds[-1]])
     return [kind[index] for kind in kinds for index in order]
-
-
-def usable(
-    model: onnx.ModelProto, network: Network, known: Calibration, peaks: Mapping[str, Array]
-) -> dict[str, Bound]:
-    """The bounds of products' inputs, by node, but those whose base would show where padding stands for it."""
-    bound_of, constants = bounds(model), {one.name for one in model.graph.initializer}
-    found = {node.name: bound_of[node.input[0]] for node in products(model) if node.input[0] in bound_of}
-    moved = {
-        node.name: found[node.name]
-        for node in products(model)
-        if node.name in found and not found[node.name].is_zero and _can_move(node, peaks[node.name], constants)
-    }
-
-    def shows(group: Sequence[str]) -> bool:
-        ranges = {name: Range(np.ones_like(peaks[name]), 1.0, moved[name]) for name in group}
-        infer = onnx_infer(equalized(model, ranges))
-        parity = compare(network, known.references, map(infer, known.samples))
-        return shortfall(network, parity, budget_for("int8").widened(PADDING)) is not None
-
-    shown = set(culprits(list(moved), shows))
-    return {name: bound for name, bound in found.items() if bound.is_zero or (name in moved and name not in shown)}
-
-
-def _can_move(node: onnx.NodeProto, peaks: Array, constants: Collection[str]) -> bool:
-    """Whether its bias can make up for a base: of a convolution that has a range for each channel, and a known bias."""
-    return node.op_type == "Conv" and len(peaks) > 1 and all(name in constants for name in node.input[2:] if name)
 
 
 def evened(
@@ -171,3 +144,30 @@ def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budge
     yield from searched(chain(signed, unsigned, refits))
     if not found:
         raise refused[0]
+
+
+def _usable(
+    model: onnx.ModelProto, network: Network, known: Calibration, peaks: Mapping[str, Array]
+) -> dict[str, Bound]:
+    """The bounds of products' inputs, by node, but those whose base would show where padding stands for it."""
+    bound_of, constants = bounds(model), {one.name for one in model.graph.initializer}
+    found = {node.name: bound_of[node.input[0]] for node in products(model) if node.input[0] in bound_of}
+    moved = {
+        node.name: found[node.name]
+        for node in products(model)
+        if node.name in found and not found[node.name].is_zero and _can_move(node, peaks[node.name], constants)
+    }
+
+    def shows(group: Sequence[str]) -> bool:
+        ranges = {name: Range(np.ones_like(peaks[name]), 1.0, moved[name]) for name in group}
+        infer = onnx_infer(equalized(model, ranges))
+        parity = compare(network, known.references, map(infer, known.samples))
+        return shortfall(network, parity, budget_for("int8").widened(PADDING)) is not None
+
+    shown = set(culprits(list(moved), shows))
+    return {name: bound for name, bound in found.items() if bound.is_zero or (name in moved and name not in shown)}
+
+
+def _can_move(node: onnx.NodeProto, peaks: Array, constants: Collection[str]) -> bool:
+    """Whether its bias can make up for a base: of a convolution that has a range for each channel, and a known bias."""
+    return node.op_type == "Conv" and len(peaks) > 1 and all(name in constants for name in node.input[2:] if name)
