@@ -119,7 +119,7 @@ def int8_within(ways: Sequence[Way], network: Network, known: Calibration, budge
     plain = [way for way in ways if not way.samples]
     signed, unsigned = (iter([way for way in plain if way.signed == sign]) for sign in (True, False))
     refits = iter([way for way in ways if way.samples])
-    first = SEARCHED if all(way.signed for way in plain) else 1  # what has no sign is nearer: it comes next
+    first = SEARCHED if all(way.signed for way in plain) else 1  # unsigned ways lose less, and come next
 
     def searched(some: Iterable[Way]) -> Iterator[Lowered]:
         for way in some:

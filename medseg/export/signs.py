@@ -86,7 +86,7 @@ def _bound(node: onnx.NodeProto, found: Mapping[str, Bound], constants: Mapping[
     if node.op_type in _ALWAYS:
         return ZERO
     if node.op_type in _LEAST:
-        return _above(_LEAST[node.op_type] * _told(node).get("alpha", 1.0))
+        return _above(_LEAST[node.op_type] * max(0.0, _told(node).get("alpha", 1.0)))
     if node.op_type == "Clip":
         return ZERO if len(node.input) > 1 and _all_zero(node.input[1:2], found) else None
     if node.op_type in _AS_ALL_INPUTS and _all_zero(node.input, found):

@@ -46,6 +46,7 @@ GATED = [("Sigmoid", ["other"], {}), ("Mul", ["1", "2"], {})]
             1,
         ),
         ([("Elu", ["input"], {"alpha": 2.0})], [-2], [1]),
+        ([("Elu", ["input"], {"alpha": -2.0})], [0], [1]),
         ([("LeakyRelu", ["input"], {})], None, None),
         ([("Relu", ["input"], {}), ("Add", ["0", "other"], {})], None, None),
         ([("Elu", ["input"], {}), ("AveragePool", ["0"], {"pads": [1, 1, 1, 1]})], None, None),
