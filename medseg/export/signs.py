@@ -145,7 +145,9 @@ def _line(node: onnx.NodeProto, constants: Mapping[str, Array]) -> tuple[Array, 
         return None
     if node.op_type in ("Add", "Sub"):
         return one, known if node.op_type == "Add" else -known
-    return known if node.op_type == "Mul" else 1 / known, none
+    if node.op_type == "Mul":
+        return known, none
+    return (1 / known, none) if known.all() else None
 
 
 def _by_channel(values: Array | None) -> Array | None:

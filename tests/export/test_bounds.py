@@ -48,6 +48,7 @@ GATED = [("Sigmoid", ["other"], {}), ("Mul", ["1", "2"], {})]
         ([("Elu", ["input"], {"alpha": 2.0})], [-2], [1]),
         ([("Elu", ["input"], {"alpha": -2.0})], [0], [1]),
         ([("LeakyRelu", ["input"], {})], None, None),
+        ([("Elu", ["input"], {}), ("Div", ["0", "zero"], {})], None, None),
         ([("Relu", ["input"], {}), ("Add", ["0", "other"], {})], None, None),
         ([("Elu", ["input"], {}), ("AveragePool", ["0"], {"pads": [1, 1, 1, 1]})], None, None),
         ([("Elu", ["input"], {}), ("Transpose", ["0"], {})], None, None),
@@ -56,7 +57,7 @@ GATED = [("Sigmoid", ["other"], {}), ("Mul", ["1", "2"], {})]
 )
 def test_a_bound_is_what_the_graph_guarantees(nodes: Any, base: Any, side: Any) -> None:
     made = [helper.make_node(kind, names, [str(at)], **told) for at, (kind, names, told) in enumerate(nodes)]
-    constants = {"channels": CHANNELS, "one": np.ones(1, np.float32)} | NORM
+    constants = {"channels": CHANNELS, "one": np.ones(1, np.float32), "zero": np.zeros(1, np.float32)} | NORM
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     found = bounds(helper.make_model(helper.make_graph(made, "made", [], [], initializers))).get(made[-1].output[0])
     if base is None:
