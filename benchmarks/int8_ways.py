@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,7 +21,8 @@ import onnx
 from benchmarks.by_heart import DATA
 from benchmarks.export_table import NETWORKS, SAMPLES, made
 
-WITHIN = "within the budget: int8 share | Dice | Dice in OpenVINO | kept FP32 | times as fast as FP32 | seconds |"
+WITHIN = "within the budget: weight bytes in int8 | work in int8 | Dice | Dice in OpenVINO | kept FP32 |"
+WITHIN += " times as fast as FP32 | seconds |"
 HEAD = f"| network | way | all in int8: Dice | worst class | probability error | log-odds | {WITHIN}"
 TAKEN = f"| network | way | {WITHIN}"
 
@@ -46,9 +47,9 @@ def _network(name: str, options: argparse.Namespace, folder: Path) -> None:
     from medseg.export.chain import usual_samples
     from medseg.export.distill import Distill, distilled
     from medseg.export.given import yardstick
-    from medseg.export.int8 import given, ways
     from medseg.export.lessons import pool, seen
     from medseg.export.samples import calibration
+    from medseg.export.ways import Turn, Ways, given
     from medseg.tasks import network_named, task_of
 
     network = network_named(name.split()[0])
@@ -62,36 +63,37 @@ def _network(name: str, options: argparse.Namespace, folder: Path) -> None:
     onnx.save(full, folder / "fp32.onnx")
     judged = network, known, folder
     started = perf_counter()
-    found = ways(full, network, known, seen(network, data, known))
+    ways = Ways(full, network, known, seen(network, data, known))
     if options.taken:
-        way, cells = _within(*judged, found)
+        origin, cells = _within(*judged, ways)
         seconds = f"{perf_counter() - started:.0f}"
-        print(f"| {name} | {way.replace(str(data), 'the data')} | {cells} | {seconds} |", flush=True)
+        print(f"| {name} | {origin.replace(str(data), 'the data')} | {cells} | {seconds} |", flush=True)
         return
-    for way in found:
-        print(f"| {name} | {way.origin.replace(str(data), 'the data')} | {_cells(*judged, [way])} | |", flush=True)
-    first, lessons = [*found[0].ranges.values()], pool(network, data, known)
+    for way in (way for turn in ways for way in turn.ways):
+        cells = _cells(*judged, [Turn([way])])
+        print(f"| {name} | {way.origin.replace(str(data), 'the data')} | {cells} | |", flush=True)
+    first, lessons = [*ways.signed[0].ranges.values()], pool(network, data, known)
     own = distilled(run, network, stick.program, first, lessons, Distill(options.minutes))
     steps = f"the first one distilled for {own.facts['steps']} steps"
     cells = _cells(*judged, given(own.model, own.ranges))
     print(f"| {name} | {steps} | {cells} | {own.facts['seconds']} |", flush=True)
 
 
-def _cells(network: Any, known: Any, folder: Path, ways: Sequence[Any]) -> str:
+def _cells(network: Any, known: Any, folder: Path, turns: Sequence[Any]) -> str:
     """How the first way's model agrees with everything in int8, and then what is recorded."""
     from medseg.export.search import tried
 
-    whole = tried(ways[0].lowering(known), network, known, {}).parity
+    whole = tried(turns[0].ways[0].lowering(known), network, known, {}).parity
     cells = [
         f"{whole.dice:.5f}",
         f"{whole.worst_dice:.5f}",
         f"{whole.probability_error:.4f}",
         f"{whole.odds_error:.2%}",
     ]
-    return " | ".join([*cells, _within(network, known, folder, ways)[1]])
+    return " | ".join([*cells, _within(network, known, folder, turns)[1]])
 
 
-def _within(network: Any, known: Any, folder: Path, ways: Sequence[Any]) -> tuple[str, str]:
+def _within(network: Any, known: Any, folder: Path, turns: Iterable[Any]) -> tuple[str, str]:
     """Where the ranges of the recorded file are from, and what it is like."""
     from medseg.engines import open_engine
     from medseg.errors import ExportError
@@ -101,20 +103,21 @@ def _within(network: Any, known: Any, folder: Path, ways: Sequence[Any]) -> tupl
 
     budget, refused, found = budget_for("int8"), "", None
     try:
-        for found in int8_within(ways, network, known, budget):
+        for found in int8_within(turns, network, known, budget):
             onnx.save(found.model, folder / "int8.onnx")
             if not (refused := _refused(network, known, folder, budget)):
                 break
     except ExportError as error:
-        return "", f"{error} | | | | "
+        return "", f"{error} | | | | | "
     assert found is not None
     if refused:
-        return "", f"{refused} | | | | "
+        return "", f"{refused} | | | | | "
     times = speed(folder / "int8.onnx", folder / "fp32.onnx", known.samples[0], "int8")
     engine = open_engine("openvino", folder / "int8.onnx")
     there = compare(network, known.references, map(engine, known.samples))
     engine.close()
-    cells = [f"{found.share['weight_bytes']:.1%}", f"{found.parity.dice:.5f}", f"{there.dice:.5f}"]
+    cells = [f"{share:.1%}" for share in found.share.values()]
+    cells += [f"{found.parity.dice:.5f}", f"{there.dice:.5f}"]
     cells += [str(len(found.kept)), f"{times['times']:.2f}" if times["measured"] else times["because"]]
     return str(found.facts["ranges"]), " | ".join(cells)
 

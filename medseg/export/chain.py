@@ -21,7 +21,7 @@ from medseg.export.fp16 import half_within
 from medseg.export.fusions import openers
 from medseg.export.given import yardstick
 from medseg.export.graph import GRAPH, label, save_graph
-from medseg.export.int8 import given, int8_within, ways
+from medseg.export.int8 import int8_within
 from medseg.export.judges import Judges, judges_of
 from medseg.export.lessons import pool, seen
 from medseg.export.options import SCORE, ExportOptions, refuse_early
@@ -31,6 +31,7 @@ from medseg.export.samples import Calibration, calibration
 from medseg.export.scores import LEAST
 from medseg.export.search import Lowered
 from medseg.export.speed import speed
+from medseg.export.ways import Ways, given
 from medseg.run import Run
 from medseg.scratch import Scratch
 from medseg.task import Network
@@ -179,12 +180,13 @@ def _lowering(begun: Begun, options: ExportOptions, precision: str) -> _Lowering
     if precision == "fp16":
         return _Lowering(precision, lambda budget: [half_within(begun.full, network, known, budget)], {})
     shown, signed_only = seen(network, options.data, known), options.gpu_build is not None
-    found, facts = ways(begun.full, network, known, shown, signed_only), {}
-    if options.distill and options.data and begun.program:
-        first, taught = list(found[0].ranges.values()), pool(network, options.data, known)
-        own = distilled(begun.run, network, begun.program, first, taught, options.distill)
-        found, facts = given(own.model, own.ranges), {"distilled": own.facts}
-    return _Lowering(precision, lambda budget: int8_within(found, network, known, budget), facts)
+    ways = Ways(begun.full, network, known, shown, signed_only)
+    if not (options.distill and options.data and begun.program):
+        return _Lowering(precision, lambda budget: int8_within(ways, network, known, budget), {})
+    first, taught = list(ways.signed[0].ranges.values()), pool(network, options.data, known)
+    own = distilled(begun.run, network, begun.program, first, taught, options.distill)
+    fitted = given(own.model, own.ranges)
+    return _Lowering(precision, lambda budget: int8_within(fitted, network, known, budget), {"distilled": own.facts})
 
 
 def _lowered_within(begun: Begun, options: ExportOptions, lowering: _Lowering, budget: Budget) -> None:

@@ -8,10 +8,12 @@ from onnx import TensorProto, helper
 
 from medseg.export.parity import Budget, onnx_infer
 from medseg.export.precision import FULL, LARGEST, constants_beyond_half, element_types, half, half_share, rounded
+from medseg.export.products import costs
 from medseg.export.samples import Calibration
 from medseg.export.search import Lowered, Lowering, within
 from medseg.task import Network
 
+MOST = 64  # sensitive nodes that may go back to float32: more are seldom enough, and each takes a second or more
 HEADROOM = 2.0  # the next patient's values may be this many times as large as the calibration's
 WATCHED = 200  # tensors measured at once, which all stay in memory: eca_nfnet_l2's 876 at 416 x 416 took 2.2 GB
 
@@ -20,11 +22,12 @@ def half_within(model: onnx.ModelProto, network: Network, calibration: Calibrati
     """The FP16 model within the budget. Nodes that leave float16's range stay float32 from the start."""
     lowering = Lowering(
         precision="fp16",
-        names=[node.name for node in model.graph.node],
+        cost=costs(model, model.graph.node, {}),
         make=lambda keep: half(model, keep),
         judge=lambda candidate: onnx_infer(rounded(candidate)),
         share=half_share,
         least_share=0.5,
+        most=MOST,
     )
     return within(lowering, network, calibration, budget, out_of_range(model, calibration))
 

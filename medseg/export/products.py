@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
 import onnx
@@ -38,6 +38,20 @@ def multiply_adds(model: onnx.ModelProto, sample: Array) -> dict[str, int]:
         return prod(shape[2:] if node.op_type in CONVOLUTIONS else shape[:-1])
 
     return {node.name: sizes[node.input[1]] * places(node) for node in nodes}
+
+
+def costs(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], work: Mapping[str, int]) -> dict[str, float]:
+    """By node, what it costs to keep it in float32: its shares of the work, of the weights and of the count, added.
+
+    Without the last, many small ones would be kept, and each of them needs its input in float32 again. What has no work
+    by name counts as none.
+    """
+    sizes = {one.name: prod(one.dims) for one in model.graph.initializer}
+    weights = {node.name: sum(sizes.get(name, 0) for name in node.input) for node in nodes}
+    all_work, all_weights = max(sum(work.values()), 1), max(sum(weights.values()), 1)
+    return {
+        name: work.get(name, 0) / all_work + size / all_weights + 1 / len(weights) for name, size in weights.items()
+    }
 
 
 def watched(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:

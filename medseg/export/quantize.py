@@ -1,83 +1,86 @@
-"""ONNX to ONNX with int8: explicit Q/DQ pairs around the convolutions and matrix products that tolerate int8."""
+"""ONNX to ONNX with int8: explicit Q/DQ pairs around the convolutions and matrix products that tolerate int8.
+
+TensorRT takes only symmetric int8. Weights have a step for each output channel, which every engine supports. Biases
+stay float32.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnx import TensorProto, helper, numpy_helper
 
-from medseg.export.evening import BASE, DIVISOR, Range
-from medseg.export.graph import quiet
-from medseg.export.products import QUANTIZED, without_unused
-from medseg.scratch import Scratch
-from medseg.task import Array
-
-# TensorRT takes only symmetric int8. Weights have a scale for each channel, which every engine supports.
-OPTIONS = {
-    "ActivationSymmetric": True,
-    "WeightSymmetric": True,
-    "OpTypesToExcludeOutputQuantization": list(QUANTIZED),
-    "DedicatedQDQPair": True,
-    "QuantizeBias": False,
-}
+from medseg.export.evening import BASE, DIVISOR, LEVELS, Range
+from medseg.export.products import changed, without_unused
 
 
-class _Reader(CalibrationDataReader):
-    """One sample, in the form that ONNX Runtime needs: it runs the model, although every range is given."""
+def int8_share(model: onnx.ModelProto, work: Mapping[str, int]) -> dict[str, float]:
+    """The shares of weight bytes and of work in int8; each int8 counts as the float32 that it replaced.
 
-    def __init__(self, sample: Array) -> None:
-        self._samples = iter([sample])
-
-    def get_next(self) -> dict[str, Array] | None:
-        sample = next(self._samples, None)
-        return None if sample is None else {"input": sample}
-
-
-def int8_share(model: onnx.ModelProto) -> dict[str, float]:
-    """The share of weight bytes in int8; each int8 counts as the float32 that it replaced."""
+    `work` is what `multiply_adds` counts in the float32 model.
+    """
     sizes: dict[int, int] = {TensorProto.FLOAT: 0, TensorProto.INT8: 0}
     for constant in model.graph.initializer:
         if constant.data_type in sizes and len(constant.dims) > 1 and not constant.name.endswith((DIVISOR, BASE)):
             sizes[constant.data_type] += int(np.prod(constant.dims))
-    return {"weight_bytes": round(sizes[TensorProto.INT8] / max(sum(sizes.values()), 1), 4)}
+    rounded = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    lowered = sum(work[node.name] for node in model.graph.node if node.name in work and node.input[0] in rounded)
+    return {
+        "weight_bytes": round(sizes[TensorProto.INT8] / max(sum(sizes.values()), 1), 4),
+        "work": round(lowered / max(sum(work.values()), 1), 4),
+    }
 
 
-def quantized(model: onnx.ModelProto, ranges: Mapping[str, Range], sample: Array) -> onnx.ModelProto:
-    """The equalized model with every convolution and matrix product that has weights in int8, by their ranges.
-
-    Products of two activations, as in attention, stay float.
-    """
-    reads = {node.name: node.input[0] for node in model.graph.node}
-    known = {reads[name]: [_override(one)] for name, one in ranges.items()}
-    with Scratch("export") as folder, quiet():
-        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        onnx.save(onnx.shape_inference.infer_shapes(model), source)
-        quantize_static(
-            source,
-            target,
-            _Reader(sample),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTIZED),
-            nodes_to_quantize=list(ranges),
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            extra_options=OPTIONS | {"TensorQuantOverrides": known},
-        )
-        logging.getLogger().setLevel(logging.WARNING)  # quantize_static changes it for the whole process
-        return onnx.load(target)
+def quantized(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
+    """The equalized model with every product in int8 that has a range, by node."""
+    weights = {constant.name: constant for constant in model.graph.initializer}
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:]
+    for node in model.graph.node:
+        if node.name in ranges:
+            result.graph.node.extend(_pairs(result.graph, node, weights[node.input[1]], ranges[node.name]))
+        else:
+            result.graph.node.append(node)
+    return without_unused(result)
 
 
-def _override(one: Range) -> dict[str, Any]:
-    """A tensor's type, step and zero for ONNX Runtime's quantizer."""
-    kind, zero = (QuantType.QInt8, np.int8(0)) if one.signed else (QuantType.QUInt8, np.uint8(0))
-    return {"quant_type": kind, "scale": np.array(one.step, np.float32), "zero_point": np.array(zero)}
+def _pairs(
+    graph: onnx.GraphProto, node: onnx.NodeProto, weights: onnx.TensorProto, known: Range
+) -> Iterator[onnx.NodeProto]:
+    """A product with a pair before its input, and its weights as int8, which are added to the graph."""
+    name = node.name
+
+    def add(end: str, value: Any) -> str:
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"{name}{end}"))
+        return f"{name}{end}"
+
+    def made(kind: str, inputs: list[str], end: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(kind, inputs, [f"{name}{end}"], name=f"{name}{end}_pair", **attributes)
+
+    pair = [add("_step", np.float32(known.step)), add("_zero", np.int8(0) if known.signed else np.uint8(0))]
+    yield made("QuantizeLinear", [node.input[0], *pair], "_levels")
+    yield made("DequantizeLinear", [f"{name}_levels", *pair], "_rounded")
+    values, axis = numpy_helper.to_array(weights), _outputs(node, len(weights.dims))
+    peaks = np.abs(values).max(axis=tuple(other for other in range(values.ndim) if other != axis), keepdims=True)
+    steps = np.where(peaks > 0, peaks / LEVELS, 1).astype(np.float32)
+    levels = (values / steps).round().clip(-LEVELS, LEVELS).astype(np.int8)
+    parts = add("_int8", levels), add("_steps", steps.ravel()), add("_zeros", np.zeros(steps.size, np.int8))
+    yield made("DequantizeLinear", [*parts], "_float", axis=axis)
+    yield changed(node, [f"{name}_rounded", f"{name}_float", *node.input[2:]])
+
+
+def _outputs(node: onnx.NodeProto, axes: int) -> int:
+    """Which axis of a product's weights its output channels have."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "MatMul":
+        return axes - 1
+    turned = any(one.name == "transB" and one.i for one in node.attribute)
+    return 0 if turned else 1  # of ConvTranspose and Gemm
 
 
 def restored(int8: onnx.ModelProto, full: onnx.ModelProto, keep: Collection[str]) -> onnx.ModelProto:

@@ -28,7 +28,7 @@ from medseg.task import Array, Infer, Network
 RANKED = 16  # crops on which a classifier's sensitive nodes are searched
 GROUPS = 16  # into how many parts the graph is first divided when its sensitive nodes are searched
 HALF = 0.5  # of the weight bytes: what a file should have at least
-MOST = 64  # sensitive nodes that may go back to float32
+BACK = 8  # nodes that are lowered again if they are not missed
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,17 @@ class Lowering:
     """How models of one precision are made, judged and measured; the search is the same for all precisions."""
 
     precision: str
-    names: list[str]  # the nodes that can be lowered, in the graph's order
+    cost: Mapping[str, float]  # of keeping a node in float32: for each that can be lowered, in the graph's order
     make: Callable[[Collection[str]], onnx.ModelProto]  # the names that stay float32 -> the model
     judge: Callable[[onnx.ModelProto], Infer]
     share: Callable[[onnx.ModelProto], Mapping[str, float]]
     least_share: float  # of weight bytes: a file with less does not deserve its name
+    most: int  # sensitive nodes that may go back to float32
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes that can be lowered, in the graph's order."""
+        return list(self.cost)
 
 
 def within(
@@ -66,18 +72,26 @@ def within(
     """The lowered model within the budget on the calibration samples. The nodes in `kept` stay float32 from the start.
 
     At most half of the budget is used, so that the rest is left for the next patient: the fewest nodes go back to
-    float32 that bring the loss below, first the node that alone changes the answer most; then those that are not
-    missed, the ones with the most weights first, are lowered again. If none bring it below half, the fewest that bring
-    it below six tenths of the budget, or seven, and so on. Raises ExportError if no model within it deserves its name.
+    float32 that bring the loss below, first the node that changes the answer most for what it costs; then those that
+    are not missed, the dearest first, are lowered again. If none bring it below half, the fewest that bring it below
+    six tenths of the budget, or seven, and so on. Raises ExportError if no model within it deserves its name.
     """
     return next(all_within(lowering, network, calibration, budget, kept))
 
 
 def all_within(
-    lowering: Lowering, network: Network, calibration: Calibration, budget: Budget, kept: Mapping[str, str]
+    lowering: Lowering,
+    network: Network,
+    calibration: Calibration,
+    budget: Budget,
+    kept: Mapping[str, str],
+    order: Order | None = None,
 ) -> Iterator[Lowered]:
-    """The same model; then, if less than HALF of it is lowered, one that uses all of the budget, if it lowers more."""
-    trials = _Trials(lowering, network, calibration, kept)
+    """The same model; then, if less than HALF of it is lowered, one that uses all of the budget, if it lowers more.
+
+    Nodes go back to float32 in the given order; without one, in the lowering's own.
+    """
+    trials = _Trials(lowering, network, calibration, kept, order or Order(lowering, network, calibration, kept))
 
     def accepted(found: Trial) -> Lowered:
         _accept(lowering, network, found, budget)
@@ -91,36 +105,54 @@ def all_within(
         yield accepted(more)
 
 
+class Order:
+    """The nodes that go back to float32, in `worst_first`'s order, which is found only as far as it is asked for."""
+
+    def __init__(self, lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]) -> None:
+        self._more = worst_first(lowering, network, calibration, kept)
+        self._known: list[tuple[str, str]] = []
+
+    def first(self, count: int) -> dict[str, str]:
+        """So many of the nodes, or all if there are fewer, each with the reason in words."""
+        self._known += islice(self._more, max(0, count - len(self._known)))
+        return dict(self._known[:count])
+
+
 class _Trials:
     """Models of a lowering with the first so many of its sensitive nodes in float32, beside those kept from the start.
 
     Few models are made: counts are doubled until a model holds, and then halved between the last two.
     """
 
-    def __init__(self, lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        lowering: Lowering,
+        network: Network,
+        calibration: Calibration,
+        kept: Mapping[str, str],
+        order: Order,
+    ) -> None:
         self._lowering, self._network, self._calibration, self._kept = lowering, network, calibration, kept
-        self._more = worst_first(lowering, network, calibration, kept)
-        self._worst: list[tuple[str, str]] = []
+        self._order = order
         self._tried: dict[int, Trial] = {}  # without their models, which would fill the memory
 
     def least(self, budget: Budget) -> Trial | None:
         """The model within the budget that keeps least in float32; None if none was found.
 
-        Nodes go back to the lower precision where that does not end it: those with the most weights first.
+        Nodes go back to the lower precision where that does not end it: those that cost most first.
         """
         found = self.fewest(budget)
         if found is None:
             return None
-        for name in self._by_weights(found):
+        for name in self._dearest(found):
             one = self._try({key: why for key, why in found.kept.items() if key != name})
             found = found if shortfall(self._network, one.parity, budget) else one
         return found
 
-    def _by_weights(self, found: Trial) -> list[str]:
-        """The nodes that need not be kept, those whose lowering raises the lowered share most first."""
-        rest = {name: set(found.kept) - {name} for name in found.kept if name not in self._kept}
-        shares = {name: self._lowering.share(self._lowering.make(kept)) for name, kept in rest.items()}
-        return sorted(rest, key=lambda name: -shares[name]["weight_bytes"])
+    def _dearest(self, found: Trial) -> list[str]:
+        """The nodes that need not be kept, those that cost most first; at most BACK."""
+        rest = [name for name in found.kept if name not in self._kept]
+        return sorted(rest, key=lambda name: -self._lowering.cost[name])[:BACK]
 
     def fewest(self, budget: Budget) -> Trial | None:
         """The model within the budget that keeps the fewest nodes; None if none was found."""
@@ -152,14 +184,12 @@ class _Trials:
 
     def _grown(self, count: int) -> int:
         """Twice as many nodes, or as many as there are."""
-        wanted = min(max(1, 2 * count), MOST)
-        self._worst += islice(self._more, max(0, wanted - len(self._worst)))
-        return min(wanted, len(self._worst))
+        wanted = min(max(1, 2 * count), self._lowering.most)
+        return len(self._order.first(wanted))
 
     def _at(self, count: int) -> Trial:
         if count not in self._tried:
-            kept = {**self._kept, **dict(self._worst[:count])}
-            self._tried[count] = self._try(kept)
+            self._tried[count] = self._try({**self._order.first(count), **self._kept})
         return self._tried[count]
 
     def _try(self, kept: Mapping[str, str]) -> Trial:
@@ -194,10 +224,10 @@ def _accept(lowering: Lowering, network: Network, found: Trial, budget: Budget) 
 def worst_first(
     lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """The nodes, the most sensitive first, each with the error that lowering only this node causes, in words.
+    """The nodes, each with the error that lowering only this node causes, in words; the largest for its cost first.
 
-    The graph is cut into groups of neighbours, and the group with the largest error always into smaller ones, until it
-    is one node: a group's error is about that of its worst node, or larger.
+    The graph is cut into groups of neighbours. The group with the largest error for its cheapest node is always cut
+    into smaller ones, until it is one node: a group's error is about that of its worst node, or larger.
     """
     names = lowering.names
     sample = _telling(network, calibration, lowering.judge(lowering.make(kept)))
@@ -208,17 +238,18 @@ def worst_first(
         infer = lowering.judge(lowering.make(set(names) - set(group)))
         return _moved(_score(network, infer(sample)), expected)
 
-    heap: list[tuple[float, int, list[str]]] = []
+    heap: list[tuple[float, int, float, list[str]]] = []
     parts = _cut([name for name in names if name not in kept], GROUPS)
     with tqdm(desc=f"{lowering.precision} search", unit=" trials", leave=False, disable=None) as progress:
         while parts or heap:
             for part in parts:
-                heappush(heap, (-error(part), names.index(part[0]), part))
+                moved = error(part)
+                heappush(heap, (-moved / min(lowering.cost[name] for name in part), names.index(part[0]), moved, part))
                 progress.update()
-            worst, _, group = heappop(heap)
+            *_, moved, group = heappop(heap)
             parts = _cut(group, 4) if len(group) > 1 else []
             if not parts:
-                yield group[0], f"alone it moves {unit} by {-worst:.1e}"
+                yield group[0], f"alone it moves {unit} by {moved:.1e}"
 
 
 def _score(network: Network, logits: Array) -> Array:

@@ -10,9 +10,9 @@ from torch import nn
 
 from medseg.export.evening import channel_peaks
 from medseg.export.graph import onnx_from_program, torch_infer, trace
-from medseg.export.int8 import Way, evened
 from medseg.export.samples import Calibration, Drawn
 from medseg.export.signs import Bound
+from medseg.export.ways import Way, evened
 from medseg.task import Array, Network
 from tests.export.made import network
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from medseg.engines import open_engine
 from medseg.export.evening import channel_peaks, equalized, ranges_of
-from medseg.export.int8 import STRENGTHS, ways
 from medseg.export.parity import onnx_infer
 from medseg.export.signs import bounds
+from medseg.export.ways import STRENGTHS, Ways
 from medseg.task import Infer
 from tests.export.kinds import Made, evened_ways, made_of
 from tests.export.made import network
@@ -143,8 +143,8 @@ def test_padding_that_would_show_keeps_its_sign() -> None:
     padded = made_of(network(lambda: _Normed(padding=1), (1, 32, 32)))
     unpadded = made_of(network(_Normed, (1, 32, 32)))
     for made, signs in ((padded, [True, True, False, False]), (unpadded, [True, False, False, False])):
-        unsigned = ways(made.model, made.network, made.known, made.drawn)[len(STRENGTHS)]
-        assert [one.signed for one in unsigned.ranges.values()] == signs
+        first, *_ = Ways(made.model, made.network, made.known, made.drawn).unsigned
+        assert [one.signed for one in first.ranges.values()] == signs
 
 
 def test_what_goes_back_to_float32_reads_zeros_as_padding_again() -> None:

@@ -14,12 +14,13 @@ from medseg.export.chain import export, export_together
 from medseg.export.distill import UNFINISHED, Distill, Distilled, distance, distilled
 from medseg.export.evening import Range, channel_peaks, ranges_of
 from medseg.export.graph import onnx_from_program, torch_infer
-from medseg.export.int8 import given, int8_within
+from medseg.export.int8 import int8_within
 from medseg.export.lessons import lessons, pool
 from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget, onnx_infer
 from medseg.export.samples import Calibration, Drawn
 from medseg.export.student import Student
+from medseg.export.ways import given
 from medseg.run import GIVEN_GRAPH, WEIGHTS, Run
 from medseg.task import Array, Network
 from medseg.tasks import task_named

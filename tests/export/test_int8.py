@@ -20,7 +20,7 @@ from medseg.export.evening import ranges_of
 from medseg.export.fp16 import half_within
 from medseg.export.fusions import miscomputed
 from medseg.export.graph import OPSET
-from medseg.export.int8 import STRENGTHS, Way, int8_within, ways
+from medseg.export.int8 import int8_within
 from medseg.export.lessons import seen
 from medseg.export.options import ExportOptions
 from medseg.export.parity import Budget, budget_for, compare, onnx_infer
@@ -28,6 +28,7 @@ from medseg.export.products import multiply_adds
 from medseg.export.quantize import int8_share
 from medseg.export.samples import Calibration
 from medseg.export.search import Lowered, Lowering, tried
+from medseg.export.ways import STRENGTHS, Turn, Way, Ways
 from medseg.models.given_onnx import infer_of, ours, read_graph
 from medseg.run import Run
 from medseg.task import Array, Network
@@ -43,7 +44,7 @@ def test_openvino_answers_as_onnx_says(kind: str, which: int, tmp_path: Path) ->
     """Its answers were zeros where channels of one pixel are divided, and wrong where a sum over a stack is read."""
     pytest.importorskip("openvino")
     made = made_of(KINDS[kind])
-    found = next(int8_within([evened_ways(made)[which]], made.network, made.known, Budget(0.0, 1.0)))
+    found = next(int8_within([Turn(evened_ways(made)[which : which + 1])], made.network, made.known, Budget(0.0, 1.0)))
     onnx.save(found.model, tmp_path / "int8.onnx")
     engine, infer = open_engine("openvino", tmp_path / "int8.onnx"), onnx_infer(found.model)
     for sample in made.known.samples:
@@ -71,7 +72,9 @@ def test_a_graph_of_others_has_weights_and_nodes_that_are_found(kind: str, name:
     graph = ours(read, OPSET)
     ranges, expected = evened_ways(replace(made, model=graph))[0].ranges, evened_ways(made)[0].ranges
     assert [one.step for one in ranges.values()] == [one.step for one in expected.values()]
-    found = next(int8_within(evened_ways(replace(made, model=graph)), made.network, made.known, Budget(0.0, 1.0)))
+    found = next(
+        int8_within([Turn(evened_ways(replace(made, model=graph)))], made.network, made.known, Budget(0.0, 1.0))
+    )
     assert found.share["weight_bytes"] == 1.0
     assert half_within(graph, made.network, made.known, budget_for("fp16")).share["weight_bytes"] > 0.5
 
@@ -118,7 +121,7 @@ def test_only_products_with_weights_become_int8() -> None:
             return self.last(found * (tokens @ weights).mean(2)[..., None, None])
 
     made = made_of(replace(network(Attending), free_axes={}))
-    found = next(int8_within(evened_ways(made), made.network, made.known, Budget(0.0, 1.0)))
+    found = next(int8_within([Turn(evened_ways(made))], made.network, made.known, Budget(0.0, 1.0)))
     rounded = {node.output[0] for node in found.model.graph.node if node.op_type == "DequantizeLinear"}
     products = [node for node in found.model.graph.node if node.op_type == "MatMul"]
     assert len(products) == 2 and not rounded & {name for node in products for name in node.input}
@@ -153,11 +156,11 @@ def uneven() -> Made:
 
 
 def test_the_way_with_the_best_answers_comes_first(uneven: Made) -> None:
-    found = ways(uneven.model, uneven.network, uneven.known, uneven.drawn)[: len(STRENGTHS)]
+    found = Ways(uneven.model, uneven.network, uneven.known, uneven.drawn).signed
     assert sorted(way.origin for way in found) == sorted(way.origin for way in evened_ways(uneven))
     scores = [_agreement(uneven, way) for way in found]
     assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1] + 0.01
-    best = next(int8_within(found, uneven.network, uneven.known, budget_for("int8")))
+    best = next(int8_within([Turn(found)], uneven.network, uneven.known, budget_for("int8")))
     assert best.facts == {"ranges": found[0].origin} and best.facts["ranges"].startswith(
         "largest values on its samples"
     )
@@ -169,14 +172,14 @@ def _agreement(made: Made, way: Way) -> float:
 
 
 def test_a_way_that_fails_does_not_end_the_others(uneven: Made) -> None:
-    good = ways(uneven.model, uneven.network, uneven.known, uneven.drawn)[0]
+    good, *_ = Ways(uneven.model, uneven.network, uneven.known, uneven.drawn).signed
     bad = Way(
         good.model, {name: replace(one, step=one.step * 1e4) for name, one in good.ranges.items()}, "far too wide"
     )
-    found = next(int8_within([bad, good], uneven.network, uneven.known, budget_for("int8")))
+    found = next(int8_within([Turn([bad, good])], uneven.network, uneven.known, budget_for("int8")))
     assert found.facts["ranges"] == good.origin
     with pytest.raises(ExportError, match="int8 of made is not recorded"):
-        next(int8_within([bad], uneven.network, uneven.known, budget_for("int8")))
+        next(int8_within([Turn([bad])], uneven.network, uneven.known, budget_for("int8")))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -198,10 +201,10 @@ def test_the_file_that_computes_the_most_in_int8_comes_first(monkeypatch: pytest
 
     def all_within(lowering: Lowering, *_: Any) -> Iterator[Lowered]:
         one = tried(lowering, made.network, made.known, dict.fromkeys(next(kept), ""))
-        yield Lowered(one.kept, one.parity, {"weight_bytes": 0.5}, lowering.make(one.kept))
+        yield Lowered(one.kept, one.parity, one.share | {"weight_bytes": 0.5}, lowering.make(one.kept))
 
     monkeypatch.setattr("medseg.export.int8.all_within", all_within)
-    first, *_ = int8_within(found[:3], made.network, made.known, budget_for("int8"))
+    first, *_ = int8_within([Turn(found[:3])], made.network, made.known, budget_for("int8"))
     assert [*first.kept] == [smallest] and first.facts["ranges"] == found[1].origin
 
 
@@ -227,14 +230,15 @@ def _exported(folder: Path) -> dict[str, Any]:
     save_weights(run, made.build(**run.options))
     options = ExportOptions(int8=True, data=folder / "data", samples=2, scored=0, dice=0.0)
     assert not export(run, made, options, lambda stage: None)
-    assert int8_share(onnx.load(run.path / "int8.onnx")) == run.files["int8.onnx"]["share_int8"]
+    work = multiply_adds(onnx.load(run.path / "fp32.onnx"), np.zeros((1, *made.input_shape), np.float32))
+    assert int8_share(onnx.load(run.path / "int8.onnx"), work) == run.files["int8.onnx"]["share_int8"]
     return dict(run.files["int8.onnx"])
 
 
 def test_the_manifest_says_where_ranges_are_from(tmp_path: Path) -> None:
     facts = _exported(tmp_path)
     assert facts["ranges"].startswith(f"largest values on 4 samples from {tmp_path / 'data'}, evened by ")
-    assert facts["share_int8"] == {"weight_bytes": 1.0}
+    assert facts["share_int8"] == {"weight_bytes": 1.0, "work": 1.0}
 
 
 @pytest.mark.parametrize("refusals", [1, 3])

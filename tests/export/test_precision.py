@@ -52,6 +52,11 @@ def test_values_that_overflow_between_layers_are_found_by_measurement():
     assert not shortfall(made, half_within(full, made, known, budget_for("fp16")).parity, budget_for("fp16"))
 
 
+def _lowering(judge):
+    share = lambda kept: {"weight_bytes": 1 - len(kept) / 4}  # noqa: E731
+    return Lowering("fp16", dict.fromkeys("abc", 1.0), frozenset, judge, share, least_share=0.1, most=3)
+
+
 def test_float32_that_only_widens_the_margin_is_not_kept_where_the_margin_cannot_be_had():
     """Lowering flips voxels of 20,800: 38 always, 5 more by node `a`, 1 by `b`; 0.999 allows 41, 37 with margin."""
     made, mask = network(Hostile), np.full((1, 1, 500, 80), -9.0)
@@ -62,9 +67,7 @@ def test_float32_that_only_widens_the_margin_is_not_kept_where_the_margin_cannot
         answer.flat[: 38 + 5 * ("a" not in kept) + ("b" not in kept)] = -9.0
         return lambda sample: answer
 
-    lowering = Lowering(
-        "fp16", ["a", "b", "c"], frozenset, judge, lambda kept: {"weight_bytes": 1 - len(kept) / 4}, 0.1
-    )
+    lowering = _lowering(judge)
     found = within(lowering, made, Calibration([mask], [mask], "made"), budget_for("fp16"), {})
     assert set(found.kept) == {"a"} and found.parity.flipped == 39
 
@@ -81,9 +84,7 @@ def test_a_lost_lesion_is_repaired_by_the_search_or_refused(repairable):
         answer[..., 92:, :] = -9.0
         return lambda sample: mask if repairable and "b" in kept else answer
 
-    lowering = Lowering(
-        "fp16", ["a", "b", "c"], frozenset, judge, lambda kept: {"weight_bytes": 1 - len(kept) / 4}, 0.1
-    )
+    lowering = _lowering(judge)
     known = Calibration([mask], [mask], "made")
     if repairable:
         found = within(lowering, made, known, budget_for("fp16"), {})

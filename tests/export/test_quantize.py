@@ -10,11 +10,13 @@ from medseg.errors import ExportError
 from medseg.export.chain import judge_by_engines
 from medseg.export.evening import channel_peaks, equalized, ranges_of
 from medseg.export.graph import save_graph
-from medseg.export.int8 import int8_within, ways
+from medseg.export.int8 import int8_within
 from medseg.export.parity import Budget, onnx_infer
 from medseg.export.plan import GpuBuild, build
+from medseg.export.products import multiply_adds
 from medseg.export.quantize import int8_share, quantized
 from medseg.export.samples import Calibration, Drawn
+from medseg.export.ways import Ways
 from medseg.run import Run
 from medseg.task import Network, Recipe
 from tests.export.kinds import made_of
@@ -72,7 +74,7 @@ def _half(known):
 def _int8(model, known):
     """The model with all channels evened and everything in int8."""
     ranges = ranges_of(channel_peaks(model, known.samples), 1.0)
-    return quantized(equalized(model, ranges), ranges, known.samples[0])
+    return quantized(equalized(model, ranges), ranges)
 
 
 def test_equalizing_leaves_the_answers_and_evens_the_channels(model, known):
@@ -89,19 +91,20 @@ def test_equalizing_leaves_the_answers_and_evens_the_channels(model, known):
 
 def test_int8_holds_its_budget(model, known):
     found = next(
-        int8_within(ways(model, NETWORK, known, _half(known)), NETWORK, known, Budget(0.95, 0.1))
+        int8_within(Ways(model, NETWORK, known, _half(known)), NETWORK, known, Budget(0.95, 0.1))
     )  # of each class
     assert found.parity.dice >= 0.97 and found.share["weight_bytes"] > 0.9 and not found.kept
 
 
 def test_int8_that_cannot_hold_its_budget_is_refused(model, known):
     with pytest.raises(ExportError, match="int8 of made is not recorded: its masks have Dice"):
-        next(int8_within(ways(model, NETWORK, known, _half(known)), NETWORK, known, Budget(1.0, 0.0)))
+        next(int8_within(Ways(model, NETWORK, known, _half(known)), NETWORK, known, Budget(1.0, 0.0)))
 
 
 def test_openvino_opens_and_tensorrt_rtx_builds_what_was_quantized(model, known, tmp_path):
     int8 = _int8(model, known)
-    assert int8_share(int8)["weight_bytes"] > 0.9
+    share = int8_share(int8, multiply_adds(model, known.samples[0]))
+    assert share["weight_bytes"] > 0.9 and share["work"] == 1.0
     run = Run.create(tmp_path / "run", "made", {}, {"kind": "test"})
     save_graph(run, NETWORK, int8, "int8.onnx", {"precision": "int8"})
     engine = open_engine("openvino", run.path / "int8.onnx")
@@ -147,4 +150,4 @@ def test_a_network_without_products_has_no_int8_and_is_told_so():
 
     made = made_of(network(Scaled))
     with pytest.raises(ExportError, match="int8 of made is not recorded: it has no convolution or matrix product with"):
-        ways(made.model, made.network, made.known, made.drawn)
+        Ways(made.model, made.network, made.known, made.drawn)

@@ -15,13 +15,14 @@ from torch import nn
 
 from medseg.engines import open_engine
 from medseg.export.evening import equalized
-from medseg.export.int8 import STRENGTHS, Way, int8_within, ways
+from medseg.export.int8 import int8_within
 from medseg.export.parity import Budget, budget_for, onnx_infer
 from medseg.export.refit import ENOUGH, refitted
 from medseg.export.rounding import Moments, steps_for
 from medseg.export.samples import Calibration, Drawn
 from medseg.export.search import Lowered, Lowering, tried
 from medseg.export.signs import ZERO
+from medseg.export.ways import STRENGTHS, Turn, Way, Ways
 from medseg.task import Array
 from tests.export.kinds import KINDS, Made, evened_ways, made_of
 from tests.export.made import network
@@ -146,7 +147,7 @@ def test_openvino_answers_as_onnx_says(kind: str, tmp_path: Path) -> None:
     made = made_of(KINDS[kind])
     for way in evened_ways(made):
         way = replace(way, samples=made.known.samples)
-        found = next(int8_within([way], made.network, made.known, Budget(0.0, 1.0)))
+        found = next(int8_within([Turn([way])], made.network, made.known, Budget(0.0, 1.0)))
         onnx.save(found.model, tmp_path / "int8.onnx")
         engine, infer = open_engine("openvino", tmp_path / "int8.onnx"), onnx_infer(found.model)
         for sample in made.known.samples[:2]:
@@ -163,26 +164,30 @@ def _deep(layers: int) -> Made:
     return replace(made, known=Calibration(samples, list(map(infer, samples)), "made"))
 
 
-def test_a_network_is_refitted_if_no_other_file_has_half_of_its_weights_and_work_in_int8(
+def test_a_network_is_refitted_if_no_other_file_has_three_quarters_of_its_weights_and_work_in_int8(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made, searched = _deep(6), list[bool]()
-    found = ways(made.model, made.network, made.known, Drawn(_smooth((4, 64, 64), 4, 9), [], "others"))
-    assert [bool(way.samples) for way in found] == [False] * len(STRENGTHS) + [True] * len(STRENGTHS)
-    dice = [tried(way.lowering(made.known), made.network, made.known, {}).parity.dice for way in found]
-    assert max(dice[len(STRENGTHS) :]) > max(dice[: len(STRENGTHS)]) + 0.003
+    found = Ways(made.model, made.network, made.known, Drawn(_smooth((4, 64, 64), 4, 9), [], "others"))
+    assert len(found.signed) == len(found.refits) == len(STRENGTHS) and not found.unsigned
+
+    def best(ways: list[Way]) -> float:
+        return max(tried(way.lowering(made.known), made.network, made.known, {}).parity.dice for way in ways)
+
+    assert best(found.refits) > best(found.signed) + 0.003
 
     def fake(share: float, float32: int) -> Any:
         def all_within(lowering: Lowering, *_: Any) -> Iterator[Lowered]:
             searched.append(any(one.name.endswith("_refit") for one in lowering.make(()).graph.initializer))
             kept = {} if searched[-1] else dict.fromkeys(lowering.names[:float32], "sensitive")
             one = tried(lowering, made.network, made.known, kept)
-            yield Lowered(kept, one.parity, {"weight_bytes": 0.6 if searched[-1] else share}, lowering.make(kept))
+            held = {**one.share, "weight_bytes": 0.6 if searched[-1] else share}
+            yield Lowered(kept, one.parity, held, lowering.make(kept))
 
         return all_within
 
     monkeypatch.setattr("medseg.export.int8.miscomputed", lambda *_: {})
-    for share, float32, refits in ((0.6, 1, 0), (0.4, 1, 3), (0.6, 5, 3)):
+    for share, float32, refits in ((0.8, 1, 0), (0.7, 1, 3), (0.8, 5, 3)):
         monkeypatch.setattr("medseg.export.int8.all_within", fake(share, float32))
         searched.clear()
         first = next(int8_within(found, made.network, made.known, budget_for("int8")))

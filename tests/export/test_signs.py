@@ -16,14 +16,15 @@ from medseg.errors import ExportError
 from medseg.export.chain import export
 from medseg.export.evening import ranges_of
 from medseg.export.graph import save_graph
-from medseg.export.int8 import STRENGTHS, int8_within, ways
+from medseg.export.int8 import int8_within
 from medseg.export.options import ExportOptions
 from medseg.export.parity import budget_for, compare, onnx_infer
 from medseg.export.plan import GpuBuild, build
-from medseg.export.products import products
+from medseg.export.products import multiply_adds, products
 from medseg.export.quantize import int8_share
 from medseg.export.search import Lowered, Lowering
 from medseg.export.signs import ZERO, bounds, unsigned_tensors
+from medseg.export.ways import STRENGTHS, Ways
 from medseg.task import Infer
 from tests.export.kinds import Made, evened_ways, made_of
 from tests.export.made import Hostile, network, run_of
@@ -67,13 +68,15 @@ def rectified() -> Made:
 
 def test_only_what_the_graph_keeps_above_zero_has_no_sign(rectified: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = rectified.model, rectified.network, rectified.known, rectified.drawn
-    signed, unsigned, _ = ways(*asked)[:: len(STRENGTHS)]
-    assert signed.signed and not unsigned.signed
-    assert [one.signed for one in unsigned.ranges.values()] == [True, False, False, False, True, True]
-    assert all(way.signed for way in ways(*asked, signed_only=True))
-    assert unsigned.origin == signed.origin.replace(", evened", ", unsigned where bounded, evened")
-    monkeypatch.setattr("medseg.export.int8.MATTERS", 0.6)
-    assert all(way.signed for way in ways(*asked))
+    found, unsigned = Ways(*asked), [True, False, False, False, True, True]
+    assert len(found.signed) == len(found.unsigned) == len(STRENGTHS) and all(way.signed for way in found.signed)
+    assert all([one.signed for one in way.ranges.values()] == unsigned for way in found.unsigned + found.refits)
+    assert {way.origin for way in found.unsigned} == {
+        way.origin.replace(", evened", ", unsigned where bounded, evened") for way in found.signed
+    }
+    assert not Ways(*asked, signed_only=True).unsigned
+    monkeypatch.setattr("medseg.export.ways.MATTERS", 0.6)
+    assert not Ways(*asked).unsigned
 
 
 def test_less_is_lost_without_a_sign_and_engines_agree(rectified: Made, tmp_path: Path) -> None:
@@ -85,7 +88,8 @@ def test_less_is_lost_without_a_sign_and_engines_agree(rectified: Made, tmp_path
     errors = [_error(rectified, onnx_infer(model)) for model in models]
     signed, unsigned = errors[: len(STRENGTHS)], errors[len(STRENGTHS) :]
     assert all(without < with_sign for with_sign, without in zip(signed, unsigned, strict=True))
-    assert int8_share(models[-1]) == {"weight_bytes": 1.0}
+    work = multiply_adds(rectified.model, rectified.known.samples[0])
+    assert int8_share(models[-1], work) == {"weight_bytes": 1.0, "work": 1.0}
     onnx.save(models[-1], tmp_path / "int8.onnx")
     engine = open_engine("openvino", tmp_path / "int8.onnx")
     assert _error(rectified, engine) < 1.2 * errors[-1]
@@ -137,12 +141,12 @@ def test_ways_without_signs_are_searched_where_those_with_signs_keep_little(
             searched.append(not unsigned_tensors(model))
             held = share if searched[-1] else 1.0
             kept = {} if held == 1.0 else {lowering.names[0]: "sensitive"}
-            yield Lowered(kept, compare(rectified.network, [], []), {"weight_bytes": held}, model)
+            yield Lowered(kept, compare(rectified.network, [], []), {"weight_bytes": held, "work": held}, model)
 
         return all_within
 
     monkeypatch.setattr("medseg.export.int8.miscomputed", lambda *_: {})
-    found = ways(rectified.model, rectified.network, rectified.known, rectified.drawn)
+    found = Ways(rectified.model, rectified.network, rectified.known, rectified.drawn)
     for share, signs in ((1.0, [True]), (0.5, [True, False])):
         monkeypatch.setattr("medseg.export.int8.all_within", fake(share))
         searched.clear()
