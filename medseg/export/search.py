@@ -226,10 +226,10 @@ def worst_first(
 ) -> Iterator[tuple[str, str]]:
     """The nodes, each with the error that lowering only this node causes, in words; the largest for its cost first.
 
-    The graph is cut into groups of neighbours. The group with the largest error for its cheapest node is always cut
-    into smaller ones, until it is one node: a group's error is about that of its worst node, or larger.
+    They are cut into groups of about the same cost. The group with the largest error for its cheapest node is always
+    cut into smaller ones, until it is one node: a group's error is about that of its worst node, or larger.
     """
-    names = lowering.names
+    names = sorted(lowering.names, key=lambda name: lowering.cost[name])
     sample = _telling(network, calibration, lowering.judge(lowering.make(kept)))
     expected = _score(network, lowering.judge(lowering.make(names))(sample))
     unit = "log-odds" if is_classifier(network) else "probabilities"

@@ -26,7 +26,7 @@ from medseg.task import Array, Network
 STRENGTHS = (0.5, 0.75, 0.25, 1.0)  # of evening channels; see evening.ranges_of
 SEARCHED = 3  # ways of one kind of which the one that computes the most in int8 is taken
 ENOUGH = 0.9  # of the weight bytes and of the work in int8: no further way is searched
-WELL = 0.75  # of both: no refitted way is searched, which takes longest
+WELL = 0.7  # of both: no refitted way is searched, which takes longest
 PADDING = 0.1  # of the bound's allowance: what padding that stands for a base may take of it
 MATTERS = 0.25  # of the products: fewer without a sign change little, and each search takes minutes
 
