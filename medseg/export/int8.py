@@ -43,15 +43,11 @@ def int8_within(turns: Iterable[Turn], network: Network, known: Calibration, bud
         return chain.from_iterable(searched(way) for way in ways if way.origin not in begun)
 
     for turn in turns:
-        if any(_low(one) >= turn.wanted for one in found):
+        if any(one.lowered >= turn.wanted for one in found):
             break
-        next((one for one in left(turn.ways) if _low(one) >= ENOUGH), None)
+        next((one for one in left(turn.ways) if one.lowered >= ENOUGH), None)
     yield from sorted(found, key=lambda one: (-one.share["work"], -one.share["weight_bytes"]))
     for turn in turns:
         yield from left(turn.ways)
     if not found:
         raise refused[0]
-
-
-def _low(found: Lowered) -> float:
-    return min(found.share.values())

@@ -27,7 +27,7 @@ from medseg.task import Array, Infer, Network
 
 RANKED = 16  # crops on which a classifier's sensitive nodes are searched
 GROUPS = 16  # into how many parts the graph is first divided when its sensitive nodes are searched
-HALF = 0.5  # of the weight bytes: what a file should have at least
+HALF = 0.5  # of the weight bytes and of the work: what a file should have at least
 BACK = 8  # nodes that are lowered again if they are not missed
 
 
@@ -38,6 +38,11 @@ class Trial:
     kept: Mapping[str, str]
     parity: Parity
     share: Mapping[str, float]
+
+    @property
+    def lowered(self) -> float:
+        """How much of it is lowered, the least of its shares: few weights at full size may be most of the work."""
+        return min(self.share.values())
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,8 @@ def all_within(
     laxer = (trials.fewest(budget.widened(tenths / 10)) for tenths in range(6, 11))
     first = trials.least(budget.halved()) or next(filter(None, laxer), None) or trials.best(budget)
     yield accepted(first)
-    more = trials.fewest(budget) if first.share["weight_bytes"] < HALF else None
-    if more and more.share["weight_bytes"] > first.share["weight_bytes"]:
+    more = trials.fewest(budget) if first.lowered < HALF else None
+    if more and more.lowered > first.lowered:
         yield accepted(more)
 
 
