@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from medseg.export.evening import BASE, DIVISOR, LEVELS, Range
+from medseg.export.evening import BASE, DIVISOR, Range
 from medseg.export.products import changed, without_unused
+from medseg.export.rounding import levels_of, steps_for
 
 
 def int8_share(model: onnx.ModelProto, work: Mapping[str, int]) -> dict[str, float]:
@@ -64,11 +66,10 @@ def _pairs(
     pair = [add("_step", np.float32(known.step)), add("_zero", np.int8(0) if known.signed else np.uint8(0))]
     yield made("QuantizeLinear", [node.input[0], *pair], "_levels")
     yield made("DequantizeLinear", [f"{name}_levels", *pair], "_rounded")
-    values, axis = numpy_helper.to_array(weights), _outputs(node, len(weights.dims))
-    peaks = np.abs(values).max(axis=tuple(other for other in range(values.ndim) if other != axis), keepdims=True)
-    steps = np.where(peaks > 0, peaks / LEVELS, 1).astype(np.float32)
-    levels = (values / steps).round().clip(-LEVELS, LEVELS).astype(np.int8)
-    parts = add("_int8", levels), add("_steps", steps.ravel()), add("_zeros", np.zeros(steps.size, np.int8))
+    values, axis = torch.tensor(numpy_helper.to_array(weights)), _outputs(node, len(weights.dims))
+    steps = steps_for(values, tuple(other for other in range(values.ndim) if other != axis))
+    levels = levels_of(values, steps).numpy().astype(np.int8)
+    parts = add("_int8", levels), add("_steps", steps.numpy().ravel()), add("_zeros", np.zeros(steps.numel(), np.int8))
     yield made("DequantizeLinear", [*parts], "_float", axis=axis)
     yield changed(node, [f"{name}_rounded", f"{name}_float", *node.input[2:]])
 

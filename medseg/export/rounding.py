@@ -47,7 +47,7 @@ class Moments:
     def levels(self, weights: Tensor, steps: Tensor) -> Tensor:
         """The weights in whole steps (groups, rows, 1): what one loses is made up for by those after it."""
         if not len(self._gram):
-            return _levels(weights, steps)
+            return levels_of(weights, steps)
         factor = torch.linalg.cholesky(_ridged(self._centred()[0], DAMPING))
         passed = torch.linalg.cholesky(torch.cholesky_inverse(factor), upper=True)
         left, found = weights.clone(), torch.empty_like(weights)
@@ -56,7 +56,7 @@ class Moments:
             losses = torch.zeros_like(left[..., block])
             for place in range(losses.shape[-1]):
                 at = first + place
-                found[..., at] = _levels(left[..., at], steps[..., 0])
+                found[..., at] = levels_of(left[..., at], steps[..., 0])
                 loss = (left[..., at] - found[..., at] * steps[..., 0]) / passed[:, None, at, at]
                 left[..., at : first + BLOCK] -= loss[..., None] * passed[:, None, at, at : first + BLOCK]
                 losses[..., place] = loss
@@ -80,7 +80,8 @@ def steps_for(weights: Tensor, axes: tuple[int, ...]) -> Tensor:
     return weights.abs().amax(axes, keepdim=True).clamp_min(TINY) / LEVELS
 
 
-def _levels(weights: Tensor, steps: Tensor) -> Tensor:
+def levels_of(weights: Tensor, steps: Tensor) -> Tensor:
+    """The nearest level of each weight."""
     return (weights / steps).round().clamp(-LEVELS, LEVELS)
 
 
