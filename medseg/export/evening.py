@@ -22,14 +22,12 @@ UNSIGNED = 255.0  # uint8's largest
 
 @dataclass(frozen=True)
 class Range:
-    """How a product's input becomes int8: each channel (c,) is divided by its peak, then everything by one step.
+    """How a product's input becomes int8: each channel has steps of its own (c,), or all have the same (1,).
 
-    One peak (1,) of a whole input is 1: nothing is divided but by the step. With a bound it is uint8, counted from the
-    bound's base, so that nothing is negative.
+    With a bound it is uint8, counted from the bound's base, so that nothing is negative.
     """
 
-    peaks: Array
-    step: float
+    steps: Array
     bound: Bound | None = None
 
     @property
@@ -38,14 +36,27 @@ class Range:
         return self.bound is None
 
     @property
+    def is_even(self) -> bool:
+        """Whether channels are divided by their steps before they are rounded."""
+        return len(self.steps) > 1
+
+    @property
+    def step(self) -> float:
+        """The step of the Q/DQ pair: 1 for channels that are divided by theirs.
+
+        OpenVINO 2026.4 forgets any other step of signed values that are joined by a Concat.
+        """
+        return 1.0 if self.is_even else float(self.steps[0])
+
+    @property
     def base(self) -> Array:
         """What is taken off first (c,) or (1,)."""
         return np.zeros(1) if self.bound is None else self.bound.base
 
     @property
     def divisors(self) -> Array:
-        """The peaks; negative where values lie below their base."""
-        return self.peaks if self.bound is None else self.peaks * self.bound.side
+        """The steps; negative where values lie below their base."""
+        return self.steps if self.bound is None else self.steps * self.bound.side
 
 
 def ranges_of(
@@ -59,10 +70,9 @@ def ranges_of(
     found = {}
     for name, inputs in peaks.items():
         even = inputs**strength if len(inputs) > 1 else np.ones(1)
-        even = even / np.exp(np.log(even).mean())
         bound = (bounds or {}).get(name)
-        step = float((inputs / even).max()) / (UNSIGNED if bound else LEVELS)
-        found[name] = Range(even.astype(np.float32), step, bound)
+        widest = (inputs / even).max() / (UNSIGNED if bound else LEVELS)
+        found[name] = Range((even * widest).astype(np.float32), bound)
     return found
 
 
@@ -110,7 +120,7 @@ def has_one_range(kind: str, shape: Sequence[Any]) -> bool:
 def equalized(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
     """The same function, but convolutions' input channels have similar ranges, so that int8 fits all of them.
 
-    The input is divided by its channels' peaks, which are given by node, and the weights are multiplied by them. If it
+    The input is divided by its channels' steps, which are given by node, and the weights are multiplied by them. If it
     has a base, that is taken off first, and the bias makes up for it. Then padding stands for the base, not for zero.
     """
     weights = {constant.name: constant for constant in model.graph.initializer}
@@ -118,7 +128,7 @@ def equalized(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.Model
     result.CopyFrom(model)
     del result.graph.node[:]
     for node in model.graph.node:
-        if node.name in ranges and len(ranges[node.name].peaks) > 1:
+        if node.name in ranges and ranges[node.name].is_even:
             result.graph.node.extend(_evened(result.graph, node, weights, ranges[node.name]))
         else:
             result.graph.node.append(node)
@@ -144,7 +154,7 @@ def _evened(
     divisor = add(DIVISOR, (1 / known.divisors).reshape(1, -1, *spatial))
     if not known.base.any():
         return [_node("Mul", node.input[0], divisor, target, f"{name}_divide"), changed(node, inputs)]
-    base = np.broadcast_to(known.base, known.peaks.shape)
+    base = np.broadcast_to(known.base, known.steps.shape)
     own = numpy_helper.to_array(weights[node.input[2]]) if node.input[2:] and node.input[2] else 0
     inputs[2:] = [
         add("_bias", own + (values * by_filter(base)).sum(axis=tuple(range(1, values.ndim)), dtype=np.float64))
@@ -158,16 +168,16 @@ def _node(kind: str, first: str, second: str, output: str, name: str) -> onnx.No
     return helper.make_node(kind, [first, second], [output], name=name)
 
 
-def by_weight(kind: str, shape: Sequence[int], peaks: Any) -> Any:
-    """For each filter of a convolution, the peak of the input channel it reads; broadcasts to shape[:2].
+def by_weight(kind: str, shape: Sequence[int], steps: Any) -> Any:
+    """For each filter of a convolution, the step of the input channel it reads; broadcasts to shape[:2].
 
-    `peaks` (c,) are numpy's or torch's.
+    `steps` (c,) are numpy's or torch's.
     """
     if kind == "ConvTranspose":  # (in, out / groups): a row is an input channel, in any group
-        return peaks.reshape(-1, 1)
-    groups = len(peaks) // shape[1]  # (out, in / groups): the filters of a group read that group's channels
+        return steps.reshape(-1, 1)
+    groups = len(steps) // shape[1]  # (out, in / groups): the filters of a group read that group's channels
     rows = np.repeat(np.arange(groups), shape[0] // groups)
-    return peaks.reshape(groups, shape[1])[rows]
+    return steps.reshape(groups, shape[1])[rows]
 
 
 def even(name: str) -> str:

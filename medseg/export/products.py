@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import helper
 
 from medseg.task import Array
 
@@ -27,17 +27,20 @@ def multiply_adds(model: onnx.ModelProto, sample: Array) -> dict[str, int]:
     nodes, sizes = products(model), {one.name: prod(one.dims) for one in model.graph.initializer}
     # Each weight of a convolution is used once for each place of its output; of a transposed one, of its input.
     shown = {node.name: node.input[0] if node.op_type == "ConvTranspose" else node.output[0] for node in nodes}
-    names = sorted(set(shown.values()))
-    shapes = {
-        name: value.shape
-        for name, value in zip(names, watched(model, names).run(names, {"input": sample}), strict=True)
-    }
+    shapes = shapes_of(model, set(shown.values()), sample)
 
     def places(node: onnx.NodeProto) -> int:
         shape = shapes[shown[node.name]]
         return prod(shape[2:] if node.op_type in CONVOLUTIONS else shape[:-1])
 
     return {node.name: sizes[node.input[1]] * places(node) for node in nodes}
+
+
+def shapes_of(model: onnx.ModelProto, tensors: Collection[str], sample: Array) -> dict[str, tuple[int, ...]]:
+    """The tensors' shapes by name, if the network reads this sample."""
+    names = sorted(tensors)
+    values = watched(model, names).run(names, {"input": sample}) if names else []
+    return {name: value.shape for name, value in zip(names, values, strict=True)}
 
 
 def costs(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], work: Mapping[str, int]) -> dict[str, float]:
@@ -59,9 +62,7 @@ def watched(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.Inferen
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     outputs = {output.name for output in model.graph.output}
-    shown.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in outputs
-    )
+    shown.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in outputs)
     return onnxruntime.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
 
 

@@ -29,7 +29,7 @@ def int8_share(model: onnx.ModelProto, work: Mapping[str, int]) -> dict[str, flo
         if constant.data_type in sizes and len(constant.dims) > 1 and not constant.name.endswith((DIVISOR, BASE)):
             sizes[constant.data_type] += int(np.prod(constant.dims))
     rounded = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    lowered = sum(work[node.name] for node in model.graph.node if node.name in work and node.input[0] in rounded)
+    lowered = sum(work[node.name] for node in model.graph.node if node.name in work and node.input[1] in rounded)
     return {
         "weight_bytes": round(sizes[TensorProto.INT8] / max(sum(sizes.values()), 1), 4),
         "work": round(lowered / max(sum(work.values()), 1), 4),

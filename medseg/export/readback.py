@@ -38,11 +38,12 @@ def _half_share(trt: ModuleType, layers: list[Any]) -> dict[str, float]:
 
 
 def _int8_share(trt: ModuleType, layers: list[Any]) -> dict[str, float]:
-    """The shares of convolutions and products that read int8, and of weights; an int8 counts as the float32 before."""
+    """The shares of products with int8 weights, and of weights; each int8 counts as the float32 that it replaced."""
     kinds = (trt.DataType.FLOAT, trt.DataType.HALF, trt.DataType.INT8)
     products = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
     maker = {layer.get_output(0).name: layer.type for layer in layers}
-    feeds = [maker.get(layer.get_input(0).name) for layer in layers if layer.type in products]
+    fed = [layer.get_input(1) for layer in layers if layer.type in products]  # the weights; an input may be a Concat
+    feeds = [maker.get(tensor.name) if tensor else None for tensor in fed]
     weights = [weights for layer in layers for weights in _weights(trt, layer) if weights.dtype in kinds]
     low = [weights for weights in weights if weights.dtype == trt.DataType.INT8]
     return {

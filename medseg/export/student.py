@@ -27,7 +27,7 @@ class Student(nn.Module):
         super().__init__()
         self.network: Any = program.module(check_guards=False)
         self.reads = _put_rounding(self.network)  # one for each product; those of one tensor may share theirs
-        if [read.log_ranges.shape for read in self.reads] != [one.peaks.shape for one in ranges]:
+        if [read.log_ranges.shape for read in self.reads] != [one.steps.shape for one in ranges]:
             raise ExportError(
                 f"the ONNX graph has {len(ranges)} products with weights where its program has {len(self.reads)}, or in"
                 " another order; expected the same ones: export without --distill"
@@ -58,7 +58,7 @@ class _Read(nn.Module):
 
     def begin(self, one: Range) -> None:
         """Set the ranges that an int8 file would have."""
-        self.log_ranges.data = torch.from_numpy(one.peaks * np.float32(one.step * LEVELS)).float().log()
+        self.log_ranges.data = torch.from_numpy(one.steps * np.float32(LEVELS)).float().log()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         ranges = self.log_ranges.exp().reshape(-1, *[1] * (0 if self.whole else x.ndim - 2))
@@ -67,8 +67,7 @@ class _Read(nn.Module):
 
     def range(self) -> Range:
         """The ranges as an int8 file holds them."""
-        ranges = self.log_ranges.detach().exp().numpy()
-        return Range(np.ones_like(ranges), float(ranges[0]) / LEVELS) if self.whole else Range(ranges, 1 / LEVELS)
+        return Range(self.log_ranges.detach().exp().numpy() / np.float32(LEVELS))
 
 
 class _Weights(nn.Module):

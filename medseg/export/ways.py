@@ -15,6 +15,7 @@ from medseg.errors import ExportError
 from medseg.export.evening import Range, channel_peaks, equalized, ranges_by_node, ranges_of
 from medseg.export.fusions import culprits
 from medseg.export.parity import budget_for, compare, onnx_infer, shortfall
+from medseg.export.placement import placed
 from medseg.export.products import costs, multiply_adds, products
 from medseg.export.quantize import int8_share, quantized, restored
 from medseg.export.refit import Refit, applied, refitted
@@ -60,7 +61,7 @@ class Way:
     def lowering(self, known: Calibration) -> Lowering:
         """How its files are made and judged."""
         even, work = equalized(self.model, self.ranges), multiply_adds(self.model, known.samples[0])
-        everywhere = applied(quantized(even, self.ranges), self._refits)
+        everywhere = placed(applied(quantized(even, self.ranges), self._refits), known.samples[0])
         return Lowering(
             precision="int8",
             cost=costs(self.model, products(self.model), work),
@@ -161,7 +162,7 @@ class Ways:
         }
 
         def shows(group: Sequence[str]) -> bool:
-            ranges = {name: Range(np.ones_like(self._peaks[name]), 1.0, moved[name]) for name in group}
+            ranges = {name: Range(np.ones_like(self._peaks[name]), moved[name]) for name in group}
             infer = onnx_infer(equalized(self._model, ranges))
             parity = compare(self._network, self._known.references, map(infer, self._known.samples))
             return shortfall(self._network, parity, budget_for("int8").widened(PADDING)) is not None

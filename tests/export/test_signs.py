@@ -34,7 +34,7 @@ def test_a_range_without_a_sign_has_steps_half_as_wide() -> None:
     peaks = {"a": np.array([0.1, 10.0]), "b": np.array([0.1, 10.0])}
     found = ranges_of(peaks, 0.5, {"b": ZERO})
     assert found["a"].signed and not found["b"].signed
-    assert np.isclose(found["a"].step / found["b"].step, 255 / 127)
+    assert np.allclose(found["a"].steps / found["b"].steps, 255 / 127)
 
 
 class _Rectified(nn.Module):
