@@ -193,8 +193,7 @@ def export(
 
 def _report(run: Run, options: ExportOptions) -> None:
     """Write the run's waterfall beside its files; told on stderr, so that --json stays one document."""
-    from medseg.export.chain import usual_samples
-    from medseg.export.samples import drawn
+    from medseg.export.samples import drawn, usual_samples
     from medseg.export.waterfall import markdown, waterfall, write
     from medseg.tasks import network_of
 
@@ -261,4 +260,5 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "list": _list_in_words,
     "score": _score_in_words,
     "speed": _speed_in_words,
+    "rest": lambda rest: f"what stays float is computed in {rest}, on a CPU that can",
 }

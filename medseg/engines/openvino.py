@@ -17,7 +17,10 @@ openvino.Type.f32.to_dtype()
 
 
 class OpenVinoEngine:
-    """An OpenVINO compiled model on the CPU: in float32, or in bfloat16 where the file's own metadata says so."""
+    """An OpenVINO compiled model on the CPU: in float32, or in bfloat16 where the file's own metadata says so.
+
+    What stays float in an int8 file may be in bfloat16 too, on a CPU that computes in it.
+    """
 
     def __init__(self, file: Path, threads: int, streams: int) -> None:
         config = {
@@ -56,12 +59,16 @@ def facts() -> str:
 
 
 def _precision(model: openvino.Model, file: Path) -> str:
-    """What to compute in. Raises EngineError for bfloat16 on a CPU without it."""
-    said = ["framework", "precision"]  # the ONNX file's metadata
-    if not model.has_rt_info(said) or model.get_rt_info(said).astype(str) != "bf16":
-        return "f32"
-    if not computes_bf16():
+    """What to compute floats in. Raises EngineError for a bfloat16 file on a CPU without it."""
+    if _said(model, "precision") == "bf16" and not computes_bf16():
         raise EngineError(
             f"{file} is for CPUs with bfloat16 (AVX512-BF16 or AMX); this CPU does not have it: use fp32 or int8"
         )
-    return "bf16"
+    wanted = "bf16" in (_said(model, "precision"), _said(model, "rest"))
+    return "bf16" if wanted and computes_bf16() else "f32"
+
+
+def _said(model: openvino.Model, name: str) -> str:
+    """What the ONNX file's metadata says; "" if nothing."""
+    place = ["framework", name]
+    return str(model.get_rt_info(place).astype(str)) if model.has_rt_info(place) else ""

@@ -18,7 +18,7 @@ from medseg.errors import EngineError, ExportError, RunError
 from medseg.export import files
 from medseg.export.distill import distilled, forget
 from medseg.export.fp16 import half_within
-from medseg.export.fusions import openers
+from medseg.export.fusions import computes_bf16, judge_by_engines
 from medseg.export.given import yardstick
 from medseg.export.graph import GRAPH, label, save_graph
 from medseg.export.int8 import int8_within
@@ -27,20 +27,19 @@ from medseg.export.lessons import pool, seen
 from medseg.export.options import SCORE, ExportOptions, refuse_early
 from medseg.export.parity import PRECISIONS, Budget, Parity, budget_for, compare, judged, onnx_infer
 from medseg.export.plan import build
-from medseg.export.samples import Calibration, calibration
+from medseg.export.samples import Calibration, calibration, usual_samples
 from medseg.export.scores import LEAST
 from medseg.export.search import Lowered
-from medseg.export.speed import speed
+from medseg.export.speed import is_faster, speed
 from medseg.export.ways import Ways, given
 from medseg.run import Run
 from medseg.scratch import Scratch
 from medseg.task import Network
 from medseg.tasks import network_of
 
+REST = "bf16"  # what floats of an int8 file are computed in, where the CPU can, it holds, and it is faster
 _WIDER = (16.0, 4.0)  # times the agreement's allowance: tried first if the score decides
-# By the number of output axes: crops are small and vary, pictures are large, and a whole volume takes minutes.
-_USUAL_SAMPLES = {1: 128, 3: 8, 4: 4}
-_USUAL_PATIENTS = {1: 4, 3: 4, 4: 0}
+_USUAL_PATIENTS = {1: 4, 3: 4, 4: 0}  # by the number of output axes: a whole volume takes minutes
 
 
 Tell = Callable[[str], None]
@@ -56,11 +55,6 @@ class Begun:
     known: Calibration
     judges: Judges
     program: ExportedProgram | None = None  # None of a graph that was brought along
-
-
-def usual_samples(network: Network) -> int:
-    """The default number of samples on which a network is judged."""
-    return _USUAL_SAMPLES[len(network.output_shape)]
 
 
 def _patients(network: Network, options: ExportOptions) -> int:
@@ -211,23 +205,22 @@ def _judged_lowered(
     precision = lowering.precision
     facts = lowering.facts | dict(found.facts) | {"kept_fp32": dict(found.kept)}
     facts[f"share_{precision}"] = dict(found.share)
-    with _written(begun, found.model, precision) as file:
-        if precision == "int8":
-            judge_by_engines(begun.network, begun.known, file, budget)
-        facts |= _judged_facts(begun, precision, file, options)
+    facts |= _judged_with(begun, options, budget, precision, found.model)
+    if precision == "int8" and computes_bf16():
+        with suppress(ExportError):
+            other = _judged_with(begun, options, budget, precision, found.model, REST)
+            facts |= other | {"rest": REST} if is_faster(other["speed"], facts["speed"]) else {}
     return _facts(precision, found.parity, begun.known, options, budget) | facts
 
 
-def judge_by_engines(network: Network, known: Calibration, file: Path, budget: Budget) -> None:
-    """Raise ExportError if an installed engine that opens the file gives answers outside the budget.
-
-    Engines fuse int8 operations into their own kernels. For some graphs OpenVINO's kernels give very different answers.
-    """
-    for name in openers(file.suffix):
-        engine = open_engine(name, file)
-        parity = compare(network, known.references, map(engine, known.samples))
-        engine.close()
-        judged(network, f"{file.name} in {name}", parity, budget)
+def _judged_with(
+    begun: Begun, options: ExportOptions, budget: Budget, precision: str, model: onnx.ModelProto, rest: str = ""
+) -> dict[str, Any]:
+    """What judges say of the model if its floats are computed in `rest`. Raises ExportError if one refuses it."""
+    with _written(begun, model, precision, rest) as file:
+        if precision == "int8":
+            judge_by_engines(begun.network, begun.known, file, budget)
+        return _judged_facts(begun, precision, file, options)
 
 
 def _bfloat(begun: Begun, options: ExportOptions) -> None:
@@ -250,9 +243,9 @@ def _bfloat(begun: Begun, options: ExportOptions) -> None:
 
 
 @contextmanager
-def _written(begun: Begun, model: onnx.ModelProto, precision: str) -> Iterator[Path]:
+def _written(begun: Begun, model: onnx.ModelProto, precision: str, rest: str = "") -> Iterator[Path]:
     """The model as a temporary file, which is not recorded in the run yet."""
-    label(begun.run, begun.network, model, precision)
+    label(begun.run, begun.network, model, precision, rest)
     with Scratch("export") as folder:
         file = Path(folder) / f"{precision}.onnx"
         files.write(file, model.SerializeToString())

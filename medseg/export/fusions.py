@@ -1,4 +1,4 @@
-"""Fused kernels: products that an installed engine computes otherwise in int8 than ONNX says, found by measurement."""
+"""What installed engines make of int8 files: fused kernels compute some products otherwise than ONNX says."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from medseg.engines import ENGINES, open_engine
 from medseg.export import files
+from medseg.export.parity import Budget, compare, judged
+from medseg.export.samples import Calibration
 from medseg.export.search import Lowering
 from medseg.scratch import Scratch
-from medseg.task import Array, Infer
+from medseg.task import Array, Infer, Network
 
 WRONG = 0.02  # of the answers' spread: an engine that only rounds otherwise adds less to int8's own error
 SAMPLES = 4
@@ -21,6 +23,15 @@ SAMPLES = 4
 def openers(suffix: str) -> list[str]:
     """The installed engines that open files of this suffix."""
     return [name for name, kind in ENGINES.items() if kind.suffix == suffix and find_spec(kind.package)]
+
+
+def computes_bf16() -> bool:
+    """Whether OpenVINO is installed and computes in bfloat16 on this CPU."""
+    if find_spec("openvino") is None:
+        return False
+    from medseg.engines.openvino import computes_bf16
+
+    return computes_bf16()
 
 
 def miscomputed(lowering: Lowering, samples: Sequence[Array]) -> dict[str, str]:
@@ -36,6 +47,18 @@ def miscomputed(lowering: Lowering, samples: Sequence[Array]) -> dict[str, str]:
             right = [node for node in lowering.names if node not in found]
             found |= dict.fromkeys(culprits(right, asked.is_wrong), f"{name} computes it wrongly in int8")
     return found
+
+
+def judge_by_engines(network: Network, known: Calibration, file: Path, budget: Budget) -> None:
+    """Raise ExportError if an installed engine that opens the file gives answers outside the budget.
+
+    Engines fuse int8 operations into their own kernels. For some graphs OpenVINO's kernels give very different answers.
+    """
+    for name in openers(file.suffix):
+        engine = open_engine(name, file)
+        parity = compare(network, known.references, map(engine, known.samples))
+        engine.close()
+        judged(network, f"{file.name} in {name}", parity, budget)
 
 
 def culprits(group: Sequence[str], wrong: Callable[[Sequence[str]], bool]) -> Iterator[str]:

@@ -109,7 +109,7 @@ def onnx_from_program(program: torch.export.ExportedProgram, network: Network) -
 
 def save_graph(run: Run, network: Network, model: onnx.ModelProto, name: str, facts: dict[str, Any]) -> None:
     """Check an ONNX model, write it to the run with its metadata inside, and record it with `facts`."""
-    label(run, network, model, facts["precision"])
+    label(run, network, model, facts["precision"], facts.get("rest", ""))
     versions = {name: module.__version__ for name, module in (("onnx", onnx), ("onnxruntime", onnxruntime))}
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
     known = {"suffix": ".onnx", "opset": opset, "free_axes": free_axes(network), "torch": torch.__version__}
@@ -117,10 +117,10 @@ def save_graph(run: Run, network: Network, model: onnx.ModelProto, name: str, fa
     add(run, name, model.SerializeToString(), known | versions | facts)
 
 
-def label(run: Run, network: Network, model: onnx.ModelProto, precision: str) -> None:
-    """Replace an ONNX model's metadata and producer by ours."""
+def label(run: Run, network: Network, model: onnx.ModelProto, precision: str, rest: str = "") -> None:
+    """Replace an ONNX model's metadata and producer by ours. `rest`: what an int8 file's floats may be computed in."""
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, _metadata(run, network, precision))
+    onnx.helper.set_model_props(model, _metadata(run, network, precision) | ({"rest": rest} if rest else {}))
     model.producer_name, model.producer_version = "medseg", __version__
 
 

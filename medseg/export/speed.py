@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -35,6 +35,11 @@ def speed(file: Path, full: Path, sample: Array, precision: str) -> dict[str, An
     theirs.close()
     ours.close()
     return {"measured": True, "engine": engine} | compared(pairs)
+
+
+def is_faster(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether one file, by its facts, is faster than the other; not if either was not measured."""
+    return one["measured"] and other["measured"] and bool(one["times"] >= FASTER * other["times"])
 
 
 def compared(pairs: Array) -> dict[str, Any]:

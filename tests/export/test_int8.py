@@ -253,5 +253,6 @@ def test_a_file_that_a_judge_refuses_gives_way_to_the_next(
             raise ExportError("it loses a nodule")
 
     monkeypatch.setattr("medseg.export.chain.judge_by_engines", judge)
+    monkeypatch.setattr("medseg.export.chain.computes_bf16", lambda: False)  # each model is judged once
     second = _exported(tmp_path / "second")["ranges"]
     assert second.rpartition(" ")[2] != first.rpartition(" ")[2] and len(set(seen)) == refusals + 1

@@ -7,8 +7,8 @@ from torch import nn
 
 from medseg.engines import ENGINES, Kind, open_engine
 from medseg.errors import ExportError
-from medseg.export.chain import judge_by_engines
 from medseg.export.evening import channel_peaks, equalized, ranges_of
+from medseg.export.fusions import judge_by_engines
 from medseg.export.graph import save_graph
 from medseg.export.int8 import int8_within
 from medseg.export.parity import Budget, onnx_infer
