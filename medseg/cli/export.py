@@ -255,10 +255,14 @@ def _distilled_in_words(facts: dict[str, Any]) -> str:
     return f"distilled in {facts['steps']} steps{held_out if facts['measure'] == 'dice' else ''}"
 
 
+def _rest_in_words(facts: dict[str, Any]) -> str:
+    return "what stays float is computed in bfloat16, on a CPU that can" if facts["precision"] == "bf16" else ""
+
+
 _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "distilled": _distilled_in_words,
     "list": _list_in_words,
     "score": _score_in_words,
     "speed": _speed_in_words,
-    "rest": lambda rest: f"what stays float is computed in {rest}, on a CPU that can",
+    "rest": _rest_in_words,
 }

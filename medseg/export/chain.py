@@ -206,11 +206,24 @@ def _judged_lowered(
     facts = lowering.facts | dict(found.facts) | {"kept_fp32": dict(found.kept)}
     facts[f"share_{precision}"] = dict(found.share)
     facts |= _judged_with(begun, options, budget, precision, found.model)
-    if precision == "int8" and computes_bf16():
-        with suppress(ExportError):
-            other = _judged_with(begun, options, budget, precision, found.model, REST)
-            facts |= other | {"rest": REST} if is_faster(other["speed"], facts["speed"]) else {}
+    if precision == "int8":
+        facts |= _with_rest(begun, options, budget, found.model, facts["speed"])
     return _facts(precision, found.parity, begun.known, options, budget) | facts
+
+
+def _with_rest(
+    begun: Begun, options: ExportOptions, budget: Budget, model: onnx.ModelProto, full: dict[str, Any]
+) -> dict[str, Any]:
+    """What floats of an int8 file are computed in, and if it is not bfloat16, why; `full` is the speed in float32."""
+    try:
+        if not computes_bf16():
+            raise ExportError("no engine here computes in bfloat16")
+        facts = _judged_with(begun, options, budget, "int8", model, REST)
+        if not is_faster(facts["speed"], full):
+            raise ExportError("it is no faster")
+    except ExportError as error:
+        return {"rest": {"precision": "fp32", "because": str(error)}}
+    return facts | {"rest": {"precision": REST}}
 
 
 def _judged_with(

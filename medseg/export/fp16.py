@@ -23,7 +23,7 @@ def half_within(model: onnx.ModelProto, network: Network, calibration: Calibrati
     lowering = Lowering(
         precision="fp16",
         cost=costs(model, model.graph.node, {}),
-        make=lambda keep: half(model, keep),
+        draft=lambda keep: half(model, keep),
         judge=lambda candidate: onnx_infer(rounded(candidate)),
         share=half_share,
         least_share=0.5,

@@ -78,16 +78,16 @@ class _Asked:
 
     def __init__(self, lowering: Lowering, samples: Sequence[Array], name: str, file: Path) -> None:
         self._lowering, self._samples, self._name, self._file = lowering, samples, name, file
-        self._full = self._answers(lowering.judge(lowering.make(lowering.names)))
+        self._full = self._answers(lowering.judge(lowering.draft(lowering.names)))
 
     def is_wrong(self, group: Sequence[str]) -> bool:
         """Whether its answers are farther from float32's than those that ONNX demands, if this group is in int8."""
-        model = self._lowering.make(set(self._lowering.names) - set(group))
-        files.write(self._file, model.SerializeToString())
+        draft = self._lowering.draft(set(self._lowering.names) - set(group))
+        files.write(self._file, self._lowering.finish(draft).SerializeToString())
         engine = open_engine(self._name, self._file)
         theirs = self._error(engine)
         engine.close()
-        return not theirs <= self._error(self._lowering.judge(model)) + WRONG * float(self._full.std())
+        return not theirs <= self._error(self._lowering.judge(draft)) + WRONG * float(self._full.std())
 
     def _error(self, infer: Infer) -> float:
         return float(np.abs(self._answers(infer) - self._full).mean())

@@ -109,7 +109,7 @@ def onnx_from_program(program: torch.export.ExportedProgram, network: Network) -
 
 def save_graph(run: Run, network: Network, model: onnx.ModelProto, name: str, facts: dict[str, Any]) -> None:
     """Check an ONNX model, write it to the run with its metadata inside, and record it with `facts`."""
-    label(run, network, model, facts["precision"], facts.get("rest", ""))
+    label(run, network, model, facts["precision"], facts.get("rest", {}).get("precision", ""))
     versions = {name: module.__version__ for name, module in (("onnx", onnx), ("onnxruntime", onnxruntime))}
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
     known = {"suffix": ".onnx", "opset": opset, "free_axes": free_axes(network), "torch": torch.__version__}

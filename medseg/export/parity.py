@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cc3d
 import numpy as np
 import onnx
+import onnxruntime
 from scipy import ndimage
 from scipy.special import logsumexp
 
@@ -266,13 +267,18 @@ def is_classifier(network: Network) -> bool:
     return len(network.output_shape) == 1
 
 
-def onnx_infer(model: onnx.ModelProto, outputs: Sequence[str] = ("output",)) -> Callable[[Array], Array]:
+def onnx_infer(
+    model: onnx.ModelProto,
+    outputs: Sequence[str] = ("output",),
+    constants: Mapping[str, onnxruntime.OrtValue] | None = None,
+) -> Callable[[Array], Array]:
     """An ONNX model as a function, without optimizations, which may hide the effects of rounding.
 
-    The values of several outputs (one value each) come as one array. Raises ExportError if the model cannot be run.
+    The values of several outputs (one value each) come as one array. `constants`: as in `session_of`. Raises
+    ExportError if the model cannot be run.
     """
     try:
-        session = session_of(model)
+        session = session_of(model, constants)
     except Exception as error:
         raise ExportError(f"the ONNX file cannot be run ({str(error).splitlines()[0]}): export it again") from error
 

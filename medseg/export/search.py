@@ -55,15 +55,23 @@ class Lowered(Trial):
 
 @dataclass(frozen=True)
 class Lowering:
-    """How models of one precision are made, judged and measured; the search is the same for all precisions."""
+    """How models of one precision are made, judged and measured; the search is the same for all precisions.
+
+    The search looks at drafts, of which it makes many.
+    """
 
     precision: str
     cost: Mapping[str, float]  # of keeping a node in float32: for each that can be lowered, in the graph's order
-    make: Callable[[Collection[str]], onnx.ModelProto]  # the names that stay float32 -> the model
-    judge: Callable[[onnx.ModelProto], Infer]
-    share: Callable[[onnx.ModelProto], Mapping[str, float]]
+    draft: Callable[[Collection[str]], onnx.ModelProto]  # the names that stay float32 -> the draft of the model
+    judge: Callable[[onnx.ModelProto], Infer]  # of a draft
+    share: Callable[[onnx.ModelProto], Mapping[str, float]]  # of a draft
     least_share: float  # of weight bytes: a file with less does not deserve its name
     most: int  # sensitive nodes that may go back to float32
+    finish: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda draft: draft  # the draft -> the model
+
+    def make(self, keep: Collection[str]) -> onnx.ModelProto:
+        """The model in which these nodes stay float32."""
+        return self.finish(self.draft(keep))
 
     @property
     def names(self) -> list[str]:
@@ -203,7 +211,7 @@ class _Trials:
 
 def tried(lowering: Lowering, network: Network, calibration: Calibration, kept: Mapping[str, str]) -> Trial:
     """What the model that keeps these nodes gives on all samples."""
-    model = lowering.make(kept)
+    model = lowering.draft(kept)
     infer = lowering.judge(model)
     parity = compare(network, calibration.references, (infer(sample) for sample in calibration.samples))
     return Trial(kept, parity, lowering.share(model))
@@ -235,12 +243,12 @@ def worst_first(
     cut into smaller ones, until it is one node: a group's error is about that of its worst node, or larger.
     """
     names = sorted(lowering.names, key=lambda name: lowering.cost[name])
-    sample = _telling(network, calibration, lowering.judge(lowering.make(kept)))
-    expected = _score(network, lowering.judge(lowering.make(names))(sample))
+    sample = _telling(network, calibration, lowering.judge(lowering.draft(kept)))
+    expected = _score(network, lowering.judge(lowering.draft(names))(sample))
     unit = "log-odds" if is_classifier(network) else "probabilities"
 
     def error(group: Sequence[str]) -> float:
-        infer = lowering.judge(lowering.make(set(names) - set(group)))
+        infer = lowering.judge(lowering.draft(set(names) - set(group)))
         return _moved(_score(network, infer(sample)), expected)
 
     heap: list[tuple[float, int, float, list[str]]] = []

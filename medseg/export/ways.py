@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from medseg.errors import ExportError
+from medseg.export.constants import Constants
 from medseg.export.evening import Range, channel_peaks, equalized, ranges_by_node, ranges_of
 from medseg.export.fusions import culprits
 from medseg.export.parity import budget_for, compare, onnx_infer, shortfall
@@ -61,15 +62,18 @@ class Way:
     def lowering(self, known: Calibration) -> Lowering:
         """How its files are made and judged."""
         even, work = equalized(self.model, self.ranges), multiply_adds(self.model, known.samples[0])
-        everywhere = placed(applied(quantized(even, self.ranges), self._refits), known.samples[0])
+        constants = Constants()
+        everywhere = constants.taken(placed(applied(quantized(even, self.ranges), self._refits), known.samples[0]))
+        full = constants.taken(self.model)
         return Lowering(
             precision="int8",
             cost=costs(self.model, products(self.model), work),
-            make=lambda keep: restored(everywhere, self.model, keep),
-            judge=onnx_infer,
+            draft=lambda keep: restored(everywhere, full, keep),
+            judge=constants.infer,
             share=lambda candidate: int8_share(candidate, work),
             least_share=0.1,
             most=len(work),
+            finish=constants.given_back,
         )
 
 

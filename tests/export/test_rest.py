@@ -56,16 +56,21 @@ def _said(run: Run) -> dict[str, str]:
     return {one.key: one.value for one in onnx.load(run.path / "int8.onnx").metadata_props}
 
 
+def _stays_float32(run: Run, because: str) -> None:
+    assert run.files["int8.onnx"]["rest"] == {"precision": "fp32", "because": because} and _said(run)["rest"] == "fp32"
+
+
 def test_it_is_bfloat16_if_that_is_faster(exported: Any) -> None:
     run = exported(_times(2.0), _times(2.2))
-    assert run.files["int8.onnx"]["rest"] == _said(run)["rest"] == "bf16" and _said(run)["precision"] == "int8"
+    assert run.files["int8.onnx"]["rest"] == {"precision": "bf16"}
+    assert _said(run)["rest"] == "bf16" and _said(run)["precision"] == "int8"
     assert run.files["int8.onnx"]["speed"]["times"] == 2.2
 
 
 @pytest.mark.parametrize("other", [_times(2.05), _times(1.5), UNMEASURED])
 def test_it_stays_float32_if_that_is_no_faster(exported: Any, other: Mapping[str, Any]) -> None:
     run = exported(_times(2.0), other)
-    assert "rest" not in run.files["int8.onnx"] and "rest" not in _said(run)
+    _stays_float32(run, "it is no faster")
     assert run.files["int8.onnx"]["speed"]["times"] == 2.0
 
 
@@ -75,14 +80,12 @@ def test_it_stays_float32_if_a_judge_refuses_bfloat16(exported: Any, monkeypatch
             raise ExportError("it loses a nodule")
 
     monkeypatch.setattr("medseg.export.chain.judge_by_engines", judge)
-    run = exported(_times(2.0))
-    assert "rest" not in run.files["int8.onnx"] and "rest" not in _said(run)
+    _stays_float32(exported(_times(2.0)), "it loses a nodule")
 
 
 def test_it_stays_float32_where_the_cpu_has_no_bfloat16(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medseg.export.chain.computes_bf16", lambda: False)
-    run = exported(_times(2.0))
-    assert "rest" not in run.files["int8.onnx"] and "rest" not in _said(run)
+    _stays_float32(exported(_times(2.0)), "no engine here computes in bfloat16")
 
 
 @needs_bf16
