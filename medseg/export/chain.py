@@ -221,7 +221,7 @@ def _with_rest(
         facts = _judged_with(begun, options, budget, "int8", model, REST)
         if not is_faster(facts["speed"], full):
             raise ExportError("it is no faster")
-    except ExportError as error:
+    except (ExportError, EngineError) as error:
         return {"rest": {"precision": "fp32", "because": str(error)}}
     return facts | {"rest": {"precision": REST}}
 

@@ -2,7 +2,8 @@
 
 Right before a product is not the best place if the product reads a Concat: the parts are then joined in float32, and
 read again to be rounded. Before the Concat, each part is rounded where it is computed. The answers are the same bit by
-bit. Resizes and MaxPools could come after the rounding too, but OpenVINO takes longer for them in int8.
+bit. Resizes and MaxPools could come after the rounding too, but OpenVINO takes longer to resize int8, and gains
+nothing from pooling it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ pytest.importorskip("openvino")
 
 from medseg.engines import open_engine
 from medseg.engines import openvino as engine
-from medseg.errors import ExportError
+from medseg.errors import EngineError, ExportError
 from medseg.export.chain import export
 from medseg.export.graph import label
 from medseg.export.options import ExportOptions
@@ -74,10 +74,13 @@ def test_it_stays_float32_if_that_is_no_faster(exported: Any, other: Mapping[str
     assert run.files["int8.onnx"]["speed"]["times"] == 2.0
 
 
-def test_it_stays_float32_if_a_judge_refuses_bfloat16(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("refusal", [ExportError, EngineError])
+def test_it_stays_float32_if_a_judge_or_an_engine_refuses_bfloat16(
+    refusal: type[Exception], exported: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def judge(network: Any, known: Any, file: Path, budget: Any) -> None:
         if any(one.key == "rest" for one in onnx.load(file).metadata_props):
-            raise ExportError("it loses a nodule")
+            raise refusal("it loses a nodule")
 
     monkeypatch.setattr("medseg.export.chain.judge_by_engines", judge)
     _stays_float32(exported(_times(2.0)), "it loses a nodule")
