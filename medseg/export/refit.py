@@ -21,7 +21,7 @@ from torch import Tensor
 
 from medseg.export.evening import LEVELS, UNSIGNED, Range
 from medseg.export.products import changed, watched, without_unused
-from medseg.export.rounding import Moments, steps_for
+from medseg.export.rounding import Moments, levels_of, steps_for
 from medseg.task import Array
 
 MOST = 8  # times as many places as a filter has inputs are looked at, spread over the samples
@@ -41,16 +41,21 @@ class Refit:
 
 def refitted(even: onnx.ModelProto, ranges: Mapping[str, Range], samples: Sequence[Array]) -> dict[str, Refit]:
     """The refit of every convolution of an equalized model that can be fitted, by node; the others stay as they are."""
+    return {one.node.name: one.refit() for one in studied(even, ranges, samples)}
+
+
+def studied(even: onnx.ModelProto, ranges: Mapping[str, Range], samples: Sequence[Array]) -> list[Convolution]:
+    """Every convolution of an equalized model that can be fitted, with what it reads of the samples."""
     found = list(_convolutions(even, ranges))
     if not found:
-        return {}
+        return []
     names = sorted({one.reads for one in found})
     session, draw = watched(even, names), np.random.default_rng(0)
     for sample in samples:
         values = dict(zip(names, session.run(names, {"input": sample}), strict=True))
         for one in found:
             one.see(values[one.reads], len(samples), draw)
-    return {one.node.name: one.refit() for one in found}
+    return found
 
 
 def applied(int8: onnx.ModelProto, refits: Mapping[str, Refit]) -> onnx.ModelProto:
@@ -78,7 +83,7 @@ def _with(refit: Refit, node: onnx.NodeProto, graph: onnx.GraphProto) -> onnx.No
     return changed(node, [node.input[0], f"{name}_float", f"{name}_bias"])
 
 
-def _convolutions(even: onnx.ModelProto, ranges: Mapping[str, Range]) -> Iterator[_Convolution]:
+def _convolutions(even: onnx.ModelProto, ranges: Mapping[str, Range]) -> Iterator[Convolution]:
     """The products that can be written as a matrix for each group of channels."""
     constants = {one.name: one for one in even.graph.initializer}
     for node in even.graph.node:
@@ -87,7 +92,7 @@ def _convolutions(even: onnx.ModelProto, ranges: Mapping[str, Range]) -> Iterato
         knobs = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         weights, padded = numpy_helper.to_array(constants[node.input[1]]), knobs.get("auto_pad", b"NOTSET")
         if node.op_type == "Conv" and padded == b"NOTSET":
-            yield _Convolution(node, weights, knobs, ranges[node.name])
+            yield Convolution(node, weights, knobs, ranges[node.name])
         elif node.op_type == "ConvTranspose" and padded == b"NOTSET" and _apart(knobs, weights):
             yield _Transposed(node, weights, ranges[node.name])
 
@@ -100,7 +105,7 @@ def _apart(knobs: Mapping[str, Any], weights: Array) -> bool:
     return usual and not padded and knobs.get("strides", plain) == list(weights.shape[2:])
 
 
-class _Convolution:
+class Convolution:
     """One convolution: what it reads at some places of the samples, and the weights that follow from that.
 
     Its weights are a matrix (groups, outputs, taps, inputs) with one step for each output. An input is a tap of a
@@ -142,13 +147,18 @@ class _Convolution:
         near = [one.clip(0, side - 1) for one, side in zip(at, values.shape[2:], strict=True)]
         return values[(which, slice(None), *near)] * np.all(inside, axis=0)[:, None]
 
-    def refit(self) -> Refit:
-        """The weights and the bias for what was seen."""
+    def refit(self, fit: bool = True, cancel: bool = True) -> Refit:
+        """The weights and the bias for what was seen.
+
+        `fit` and `cancel` leave out a part, to measure what it gives: the least squares, and the rounding in which
+        errors cancel.
+        """
         assert self._moments is not None
         own = self._own.flatten(1, 2)
-        fitted = self._moments.fitted(own)
+        fitted = self._moments.fitted(own) if fit else own
         steps = steps_for(fitted.reshape(self._own.shape), (2, 3)).expand(*self._own.shape[:3], 1)
-        levels = self._moments.levels(fitted, steps.flatten(1, 2))
+        round_off = self._moments.levels if cancel else levels_of
+        levels = round_off(fitted, steps.flatten(1, 2))
         drift = self._moments.drift(own, levels * steps.flatten(1, 2)).reshape(self._own.shape[:3]).mean(-1)
         weights = self._weights(levels.reshape(self._own.shape)).contiguous().numpy().astype(np.int8)
         return Refit(weights, _float(steps[:, :, 0]), _float(drift))
@@ -160,7 +170,7 @@ class _Convolution:
         return matrix.reshape(self._shape)
 
 
-class _Transposed(_Convolution):
+class _Transposed(Convolution):
     """A transposed convolution whose strides are its sides: each place of its input gives all taps of its outputs."""
 
     def __init__(self, node: onnx.NodeProto, weights: Array, known: Range) -> None:
