@@ -77,10 +77,31 @@ def _needed(mask: Array, possible: Array, index: int) -> Array:
     unknown = possible[index] & ~mask[index]
     if not unknown.any():
         return unknown
-    near = np.zeros((5, *mask.shape[1:]), bool)
-    first, last = max(0, index - 2), min(len(mask), index + 3)
-    near[first - index + 2 : last - index + 2] = possible[first:last]
-    return unknown & opened(near)[2]
+    below, here, above = (_core(possible, near) for near in (index - 1, index, index + 1))
+    return unknown & (below | _grown(here) | above)
+
+
+def _core(possible: Array, index: int) -> Array:
+    """The pixels (row, col) bool of a slice that may outlive the erosion; none beyond the volume's end slices."""
+    core = np.zeros(possible.shape[1:], bool)
+    if 0 < index < len(possible) - 1:
+        near = possible[index - 1] & possible[index] & possible[index + 1]
+        here, inner = possible[index], core[1:-1, 1:-1]
+        np.logical_and(here[:-2, 1:-1], here[2:, 1:-1], out=inner)
+        inner &= here[1:-1, :-2]
+        inner &= here[1:-1, 2:]
+        inner &= near[1:-1, 1:-1]
+    return core
+
+
+def _grown(core: Array) -> Array:
+    """The pixels (row, col) bool and their four neighbours."""
+    found = core.copy()
+    found[1:] |= core[:-1]
+    found[:-1] |= core[1:]
+    found[:, 1:] |= core[:, :-1]
+    found[:, :-1] |= core[:, 1:]
+    return found
 
 
 def _whole(shape: tuple[int, ...]) -> Box:
