@@ -51,10 +51,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Extras:
-    """What is measured besides the targets: the runs' networks, alone and file by file."""
+    """What is measured besides the targets: scores by the truth in `data`; the runs' networks, alone and by layer."""
 
     runs: Sequence[Run] = ()
-    data: Path = Path()
+    data: Path | None = None
     alone: Sequence[tuple[Opening, Unread]] = ()
     waterfall: bool = False
 
