@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from medseg.bench.benchmark import Settings, benchmark
 from medseg.bench.cases import cases_of, made_up, scorer_of
+from medseg.bench.lineup import Opening
+from medseg.bench.measure.rounds import Loads
 from medseg.data.volume import read_volume
 from medseg.errors import InputError
 from medseg.tasks import task_named
 from medseg.tasks.luna.tables import nodules
+from tests.bench import measuring
+from tests.bench.servers import question, target
 from tests.own import OWN
 
 
@@ -53,6 +59,18 @@ def test_a_task_without_data_is_asked_about_its_files(tmp_path: Path) -> None:
     assert len(cases) == 2 and not any(case.known for case in cases) and cases[0].ask()["encoded"].size
     with pytest.raises(InputError, match="'brain-lgg' has no data layout, so it cannot measure made-up patients"):
         made_up(bare, tmp_path / "nothing")
+
+
+def test_without_a_data_folder_answers_are_measured_and_not_scored() -> None:
+    def read(*_: object) -> list[object]:
+        raise InputError("a folder that was not given was read")
+
+    scoring = measuring.scoring(lambda _: {"dice": 1.0})
+    task = replace(measuring.TASK, data=replace(measuring.data(), read=read), scoring=scoring)
+    opening = Opening("ours", {}, lambda: nullcontext(target()))
+    record = benchmark(task, [opening], [question()], Settings(replace(measuring.PLAN, rounds=1), Loads()))
+    (found,) = record["targets"]
+    assert found["answers"] and not found["problems"] and not found["scores"]
 
 
 def test_a_folder_without_cases_is_refused_by_name(tmp_path: Path) -> None:
