@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from medseg.engines import open_engine
 from medseg.export.evening import equalized
 from medseg.export.int8 import int8_within
 from medseg.export.parity import Budget, budget_for, onnx_infer
-from medseg.export.refit import ENOUGH, refitted
+from medseg.export.refit import ENOUGH, refitted, studied
 from medseg.export.rounding import Moments, steps_for
 from medseg.export.samples import Calibration, Drawn
 from medseg.export.search import Lowered, Lowering, tried
@@ -103,6 +104,19 @@ def test_from_few_places_only_the_bias_is_fitted() -> None:
         (refit,) = refitted(equalized(made.model, way.ranges), way.ranges, made.known.samples).values()
         plain = onnx_weights(way.lowering(made.known).make(()))
         assert bool((refit.weights != plain).any()) == fitted and np.abs(refit.bias).max() > 0
+
+
+def test_each_part_of_a_refit_can_be_left_out() -> None:
+    """Without the fit and without errors that cancel, weights are rounded to the nearest."""
+    torch.manual_seed(0)
+    made = _made(nn.Conv2d(12, 8, 3, padding=1))
+    way = evened_ways(made)[0]
+    (one,) = studied(equalized(made.model, way.ranges), way.ranges, made.known.samples)
+    parts = list(product((False, True), repeat=2))
+    found = [one.refit(fit, cancel).weights for fit, cancel in parts]
+    assert np.array_equal(found[0], onnx_weights(way.lowering(made.known).make(())))
+    assert len({weights.tobytes() for weights in found}) == len(parts)
+    assert np.array_equal(found[-1], one.refit().weights)
 
 
 def onnx_weights(model: onnx.ModelProto) -> Array:
