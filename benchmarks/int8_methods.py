@@ -65,14 +65,14 @@ def measured(name: str, shared: Path, runs: Path | None, folder: Path) -> Iterat
     model = stick.graph()
     ways = Ways(model, network, known, given)
 
-    def cell(ranges: Mapping[str, Any], refits: Mapping[str, Any] | None = None) -> str:
-        int8 = applied(quantized(equalized(model, ranges), ranges), refits or {})
+    def cell(ranges: Mapping[str, Any], found: Mapping[str, Any] | None = None) -> str:
+        int8 = applied(quantized(equalized(model, ranges), ranges), found or {})
         parity = compare(network, known.references, map(onnx_infer(int8), known.samples))
         return f"{parity.probability_error:.3f}" if is_classifier(network) else f"{parity.dice:.4f}"
 
-    def refitted(ranges: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def refits(ranges: Mapping[str, Any], *several: tuple[bool, bool]) -> Iterator[dict[str, Any]]:
         found = studied(equalized(model, ranges), ranges, given.samples)
-        return ({one.node.name: one.refit(*parts) for one in found} for parts in PARTS)
+        return ({one.node.name: one.refit(*parts) for one in found} for parts in several)
 
     peaks = channel_peaks(model, given.samples)
     for ends in (dict.fromkeys(peaks, 1.0), *_ends(model, given.samples)):
@@ -82,15 +82,14 @@ def measured(name: str, shared: Path, runs: Path | None, folder: Path) -> Iterat
     yield cell(signed)
     nodes = [node.name for node in products(model)]
     yield cell({node: one for node, one in signed.items() if node not in (nodes[0], nodes[-1])})
-    yield from (cell(signed, refits) for refits in refitted(signed))
+    yield from (cell(signed, found) for found in refits(signed, *PARTS))
     if not ways.unsigned:
         yield from ("no bounds", "", "")
         return
     unsigned = ways.unsigned[0].ranges
     yield ways.unsigned[0].origin.rpartition(" ")[2]
     yield cell(unsigned)
-    *_, both = refitted(unsigned)
-    yield cell(unsigned, both)
+    yield from (cell(unsigned, found) for found in refits(unsigned, PARTS[-1]))
 
 
 def _ends(model: Any, samples: Any) -> tuple[dict[str, float], dict[str, float]]:
@@ -118,7 +117,8 @@ def _ends(model: Any, samples: Any) -> tuple[dict[str, float], dict[str, float]]
 
         by_error[name] = min(SHARES, key=error)
     at = {node.name: node.input[0] for node in products(model)}
-    return tuple({node: ends[name] for node, name in at.items()} for ends in (by_percentile, by_error))  # type: ignore[return-value]
+    by_node = ({node: ends[name] for node, name in at.items()} for ends in (by_percentile, by_error))
+    return next(by_node), next(by_node)
 
 
 if __name__ == "__main__":

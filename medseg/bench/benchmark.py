@@ -51,7 +51,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Extras:
-    """What is measured besides the targets: scores by the truth in `data`; the runs' networks, alone and by layer."""
+    """What is measured besides the targets: scores by `data`; the runs' networks, alone and file by file."""
 
     runs: Sequence[Run] = ()
     data: Path | None = None

@@ -77,31 +77,8 @@ def _needed(mask: Array, possible: Array, index: int) -> Array:
     unknown = possible[index] & ~mask[index]
     if not unknown.any():
         return unknown
-    below, here, above = (_core(possible, near) for near in (index - 1, index, index + 1))
-    return unknown & (below | _grown(here) | above)
-
-
-def _core(possible: Array, index: int) -> Array:
-    """The pixels (row, col) bool of a slice that may outlive the erosion; none beyond the volume's end slices."""
-    core = np.zeros(possible.shape[1:], bool)
-    if 0 < index < len(possible) - 1:
-        near = possible[index - 1] & possible[index] & possible[index + 1]
-        here, inner = possible[index], core[1:-1, 1:-1]
-        np.logical_and(here[:-2, 1:-1], here[2:, 1:-1], out=inner)
-        inner &= here[1:-1, :-2]
-        inner &= here[1:-1, 2:]
-        inner &= near[1:-1, 1:-1]
-    return core
-
-
-def _grown(core: Array) -> Array:
-    """The pixels (row, col) bool and their four neighbours."""
-    found = core.copy()
-    found[1:] |= core[:-1]
-    found[:-1] |= core[1:]
-    found[:, 1:] |= core[:, :-1]
-    found[:, :-1] |= core[:, 1:]
-    return found
+    first = max(0, index - 2)  # no slice farther away matters
+    return unknown & opened(possible[first : index + 3])[index - first]
 
 
 def _whole(shape: tuple[int, ...]) -> Box:
